@@ -1,0 +1,1 @@
+"""What every hosting contract needs: code references, handlers, routing, transforms."""

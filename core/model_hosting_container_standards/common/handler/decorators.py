@@ -1,0 +1,47 @@
+"""Decorators that register a handler and return it unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from .registry import INVOKE, PING, handler_registry
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+HANDLER_NAMES: Final = (PING, INVOKE)
+
+
+def override_handler(name: str) -> Callable[[H], H]:
+    """Register a customer's handler for ``"ping"`` or ``"invoke"``.
+
+    Raises:
+        ValueError: there is no handler of this name.
+    """
+    _check_name(name)
+
+    def register(handler: H) -> H:
+        handler_registry.set_customer(name, handler)
+        return handler
+
+    return register
+
+
+def register_handler(name: str) -> Callable[[H], H]:
+    """Register a framework's handler for ``"ping"`` or ``"invoke"``.
+
+    Raises:
+        ValueError: there is no handler of this name.
+    """
+    _check_name(name)
+
+    def register(handler: H) -> H:
+        handler_registry.set_framework(name, handler)
+        return handler
+
+    return register
+
+
+def _check_name(name: str) -> None:
+    if name not in HANDLER_NAMES:
+        raise ValueError(f"There is no handler {name!r}: use one of {HANDLER_NAMES}.")

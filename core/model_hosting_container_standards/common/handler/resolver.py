@@ -1,0 +1,128 @@
+"""Which customer handler answers: environment, decorator, or a name in the script."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Final
+
+from ...config import Settings, Variable
+from ...exceptions import (
+    HandlerFileNotFoundError,
+    HandlerNotCallableError,
+)
+from ..custom_code_ref_resolver import FileLoader, FunctionLoader
+from .registry import INVOKE, PING, Handler, handler_registry
+from .spec import parse_handler_spec
+
+#: The name by which specs refer to the customer script, whatever its file is called.
+SCRIPT_ALIAS: Final = "model"
+
+_VARIABLES: Final[Mapping[str, Variable[str | None]]] = {
+    PING: Settings.ping_handler,
+    INVOKE: Settings.invocation_handler,
+}
+_SCRIPT_FUNCTIONS: Final[Mapping[str, tuple[str, str]]] = {
+    PING: ("custom_sagemaker_ping_handler", "ping"),
+    INVOKE: ("custom_sagemaker_invocation_handler", "invoke"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerHandler:
+    """A handler the customer asked for, and where they did.
+
+    Exactly one of ``handler``, a callable, and ``path``, a route of the app, is set.
+    """
+
+    source: str
+    handler: Handler | None = None
+    path: str | None = None
+
+
+def load_customer_script(settings: Settings) -> ModuleType | None:
+    """Load the customer script, if there is one.
+
+    Raises:
+        HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` is set, but has no file.
+        ModuleLoadError: the script raised; its own error is the cause.
+    """
+    files = FileLoader([settings.model_path])
+    try:
+        return files.load_module(settings.script_filename)
+    except HandlerFileNotFoundError:
+        name = Settings.script_filename.name
+        if not settings.raw(name):
+            return None
+        raise HandlerFileNotFoundError(
+            f"{name}={settings.script_filename!r}, but {settings.script} does not "
+            f"exist. Put the script there, or unset {name}."
+        ) from None
+
+
+def resolve_customer_handler(
+    name: str, settings: Settings, script: ModuleType | None
+) -> CustomerHandler | None:
+    """Return the customer's handler for ``"ping"`` or ``"invoke"``, if they have one.
+
+    Raises:
+        HandlerResolutionError: one was asked for, but cannot be used.
+    """
+    variable = _VARIABLES[name]
+    if spec := variable.read(settings):
+        return _from_spec(f"{variable.name}={spec}", spec, settings, script)
+    if handler := handler_registry.get_customer(name):
+        return CustomerHandler(f"@{name} decorator", _instance(handler))
+    if script is not None:
+        return _from_script(name, script)
+    return None
+
+
+def _from_spec(
+    source: str, spec: str, settings: Settings, script: ModuleType | None
+) -> CustomerHandler:
+    parsed = parse_handler_spec(spec)
+    if parsed.kind == "path":
+        return CustomerHandler(source, path=parsed.location)
+    aliases = {SCRIPT_ALIAS: script} if script is not None else {}
+    loader = FunctionLoader([settings.model_path], aliases)
+    return CustomerHandler(source, _instance(loader.load_function(parsed.reference)))
+
+
+def _from_script(name: str, script: ModuleType) -> CustomerHandler | None:
+    explicit, short = _SCRIPT_FUNCTIONS[name]
+    for function in (explicit, short):
+        found = getattr(script, function, None)
+        # "from ... import ping" brings our own decorator into the script by that name.
+        if function == short and getattr(found, "__module__", None) != script.__name__:
+            continue
+        if found is not None:
+            source = f"function {function} of {script.__file__}"
+            return CustomerHandler(source, _instance(_check_callable(source, found)))
+    return None
+
+
+def _check_callable(source: str, found: Any) -> Callable[..., Any]:
+    if not callable(found):
+        raise HandlerNotCallableError(
+            f"{source} is a {type(found).__name__}, not a callable."
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _instance(handler: Handler) -> Handler:
+    """Return an instance of a class: to call the class would only construct one."""
+    if not inspect.isclass(handler):
+        return handler
+    label = f"{handler.__module__}.{handler.__qualname__}"
+    if not any("__call__" in vars(base) for base in handler.__mro__):
+        raise HandlerNotCallableError(f"{label} is a class without a __call__ method.")
+    make: Callable[[], Handler] = handler
+    try:
+        return make()
+    except TypeError as error:
+        raise HandlerNotCallableError(
+            f"{label} cannot be made without arguments: {error}"
+        ) from error

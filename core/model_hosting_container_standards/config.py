@@ -1,0 +1,203 @@
+"""Every environment variable: one table, one frozen snapshot, one reader.
+
+The body of :class:`Settings` is the table. A value is parsed when the feature that
+needs it asks for it, so a bad value of a feature that is off never stops a server.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
+
+from .exceptions import ConfigurationError
+
+T = TypeVar("T")
+
+TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
+FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+
+
+def parse_boolean(value: str) -> bool:
+    word = value.lower()
+    if word in TRUE_WORDS:
+        return True
+    if word in FALSE_WORDS:
+        return False
+    raise ValueError("use 1, true, yes or on, or 0, false, no or off")
+
+
+def parse_log_level(value: str) -> int:
+    if value.isdecimal():
+        return int(value)
+    level = logging.getLevelName(value.upper())
+    if isinstance(level, int):
+        return level
+    raise ValueError("use DEBUG, INFO, WARNING, ERROR, CRITICAL or a number")
+
+
+def parse_names(value: str) -> frozenset[str]:
+    return frozenset(name.strip().lower() for name in value.split(",") if name.strip())
+
+
+class Variable(Generic[T]):
+    """One environment variable, and the typed attribute of :class:`Settings` it fills.
+
+    ``names`` are asked in order; the first that is set counts. An empty value is the
+    same as an unset one. ``parse`` raises :class:`ValueError` with what is allowed.
+    """
+
+    def __init__(
+        self, *names: str, default: T, parse: Callable[[str], T], meaning: str
+    ) -> None:
+        self.name = names[0]
+        self.names = names
+        self.default = default
+        self.parse = parse
+        self.meaning = meaning
+
+    @overload
+    def __get__(self, settings: None, owner: type[Settings]) -> Variable[T]: ...
+    @overload
+    def __get__(self, settings: Settings, owner: type[Settings]) -> T: ...
+    def __get__(
+        self, settings: Settings | None, owner: type[Settings]
+    ) -> Variable[T] | T:
+        return self if settings is None else self.read(settings)
+
+    def __set__(self, settings: Settings, value: Any) -> None:
+        raise AttributeError(f"Settings are frozen: cannot set {self.name}.")
+
+    def read(self, settings: Settings) -> T:
+        """Return the parsed value, or the default.
+
+        Raises:
+            ConfigurationError: the value is not allowed.
+        """
+        for name in self.names:
+            if value := settings.raw(name):
+                try:
+                    return self.parse(value)
+                except ValueError as error:
+                    raise ConfigurationError(name, value, str(error)) from None
+        return self.default
+
+
+class Settings:
+    """A frozen snapshot of the environment variables of this package."""
+
+    __slots__ = ("_values",)
+
+    model_path = Variable(
+        "SAGEMAKER_MODEL_PATH",
+        default=Path("/opt/ml/model"),
+        parse=Path,
+        meaning="folder of the customer script, base of relative file specs",
+    )
+    script_filename = Variable[str](
+        "CUSTOM_SCRIPT_FILENAME",
+        default="model.py",
+        parse=str,
+        meaning="the customer script; set but missing is a start-up error",
+    )
+    ping_handler = Variable[str | None](
+        "CUSTOM_FASTAPI_PING_HANDLER",
+        default=None,
+        parse=str,
+        meaning="spec of the handler that answers /ping",
+    )
+    invocation_handler = Variable[str | None](
+        "CUSTOM_FASTAPI_INVOCATION_HANDLER",
+        default=None,
+        parse=str,
+        meaning="spec of the handler that answers /invocations",
+    )
+    sessions_enabled = Variable(
+        "SAGEMAKER_ENABLE_STATEFUL_SESSIONS",
+        default=False,
+        parse=parse_boolean,
+        meaning="turns sticky sessions on",
+    )
+    log_level = Variable[int](
+        "SAGEMAKER_CONTAINER_LOG_LEVEL",
+        "LOG_LEVEL",
+        default=logging.ERROR,
+        parse=parse_log_level,
+        meaning="level of this package's own loggers",
+    )
+    auto = Variable[bool | None](
+        "MHCS_AUTO",
+        default=None,
+        parse=parse_boolean,
+        meaning="1 patches engines at the start of any python, 0 never",
+    )
+    disabled_engines = Variable[frozenset[str]](
+        "MHCS_DISABLE",
+        default=frozenset(),
+        parse=parse_names,
+        meaning="engine names (comma separated, or *) never to patch",
+    )
+    strict = Variable(
+        "MHCS_STRICT",
+        default=False,
+        parse=parse_boolean,
+        meaning="a failed patch raises instead of logging one error",
+    )
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = dict(values)
+
+    def raw(self, name: str) -> str:
+        """Return the value as it was set, without surrounding space; "" if unset."""
+        return self._values.get(name, "")
+
+    @property
+    def script(self) -> Path:
+        """Path of the customer script, whether or not it exists."""
+        return self.model_path / self.script_filename
+
+    def disables(self, engine: str) -> bool:
+        """Whether ``MHCS_DISABLE`` names the engine."""
+        return bool({engine, "*"} & self.disabled_engines)
+
+    def check_supported(self) -> None:
+        """Refuse variables of the contract that this version would ignore.
+
+        A throttle, a formatter or an adapter root that silently does nothing is worse
+        than a server that does not start.
+        """
+        for name in NOT_SUPPORTED_YET:
+            if value := self.raw(name):
+                raise ConfigurationError(name, value, UNSUPPORTED)
+        if self.sessions_enabled:
+            name = Settings.sessions_enabled.name
+            raise ConfigurationError(name, self.raw(name), UNSUPPORTED)
+
+
+UNSUPPORTED = "this version does not support it yet; unset it"
+NOT_SUPPORTED_YET = (
+    "CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE",
+    "CUSTOM_FASTAPI_MIDDLEWARE_PRE_POST_PROCESS",
+    "CUSTOM_PRE_PROCESS",
+    "CUSTOM_POST_PROCESS",
+    "SAGEMAKER_ADAPTERS_ROOT",
+    "SAGEMAKER_TRANSFORMS_LOAD_ADAPTER_DEFAULTS",
+    "SAGEMAKER_TRANSFORMS_UNLOAD_ADAPTER_DEFAULTS",
+)
+
+
+def variables() -> Iterator[Variable[Any]]:
+    """Yield the rows of the table, in its order."""
+    for value in vars(Settings).values():
+        if isinstance(value, Variable):
+            yield value
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Take a snapshot of this package's variables in ``environ``, or os.environ."""
+    environ = os.environ if environ is None else environ
+    known = [name for variable in variables() for name in variable.names]
+    names = (*known, *NOT_SUPPORTED_YET)
+    return Settings({name: environ.get(name, "").strip() for name in names})

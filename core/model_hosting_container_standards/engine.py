@@ -1,0 +1,62 @@
+"""The seam between the standards and an inference engine.
+
+An engine is one object, published under the entry-point group
+``model_hosting_container_standards.engines``. Everything this package needs to know of
+it comes through that object; nothing in the core imports an engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Final, Protocol
+
+from fastapi import FastAPI
+
+ENTRY_POINT_GROUP: Final = "model_hosting_container_standards.engines"
+
+
+class Engine(Protocol):
+    """What the standards ask of an engine."""
+
+    @property
+    def name(self) -> str:
+        """The name operators use, such as ``"vllm"``; also the module it is in."""
+
+    @property
+    def health_path(self) -> str:
+        """The engine's own route that answers ``/ping`` where it has no ``/ping``."""
+
+    @property
+    def invocation_paths(self) -> Mapping[str, str]:
+        """Where ``/invocations`` goes when the engine has no such route of its own.
+
+        Maps a key of the request body, such as ``"messages"``, to the engine's route
+        for bodies with that key. The first key that the body has decides.
+        """
+
+    @property
+    def adapter_path(self) -> str:
+        """The body field in which the engine expects the name of an adapter."""
+
+    @property
+    def moved_names(self) -> Mapping[str, Sequence[str]]:
+        """``"old.module:Name"`` to the references that may hold the name today."""
+
+    def owns(self, app: FastAPI) -> bool:
+        """Whether the engine built this app."""
+
+    def inference_paths(self, app: FastAPI) -> Collection[str]:
+        """The app's routes a client may choose by the ``route`` attribute."""
+
+
+def installed_engines() -> Iterator[Engine]:
+    """Yield the engines that installed distributions publish."""
+    from importlib.metadata import entry_points
+
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        yield entry_point.load()
+
+
+def find_engine(app: FastAPI) -> Engine | None:
+    """Return the engine that built ``app``, or None for an app of somebody's own."""
+    return next((engine for engine in installed_engines() if engine.owns(app)), None)

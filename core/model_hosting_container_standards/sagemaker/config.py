@@ -1,0 +1,41 @@
+"""Routes of the contract, and the environment variables that concern SageMaker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..config import Settings, Variable
+
+
+@dataclass(frozen=True, slots=True)
+class RouteConfig:
+    """A route of the contract: its path, and the methods it answers."""
+
+    path: str
+    methods: tuple[str, ...]
+
+
+PING_ROUTE: Final = RouteConfig("/ping", ("GET", "POST"))
+INVOCATIONS_ROUTE: Final = RouteConfig("/invocations", ("POST",))
+
+
+class SageMakerEnvVars:
+    """Names of the variables."""
+
+    SAGEMAKER_MODEL_PATH: Final = "SAGEMAKER_MODEL_PATH"
+    CUSTOM_SCRIPT_FILENAME: Final = "CUSTOM_SCRIPT_FILENAME"
+    SAGEMAKER_ENABLE_STATEFUL_SESSIONS: Final = "SAGEMAKER_ENABLE_STATEFUL_SESSIONS"
+    SAGEMAKER_CONTAINER_LOG_LEVEL: Final = "SAGEMAKER_CONTAINER_LOG_LEVEL"
+
+
+SAGEMAKER_ENV_CONFIG: Final[Mapping[str, Variable[Any]]] = {
+    row.name: row
+    for row in (
+        Settings.model_path,
+        Settings.script_filename,
+        Settings.sessions_enabled,
+        Settings.log_level,
+    )
+}

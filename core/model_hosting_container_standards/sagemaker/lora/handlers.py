@@ -1,0 +1,180 @@
+"""An engine's own load and unload handlers, behind the contract's adapter routes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from fastapi import FastAPI
+from fastapi.encoders import jsonable_encoder
+from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from ...common.fastapi.body import decode_json
+from ...common.fastapi.endpoint import resolved_signature
+from ...common.handler.registry import LOAD_ADAPTER, UNLOAD_ADAPTER, handler_registry
+from ...common.transforms import CaseInsensitiveDict, Shape, compile_shape
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+ALIAS_HEADER: Final = "x-amzn-sagemaker-adapter-alias"
+_ROUTES: Final = {
+    LOAD_ADAPTER: ("POST", "/adapters", "registered"),
+    UNLOAD_ADAPTER: ("DELETE", "/adapters/{adapter_name:path}", "unregistered"),
+}
+
+
+def register_load_adapter_handler(
+    request_shape: Shape, response_shape: Shape | None = None
+) -> Callable[[H], H]:
+    """Answer ``POST /adapters`` by the decorated handler, which is returned unchanged.
+
+    The shapes map names to JMESPath expressions over ``{"body", "headers",
+    "query_params", "path_params"}``; without a body, the query parameters are the body.
+    The handler takes ``(request_model, raw_request)`` or ``(raw_request)`` and returns
+    a Response, a dict, a model or nothing. ``response_shape`` reads ``{"body"}`` of
+    what it returned; without one a success is the text ``Adapter {name} registered``.
+
+    Raises:
+        ValueError: an expression is no JMESPath.
+    """
+    return _register(LOAD_ADAPTER, request_shape, response_shape)
+
+
+def register_unload_adapter_handler(
+    request_shape: Shape, response_shape: Shape | None = None
+) -> Callable[[H], H]:
+    """Answer ``DELETE /adapters/{adapter_name}`` by the decorated handler.
+
+    As :func:`register_load_adapter_handler`, with ``path_params.adapter_name``.
+    """
+    return _register(UNLOAD_ADAPTER, request_shape, response_shape)
+
+
+def _register(
+    name: str, request_shape: Shape, response_shape: Shape | None
+) -> Callable[[H], H]:
+    read_request = compile_shape(request_shape)
+    read_response = None if response_shape is None else compile_shape(response_shape)
+
+    def decorate(handler: H) -> H:
+        adapter = AdapterHandler(handler, name, read_request, read_response)
+        handler_registry.set_framework(name, adapter)
+        return handler
+
+    return decorate
+
+
+def add_adapter_routes(app: FastAPI) -> None:
+    """Give the app the routes whose handlers were registered for it."""
+    for name, (method, path, _) in _ROUTES.items():
+        handler = handler_registry.get_framework(name)
+        if isinstance(handler, AdapterHandler):
+            app.add_api_route(
+                path, handler.answer, methods=[method], name=f"{name}_for_sagemaker"
+            )
+            handler_registry.forget_framework(name)
+
+
+class AdapterHandler:
+    """A load or unload handler, with what turns a request into its argument."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        read_request: Callable[..., dict[str, Any]],
+        read_response: Callable[..., dict[str, Any]] | None,
+    ) -> None:
+        self.__wrapped__ = function
+        self._function = function
+        self._read_request = read_request
+        self._read_response = read_response
+        self._done = _ROUTES[name][2]
+        parameters = list(resolved_signature(function).parameters.values())
+        self._takes_model = len(parameters) > 1
+        self._model = parameters[0].annotation if self._takes_model else None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request of the platform."""
+        document = await _document(request)
+        result = await self._call(self._read_request(document), request)
+        if isinstance(result, Response) and result.status_code >= 300:
+            return result
+        if self._read_response is not None:
+            return JSONResponse(self._read_response({"body": _content(result)}))
+        return PlainTextResponse(f"Adapter {_name(document)} {self._done}")
+
+    async def _call(self, values: dict[str, Any], request: Request) -> Any:
+        args = (self._make_model(values), request) if self._takes_model else (request,)
+        if inspect.iscoroutinefunction(self._function):
+            return await self._function(*args)
+        return await run_in_threadpool(self._function, *args)
+
+    def _make_model(self, values: dict[str, Any]) -> Any:
+        if not (inspect.isclass(self._model) and issubclass(self._model, BaseModel)):
+            return values
+        try:
+            return self._model.model_validate(values)
+        except ValidationError as error:
+            raise HTTPException(400, _explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    problems = (
+        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)
+    )
+    return f"The adapter request is not valid: {'; '.join(problems)}."
+
+
+async def _document(request: Request) -> dict[str, Any]:
+    """Return what shapes read.
+
+    Raises:
+        HTTPException: 400, there is a body, but it is no JSON object.
+    """
+    query = dict(request.query_params)
+    raw = await request.body()
+    return {
+        "body": _body_object(raw) if raw else query,
+        "headers": CaseInsensitiveDict(request.headers),
+        "query_params": query,
+        "path_params": request.path_params,
+    }
+
+
+def _body_object(raw: bytes) -> dict[str, Any]:
+    try:
+        body = decode_json(raw)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise HTTPException(400, "The body of an adapter request is a JSON object.")
+    return body
+
+
+def _name(document: dict[str, Any]) -> str:
+    """Return how the answer calls the adapter: by its alias, if it has one."""
+    return str(
+        document["headers"].get(ALIAS_HEADER)
+        or document["path_params"].get("adapter_name")
+        or document["body"].get("name")
+    )
+
+
+def _content(result: Any) -> Any:
+    """Return what a handler returned, as JSON data."""
+    if not isinstance(result, Response):
+        return jsonable_encoder(result)
+    try:
+        return decode_json(bytes(result.body))
+    except ValueError:
+        return bytes(result.body).decode(errors="replace")

@@ -1,0 +1,71 @@
+"""What ``mhcs.pth`` and ``mhcs.start`` call at the start of every Python.
+
+It costs next to nothing (``os`` and ``sys`` only) and never raises. Only when the
+environment asks for it, it arms a finder that imports ``mhcs.auto`` at the first import
+of an engine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import ModuleType
+
+ENGINES = ("vllm", "tensorrt_llm")
+
+#: Setting one of these says that the server is meant to be customised.
+CUSTOMISING_VARIABLES = (
+    "CUSTOM_FASTAPI_INVOCATION_HANDLER",
+    "CUSTOM_FASTAPI_MIDDLEWARE_PRE_POST_PROCESS",
+    "CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE",
+    "CUSTOM_FASTAPI_PING_HANDLER",
+    "CUSTOM_POST_PROCESS",
+    "CUSTOM_PRE_PROCESS",
+    "CUSTOM_SCRIPT_FILENAME",
+    "SAGEMAKER_ENABLE_STATEFUL_SESSIONS",
+    "SAGEMAKER_MODEL_PATH",
+)
+_OFF = ("0", "false", "no", "off")
+
+
+class EngineFinder:
+    """An import finder that finds nothing: it only hears that an engine is imported."""
+
+    @classmethod
+    def find_spec(
+        cls, fullname: str, _path: object = None, _target: ModuleType | None = None
+    ) -> None:
+        if fullname in ENGINES:
+            disarm()
+            _import_auto()
+
+
+def arm() -> None:
+    """Patch engines when they are imported, if the environment asks for it."""
+    if reason_to_patch() and EngineFinder not in sys.meta_path:
+        sys.meta_path.insert(0, EngineFinder)
+
+
+def disarm() -> None:
+    """Undo :func:`arm`."""
+    if EngineFinder in sys.meta_path:
+        sys.meta_path.remove(EngineFinder)
+
+
+def reason_to_patch() -> str:
+    """Return ``NAME=value`` of the variable that asks for patches, or ""."""
+    auto = os.environ.get("MHCS_AUTO", "").strip()
+    if auto:
+        # A value that is not allowed is reported by mhcs.auto, not at every start.
+        return "" if auto.lower() in _OFF else f"MHCS_AUTO={auto}"
+    for name in CUSTOMISING_VARIABLES:
+        if value := os.environ.get(name, "").strip():
+            return f"{name}={value}"
+    return ""
+
+
+def _import_auto() -> None:
+    try:
+        import mhcs.auto  # noqa: F401 - patches engines
+    except ImportError as error:
+        sys.stderr.write(f"mhcs: engines are not patched, reinstall mhcs: {error}\n")

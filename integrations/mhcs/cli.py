@@ -1,0 +1,52 @@
+"""The ``mhcs`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from . import doctor
+
+app = typer.Typer(
+    help="SageMaker's hosting contract for vLLM and TensorRT-LLM, unchanged.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+def run(
+    command: Annotated[
+        list[str], typer.Argument(help="The command and its arguments, behind --.")
+    ],
+) -> None:
+    """Run a server with engines patched: mhcs run -- vllm serve MODEL."""
+    os.environ["MHCS_AUTO"] = "1"
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        # The statuses a shell gives for a command it cannot find, or cannot run.
+        typer.echo(f"mhcs run: {command[0]}: {error.strerror}", err=True)
+        raise typer.Exit(127 if isinstance(error, FileNotFoundError) else 126) from None
+
+
+@app.command("doctor")
+def show_doctor(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON.")
+    ] = False,
+) -> None:
+    """Say what is patched, who answers which route, and what is configured wrongly."""
+    report = doctor.examine()
+    typer.echo(doctor.as_json(report) if as_json else doctor.as_text(report))
+    raise typer.Exit(1 if report.problems else 0)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(args=sys.argv[1:], prog_name="mhcs")

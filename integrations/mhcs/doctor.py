@@ -1,0 +1,229 @@
+"""``mhcs doctor``: what a server started here and now would do, and what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata, util
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+
+from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
+    install_moved_names,
+)
+from model_hosting_container_standards.common.fastapi.endpoint import (
+    as_endpoint,
+    describe,
+)
+from model_hosting_container_standards.common.handler.resolver import (
+    CustomerHandler,
+    load_customer_script,
+    resolve_customer_handler,
+)
+from model_hosting_container_standards.config import (
+    NOT_SUPPORTED_YET,
+    Settings,
+    read_settings,
+    variables,
+)
+from model_hosting_container_standards.engine import installed_engines
+from model_hosting_container_standards.exceptions import (
+    ConfigurationError,
+    HandlerResolutionError,
+)
+
+from ._startup import reason_to_patch
+from .vllm.hooks import RUST_FRONTEND, uses_rust_frontend
+
+DISTRIBUTION = "model-hosting-container-standards"
+_PACKAGES = (DISTRIBUTION, "fastapi", "starlette", "pydantic", "vllm", "tensorrt-llm")
+_PREFIXES = ("CUSTOM_", "SAGEMAKER_", "MHCS_")
+_HANDLERS = {"/ping": "ping", "/invocations": "invoke"}
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found. ``problems`` says what is wrong, each with how to mend it."""
+
+    versions: dict[str, str]
+    variables: dict[str, str]
+    doors: dict[str, list[str]]
+    handlers: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def examine() -> Report:
+    """Look at the environment as a server's start would."""
+    settings = read_settings()
+    report = Report(
+        versions=dict(_versions()),
+        variables=dict(_set_variables(settings)),
+        doors=_doors(settings),
+    )
+    report.problems.extend(_wrong_variables(settings))
+    report.problems.extend(_misspelt_variables())
+    report.problems.extend(_unpatchable())
+    if not report.doors:
+        report.problems.append(
+            "No engine is installed here: install vllm, or run this in the environment "
+            "of the server."
+        )
+    _resolve_handlers(settings, report)
+    return report
+
+
+def as_json(report: Report) -> str:
+    """Return the report as a JSON object with the fields of :class:`Report`."""
+    return msgspec.json.format(msgspec.json.encode(report)).decode()
+
+
+def as_text(report: Report) -> str:
+    """Return the report for a person to read."""
+    sections = {
+        "versions": [f"{name} {version}" for name, version in report.versions.items()],
+        "set variables": [
+            f"{name}={value}" for name, value in report.variables.items()
+        ],
+        "doors": [
+            f"{name}: {door}" for name, ds in report.doors.items() for door in ds
+        ],
+        "handlers": [f"{path}: {text}" for path, text in report.handlers.items()],
+        "problems": report.problems,
+    }
+    return "\n".join(
+        f"{title}:\n" + "\n".join(f"  {line}" for line in lines or ["none"])
+        for title, lines in sections.items()
+    )
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    yield "python", sys.version.split()[0]
+    for name in _PACKAGES:
+        try:
+            yield name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+
+
+def _set_variables(settings: Settings) -> Iterator[tuple[str, str]]:
+    names = {name for variable in variables() for name in variable.names}
+    for name in sorted(names | {*NOT_SUPPORTED_YET}):
+        if value := settings.raw(name):
+            yield name, value
+
+
+def _doors(settings: Settings) -> dict[str, list[str]]:
+    """Return, for each engine that is installed, the ways bootstrap gets called."""
+    return {
+        engine.name: list(_doors_of(engine.name, settings))
+        for engine in installed_engines()
+        if util.find_spec(engine.name)
+    }
+
+
+def _doors_of(engine: str, settings: Settings) -> Iterator[str]:
+    if _calls_bootstrap(engine):
+        yield "it calls bootstrap(app) by itself"
+    try:
+        disabled = settings.disables(engine)
+    except ConfigurationError:
+        disabled = False
+    reason = reason_to_patch()
+    if disabled:
+        yield "not patched: MHCS_DISABLE names it"
+    elif reason:
+        yield f"patched when it is imported, because of {reason}"
+    else:
+        yield "not patched: MHCS_AUTO and the customising variables are unset"
+
+
+def _calls_bootstrap(engine: str) -> bool:
+    """Whether the engine depends on this package, so that it knows bootstrap."""
+    try:
+        requirements = metadata.requires(engine) or []
+    except metadata.PackageNotFoundError:
+        return False
+    return any(line.startswith(DISTRIBUTION) for line in requirements)
+
+
+def _wrong_variables(settings: Settings) -> Iterator[str]:
+    for variable in variables():
+        try:
+            variable.read(settings)
+        except ConfigurationError as error:
+            yield str(error)
+    try:
+        settings.check_supported()
+    except ConfigurationError as error:
+        yield str(error)
+
+
+def _misspelt_variables() -> Iterator[str]:
+    known = {name for variable in variables() for name in variable.names}
+    known.update(NOT_SUPPORTED_YET)
+    for name in os.environ:
+        if name.startswith(_PREFIXES) and name not in known:
+            for close in difflib.get_close_matches(name, known, n=1, cutoff=0.9):
+                yield f"{name} is set, but nothing reads it: did you mean {close}?"
+
+
+def _unpatchable() -> Iterator[str]:
+    if uses_rust_frontend():
+        yield (
+            f"{RUST_FRONTEND} starts vLLM's HTTP server in Rust, which cannot get "
+            "SageMaker's routes: unset it."
+        )
+    if reason_to_patch() and not _pth_is_installed():
+        yield (
+            "mhcs.pth is not in site-packages, so the environment alone patches "
+            "nothing: install with pip into the environment, not with --target, or "
+            "import mhcs.auto before the engine."
+        )
+
+
+def _pth_is_installed() -> bool:
+    return any(Path(folder, "mhcs.pth").is_file() for folder in sys.path if folder)
+
+
+def _resolve_handlers(settings: Settings, report: Report) -> None:
+    for engine in installed_engines():
+        install_moved_names(engine.moved_names)
+    try:
+        script = load_customer_script(settings)
+    except HandlerResolutionError as error:
+        report.problems.append(_explain(error))
+        return
+    for path, name in _HANDLERS.items():
+        try:
+            report.handlers[path] = _who_answers(name, settings, script)
+        except HandlerResolutionError as error:
+            report.problems.append(_explain(error))
+
+
+def _who_answers(name: str, settings: Settings, script: ModuleType | None) -> str:
+    customer = resolve_customer_handler(name, settings, script)
+    if customer is None:
+        return "the framework's registered handler, or the engine's own route"
+    return f"{_target(customer)} ({customer.source})"
+
+
+def _target(customer: CustomerHandler) -> str:
+    if customer.handler is None:
+        return f"the server's route {customer.path}, if it has one"
+    as_endpoint(customer.handler)
+    return describe(customer.handler)
+
+
+def _explain(error: HandlerResolutionError) -> str:
+    """Return the message, and the customer's own line where one raised."""
+    cause = error.__cause__
+    if cause is None or cause.__traceback__ is None:
+        return str(error)
+    frame = traceback.extract_tb(cause.__traceback__)[-1]
+    return f"{error} ({frame.filename}:{frame.lineno})"

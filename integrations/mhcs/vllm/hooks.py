@@ -1,0 +1,93 @@
+"""Where vLLM is patched: everything it does is call ``bootstrap(app)``.
+
+vLLM >= 0.11.1 calls it by itself, and a second call changes nothing, so one patch
+serves every release.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Final
+
+import wrapt
+
+from mhcs.guard import guarded, logger
+
+#: Where build_app is defined: up to 0.28, and since 0.29.
+BUILD_APP_MODULES: Final = (
+    "vllm.entrypoints.openai.api_server",
+    "vllm.entrypoints.launchers.app",
+)
+#: Where serve_http is defined. It gets the finished app also when api_server runs as
+#: __main__, which no import hook sees.
+SERVE_HTTP_MODULES: Final = (
+    "vllm.entrypoints.launcher",
+    "vllm.entrypoints.launchers.launcher",
+)
+RUST_FRONTEND: Final = "VLLM_USE_RUST_FRONTEND"
+CONSEQUENCE: Final = (
+    "/ping and /invocations will be missing or vLLM's own: use a release of vLLM that "
+    "this version supports, or update model-hosting-container-standards."
+)
+
+
+def patch() -> None:
+    """Register the hooks. vLLM is not imported."""
+    for name in BUILD_APP_MODULES:
+        wrapt.register_post_import_hook(_patch_build_app, name)
+    for name in SERVE_HTTP_MODULES:
+        wrapt.register_post_import_hook(_patch_serve_http, name)
+    if uses_rust_frontend() and multiprocessing.parent_process() is None:
+        logger.error(
+            "%s starts vLLM's HTTP server in Rust: there is no Python app that could "
+            "get /ping, /invocations and /adapters. Unset it to serve on SageMaker.",
+            RUST_FRONTEND,
+        )
+
+
+def uses_rust_frontend() -> bool:
+    """Whether the environment asks vLLM (0.22 and newer) for its Rust server."""
+    return os.environ.get(RUST_FRONTEND, "0").strip() not in ("", "0")
+
+
+def _patch_build_app(module: ModuleType) -> None:
+    with guarded(f"Patching build_app of {module.__name__}", CONSEQUENCE):
+        _wrap(module, "build_app", _bootstrap_result)
+
+
+def _patch_serve_http(module: ModuleType) -> None:
+    with guarded(f"Patching serve_http of {module.__name__}", CONSEQUENCE):
+        _wrap(module, "serve_http", _bootstrap_argument)
+
+
+def _wrap(module: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
+    function = getattr(module, name)
+    # What a module only imported is patched where it is defined; what is patched stays.
+    if function.__module__ == module.__name__ and not isinstance(
+        function, wrapt.FunctionWrapper
+    ):
+        wrapt.wrap_function_wrapper(module, name, wrapper)
+
+
+def _bootstrap_result(
+    wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any
+) -> Any:
+    return _bootstrap(wrapped(*args, **kwargs))
+
+
+def _bootstrap_argument(
+    wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any
+) -> Any:
+    _bootstrap(args[0] if args else kwargs["app"])
+    return wrapped(*args, **kwargs)
+
+
+def _bootstrap(app: Any) -> Any:
+    """Not guarded: a customer's handler that cannot be used must stop the start."""
+    # Imported late: workers register the hooks too, and need no FastAPI.
+    from model_hosting_container_standards.sagemaker import bootstrap
+
+    return bootstrap(app)
