@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
@@ -188,11 +188,9 @@ NOT_SUPPORTED_YET = (
 )
 
 
-def variables() -> Iterator[Variable[Any]]:
-    """Yield the rows of the table, in its order."""
-    for value in vars(Settings).values():
-        if isinstance(value, Variable):
-            yield value
+def variables() -> tuple[Variable[Any], ...]:
+    """Return the rows of the table, in its order."""
+    return tuple(row for row in vars(Settings).values() if isinstance(row, Variable))
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:

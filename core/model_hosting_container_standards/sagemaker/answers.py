@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.exceptions import FastAPIError
 from starlette.types import ASGIApp
 
 from ..common.fastapi.endpoint import as_endpoint, describe, unwrap
 from ..common.fastapi.routing import (
-    Target,
+    add_route,
     find_routes,
     find_target,
     split_dependencies,
@@ -150,32 +149,22 @@ class AnswerFinder:
         route at the front, and OpenAPI shows the last of several for one path.
         """
         replaced = find_routes(self.app, route.path)
-        security, dropped = split_dependencies(replaced)
+        security, dropped = split_dependencies(self.app, replaced)
         if dropped:
             logger.info(
-                "%s of %s: the dependencies of the route it replaces go with it: %s",
-                source,
+                "%s (%s) replaces a route, whose dependencies go with it: %s",
                 route.path,
+                source,
                 ", ".join(describe(d.dependency) for d in dropped if d.dependency),
             )
         endpoint = as_endpoint(function)
         taken = {found.name for found in replaced}
         handlers: dict[str, ASGIApp] = {}
         for method in route.methods:
-            options: dict[str, Any] = {"methods": [method], "dependencies": security}
+            options: dict[str, Any] = {"dependencies": security}
             if endpoint.__name__ in taken:
                 options["operation_id"] = f"{endpoint.__name__}_{method}_override"
-            _add_route(self.app, route.path, endpoint, options)
-            entry = self.app.router.routes[-1]
-            handlers[method] = Target(entry, route.path, method)
+            handlers[method] = add_route(
+                self.app, route.path, endpoint, method, **options
+            )
         return Answer(route, handlers, source, function)
-
-
-def _add_route(
-    app: FastAPI, path: str, endpoint: Callable[..., Any], options: dict[str, Any]
-) -> None:
-    try:
-        app.add_api_route(path, endpoint, **options)
-    except FastAPIError:
-        # The return annotation is no response model: FastAPI asks for None then.
-        app.add_api_route(path, endpoint, response_model=None, **options)

@@ -39,13 +39,21 @@ def encode_json(document: Any) -> bytes:
 class JSONRequest(Request):
     """A request whose ``.json()`` is decoded already, or decoded faster."""
 
+    @classmethod
+    def of(cls, request: Request) -> JSONRequest:
+        """Return the same request: what one of them has read, the other has too."""
+        same = cls.__new__(cls)
+        same.__dict__ = request.__dict__
+        return same
+
     async def json(self) -> Any:
-        if not hasattr(self, "_decoded"):
+        # Starlette's own cache, so that the body is decoded once for both.
+        if not hasattr(self, "_json"):
             if DECODED_BODY in self.scope:
-                self._decoded = self.scope[DECODED_BODY]
+                self._json = self.scope[DECODED_BODY]
             else:
-                self._decoded = decode_json(await self.body())
-        return self._decoded
+                self._json = decode_json(await self.body())
+        return self._json
 
 
 async def read_body(receive: Receive) -> bytes:

@@ -40,8 +40,6 @@ def as_endpoint(handler: Callable[..., Any]) -> Callable[..., Any]:
     on_event_loop = _is_async(handler)
 
     async def endpoint(**values: Any) -> Any:
-        if request is not None:
-            values[request] = _json_request(values[request])
         args = [values.pop(name) for name in by_position]
         if on_event_loop:
             result = handler(*args, **values)
@@ -82,7 +80,7 @@ def with_json_request(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def endpoint(*args: Any, **kwargs: Any) -> Any:
         if request in kwargs:
-            kwargs[request] = _json_request(kwargs[request])
+            kwargs[request] = JSONRequest.of(kwargs[request])
         return await function(*args, **kwargs)
 
     return _with_signature(endpoint, signature)
@@ -171,10 +169,6 @@ def _is_async(handler: Callable[..., Any]) -> bool:
         inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate)
         for candidate in candidates
     )
-
-
-def _json_request(request: Request) -> JSONRequest:
-    return JSONRequest(request.scope, request.receive)
 
 
 def _as_response(result: Any) -> Any:

@@ -114,15 +114,17 @@ def _check_callable(source: str, found: Any) -> Callable[..., Any]:
 
 def _instance(handler: Handler) -> Handler:
     """Return an instance of a class: to call the class would only construct one."""
-    if not inspect.isclass(handler):
-        return handler
-    label = f"{handler.__module__}.{handler.__qualname__}"
-    if not any("__call__" in vars(base) for base in handler.__mro__):
+    return _make_instance(handler) if inspect.isclass(handler) else handler
+
+
+def _make_instance(cls: type[Any]) -> Handler:
+    label = f"{cls.__module__}.{cls.__qualname__}"
+    if not any("__call__" in vars(base) for base in cls.__mro__):
         raise HandlerNotCallableError(f"{label} is a class without a __call__ method.")
-    make: Callable[[], Handler] = handler
     try:
-        return make()
+        instance: Handler = cls()
     except TypeError as error:
         raise HandlerNotCallableError(
             f"{label} cannot be made without arguments: {error}"
         ) from error
+    return instance

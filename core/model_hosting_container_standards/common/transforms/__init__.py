@@ -28,7 +28,7 @@ def compile_shape(shape: Shape) -> Callable[[Mapping[str, Any]], dict[str, Any]]
         ValueError: an expression is no JMESPath.
     """
     import jmespath
-    from jmespath.exceptions import ParseError
+    from jmespath.exceptions import JMESPathError
 
     fields: dict[str, Callable[[Mapping[str, Any]], Any]] = {}
     for name, expression in shape.items():
@@ -37,7 +37,7 @@ def compile_shape(shape: Shape) -> Callable[[Mapping[str, Any]], dict[str, Any]]
             continue
         try:
             fields[name] = jmespath.compile(expression).search
-        except (ParseError, TypeError) as error:
+        except (JMESPathError, TypeError) as error:
             raise ValueError(
                 f"{name!r}: {expression!r} is no JMESPath expression: {error}"
             ) from None

@@ -1,0 +1,100 @@
+"""Every test starts from the state of a fresh import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.testclient import TestClient
+
+import model_hosting_container_standards.sagemaker as sagemaker
+from model_hosting_container_standards import testing
+from model_hosting_container_standards.config import NOT_SUPPORTED_YET, variables
+
+Script = Callable[..., Path]
+Includer = Callable[[FastAPI, APIRouter], None]
+
+
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No variable of ours is set, no handler registered, the model folder is empty."""
+    names = [name for variable in variables() for name in variable.names]
+    for name in (*names, *NOT_SUPPORTED_YET):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "model").mkdir()
+    monkeypatch.setenv("SAGEMAKER_MODEL_PATH", str(tmp_path / "model"))
+    yield
+    testing.reset()
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """The folder SAGEMAKER_MODEL_PATH names."""
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def script(model_folder: Path) -> Script:
+    """Write a file of the model folder, the customer script by default."""
+
+    def write(source: str, name: str = "model.py") -> Path:
+        path = model_folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+        return path
+
+    return write
+
+
+def include(app: FastAPI, router: APIRouter) -> None:
+    app.include_router(router)
+
+
+def include_nested(app: FastAPI, router: APIRouter) -> None:
+    middle, outer = APIRouter(), APIRouter()
+    middle.include_router(router)
+    outer.include_router(middle)
+    app.include_router(outer)
+
+
+def copy_flat(app: FastAPI, router: APIRouter) -> None:
+    app.router.routes.extend(router.routes)
+
+
+@pytest.fixture(params=[include, include_nested, copy_flat])
+def includer(request: pytest.FixtureRequest) -> Includer:
+    """The ways an engine gives its routes to its app."""
+    way: Includer = request.param
+    return way
+
+
+@pytest.fixture
+def engine_app(includer: Includer) -> FastAPI:
+    """An engine's app, with routes that know nothing of us."""
+    app, router = FastAPI(), APIRouter()
+
+    @router.get("/health")
+    async def health() -> str:
+        return "engine's health"
+
+    @router.get("/ping")
+    async def ping() -> str:
+        return "engine's ping"
+
+    @router.post("/invocations")
+    async def invocations(request: Request) -> str:
+        return "engine's invocations"
+
+    @router.post("/v1/answer")
+    async def answer(request: Request) -> Any:
+        return {"path": request.url.path, "body": await request.json()}
+
+    includer(app, router)
+    return app
+
+
+def client_of(app: FastAPI) -> TestClient:
+    return TestClient(sagemaker.bootstrap(app))

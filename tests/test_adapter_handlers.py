@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.testclient import TestClient
+from pydantic import BaseModel
+
+import model_hosting_container_standards.sagemaker as sagemaker
+
+ALIAS = "X-Amzn-SageMaker-Adapter-Alias"
+LOAD_SHAPE = {"lora_name": "body.name", "lora_path": "body.src"}
+UNLOAD_SHAPE = {"lora_name": "path_params.adapter_name"}
+
+
+class LoadRequest(BaseModel):
+    lora_name: str
+    lora_path: str
+
+
+class UnloadRequest(BaseModel):
+    lora_name: str
+
+
+class Engine:
+    """An engine with load and unload routes of its own, as vLLM has them."""
+
+    def __init__(self) -> None:
+        self.adapters: dict[str, str] = {}
+
+    def app(self) -> FastAPI:
+        app, router = FastAPI(), APIRouter()
+
+        @sagemaker.register_load_adapter_handler(request_shape=LOAD_SHAPE)
+        @router.post("/v1/load")
+        async def load(request: LoadRequest, raw_request: Request) -> Response:
+            if request.lora_name in self.adapters:
+                return JSONResponse({"error": "already loaded"}, status_code=400)
+            self.adapters[request.lora_name] = request.lora_path
+            return PlainTextResponse("Success")
+
+        @sagemaker.register_unload_adapter_handler(request_shape=UNLOAD_SHAPE)
+        @router.post("/v1/unload")
+        def unload(request: UnloadRequest, raw_request: Request) -> None:
+            if request.lora_name not in self.adapters:
+                raise HTTPException(404, "not loaded")
+            del self.adapters[request.lora_name]
+
+        app.include_router(router)
+        return sagemaker.bootstrap(app)
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def client(engine: Engine) -> TestClient:
+    return TestClient(engine.app())
+
+
+@pytest.mark.parametrize("name", ["a", "org/name/1", "caf\u00e9 1"])
+def test_an_adapter_is_loaded_and_unloaded_by_name(
+    engine: Engine, client: TestClient, name: str
+) -> None:
+    answer = client.post("/adapters", json={"name": name, "src": "/there"})
+    assert (answer.status_code, answer.text) == (200, f"Adapter {name} registered")
+    assert engine.adapters == {name: "/there"}
+    answer = client.delete(f"/adapters/{name}")
+    assert (answer.status_code, answer.text) == (200, f"Adapter {name} unregistered")
+    assert engine.adapters == {}
+
+
+def test_without_a_body_the_query_parameters_count(
+    engine: Engine, client: TestClient
+) -> None:
+    answer = client.post("/adapters", params={"name": "a", "src": "/there"})
+    assert answer.text == "Adapter a registered"
+    assert engine.adapters == {"a": "/there"}
+
+
+def test_the_alias_is_used_in_the_text(client: TestClient) -> None:
+    answer = client.post(
+        "/adapters", json={"name": "a", "src": "/there"}, headers={ALIAS: "nice"}
+    )
+    assert answer.text == "Adapter nice registered"
+
+
+def test_the_engines_own_errors_stay(client: TestClient) -> None:
+    body = {"name": "a", "src": "/there"}
+    client.post("/adapters", json=body)
+    again = client.post("/adapters", json=body)
+    assert (again.status_code, again.json()) == (400, {"error": "already loaded"})
+    assert client.delete("/adapters/unknown").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b'{"src": "/there"}', "lora_name: Input should be a valid string"),
+        (b'{"name": 7, "src": "/there"}', "lora_name"),
+        (b"[1]", "is a JSON object"),
+        (b"{", "is a JSON object"),
+        (b"", "lora_path"),
+    ],
+)
+def test_a_wrong_request_is_a_400_that_says_what_is_wrong(
+    engine: Engine, client: TestClient, body: bytes, sentence: str
+) -> None:
+    answer = client.post("/adapters", content=body)
+    assert answer.status_code == 400
+    assert sentence in answer.json()["detail"]
+    assert engine.adapters == {}
+
+
+def test_without_handlers_there_are_no_adapter_routes(engine: Engine) -> None:
+    engine.app()
+    other = TestClient(sagemaker.bootstrap(FastAPI()))
+    assert other.post("/adapters").status_code == 404
+
+
+def load_with(handler: Any, **shapes: Any) -> Any:
+    """Return the answer of an app whose load handler is ``handler``."""
+    sagemaker.register_load_adapter_handler(**shapes)(handler)
+    client = TestClient(sagemaker.bootstrap(FastAPI()))
+    return client.post(
+        "/adapters?q=1", json={"name": "a"}, headers={"X-Test": "header"}
+    )
+
+
+def test_a_handler_may_take_the_request_alone() -> None:
+    seen = []
+
+    async def load(raw_request: Request) -> None:
+        seen.append(await raw_request.json())
+
+    assert load_with(load, request_shape={}).text == "Adapter a registered"
+    assert seen == [{"name": "a"}]
+
+
+def test_shapes_read_every_part_of_a_request_and_nest() -> None:
+    seen = []
+
+    async def load(values: Any, raw_request: Request) -> None:
+        seen.append(values)
+
+    shape = {
+        "name": "body.name",
+        "more": {"q": "query_params.q", "h": 'headers."X-TEST"'},
+        "default": "body.missing || `7`",
+        "missing": "body.missing",
+    }
+    load_with(load, request_shape=shape)
+    assert seen == [
+        {
+            "name": "a",
+            "more": {"q": "1", "h": "header"},
+            "default": 7,
+            "missing": None,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ({"id": 7}, {"adapter": 7}),
+        (JSONResponse({"id": 7}), {"adapter": 7}),
+        (PlainTextResponse("no json"), {"adapter": None}),
+        (None, {"adapter": None}),
+    ],
+)
+def test_a_response_shape_reads_what_the_handler_returned(
+    result: Any, expected: Any
+) -> None:
+    async def load(raw_request: Request) -> Any:
+        return result
+
+    answer = load_with(load, request_shape={}, response_shape={"adapter": "body.id"})
+    assert answer.json() == expected
+
+
+@pytest.mark.parametrize("expression", ["body..name", 7, ""])
+def test_a_shape_that_is_no_jmespath_is_a_value_error(expression: Any) -> None:
+    with pytest.raises(ValueError, match="'x': .* is no JMESPath"):
+        sagemaker.register_load_adapter_handler({"x": expression})

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive
+
+from model_hosting_container_standards.common.fastapi.body import (
+    JSONRequest,
+    decode_json,
+    encode_json,
+    peek_body,
+    read_body,
+    replace_body,
+    replace_json_body,
+)
+
+json_documents = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters()),  # lone surrogates too
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def receive_of(*chunks: bytes, disconnect: bool = False) -> Receive:
+    """Return a ``receive`` that tells a body in chunks, or its breaking off."""
+    last = len(chunks) - 1
+    messages: list[Message] = [
+        {"type": "http.request", "body": chunk, "more_body": disconnect or i < last}
+        for i, chunk in enumerate(chunks)
+    ]
+    pending = iter([*messages, {"type": "http.disconnect"}])
+
+    async def receive() -> Message:
+        return next(pending)
+
+    return receive
+
+
+def outcome(decode: Callable[[bytes], Any], raw: bytes) -> str:
+    try:
+        return repr(decode(raw))
+    except (ValueError, RecursionError) as error:
+        return f"{type(error)}: {error}"
+
+
+@given(json_documents)
+def test_every_document_is_decoded_as_the_standard_library_does(document: Any) -> None:
+    raw = json.dumps(document).encode()
+    assert outcome(decode_json, raw) == outcome(json.loads, raw)
+
+
+@given(st.binary())
+def test_every_other_body_fails_as_in_the_standard_library(raw: bytes) -> None:
+    assert outcome(decode_json, raw) == outcome(json.loads, raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"1e400",
+        b"[NaN, Infinity]",
+        b'"\\ud800"',
+        b"\xef\xbb\xbf{}",
+        '{"a": "\u00e9"}'.encode("utf-16"),
+        b'"\xff"',
+        b"",
+        b"[" * 100_000,
+        b"1" * 5000,
+    ],
+)
+def test_what_only_the_standard_library_takes_is_left_to_it(raw: bytes) -> None:
+    assert outcome(decode_json, raw) == outcome(json.loads, raw)
+
+
+@given(json_documents)
+def test_an_encoded_document_is_the_same_when_it_is_decoded(document: Any) -> None:
+    assert repr(json.loads(encode_json(document))) == repr(document)
+
+
+def test_what_json_cannot_say_survives() -> None:
+    assert math.isnan(json.loads(encode_json({"a": math.nan, "b": None}))["a"])
+
+
+async def test_a_body_is_read_to_its_end() -> None:
+    assert await read_body(receive_of(b"a", b"", b"b")) == b"ab"
+
+
+async def test_a_body_that_breaks_off_is_a_disconnect() -> None:
+    with pytest.raises(ClientDisconnect):
+        await read_body(receive_of(b"a", disconnect=True))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "seen"),
+    [
+        ((b"ab", b"c"), b"abc"),
+        ((b"",), b""),
+        ((b"abcd",), b"abcd"),
+        ((b"abc", b"de"), None),
+        ((b"abcdefgh",), None),
+    ],
+)
+async def test_a_peek_sees_short_bodies_and_takes_nothing_away(
+    chunks: tuple[bytes, ...], seen: bytes | None
+) -> None:
+    body, receive = await peek_body(receive_of(*chunks), limit=4)
+    assert body == seen
+    assert await read_body(receive) == b"".join(chunks)
+    assert (await receive())["type"] == "http.disconnect"
+
+
+async def test_a_peek_leaves_a_disconnect_to_the_handler() -> None:
+    body, receive = await peek_body(receive_of(b"a", disconnect=True), limit=4)
+    assert body is None
+    with pytest.raises(ClientDisconnect):
+        await read_body(receive)
+
+
+async def test_a_replaced_body_is_followed_by_what_comes_next() -> None:
+    receive = receive_of(b"old")
+    await read_body(receive)
+    replaced = replace_body(receive, b"new")
+    assert await read_body(replaced) == b"new"
+    assert (await replaced())["type"] == "http.disconnect"
+
+
+async def test_a_replaced_json_body_is_seen_by_every_reader() -> None:
+    receive = receive_of(b"{}")
+    await read_body(receive)
+    scope = {
+        "type": "http",
+        "headers": [(b"content-length", b"2"), (b"accept", b"*/*")],
+    }
+    changed, replaced = replace_json_body(scope, receive, {"model": "a"})
+    request = JSONRequest(changed, replaced)
+    assert await request.json() == {"model": "a"}
+    assert json.loads(await request.body()) == {"model": "a"}
+    assert request.headers.keys() == ["accept"]
+    assert (await request.receive())["type"] == "http.disconnect"
+
+
+async def test_what_one_view_of_a_request_has_read_the_other_has_too() -> None:
+    request = Request({"type": "http", "headers": []}, receive_of(b'{"a": 1}'))
+    assert await request.body() == b'{"a": 1}'
+    same = JSONRequest.of(request)
+    document = await same.json()
+    assert document == {"a": 1}
+    assert await request.json() is document

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mhcs import _startup
+from model_hosting_container_standards.common.fastapi import ENV_CONFIG, EnvVars
+from model_hosting_container_standards.config import (
+    NOT_SUPPORTED_YET,
+    Settings,
+    Variable,
+    read_settings,
+    variables,
+)
+from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.sagemaker import (
+    SAGEMAKER_ENV_CONFIG,
+    SageMakerEnvVars,
+)
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    settings = read_settings({})
+    assert settings.model_path == Path("/opt/ml/model")
+    assert settings.script == Path("/opt/ml/model/model.py")
+    assert settings.ping_handler is None
+    assert settings.invocation_handler is None
+    assert settings.sessions_enabled is False
+    assert settings.log_level == logging.ERROR
+    assert settings.auto is None
+    assert settings.disabled_engines == frozenset()
+    assert settings.strict is False
+
+
+@pytest.mark.parametrize("variable", variables(), ids=lambda variable: variable.name)
+@pytest.mark.parametrize("empty", ["", "  ", "\n"])
+def test_an_empty_value_is_the_same_as_an_unset_one(
+    variable: Variable[Any], empty: str
+) -> None:
+    assert variable.read(read_settings({variable.name: empty})) == variable.default
+
+
+@pytest.mark.parametrize(
+    ("word", "meaning"),
+    [
+        *((word, True) for word in ("1", "true", "YES", "On", " true\n")),
+        *((word, False) for word in ("0", "False", "no", "OFF")),
+    ],
+)
+def test_booleans_are_words_in_any_case(word: str, meaning: bool) -> None:
+    assert read_settings({"MHCS_STRICT": word}).strict is meaning
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [("debug", 10), ("INFO", 20), ("Warning", 30), ("warn", 30), ("7", 7)],
+)
+def test_a_log_level_is_a_name_in_any_case_or_a_number(value: str, level: int) -> None:
+    assert read_settings({"SAGEMAKER_CONTAINER_LOG_LEVEL": value}).log_level == level
+
+
+def test_the_container_log_level_goes_before_the_general_one() -> None:
+    environ = {"LOG_LEVEL": "DEBUG"}
+    assert read_settings(environ).log_level == logging.DEBUG
+    environ["SAGEMAKER_CONTAINER_LOG_LEVEL"] = "INFO"
+    assert read_settings(environ).log_level == logging.INFO
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "attribute"),
+    [
+        ("MHCS_STRICT", "maybe", "strict"),
+        ("MHCS_AUTO", "2", "auto"),
+        ("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "ja", "sessions_enabled"),
+        ("SAGEMAKER_CONTAINER_LOG_LEVEL", "LOUD", "log_level"),
+        ("LOG_LEVEL", "-1", "log_level"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_variable_and_what_is_allowed(
+    name: str, value: str, attribute: str
+) -> None:
+    settings = read_settings({name: value})
+    with pytest.raises(ConfigurationError, match="is not allowed: use ") as raised:
+        getattr(settings, attribute)
+    assert raised.value.name == name
+    assert repr(value) in str(raised.value)
+
+
+@pytest.mark.parametrize("name", NOT_SUPPORTED_YET)
+def test_what_would_be_ignored_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}='x'.*unset it"):
+        read_settings({name: "x"}).check_supported()
+
+
+def test_sessions_that_would_be_ignored_are_refused() -> None:
+    read_settings({"SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "no"}).check_supported()
+    with pytest.raises(ConfigurationError, match="SAGEMAKER_ENABLE_STATEFUL_SESSIONS"):
+        read_settings({"SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "1"}).check_supported()
+
+
+@pytest.mark.parametrize(
+    ("value", "engine", "disabled"),
+    [
+        ("vllm", "vllm", True),
+        ("tensorrt_llm, VLLM", "vllm", True),
+        ("*", "vllm", True),
+        ("tensorrt_llm", "vllm", False),
+        ("", "vllm", False),
+    ],
+)
+def test_engines_are_disabled_by_name_or_all(
+    value: str, engine: str, disabled: bool
+) -> None:
+    assert read_settings({"MHCS_DISABLE": value}).disables(engine) is disabled
+
+
+def test_settings_are_frozen() -> None:
+    settings = read_settings({})
+    with pytest.raises(AttributeError, match="frozen"):
+        settings.strict = True
+
+
+def test_an_absolute_script_filename_is_taken_as_it_is() -> None:
+    settings = read_settings({"CUSTOM_SCRIPT_FILENAME": "/srv/handlers.py"})
+    assert settings.script == Path("/srv/handlers.py")
+
+
+def test_the_startup_knows_every_customising_variable() -> None:
+    customising = {
+        name
+        for name in (*(v.name for v in variables()), *NOT_SUPPORTED_YET)
+        if name.startswith("CUSTOM_")
+    }
+    customising |= {
+        Settings.model_path.name,
+        Settings.sessions_enabled.name,
+    }
+    assert set(_startup.CUSTOMISING_VARIABLES) == customising
+
+
+@pytest.mark.parametrize(
+    ("names", "table"),
+    [(EnvVars, ENV_CONFIG), (SageMakerEnvVars, SAGEMAKER_ENV_CONFIG)],
+)
+def test_names_of_variables_and_rows_of_their_tables_agree(
+    names: type, table: dict[str, Variable[Any]]
+) -> None:
+    public = {key: value for key, value in vars(names).items() if key.isupper()}
+    assert {*public} == {*public.values()} == {*table}

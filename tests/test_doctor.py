@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from conftest import Script
+from mhcs import cli, doctor
+
+METADATA = f"""Metadata-Version: 2.1
+Name: vllm
+Version: 0.99
+Requires-Dist: {doctor.DISTRIBUTION}>=0.1.14
+"""
+
+
+@pytest.fixture
+def engine_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an image: a vLLM is there that calls bootstrap by itself."""
+    package, info = (tmp_path / "site" / name for name in ("vllm", "vllm.dist-info"))
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    info.mkdir()
+    (info / "METADATA").write_text(METADATA)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+
+@pytest.fixture
+def model_path(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_MODEL_PATH", str(model_folder))
+
+
+def doctor_says(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli.app, ["doctor", *arguments])
+    return result.exit_code, result.output
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_a_healthy_set_up_has_no_problems(script: Script) -> None:
+    path = script("def invoke(request): return 1")
+    status, output = doctor_says("--json")
+    report = json.loads(output)
+    assert (status, report["problems"]) == (0, [])
+    assert report["versions"]["model-hosting-container-standards"]
+    assert report["variables"] == {"SAGEMAKER_MODEL_PATH": str(path.parent)}
+    assert report["doors"]["vllm"] == [
+        "it calls bootstrap(app) by itself",
+        f"patched when it is imported, because of SAGEMAKER_MODEL_PATH={path.parent}",
+    ]
+    assert report["handlers"]["/ping"].startswith("the framework's registered handler")
+    assert f"model.invoke ({path}:1)" in report["handlers"]["/invocations"]
+    status, text = doctor_says()
+    assert status == 0
+    assert "problems:\n  none" in text
+
+
+@pytest.mark.usefixtures("engine_is_installed")
+@pytest.mark.parametrize(
+    ("name", "value", "door"),
+    [
+        ("MHCS_DISABLE", "vllm", "not patched: MHCS_DISABLE names it"),
+        ("MHCS_AUTO", "0", "not patched: MHCS_AUTO and the customising variables"),
+    ],
+)
+def test_the_doctor_says_why_an_engine_is_not_patched(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, door: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert door in doctor_says()[1]
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("MHCS_STRICT", "x", "MHCS_STRICT='x' is not allowed: use 1"),
+        ("LOG_LEVEL", "x", "LOG_LEVEL='x' is not allowed"),
+        ("CUSTOM_PRE_PROCESS", "model:f", "this version does not support it yet"),
+        ("CUSTOM_FASTAPI_PING_HANDELER", "x", "you mean CUSTOM_FASTAPI_PING_HANDLER?"),
+        ("CUSTOM_FASTAPI_PING_HANDLER", "bad", "'bad' is no handler spec: write"),
+        ("CUSTOM_FASTAPI_PING_HANDLER", "model:no", "has no 'no'"),
+        ("CUSTOM_SCRIPT_FILENAME", "gone.py", "CUSTOM_SCRIPT_FILENAME='gone.py', but"),
+        ("CUSTOM_SCRIPT_FILENAME", "raises.py", "raised KeyError"),
+        ("VLLM_USE_RUST_FRONTEND", "1", "starts vLLM's HTTP server in Rust"),
+    ],
+)
+def test_the_doctor_finds_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, script: Script, name: str, value: str, problem: str
+) -> None:
+    script("value = 1")
+    raises = script("def f(): raise KeyError('x')\nf()", "raises.py")
+    monkeypatch.setenv(name, value)
+    status, output = doctor_says("--json")
+    assert status == 1
+    [found] = json.loads(output)["problems"]
+    assert problem in found
+    if value == raises.name:
+        assert found.endswith(f"({raises}:1)")
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_the_doctor_asks_for_the_start_file_where_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parent)])
+    assert "mhcs.pth is not in site-packages" in doctor_says()[1]
+
+
+def test_the_doctor_misses_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    status, output = doctor_says()
+    assert status == 1
+    assert "No engine is installed here" in output
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_a_path_of_the_app_is_looked_for_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUSTOM_FASTAPI_PING_HANDLER", "/health")
+    assert "the server's route /health, if it has one" in doctor_says()[1]
+
+
+def test_an_engine_that_is_no_distribution_does_not_call_bootstrap() -> None:
+    assert not doctor._calls_bootstrap("no-such-distribution")

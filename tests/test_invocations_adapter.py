@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.testclient import TestClient
+from pydantic import BaseModel
+
+import model_hosting_container_standards.sagemaker as sagemaker
+
+ADAPTER = "X-Amzn-SageMaker-Adapter-Identifier"
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+SESSION = "X-Amzn-SageMaker-Session-Id"
+NOT_ENABLED = "Invalid payload. stateful sessions not enabled"
+
+
+class Completion(BaseModel):
+    model: str | None = None
+    prompt: str = ""
+
+
+async def echo(raw_request: Request) -> dict[str, Any]:
+    """Tell what of a request reaches a handler."""
+    raw = await raw_request.body()
+    return {
+        "raw": raw.decode("latin-1"),
+        "type": raw_request.headers.get("content-type"),
+        "length": raw_request.headers.get("content-length"),
+    }
+
+
+async def parse(raw_request: Request) -> Any:
+    return await raw_request.json()
+
+
+async def take_model(completion: Completion, raw_request: Request) -> dict[str, Any]:
+    return {"field": completion.model, "json": await raw_request.json()}
+
+
+def client_of(
+    handler: Callable[..., Any], *decorators: Callable[..., Any]
+) -> TestClient:
+    """Return a client of an engine's app whose /invocations is decorated."""
+    app, router = FastAPI(), APIRouter()
+    for decorator in decorators:
+        handler = decorator(handler)
+    router.post("/invocations")(sagemaker.register_invocation_handler(handler))
+    app.include_router(router)
+    return TestClient(sagemaker.bootstrap(app))
+
+
+@pytest.mark.parametrize("handler", [parse, take_model])
+def test_without_the_header_the_clients_model_is_untouched(
+    handler: Callable[..., Any],
+) -> None:
+    client = client_of(handler, sagemaker.inject_adapter_id("model"))
+    answer = client.post("/invocations", json={"model": "client's"}).json()
+    assert answer.get("json", answer) == {"model": "client's"}
+
+
+def test_the_header_replaces_the_field() -> None:
+    client = client_of(parse, sagemaker.inject_adapter_id(adapter_path="model"))
+    body = {"model": "client's", "prompt": "p", "x": [1.5, None, "\u00e9"]}
+    answer = client.post("/invocations", json=body, headers={ADAPTER: "mine"})
+    assert answer.json() == {**body, "model": "mine"}
+
+
+def test_the_header_reaches_every_way_to_read_the_body() -> None:
+    decorate = sagemaker.inject_adapter_id("model")
+    headers = {ADAPTER: "mine"}
+    taken = client_of(take_model, decorate).post(
+        "/invocations", json={"prompt": "p"}, headers=headers
+    )
+    assert taken.json()["field"] == taken.json()["json"]["model"] == "mine"
+    raw = client_of(echo, decorate).post("/invocations", json={}, headers=headers)
+    assert json.loads(raw.json()["raw"]) == {"model": "mine"}
+    assert raw.json()["length"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"model": "base"}, {"model": "base:mine"}),
+        ({"model": None}, {"model": "mine"}),
+        ({}, {"model": "mine"}),
+    ],
+)
+def test_the_id_can_be_appended(body: Any, expected: Any) -> None:
+    decorate = sagemaker.inject_adapter_id("model", append=True, separator=":")
+    client = client_of(parse, decorate)
+    answer = client.post("/invocations", json=body, headers={ADAPTER: "mine"})
+    assert answer.json() == expected
+
+
+def test_missing_parents_of_a_nested_field_are_made() -> None:
+    client = client_of(parse, sagemaker.inject_adapter_id("lora.request.name"))
+    answer = client.post(
+        "/invocations", json={"lora": {"a": 1}}, headers={ADAPTER: "m"}
+    )
+    assert answer.json() == {"lora": {"a": 1, "request": {"name": "m"}}}
+
+
+@pytest.mark.parametrize(
+    ("path", "append", "body", "sentence"),
+    [
+        ("model", False, b"[1]", "JSON object"),
+        ("model", False, b"not json", "JSON object"),
+        ("model", False, b"", "JSON object"),
+        ("model", False, b"\xff\xfe", "JSON object"),
+        ("model", False, b"[" * 100_000, "JSON object"),
+        ("a.b", False, b'{"a": 1}', "must be JSON objects"),
+        ("a.b", False, b'{"a": null}', "must be JSON objects"),
+        ("model", True, b'{"model": 7}', "send a string"),
+    ],
+)
+def test_a_body_that_cannot_hold_the_id_is_one_clear_400(
+    path: str, append: bool, body: bytes, sentence: str
+) -> None:
+    separator = ":" if append else None
+    client = client_of(parse, sagemaker.inject_adapter_id(path, append, separator))
+    answer = client.post("/invocations", content=body, headers={ADAPTER: "mine"})
+    assert answer.status_code == 400
+    assert sentence in answer.json()["detail"]
+
+
+def test_an_empty_header_is_no_header() -> None:
+    client = client_of(parse, sagemaker.inject_adapter_id("model"))
+    answer = client.post("/invocations", json={"model": "a"}, headers={ADAPTER: ""})
+    assert answer.json() == {"model": "a"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_an_adapter_may_have_a_name_beyond_ascii(encoding: str) -> None:
+    client = client_of(parse, sagemaker.inject_adapter_id("model"))
+    name = "caf\u00e9"
+    headers = {ADAPTER.encode(): name.encode(encoding)}
+    answer = client.post("/invocations", json={}, headers=headers)
+    assert answer.json() == {"model": name}
+
+
+@pytest.mark.parametrize(
+    ("path", "append", "separator", "message"),
+    [
+        ("", False, None, "adapter_path=''"),
+        (None, False, None, "adapter_path=None"),
+        (7, False, None, "adapter_path=7"),
+        ("a..b", False, None, "no path of a body field"),
+        ("model", True, None, "needs a separator"),
+        ("model", False, ":", "only used with append"),
+    ],
+)
+def test_a_wrong_decoration_is_a_value_error(
+    path: Any, append: bool, separator: str | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        sagemaker.inject_adapter_id(path, append, separator)
+
+
+def test_a_customers_handler_may_be_decorated_too() -> None:
+    sagemaker.invoke(sagemaker.inject_adapter_id("model")(parse))
+    client = TestClient(sagemaker.bootstrap(FastAPI()))
+    answer = client.post("/invocations", json={}, headers={ADAPTER: "mine"})
+    assert answer.json() == {"model": "mine"}

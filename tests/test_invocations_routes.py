@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.testclient import TestClient
+from pydantic import BaseModel
+
+import model_hosting_container_standards.engine as engine_module
+import model_hosting_container_standards.sagemaker as sagemaker
+from conftest import Script
+from mhcs.vllm.engine import VLLM
+
+ADAPTER = "X-Amzn-SageMaker-Adapter-Identifier"
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+SESSION = "X-Amzn-SageMaker-Session-Id"
+NOT_ENABLED = "Invalid payload. stateful sessions not enabled"
+
+
+class Completion(BaseModel):
+    model: str | None = None
+    prompt: str = ""
+
+
+async def echo(raw_request: Request) -> dict[str, Any]:
+    """Tell what of a request reaches a handler."""
+    raw = await raw_request.body()
+    return {
+        "raw": raw.decode("latin-1"),
+        "type": raw_request.headers.get("content-type"),
+        "length": raw_request.headers.get("content-length"),
+    }
+
+
+async def parse(raw_request: Request) -> Any:
+    return await raw_request.json()
+
+
+async def take_model(completion: Completion, raw_request: Request) -> dict[str, Any]:
+    return {"field": completion.model, "json": await raw_request.json()}
+
+
+def client_of(
+    handler: Callable[..., Any], *decorators: Callable[..., Any]
+) -> TestClient:
+    """Return a client of an engine's app whose /invocations is decorated."""
+    app, router = FastAPI(), APIRouter()
+    for decorator in decorators:
+        handler = decorator(handler)
+    router.post("/invocations")(sagemaker.register_invocation_handler(handler))
+    app.include_router(router)
+    return TestClient(sagemaker.bootstrap(app))
+
+
+class Engine(VLLM):
+    """An engine that owns the apps of this file."""
+
+    def owns(self, app: FastAPI) -> bool:
+        return app.title == "engine"
+
+
+@pytest.fixture
+def engine_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    """An app of an engine that has no route of the contract."""
+    engine: engine_module.Engine = Engine()
+    monkeypatch.setattr(engine_module, "installed_engines", lambda: [engine])
+    app, router = FastAPI(title="engine"), APIRouter()
+    for path in ("/v1/completions", "/v1/chat/completions", "/v1/embeddings"):
+        router.post(path)(parse_with_path)
+    router.post("/v1/load_lora_adapter")(parse_with_path)
+    router.get("/health")(lambda: "healthy")
+    app.include_router(router)
+    return app
+
+
+async def parse_with_path(request: Request) -> dict[str, Any]:
+    return {"path": request.url.path, "body": await request.json()}
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"messages": []}, "/v1/chat/completions"),
+        ({"prompt": "p"}, "/v1/completions"),
+        ({"input": "i"}, "/v1/embeddings"),
+        ({"input": "i", "messages": []}, "/v1/chat/completions"),
+    ],
+)
+def test_without_an_invocations_route_the_body_chooses(
+    engine_app: FastAPI, body: Any, path: str
+) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post("/invocations", json=body)
+    assert answer.json() == {"path": path, "body": body}
+    assert client.get("/ping").json() == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"{}", "one of 'messages', 'prompt', 'input'"),
+        (b"[1]", "one of 'messages', 'prompt', 'input'"),
+        (b"{", "The body is no JSON"),
+    ],
+)
+def test_a_body_that_fits_no_route_is_a_clear_400(
+    engine_app: FastAPI, body: bytes, sentence: str
+) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post("/invocations", content=body)
+    assert answer.status_code == 400
+    assert sentence in answer.json()["detail"]
+
+
+def test_the_engine_says_where_an_adapters_id_goes(engine_app: FastAPI) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post("/invocations", json={"prompt": ""}, headers={ADAPTER: "mine"})
+    assert answer.json()["body"] == {"prompt": "", "model": "mine"}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "route=/v1/embeddings",
+        "trace=7, route=/v1/embeddings",
+        "a=b;route = /v1/embeddings ;c",
+        "route=/v1/embeddings,route=/v1/embeddings",
+    ],
+)
+def test_the_route_attribute_chooses_the_route(
+    engine_app: FastAPI, attributes: str
+) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post(
+        "/invocations", json={"messages": []}, headers={ATTRIBUTES: attributes}
+    )
+    assert answer.json() == {"path": "/v1/embeddings", "body": {"messages": []}}
+
+
+@pytest.mark.parametrize("attributes", ["trace=7", "my-route=/v1/x", "anything at all"])
+def test_other_attributes_do_not_concern_us(
+    engine_app: FastAPI, attributes: str
+) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post(
+        "/invocations", json={"messages": []}, headers={ATTRIBUTES: attributes}
+    )
+    assert answer.json()["path"] == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        "/v1/load_lora_adapter",
+        "/v1/responses",
+        "/health",
+        "/invocations",
+        "v1/completions",
+        "/v1/../health",
+        "http://host/v1/completions",
+        "",
+        "/v1/completions, route=/v1/embeddings",
+    ],
+)
+def test_a_route_that_is_not_allowed_is_a_400_with_those_that_are(
+    engine_app: FastAPI, route: str
+) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post(
+        "/invocations", json={"messages": []}, headers={ATTRIBUTES: f"route={route}"}
+    )
+    assert answer.status_code == 400
+    assert "/v1/chat/completions, /v1/completions" in answer.json()["detail"]
+
+
+def test_a_server_without_inference_routes_says_so() -> None:
+    answer = client_of(echo).post("/invocations", headers={ATTRIBUTES: "route=/v1/x"})
+    assert answer.status_code == 400
+    assert "none, as this server has no such route" in answer.json()["detail"]
+
+
+def test_a_customers_handler_sees_the_attribute_itself(
+    engine_app: FastAPI, script: Script
+) -> None:
+    script(f"def invoke(request): return request.headers['{ATTRIBUTES}']")
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post("/invocations", headers={ATTRIBUTES: "route=/v1/embeddings"})
+    assert answer.json() == "route=/v1/embeddings"
+
+
+@pytest.mark.parametrize("by_body", [True, False])
+async def test_a_client_that_hangs_up_early_is_answered_by_nobody(
+    engine_app: FastAPI, by_body: bool
+) -> None:
+    app = engine_app if by_body else sagemaker.bootstrap(engine_app)
+    sagemaker.bootstrap(app)
+    sent: list[Any] = []
+    headers = [] if by_body else [(ADAPTER.lower().encode(), b"mine")]
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope_of(headers), receive, send)
+    assert sent == []
+
+
+async def test_the_handler_sees_a_client_hang_up() -> None:
+    seen = []
+
+    async def wait_for_the_end(request: Request) -> None:
+        await request.json()
+        seen.append((await request.receive())["type"])
+
+    sagemaker.invoke(wait_for_the_end)
+    app = sagemaker.bootstrap(FastAPI())
+    messages = iter(
+        [{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}]
+    )
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None: ...
+
+    await app(scope_of([]), receive, send)
+    assert seen == ["http.disconnect"]
+
+
+def scope_of(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/invocations",
+        "raw_path": b"/invocations",
+        "query_string": b"",
+        "headers": headers,
+    }

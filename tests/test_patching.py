@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import multiprocessing
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from mhcs import auto
+from mhcs.vllm import hooks
+from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.sagemaker.bootstrap import is_bootstrapped
+
+
+@pytest.fixture
+def patched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The engines that were patched."""
+    names: list[str] = []
+    monkeypatch.setattr(hooks, "patch", lambda: names.append("vllm"))
+    return names
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("MHCS_AUTO", "", ["vllm"]),
+        ("MHCS_AUTO", "1", ["vllm"]),
+        ("MHCS_AUTO", "0", []),
+        ("MHCS_DISABLE", "vllm", []),
+        ("MHCS_DISABLE", "*", []),
+        ("MHCS_DISABLE", "tensorrt_llm", ["vllm"]),
+    ],
+)
+def test_engines_are_patched_unless_they_are_disabled(
+    monkeypatch: pytest.MonkeyPatch,
+    patched: list[str],
+    name: str,
+    value: str,
+    expected: list[str],
+) -> None:
+    monkeypatch.setenv(name, value)
+    auto.patch_engines()
+    assert patched == expected
+
+
+def test_a_bad_switch_patches_nothing_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+    patched: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("MHCS_AUTO", "banana")
+    auto.patch_engines()
+    assert patched == []
+    assert "MHCS_AUTO='banana' is not allowed" in caplog.text
+    monkeypatch.setenv("MHCS_STRICT", "1")
+    with pytest.raises(ConfigurationError):
+        auto.patch_engines()
+
+
+def test_a_patch_that_fails_leaves_the_engine_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("new release")
+
+    monkeypatch.setattr(hooks, "patch", broken)
+    auto.patch_engines()
+    assert "vllm serves without SageMaker's routes" in caplog.text
+
+
+def test_the_rust_server_is_reported_once_for_all_processes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("VLLM_USE_RUST_FRONTEND", "1")
+    hooks.patch()
+    assert caplog.text.count("VLLM_USE_RUST_FRONTEND") == 1
+    monkeypatch.setattr(multiprocessing, "parent_process", object)
+    hooks.patch()
+    assert caplog.text.count("VLLM_USE_RUST_FRONTEND") == 1
+
+
+def module_with(**functions: Any) -> ModuleType:
+    """Return a module that defines ``functions``."""
+    module = ModuleType("vllm.testing")
+    for name, function in functions.items():
+        function.__module__ = module.__name__
+        setattr(module, name, function)
+    return module
+
+
+def test_build_apps_result_is_bootstrapped_however_often_it_is_patched() -> None:
+    def build_app(args: object) -> FastAPI:
+        return FastAPI(title=str(args))
+
+    module = module_with(build_app=build_app)
+    hooks._patch_build_app(module)
+    once = module.build_app
+    hooks._patch_build_app(module)
+    assert module.build_app is once
+    app = module.build_app("args")
+    assert app.title == "args"
+    assert is_bootstrapped(app)
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_serve_https_app_is_bootstrapped(by_name: bool) -> None:
+    served = []
+
+    async def serve_http(app: FastAPI, **options: object) -> None:
+        served.append(is_bootstrapped(app))
+
+    module = module_with(serve_http=serve_http)
+    hooks._patch_serve_http(module)
+    app = FastAPI()
+    serving = module.serve_http(app=app) if by_name else module.serve_http(app, x=1)
+    for _ in serving.__await__():
+        pass
+    assert served == [True]
+
+
+def test_an_error_of_build_app_passes() -> None:
+    def build_app() -> FastAPI:
+        raise ValueError("the engine's own")
+
+    module = module_with(build_app=build_app)
+    hooks._patch_build_app(module)
+    with pytest.raises(ValueError, match="the engine's own"):
+        module.build_app()
+
+
+def test_what_a_module_only_imported_is_patched_elsewhere() -> None:
+    module = ModuleType("vllm.shim")
+    module.build_app = FastAPI  # type: ignore[attr-defined]
+    hooks._patch_build_app(module)
+    assert module.build_app is FastAPI
+
+
+def test_a_module_without_build_app_is_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hooks._patch_build_app(ModuleType("vllm.future"))
+    hooks._patch_serve_http(ModuleType("vllm.future"))
+    assert caplog.text.count("/ping and /invocations will be missing") == 2

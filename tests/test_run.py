@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mhcs import cli
+
+MHCS = Path(sys.executable).with_name("mhcs")
+
+
+def test_run_becomes_the_command_with_patching_on() -> None:
+    code = "import os, sys; print(os.environ['MHCS_AUTO'], sys.argv[1:]); sys.exit(3)"
+    done = subprocess.run(
+        [MHCS, "run", "--", sys.executable, "-c", code, "--help", "a b", "--", ""],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "1 ['--help', 'a b', '--', '']\n"
+    assert done.returncode == 3
+
+
+def test_run_without_dashes_leaves_the_commands_options_alone() -> None:
+    done = subprocess.run(
+        [MHCS, "run", sys.executable, "-c", "import sys; print(sys.argv)", "--port=1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "['-c', '--port=1']\n"
+
+
+@pytest.mark.parametrize(("command", "status"), [("no-such-command", 127), ("/", 126)])
+def test_run_ends_as_a_shell_would(command: str, status: int) -> None:
+    result = CliRunner().invoke(cli.app, ["run", "--", command])
+    assert result.exit_code == status
+    assert f"mhcs run: {command}: " in result.output
+
+
+def test_run_needs_a_command() -> None:
+    result = CliRunner().invoke(cli.app, ["run"], terminal_width=200)
+    assert result.exit_code == 2
+    assert "Missing argument" in result.output

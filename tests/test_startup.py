@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from mhcs import _startup
+
+
+@pytest.fixture(autouse=True)
+def disarmed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in _startup.CUSTOMISING_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    _startup.disarm()
+    yield
+    _startup.disarm()
+
+
+def armed() -> bool:
+    return _startup.EngineFinder in sys.meta_path
+
+
+@pytest.mark.parametrize("value", ["1", "true", "ON", "banana"])
+def test_mhcs_auto_arms(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("MHCS_AUTO", value)
+    _startup.arm()
+    _startup.arm()
+    assert sys.meta_path.count(_startup.EngineFinder) == 1
+
+
+@pytest.mark.parametrize("value", ["0", "FALSE", "no", "off"])
+def test_mhcs_auto_off_goes_before_customising_variables(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("MHCS_AUTO", value)
+    monkeypatch.setenv("SAGEMAKER_MODEL_PATH", "/opt/ml/model")
+    _startup.arm()
+    assert not armed()
+
+
+@pytest.mark.parametrize("name", _startup.CUSTOMISING_VARIABLES)
+def test_a_customising_variable_arms(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, " ")
+    _startup.arm()
+    assert not armed()
+    monkeypatch.setenv(name, "x")
+    _startup.arm()
+    assert armed()
+    assert _startup.reason_to_patch() == f"{name}=x"
+
+
+def test_an_engines_import_disarms_and_imports_auto(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MHCS_AUTO", "1")
+    monkeypatch.delitem(sys.modules, "mhcs.auto")
+    _startup.arm()
+    _startup.EngineFinder.find_spec("vllm_not")
+    assert armed()
+    _startup.EngineFinder.find_spec("vllm")
+    assert not armed()
+    assert "mhcs.auto" in sys.modules
+
+
+def test_a_broken_installation_does_not_stop_the_engine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "mhcs.auto", None)
+    _startup.EngineFinder.find_spec("vllm")
+    assert "engines are not patched, reinstall mhcs" in capsys.readouterr().err
