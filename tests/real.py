@@ -1,0 +1,89 @@
+"""The real vLLM of this environment, as a server process with a tiny model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from servers import Server
+
+ROOT: Final = Path(__file__).parent.parent
+MODEL: Final = ROOT / "build" / "tiny-llama"
+ADAPTERS: Final = ("adapter-a", "adapter-b")
+VLLM: Final = str(Path(sys.executable).with_name("vllm"))
+OPTIONS: Final = (
+    "--served-model-name=tiny",
+    "--max-model-len=256",
+    "--enforce-eager",
+    "--enable-lora",
+    "--max-lora-rank=8",
+)
+ENV: Final = {
+    "HF_HUB_OFFLINE": "1",
+    "SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+}
+#: A start takes 30 s when nothing else runs.
+START_TIMEOUT_S: Final = 240.0
+
+# Greedy, so that the same request has the same answer.
+GREEDY: Final = {"model": "tiny", "max_tokens": 8, "temperature": 0}
+COMPLETION: Final = {**GREEDY, "prompt": "hello"}
+CHAT: Final = {**GREEDY, "messages": [{"role": "user", "content": "hello"}]}
+
+
+def is_installed() -> bool:
+    try:
+        metadata.version("vllm")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+requires_vllm: Final = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(not is_installed(), reason="vLLM is not installed: make vllm"),
+]
+
+
+@cache
+def tiny_model() -> str:
+    """Return the tiny model's folder, its adapters beside it."""
+    tool = ROOT / "tools" / "tiny_model.py"
+    loras = [part for name in ADAPTERS for part in ("--lora", name)]
+    subprocess.run([sys.executable, tool, MODEL, *loras], check=True)
+    return str(MODEL)
+
+
+def adapter_path(name: str) -> str:
+    return str(MODEL.with_name(name))
+
+
+def serve(*arguments: str, env: Mapping[str, str] | None = None) -> Server:
+    """Return an unchanged ``vllm serve``."""
+    command = [VLLM, "serve", tiny_model(), *OPTIONS, *arguments]
+    return Server(command, {**ENV, **(env or {})}, timeout=START_TIMEOUT_S)
+
+
+def serve_module(*arguments: str, env: Mapping[str, str] | None = None) -> Server:
+    """Return the same server, started as a module."""
+    module = ["-m", "vllm.entrypoints.openai.api_server", "--model", tiny_model()]
+    command = [sys.executable, *module, *OPTIONS, *arguments]
+    return Server(command, {**ENV, **(env or {})}, timeout=START_TIMEOUT_S)
+
+
+def complete(server: Server, path: str, adapter: str = "", **fields: Any) -> str:
+    """Return the text of a completion, with the adapter header where one is named."""
+    headers = {"X-Amzn-SageMaker-Adapter-Identifier": adapter}
+    body = {**COMPLETION, **fields}
+    answer = server.client.post(path, json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    text: str = answer.json()["choices"][0]["text"]
+    return text

@@ -1,0 +1,209 @@
+"""A customer's ``model.py`` on a real vLLM: each source of handlers, each shape."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from real import COMPLETION, requires_vllm, serve, serve_module
+from servers import Server
+
+pytestmark = requires_vllm
+
+SIBLING = '''
+from __future__ import annotations
+import dataclasses, pickle
+from typing import ClassVar
+import pydantic
+
+@dataclasses.dataclass
+class Settings:
+    """A dataclass under future annotations, which looks its module up."""
+    name: str
+    tags: ClassVar[list[str]] = ["a"]
+    sizes: list[int] = dataclasses.field(default_factory=list)
+
+class Part(pydantic.BaseModel):
+    text: str
+
+class Document(pydantic.BaseModel):
+    parts: list[Part]
+    first: Part | None = None
+'''
+
+BASE = """
+from __future__ import annotations
+import pickle
+from typing import Any
+import pydantic
+from fastapi import Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from customers_sibling import Document, Settings
+
+class Own(pydantic.BaseModel):
+    document: Document
+    number: int = 0
+
+settings = pickle.loads(pickle.dumps(Settings("from the script", sizes=[1])))
+"""
+
+# Each defines what the next source has too, and the next: the first one must win.
+SHORT_NAMES = """
+def ping():
+    return JSONResponse({"ping": "short name"}, status_code=202)
+
+async def invoke(request: Request):
+    async def words():
+        for number in range(5):
+            yield f"word {number}\\n"
+    return StreamingResponse(words(), media_type="text/plain")
+"""
+EXPLICIT_NAMES = (
+    SHORT_NAMES
+    + """
+def custom_sagemaker_ping_handler(request):
+    return JSONResponse({"ping": "explicit name"}, status_code=203)
+
+async def custom_sagemaker_invocation_handler(own: Own, raw_request: Request) -> Own:
+    own.number += len(own.document.parts) + len((await raw_request.json())["document"])
+    return own
+"""
+)
+DECORATED = (
+    EXPLICIT_NAMES
+    + """
+import threading
+from model_hosting_container_standards import sagemaker
+loop_thread = threading.get_ident()
+
+@sagemaker.ping
+async def decorated_ping():
+    return JSONResponse({"ping": "decorated"}, status_code=206)
+
+@sagemaker.invoke
+def decorated_invoke(raw_request: Request) -> dict[str, Any]:
+    return {"settings": settings.name, "off_loop": threading.get_ident() != loop_thread}
+"""
+)
+NAMED = (
+    DECORATED
+    + """
+async def named_ping(anything):
+    return JSONResponse({"ping": anything.url.path}, status_code=207)
+
+async def named_invoke(raw_request):
+    return {"served": raw_request.app.state.openai_serving_models is not None,
+            "prompt": (await raw_request.json())["prompt"]}
+"""
+)
+NAMES = {
+    "CUSTOM_FASTAPI_PING_HANDLER": "model:named_ping",
+    "CUSTOM_FASTAPI_INVOCATION_HANDLER": "model.py:named_invoke",
+}
+
+
+def start(folder: Path, script: str, **env: str) -> Server:
+    (folder / "customers_sibling.py").write_text(SIBLING)
+    (folder / "model.py").write_text(BASE + script)
+    return serve(env={"SAGEMAKER_MODEL_PATH": str(folder), **env})
+
+
+def ping(server: Server) -> tuple[int, Any]:
+    answer = server.client.get("/ping")
+    return answer.status_code, answer.json()["ping"]
+
+
+def test_the_environment_wins_with_handlers_without_annotation(tmp_path: Path) -> None:
+    with start(tmp_path, NAMED, **NAMES) as server:
+        assert ping(server) == (207, "/ping")
+        answer = server.client.post("/invocations", json=COMPLETION)
+        assert answer.json() == {"served": True, "prompt": "hello"}
+
+
+def test_decorators_win_next_with_a_sync_handler(tmp_path: Path) -> None:
+    with start(tmp_path, DECORATED) as server:
+        assert ping(server) == (206, "decorated")
+        audio = {"content-type": "audio/wav"}
+        answer = server.client.post("/invocations", content=b"RIFF", headers=audio)
+        assert answer.json() == {"settings": "from the script", "off_loop": True}
+
+
+def test_explicit_names_win_next_with_a_pydantic_body(tmp_path: Path) -> None:
+    with start(tmp_path, EXPLICIT_NAMES) as server:
+        assert ping(server) == (203, "explicit name")
+        body = {"document": {"parts": [{"text": "a"}, {"text": "b"}]}, "number": 1}
+        answer = server.client.post("/invocations", json=body)
+        assert answer.json()["number"] == 4
+        assert answer.json()["document"]["first"] is None
+        wrong = server.client.post("/invocations", json={"document": {"parts": 1}})
+        assert wrong.status_code in (400, 422)
+        assert "parts" in wrong.text
+
+
+def test_short_names_win_next_with_a_stream(tmp_path: Path) -> None:
+    with start(tmp_path, SHORT_NAMES) as server:
+        assert ping(server) == (202, "short name")
+        answer = server.client.post("/invocations", json={})
+        assert answer.text == "".join(f"word {number}\n" for number in range(5))
+
+
+LOGGING = """
+import json, logging
+
+def state():
+    return [
+        [x.name, x.level, x.propagate, [[str(type(h)), h.level] for h in x.handlers]]
+        for x in (logging.getLogger(), logging.getLogger("vllm"))
+    ]
+
+# The script is loaded inside vLLM's build_app, before anything else of ours is done.
+before = state()
+
+def invoke():
+    return {"before": before, "after": state()}
+"""
+
+
+@pytest.mark.parametrize("servers", ["1", "2"])
+def test_in_every_server_process_once_and_logging_as_it_was(
+    tmp_path: Path, servers: str
+) -> None:
+    (tmp_path / "model.py").write_text(LOGGING)
+    env = {"SAGEMAKER_MODEL_PATH": str(tmp_path)}
+    options = ["--api-server-count", servers] if servers != "1" else []
+    with serve(*options, env=env) as server:
+        for _ in range(20):
+            # Each on a connection of its own, so that both processes get some.
+            close = {"connection": "close"}
+            answer = server.client.post("/invocations", headers=close).json()
+            assert answer["before"] == answer["after"]
+        answered = f"/invocations is answered by model.invoke ({tmp_path}"
+        assert server.output().count(answered) == int(servers)
+        if servers == "1":
+            assert server.client.get("/ping").status_code == 200
+
+
+def test_a_spec_that_cannot_be_used_ends_the_server(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("def invoke(): raise SystemError\n")
+    env = {
+        "SAGEMAKER_MODEL_PATH": str(tmp_path),
+        "CUSTOM_FASTAPI_INVOCATION_HANDLER": "model.py:invok",
+    }
+    server = serve(env=env)
+    try:
+        server.start()
+        assert server.wait(server.timeout) != 0
+        assert "HandlerNotFoundError" in server.stderr()
+        assert "has no 'invok'; did you mean 'invoke'?" in server.stderr()
+    finally:
+        server.close()
+
+
+def test_the_module_is_a_door_too(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("def invoke(): return 'mine'\n")
+    with serve_module(env={"SAGEMAKER_MODEL_PATH": str(tmp_path)}) as server:
+        assert server.client.post("/invocations").json() == "mine"
+        assert json.loads(server.client.get("/openapi.json").text)["openapi"]

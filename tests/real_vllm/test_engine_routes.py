@@ -1,0 +1,142 @@
+"""An unchanged ``vllm serve``: its own routes, behind the contract's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from real import CHAT, COMPLETION, adapter_path, complete, requires_vllm, serve
+from servers import Server
+
+pytestmark = requires_vllm
+
+ADAPTER = "X-Amzn-SageMaker-Adapter-Identifier"
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    env = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "MHCS_AUTO": "1"}
+    with serve(env=env) as server:
+        yield server
+
+
+def test_a_completion_is_the_one_of_v1(server: Server) -> None:
+    assert complete(server, "/invocations") == complete(server, "/v1/completions")
+
+
+def test_a_chat_is_the_one_of_v1(server: Server) -> None:
+    ours, theirs = (
+        server.client.post(path, json=CHAT).json()["choices"][0]["message"]["content"]
+        for path in ("/invocations", "/v1/chat/completions")
+    )
+    assert ours == theirs
+
+
+def test_a_chat_is_streamed(server: Server) -> None:
+    body = {**CHAT, "stream": True}
+    with server.client.stream("POST", "/invocations", json=body) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        events = [line for line in answer.iter_lines() if line]
+    assert events[-1] == "data: [DONE]"
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events[:-1]]
+    text = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks)
+    whole = server.client.post("/invocations", json=CHAT).json()
+    assert text == whole["choices"][0]["message"]["content"]
+    assert len(chunks) > 2
+
+
+def test_an_openai_client_sees_an_unchanged_server(server: Server) -> None:
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
+    with client:
+        assert [model.id for model in client.models.list()] == ["tiny"]
+        answer: Any = client.completions.create(**COMPLETION)  # type: ignore[call-overload]
+        assert answer.model == "tiny"
+
+
+def test_a_model_that_is_not_served_is_a_404_as_on_v1(server: Server) -> None:
+    body = {**COMPLETION, "model": "nobody"}
+    ours = server.client.post("/invocations", json=body)
+    theirs = server.client.post("/v1/completions", json=body)
+    assert (ours.status_code, ours.json()) == (404, theirs.json())
+
+
+def test_ping_answers_every_method(server: Server) -> None:
+    for method in ("GET", "HEAD", "POST"):
+        assert server.client.request(method, "/ping").status_code == 200
+    assert server.client.put("/ping").status_code == 405
+
+
+def test_the_engines_checks_of_a_request_stay(server: Server) -> None:
+    for path in ("/invocations", "/v1/completions"):
+        answer = server.client.post(path, content="{}", headers={"content-type": "x/y"})
+        assert answer.status_code in (400, 415), answer.text
+        assert "error" in answer.json()
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[1, 2]", b""])
+def test_a_broken_body_is_the_clients_error(server: Server, body: bytes) -> None:
+    json_type = {"content-type": "application/json"}
+    answer = server.client.post("/invocations", content=body, headers=json_type)
+    assert answer.status_code == 400, answer.text
+
+
+def test_the_adapter_header_chooses_the_adapter(server: Server) -> None:
+    base = complete(server, "/invocations")
+    body = {"name": "mine", "src": adapter_path("adapter-a")}
+    loaded = server.client.post("/adapters", json=body)
+    assert (loaded.status_code, loaded.text) == (200, "Adapter mine registered")
+
+    by_header = complete(server, "/invocations", adapter="mine")
+    assert by_header == complete(server, "/v1/completions", model="mine") != base
+
+    removed = server.client.delete("/adapters/mine")
+    assert (removed.status_code, removed.text) == (200, "Adapter mine unregistered")
+    headers = {ADAPTER: "mine"}
+    gone = server.client.post("/invocations", json=COMPLETION, headers=headers)
+    assert gone.status_code == 404
+    assert complete(server, "/invocations") == base
+
+
+def test_adapter_errors_are_the_engines(server: Server) -> None:
+    missing = {"name": "x", "src": "/no/such/folder"}
+    assert server.client.post("/adapters", json=missing).status_code == 404
+    assert server.client.post("/adapters", json={"name": "x"}).status_code == 400
+    assert server.client.delete("/adapters/unknown").status_code == 404
+
+
+def test_the_route_attribute_chooses_the_route(server: Server) -> None:
+    headers = {ATTRIBUTES: "route=/v1/chat/completions"}
+    answer = server.client.post("/invocations", json=CHAT, headers=headers)
+    assert answer.json()["object"] == "chat.completion"
+    # The route is taken at the client's word: it has no prompt there.
+    wrong = server.client.post("/invocations", json=COMPLETION, headers=headers)
+    assert wrong.status_code == 400
+
+
+@pytest.mark.parametrize("route", ["/v1/models", "/health", "/v1/load_lora_adapter"])
+def test_only_inference_routes_can_be_chosen(server: Server, route: str) -> None:
+    headers = {ATTRIBUTES: f"route={route}"}
+    answer = server.client.post("/invocations", json=CHAT, headers=headers)
+    assert answer.status_code == 400
+    assert "/v1/completions" in answer.text
+
+
+def test_sessions_are_off(server: Server) -> None:
+    wanted = server.client.post("/invocations", json={"requestType": "NEW_SESSION"})
+    named = server.client.post(
+        "/invocations", json=COMPLETION, headers={"X-Amzn-SageMaker-Session-Id": "a"}
+    )
+    for answer in (wanted, named):
+        assert answer.status_code == 400
+        assert "stateful sessions not enabled" in answer.text
+
+
+def test_the_log_says_who_answers(server: Server) -> None:
+    for path in ("/ping", "/invocations"):
+        assert server.output().count(f"{path} is answered by") == 1
+    assert "vllm's own route" in server.output()
