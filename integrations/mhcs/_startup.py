@@ -1,15 +1,13 @@
 """What ``mhcs.pth`` and ``mhcs.start`` call at the start of every Python.
 
-It costs next to nothing (``os`` and ``sys`` only) and never raises. Only when the
-environment asks for it, it arms a finder that imports ``mhcs.auto`` at the first import
-of an engine.
+It costs next to nothing and never raises: ``os`` and ``sys``, which are there already,
+are all it imports, ``__future__`` would be one file more. Only when the environment
+asks for it, it arms a finder that imports ``mhcs.auto`` at the first import of an
+engine.
 """
-
-from __future__ import annotations
 
 import os
 import sys
-from types import ModuleType
 
 ENGINES = ("vllm", "tensorrt_llm")
 
@@ -33,7 +31,7 @@ class EngineFinder:
 
     @classmethod
     def find_spec(
-        cls, fullname: str, _path: object = None, _target: ModuleType | None = None
+        cls, fullname: str, _path: object = None, _target: object = None
     ) -> None:
         if fullname in ENGINES:
             disarm()

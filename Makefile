@@ -1,0 +1,97 @@
+# `make help` says what there is. Variables may be set in the environment or behind
+# `make`: make serve PORT=9000 ARGS="--max-num-seqs 4"
+
+PYTHON ?= python3.11
+VENV ?= .venv
+MODEL ?=
+HOST ?= 127.0.0.1
+PORT ?= 8080
+ARGS ?=
+
+BIN := $(VENV)/bin
+TINY_MODEL := build/tiny-llama
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install dev vllm format lint test all serve tiny-model bench clean pre-commit-install
+
+help: ## show this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@echo "variables: PYTHON=$(PYTHON) VENV=$(VENV) MODEL=$(MODEL) HOST=$(HOST) PORT=$(PORT) ARGS=$(ARGS) VLLM_VERSION=$(VLLM_VERSION)"
+
+# --- set-up ------------------------------------------------------------------------
+
+install: dev vllm ## make VENV: the tools, this package (editable) and vLLM
+
+dev: $(VENV)/.dev
+
+# Asks each time, which takes no time: what is installed is what it looks at.
+# After `dev`: with this package there, pip need not fetch a published one for vLLM.
+vllm: dev
+	@$(BIN)/python tools/install_vllm.py
+
+$(VENV)/.dev: pyproject.toml integrations/mhcs.pth integrations/mhcs.start | $(VENV)/.pip
+	@echo "installing the development tools and this package"
+	@$(BIN)/python -m pip install -qq --editable . --group dev
+	@touch $@
+
+# 25.1 is the first pip that installs dependency groups.
+$(VENV)/.pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "This needs Python 3.10 or newer (3.11 for vLLM's CPU build), and '$(PYTHON)' is none." >&2; \
+	    echo "Install Python 3.11, or name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	    exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --upgrade 'pip>=25.1'
+	@touch $@
+
+# --- work --------------------------------------------------------------------------
+
+format: dev ## rewrite the sources as `lint` wants them
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+lint: dev ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test: install ## pytest, and 95 % of the branches
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+all: lint test ## lint and test
+
+pre-commit-install: dev ## run `lint` before each commit
+	$(BIN)/pre-commit install
+
+bench: install ## the numbers of README.md, on this machine
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# --- serve -------------------------------------------------------------------------
+
+# The log says which handlers answer, and where they come from.
+serve: export SAGEMAKER_CONTAINER_LOG_LEVEL ?= INFO
+
+# Without a MODEL: a tiny one, which needs no hub and little memory.
+ifeq ($(MODEL),)
+serve: tiny-model
+serve: export VLLM_CPU_KVCACHE_SPACE ?= 1
+serve: export HF_HUB_OFFLINE ?= 1
+SERVED := $(TINY_MODEL) --max-model-len 256 --enforce-eager
+else
+SERVED := $(MODEL)
+endif
+
+serve: install ## `vllm serve` MODEL (a tiny one by default) on PORT; ARGS are passed on
+	exec $(BIN)/vllm serve $(SERVED) --host $(HOST) --port $(PORT) $(ARGS)
+
+tiny-model: install
+	@$(BIN)/python tools/tiny_model.py $(TINY_MODEL)
+
+clean: ## remove VENV and everything that was built
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,67 @@
+"""The app that is measured: as a plain server has it, and as vLLM decorates it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+async def check_content_type(raw_request: Request) -> None:
+    """Refuse what is no JSON, as JSON APIs do in a dependency of their routes."""
+    content_type = raw_request.headers.get("content-type", "").lower()
+    if content_type.split(";", maxsplit=1)[0] != "application/json":
+        raise RequestValidationError(["Unsupported Media Type: only JSON is allowed."])
+
+
+async def ping() -> JSONResponse:
+    return JSONResponse({})
+
+
+async def invocations(raw_request: Request) -> JSONResponse:
+    try:
+        body = await raw_request.json()
+    except json.JSONDecodeError as error:
+        return JSONResponse({"error": str(error)}, status_code=400)
+    return JSONResponse({"id": "cmpl-0", "object": "result", "model": body["model"]})
+
+
+def build_bare() -> FastAPI:
+    """Return the app without any package of ours."""
+    return _build(_unchanged, _unchanged)
+
+
+def build_standard() -> FastAPI:
+    """Return the app with the package of this environment, in vLLM's way."""
+    import model_hosting_container_standards.sagemaker as standards
+
+    def decorate_invocations(handler: Callable[..., Any]) -> Callable[..., Any]:
+        with_adapter = standards.inject_adapter_id(adapter_path="model")(handler)
+        with_session = standards.stateful_session_manager()(with_adapter)
+        return standards.register_invocation_handler(with_session)
+
+    return standards.bootstrap(
+        _build(standards.register_ping_handler, decorate_invocations)
+    )
+
+
+def _build(decorate_ping: Decorator, decorate_invocations: Decorator) -> FastAPI:
+    router = APIRouter()
+    answer_ping = decorate_ping(ping)
+    router.post("/ping")(answer_ping)
+    router.get("/ping")(answer_ping)
+    add_route = router.post("/invocations", dependencies=[Depends(check_content_type)])
+    add_route(decorate_invocations(invocations))
+    app = FastAPI()
+    app.include_router(router)
+    return app
+
+
+def _unchanged(handler: Callable[..., Any]) -> Callable[..., Any]:
+    return handler

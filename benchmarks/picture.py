@@ -1,0 +1,75 @@
+"""The ratios as bars: ``results.svg``, for light and dark pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from report import Row
+
+#: Readable on white and on black.
+_TEXT: Final = "#7d8590"
+_TARGET: Final = "#bf8700"
+_SIDES: Final = (
+    ("published", "published 0.1.16", "#8b949e"),
+    ("ours", "ours", "#1f883d"),
+    ("newest", "ours, newest FastAPI", "#2f81f7"),
+)
+_HEIGHT: Final = 0.8
+_STYLE: Final = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mhcs",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": _TEXT,
+    "axes.labelcolor": _TEXT,
+    "axes.edgecolor": _TEXT,
+    "xtick.color": _TEXT,
+    "ytick.color": _TEXT,
+}
+
+
+def draw(path: Path, rows: Sequence[Row]) -> None:
+    """Draw the rows that are ratios."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    ratios = [row for row in rows if row.unit == "x"]
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = pyplot.subplots(figsize=(8.4, 0.5 * len(ratios) + 1.2))
+        _draw_bars(axes, ratios)
+        _label(axes, ratios)
+        figure.tight_layout()
+        figure.savefig(path, transparent=True, metadata={"Date": None})
+        pyplot.close(figure)
+
+
+def _draw_bars(axes: Any, rows: Sequence[Row]) -> None:
+    thickness = _HEIGHT / len(_SIDES)
+    for number, (name, label, colour) in enumerate(_SIDES):
+        offset = (number - (len(_SIDES) - 1) / 2) * thickness
+        places = [i + offset for i, row in enumerate(rows) if name in row.values]
+        values = [row.values[name] for row in rows if name in row.values]
+        bars = axes.barh(places, values, thickness * 0.9, color=colour, label=label)
+        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=7)
+
+
+def _label(axes: Any, rows: Sequence[Row]) -> None:
+    places = range(len(rows))
+    axes.axvline(1.0, color=_TEXT, linewidth=1)
+    axes.vlines(
+        [row.target for row in rows],
+        [place - _HEIGHT / 2 for place in places],
+        [place + _HEIGHT / 2 for place in places],
+        colors=_TARGET,
+        linestyles="dotted",
+        label="target, at most",
+    )
+    axes.set_yticks(places, [row.title.replace("`", "") for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("time over the bare app's, which is 1")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")

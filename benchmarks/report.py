@@ -1,0 +1,168 @@
+"""The numbers as rows, and as the tables of ``results.md``."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from comparison import Figure, Figures
+from environments import COMMON_FASTAPI, Environment
+from sides import Side
+from traffic import Case
+
+_VERSIONED: Final = (
+    "model-hosting-container-standards",
+    "fastapi",
+    "starlette",
+    "pydantic",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "msgspec",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the tables: a target, and what each side reached.
+
+    ``values`` has a number for each side that was measured, as ``unit`` says: a ratio
+    ("x") or milliseconds ("ms"). ``cells`` are the absolute numbers.
+    """
+
+    title: str
+    target: float
+    values: Mapping[str, float]
+    unit: str = "x"
+    cells: Mapping[str, str] = field(default_factory=dict)
+
+    def show(self, value: float | None) -> str:
+        if value is None:
+            return "-"
+        return f"{value:.0f} ms" if self.unit == "ms" else f"{value:.2f}"
+
+
+def request_rows(
+    label: str, figures: Figures, cases: Iterable[Case], sides: Sequence[Side]
+) -> Iterator[Row]:
+    """Yield a row for each case that was measured."""
+    for case in cases:
+        found = {
+            side.name: figures[case.name, side.name]
+            for side in sides
+            if (case.name, side.name) in figures
+        }
+        if found:
+            values = {name: figure.ratio for name, figure in found.items()}
+            cells = dict(_request_cells(found))
+            yield Row(f"{case.title}{label}", case.target, values, cells=cells)
+
+
+def _request_cells(figures: Mapping[str, Figure]) -> Iterator[tuple[str, str]]:
+    for name, figure in figures.items():
+        low, high = figure.spread
+        text = f"{figure.bare:,.0f} -> {figure.decorated:,.0f} µs"
+        yield name, f"{text} ({low:.2f} to {high:.2f})"
+
+
+def import_row(milliseconds: Mapping[str, float]) -> Row:
+    cells = {name: f"{value:.1f} ms" for name, value in milliseconds.items()}
+    title = "`import ….sagemaker` after `import fastapi`"
+    return Row(title, 15, milliseconds, "ms", cells)
+
+
+def start_rows(milliseconds: Mapping[str, float]) -> Iterator[Row]:
+    bare = milliseconds["bare"]
+    for name, target in (("off", 1.05), ("armed", 1.15)):
+        value = milliseconds[name]
+        cells = {"ours": f"{bare:.1f} -> {value:.1f} ms"}
+        title = f"`python -c pass` with `mhcs.pth`, {name}"
+        yield Row(title, target, {"ours": value / bare}, cells=cells)
+
+
+def write_results(path: Path, rows: Sequence[Row], sides: Sequence[Side]) -> str:
+    """Write the page of results; return its table of ratios."""
+    headings = _headings(sides)
+    ratios = _table(
+        ["measure", "target, at most", *headings.values()],
+        (
+            [row.title, row.show(row.target)]
+            + [row.show(row.values.get(name)) for name in headings]
+            for row in rows
+        ),
+    )
+    absolute = _table(
+        ["measure", *headings.values()],
+        ([row.title, *(row.cells.get(name, "-") for name in headings)] for row in rows),
+    )
+    parts = [_INTRODUCTION, ratios, _ABSOLUTE, absolute, _versions(sides), _NOTES]
+    path.write_text("\n\n".join(parts) + "\n")
+    return ratios
+
+
+def _headings(sides: Sequence[Side]) -> dict[str, str]:
+    return {side.name: _heading(side) for side in sides}
+
+
+def _heading(side: Side) -> str:
+    if side.name == "published":
+        return "published 0.1.16"
+    if side.name == "ours":
+        return "ours"
+    return f"ours, FastAPI {side.environment.versions()['fastapi']}"
+
+
+def _table(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(heading) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heading, rule, *lines))
+
+
+def _versions(sides: Sequence[Side]) -> str:
+    lines = [f"- {_heading(side)}: {_installed(side.environment)}" for side in sides]
+    python = f"Python {platform.python_version()}, {platform.machine()}"
+    return "\n".join([f"{python}, {os.cpu_count()} CPUs.", "", *lines])
+
+
+def _installed(environment: Environment) -> str:
+    found = {
+        name.lower().replace("_", "-"): version
+        for name, version in environment.versions().items()
+    }
+    return ", ".join(f"{name} {found[name]}" for name in _VERSIONED if name in found)
+
+
+_INTRODUCTION: Final = f"""\
+# Benchmarks
+
+Written by `make bench`. Ratios to the bare app, which is the same app without a
+package for SageMaker; below 1 is faster than without. Both packages are measured on
+FastAPI {COMMON_FASTAPI}, as newer ones lose the handlers of the published one, each in
+an environment of its own; ours is measured on the newest FastAPI as well.
+
+![The ratios as bars](results.svg)"""
+_ABSOLUTE: Final = """\
+The same as absolute numbers: bare -> with the package, and in parentheses the least and
+the greatest ratio among the process starts."""
+_NOTES: Final = """\
+How it is measured:
+
+- `/ping` and `/invocations` are decorated in vLLM's way and included from an
+  `APIRouter`; a dependency checks the content type; the handler awaits
+  `raw_request.json()` and answers with a small JSON object.
+- Requests have 12 headers, and the adapter's one. The small body is a chat request of
+  some 300 bytes; "1 MB prompt" is a JSON object with one long prompt (ASCII text with
+  line ends and quotes); "1 MB of messages" has some 12,000 small chat messages.
+- Requests call the ASGI app directly, with the body in messages of 64 KiB, and are
+  timed in CPU time; where it says uvicorn, they come over a kept-alive connection on
+  the loopback interface (uvloop, httptools, no access log), one after the other, and
+  are timed by the clock.
+- The bare and the decorated app take turns in one process, the sides' processes take
+  turns too, and each process is started several times. A number is the median of all
+  rounds; a ratio the median of the rounds' ratios. The garbage collector runs as in
+  vLLM: on, with everything frozen that is there before the first request.
+- Imports and starts of Python are medians over fresh processes, which take turns;
+  `mhcs.pth` is compared with the same environment without that file."""

@@ -1,0 +1,99 @@
+"""The numbers of README.md: ours and the published package next to the bare app.
+
+``--quick`` only shows that everything runs. What cannot be measured is left out and
+reported; the exit status is 0 in any case, as numbers are no test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from comparison import Effort, compare
+from environments import FOLDER, ROOT, WITH_START_FILES, WITHOUT_START_FILES
+from interpreter import measure_imports, measure_starts
+from picture import draw
+from report import Row, import_row, request_rows, start_rows, write_results
+from sides import SIDES, InProcess, OverLoopback, Side
+from traffic import CASES
+
+HERE: Final = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured: requests of both kinds, imports, starts of Python."""
+
+    in_process: Effort
+    loopback: Effort
+    imports: int
+    starts: int
+
+
+FULL: Final = Plan(Effort(4, 5, 4), Effort(3, 5, 4), imports=15, starts=200)
+QUICK: Final = Plan(Effort(1, 1, 1), Effort(1, 1, 1), imports=1, starts=5)
+
+
+def main() -> None:
+    quick = _parse_arguments().quick
+    sides = [side for side in SIDES if _make(side)]
+    rows = list(_measure(QUICK if quick else FULL, sides))
+    folder = FOLDER if quick else HERE
+    print(write_results(folder / "results.md", rows, sides))
+    draw(folder / "results.svg", rows)
+    print(f"results.md and results.svg are in {folder.relative_to(ROOT)}/")
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="only see whether it runs, in seconds"
+    )
+    return parser.parse_args()
+
+
+def _make(side: Side) -> bool:
+    with _reported(f"environment of {side.name}"):
+        side.environment.make()
+        return True
+    return False
+
+
+def _measure(plan: Plan, sides: Sequence[Side]) -> Iterator[Row]:
+    cases = list(CASES.values())
+    small = [case for case in cases if case.name.startswith("small")]
+    with _reported("requests"):
+        print("measuring requests", flush=True)
+        figures = compare(InProcess, sides, cases, plan.in_process)
+        yield from request_rows("", figures, cases, sides)
+    with _reported("requests through uvicorn"):
+        print("measuring requests through uvicorn", flush=True)
+        figures = compare(OverLoopback, sides, small, plan.loopback)
+        yield from request_rows(", uvicorn", figures, small, sides)
+    with _reported("imports"):
+        print("measuring imports", flush=True)
+        yield import_row(measure_imports(plan.imports, sides))
+    with _reported("starts of Python"):
+        print("measuring starts of Python", flush=True)
+        WITH_START_FILES.make()
+        WITHOUT_START_FILES.make()
+        yield from start_rows(measure_starts(plan.starts))
+
+
+@contextmanager
+def _reported(what: str) -> Iterator[None]:
+    """Report a process that could not be run, and go on without its numbers."""
+    try:
+        yield
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"{what}: not measured: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

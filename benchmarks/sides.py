@@ -1,0 +1,115 @@
+"""The sides that are compared, as processes that measure when they are told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from connection import Connection
+from environments import NEWEST, OURS, PUBLISHED, Environment
+from traffic import Case
+
+_HERE: Final = Path(__file__).resolve().parent
+#: Our variables, and whatever else may be set here, would change what is measured.
+PLAIN_ENVIRON: Final = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+_SECONDS: Final = 10
+
+#: Microseconds per request: of the bare app, and of the decorated one.
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A package in an environment, next to the bare app in that environment."""
+
+    name: str
+    environment: Environment
+
+
+SIDES: Final = (
+    Side("published", PUBLISHED),
+    Side("ours", OURS),
+    Side("newest", NEWEST),
+)
+
+
+class Script:
+    """One of our scripts in a side's environment; it ends when its input does."""
+
+    def __init__(self, side: Side, script: str) -> None:
+        self._process = subprocess.Popen(
+            [side.environment.python, str(_HERE / script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=PLAIN_ENVIRON,
+        )
+
+    def tell(self, order: Any) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> Any:
+        """Return the next line it writes.
+
+        Raises:
+            ChildProcessError: it ended instead.
+        """
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise ChildProcessError(f"{self._process.args!r} ended; see above")
+        return json.loads(line)
+
+    def close(self) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.stdout.close()
+        try:
+            self._process.wait(timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class InProcess:
+    """Calls a side's apps directly."""
+
+    def __init__(self, side: Side) -> None:
+        self._script = Script(side, "worker.py")
+
+    def measure(self, case: Case, rounds: int) -> list[Pair]:
+        self._script.tell({"case": case.name, "rounds": rounds})
+        return [(bare, decorated) for bare, decorated in self._script.hear()]
+
+    def close(self) -> None:
+        self._script.close()
+
+
+class OverLoopback:
+    """Asks a side's apps through uvicorn."""
+
+    def __init__(self, side: Side) -> None:
+        self._script = Script(side, "server.py")
+        self._bare, self._decorated = map(Connection, self._script.hear())
+
+    def measure(self, case: Case, rounds: int) -> list[Pair]:
+        pairs = [
+            (
+                self._bare.measure(case, case.calls),
+                self._decorated.measure(case, case.calls),
+            )
+            for _ in range(rounds + 1)
+        ]
+        return pairs[1:]
+
+    def close(self) -> None:
+        self._bare.close()
+        self._decorated.close()
+        self._script.close()

@@ -1,0 +1,156 @@
+"""The requests that are measured, as ASGI events and as bytes on a connection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+Message = MutableMapping[str, Any]
+
+PATH: Final = "/invocations"
+ADAPTER: Final = "my-adapter"
+#: How uvicorn cuts a body into messages.
+CHUNK: Final = 64 * 1024
+_MEGABYTE: Final = 1_000_000
+_SENTENCE: Final = (
+    'The quick brown fox said "jump over the lazy dog", and so they did, all day.\n'
+)
+# What a load balancer and SageMaker's platform send along.
+_HEADERS: Final = (
+    ("Host", "127.0.0.1:8080"),
+    ("User-Agent", "AHC/2.0"),
+    ("Accept", "application/json"),
+    ("Accept-Encoding", "gzip, deflate"),
+    ("Connection", "keep-alive"),
+    ("Content-Type", "application/json"),
+    ("X-Forwarded-For", "10.32.0.1"),
+    ("X-Forwarded-Proto", "https"),
+    ("X-Amzn-Trace-Id", "Root=1-67891233-abcdef012345678912345678"),
+    ("X-Amzn-SageMaker-Inference-Id", "8f7c3f0c-7a44-4d7e-9c7e-3a1de4b0a7d1"),
+    ("X-Request-Id", "5f0e1a6c-6c1e-4b8e-8d4e-2f6f1c9b7a10"),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of request. ``targets`` are the most that ratios to bare should be."""
+
+    name: str
+    title: str
+    target: float
+    document: Message
+    with_adapter: bool
+    calls: int
+
+    @cached_property
+    def body(self) -> bytes:
+        return json.dumps(self.document).encode()
+
+    @cached_property
+    def headers(self) -> list[tuple[str, str]]:
+        """Twelve of them, and the adapter's one."""
+        length = ("Content-Length", str(len(self.body)))
+        adapter = ("X-Amzn-SageMaker-Adapter-Identifier", ADAPTER)
+        return [*_HEADERS, length, *([adapter] if self.with_adapter else [])]
+
+    def exchange(self) -> Exchange:
+        """Return a new request of this kind, for an ASGI app."""
+        return Exchange(self)
+
+    @cached_property
+    def wire(self) -> bytes:
+        """The request as HTTP/1.1 has it."""
+        lines = [f"{name}: {value}" for name, value in self.headers]
+        head = "\r\n".join([f"POST {PATH} HTTP/1.1", *lines, "", ""])
+        return head.encode() + self.body
+
+    @cached_property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        return [(k.lower().encode(), v.encode()) for k, v in self.headers]
+
+    def chunks(self) -> Iterator[bytes]:
+        for start in range(0, len(self.body), CHUNK):
+            yield self.body[start : start + CHUNK]
+
+
+class Exchange:
+    """One request to an ASGI app, and what the app sent back."""
+
+    __slots__ = ("_messages", "content", "scope", "status")
+
+    def __init__(self, case: Case) -> None:
+        self.scope: Message = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": ("127.0.0.1", 8080),
+            "client": ("127.0.0.1", 40000),
+            "scheme": "http",
+            "method": "POST",
+            "root_path": "",
+            "path": PATH,
+            "raw_path": PATH.encode(),
+            "query_string": b"",
+            "headers": list(case.raw_headers),
+            "state": {},
+        }
+        messages: list[Message] = [
+            {"type": "http.request", "body": chunk, "more_body": True}
+            for chunk in case.chunks()
+        ]
+        messages[-1]["more_body"] = False
+        self._messages = iter(messages)
+        self.status = 0
+        self.content = b""
+
+    async def receive(self) -> Message:
+        return next(self._messages, None) or {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:
+            self.content += message["body"]
+
+
+def _chat(turns: int) -> Message:
+    turn = [
+        {"role": "user", "content": "Tell me a short story about a fox, please."},
+        {"role": "assistant", "content": _SENTENCE},
+    ]
+    messages = turn * turns
+    return {"model": "base", "messages": messages, "max_tokens": 64, "temperature": 0.7}
+
+
+def _prompt(size: int) -> Message:
+    prompt = _SENTENCE * (size // len(json.dumps(_SENTENCE).strip('"')))
+    return {"model": "base", "prompt": prompt, "max_tokens": 64, "temperature": 0.7}
+
+
+_SMALL: Final = _chat(1)
+_PROMPT: Final = _prompt(_MEGABYTE)
+_MESSAGES: Final = _chat(
+    _MEGABYTE // (len(json.dumps(_chat(2))) - len(json.dumps(_SMALL)))
+)
+
+CASES: Final = {
+    case.name: case
+    for case in (
+        Case("small", "small body, no header", 1.05, _SMALL, False, 100),
+        Case("small-adapter", "small body, adapter header", 1.05, _SMALL, True, 100),
+        Case("prompt", "1 MB prompt, no header", 1.0, _PROMPT, False, 4),
+        Case("prompt-adapter", "1 MB prompt, adapter header", 0.9, _PROMPT, True, 4),
+        Case("messages", "1 MB of messages, no header", 1.0, _MESSAGES, False, 2),
+        Case(
+            "messages-adapter",
+            "1 MB of messages, adapter header",
+            0.9,
+            _MESSAGES,
+            True,
+            2,
+        ),
+    )
+}

@@ -1,0 +1,268 @@
+"""Servers and commands as processes of their own: started, awaited, asked, stopped.
+
+    with Server(["vllm", "serve", "MODEL"], env={"MHCS_AUTO": "1"}) as server:
+        assert server.client.get("/ping").status_code == 200
+
+    exit_ = run_until_exit(["vllm", "serve", "MODEL"], env={"MHCS_STRICT": "perhaps"})
+    assert exit_.status != 0 and "MHCS_STRICT" in exit_.stderr
+
+A process starts without those variables of this package that the tests happen to run
+with, in a process group of its own, which ends with the test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NamedTuple
+
+import httpx
+
+HOST = "127.0.0.1"
+#: How long a server may take to end after SIGTERM, before it is killed.
+GRACE_S = 15.0
+POLL_S = 0.05
+
+_OUR_PREFIXES = (
+    "CUSTOM_",
+    "MHCS_",
+    "PROCESS_",
+    "SAGEMAKER_",
+    "STANDARD_",
+    "SUPERVISOR_",
+)
+_OUR_NAMES = ("LOG_LEVEL", "VLLM_USE_RUST_FRONTEND")
+
+
+class ServerFailed(AssertionError):
+    """A server that should answer does not; the message holds all it has written."""
+
+
+class Exit(NamedTuple):
+    """How a command ended. ``status`` is negative when a signal ended it."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Process:
+    """A command in a process group of its own, and what it writes."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+    ) -> None:
+        self.command = [str(part) for part in command]
+        self.env = environment(env or {})
+        self.cwd = cwd
+        self._running: subprocess.Popen[bytes] | None = None
+        # Files: unlike pipes they are never full, and can be read at any time.
+        self._stdout = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+
+    def start(self) -> None:
+        self._running = subprocess.Popen(
+            self.command,
+            env=self.env,
+            cwd=self.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=self._stdout,
+            stderr=self._stderr,
+            start_new_session=True,
+        )
+
+    def stop(self) -> None:
+        """End the process and its children: politely, then without asking."""
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE_S)
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def wait(self, timeout: float) -> int:
+        """Return the exit status.
+
+        Raises:
+            ServerFailed: it still runs after ``timeout`` seconds.
+        """
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise ServerFailed(self._describe(f"runs after {timeout} s")) from None
+
+    def status(self) -> int | None:
+        """Return the exit status, None while the process runs."""
+        return self._process.poll()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stdout(self) -> str:
+        return _content(self._stdout)
+
+    def stderr(self) -> str:
+        return _content(self._stderr)
+
+    def output(self) -> str:
+        """Return all that was written so far, standard error last."""
+        return self.stdout() + self.stderr()
+
+    @property
+    def _process(self) -> subprocess.Popen[bytes]:
+        assert self._running is not None, "start() comes first"
+        return self._running
+
+    def _signal(self, number: signal.Signals) -> None:
+        # The group outlives its leader while a child of it runs.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def _describe(self, what: str) -> str:
+        return f"{' '.join(self.command)} {what}.\n{self.output()}"
+
+    def close(self) -> None:
+        """End the process, and let go of what it wrote."""
+        if self._running is not None:
+            self.stop()
+        self._stdout.close()
+        self._stderr.close()
+
+
+class Server(Process):
+    """A server that is told its address: ``--host`` and ``--port`` end its command.
+
+    As a context manager it is entered once ``ready_path`` answers 200; None enters it
+    at once, and leaves the waiting to :meth:`wait_until_ready`.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+        ready_path: str | None = "/health",
+        timeout: float = 60.0,
+    ) -> None:
+        self.port = free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        self.ready_path = ready_path
+        self.timeout = timeout
+        address = ["--host", HOST, "--port", str(self.port)]
+        super().__init__([*command, *address], env, cwd)
+        # No proxy of the environment stands between a test and its server.
+        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+
+    def __enter__(self) -> Server:
+        try:
+            self.start()
+            if self.ready_path is not None:
+                self.wait_until_ready(self.ready_path)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def wait_until_ready(
+        self, path: str = "/health", timeout: float | None = None
+    ) -> None:
+        """Return once ``path`` answers 200.
+
+        Raises:
+            ServerFailed: the process ended, or ``timeout`` seconds have passed.
+        """
+        timeout = self.timeout if timeout is None else timeout
+        for _ in polling(timeout):
+            if self.status() is not None:
+                raise ServerFailed(self._describe(f"ended with {self.status()}"))
+            with contextlib.suppress(httpx.TransportError):
+                if self.client.get(path, timeout=5).status_code == 200:
+                    return
+        raise ServerFailed(self._describe(f"has no {path} after {timeout} s"))
+
+    def close(self) -> None:
+        self.client.close()
+        super().close()
+
+
+def run_until_exit(
+    command: Sequence[str | Path],
+    env: Mapping[str, str] | None = None,
+    cwd: str | Path | None = None,
+    timeout: float = 30.0,
+) -> Exit:
+    """Run a command that ends by itself.
+
+    Raises:
+        ServerFailed: it still runs after ``timeout`` seconds.
+    """
+    process = Process(command, env, cwd)
+    try:
+        process.start()
+        status = process.wait(timeout)
+        return Exit(status, process.stdout(), process.stderr())
+    finally:
+        process.close()
+
+
+def serve_until_exit(
+    command: Sequence[str | Path],
+    env: Mapping[str, str] | None = None,
+    cwd: str | Path | None = None,
+    timeout: float = 30.0,
+) -> Exit:
+    """Run a server, given an address as :class:`Server` does, that must not start."""
+    address = ["--host", HOST, "--port", str(free_port())]
+    return run_until_exit([*command, *address], env, cwd, timeout)
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return the tests' environment without this package's variables, and ``extra``."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_OUR_PREFIXES) and name not in _OUR_NAMES
+    }
+    return {**inherited, **extra}
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def polling(timeout: float, interval: float = POLL_S) -> Iterator[None]:
+    """Yield every ``interval`` seconds, at least once, until ``timeout`` has passed."""
+    deadline = time.monotonic() + timeout
+    yield
+    while time.monotonic() < deadline:
+        time.sleep(interval)
+        yield
+
+
+def _content(file: IO[bytes]) -> str:
+    # Read by position: the offset of the file is shared with the process writing it.
+    raw = os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
+    return raw.decode(errors="replace")

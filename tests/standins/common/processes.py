@@ -1,0 +1,47 @@
+"""The processes of a server: when one ends, all do, and the server with them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+
+def spawn(function: Callable[..., None], *args: object) -> BaseProcess:
+    """Start a process the way vLLM does, whatever the platform's default is."""
+    process = multiprocessing.get_context("spawn").Process(target=function, args=args)
+    process.start()
+    return process
+
+
+def spawn_program(command: Sequence[str]) -> BaseProcess:
+    return spawn(os.execv, command[0], command)
+
+
+def wait_for_all(processes: Sequence[BaseProcess]) -> None:
+    """Wait until one has ended or SIGTERM comes, then end the others and exit."""
+    signal.signal(signal.SIGTERM, _exit)
+    try:
+        ended = wait([process.sentinel for process in processes])
+        failed = any(_failed(p) for p in processes if p.sentinel in ended)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+    sys.exit(1 if failed else 0)
+
+
+def _failed(process: BaseProcess) -> bool:
+    """Whether a process that is ending, or has ended, does so with an error."""
+    process.join()
+    return process.exitcode != 0
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    raise SystemExit

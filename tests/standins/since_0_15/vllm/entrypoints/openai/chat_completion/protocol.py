@@ -1,0 +1,6 @@
+from standins.common.protocol import ChatCompletionRequest, ChatCompletionResponse
+
+__all__ = [
+    "ChatCompletionRequest",
+    "ChatCompletionResponse",
+]

@@ -1,0 +1,5 @@
+from standins.common.serving import OpenAIServingChat
+
+__all__ = [
+    "OpenAIServingChat",
+]

@@ -1,0 +1,6 @@
+from standins.common.protocol import CompletionRequest, CompletionResponse
+
+__all__ = [
+    "CompletionRequest",
+    "CompletionResponse",
+]

@@ -1,0 +1,5 @@
+from standins.common.serving import OpenAIServingCompletion
+
+__all__ = [
+    "OpenAIServingCompletion",
+]

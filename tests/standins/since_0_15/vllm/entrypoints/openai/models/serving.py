@@ -1,0 +1,5 @@
+from standins.common.serving import OpenAIServingModels
+
+__all__ = [
+    "OpenAIServingModels",
+]

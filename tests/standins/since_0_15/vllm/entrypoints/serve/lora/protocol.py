@@ -1,0 +1,5 @@
+from standins.common.protocol import LoadLoRAAdapterRequest
+
+__all__ = [
+    "LoadLoRAAdapterRequest",
+]

@@ -1,0 +1,3 @@
+from standins.common.serving import OpenAIServingChat
+
+__all__ = ["OpenAIServingChat"]

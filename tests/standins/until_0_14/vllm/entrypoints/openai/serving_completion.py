@@ -1,0 +1,3 @@
+from standins.common.serving import OpenAIServingCompletion
+
+__all__ = ["OpenAIServingCompletion"]

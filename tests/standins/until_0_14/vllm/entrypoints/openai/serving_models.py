@@ -1,0 +1,3 @@
+from standins.common.serving import OpenAIServingModels
+
+__all__ = ["OpenAIServingModels"]

@@ -1,0 +1,14 @@
+"""``serve_http``, where releases up to 0.28 have it."""
+
+import socket
+from typing import Any
+
+from fastapi import FastAPI
+
+from standins.common.server import run_uvicorn
+
+
+async def serve_http(
+    app: FastAPI, sock: socket.socket | None, **uvicorn_kwargs: Any
+) -> None:
+    await run_uvicorn(app, sock, **uvicorn_kwargs)

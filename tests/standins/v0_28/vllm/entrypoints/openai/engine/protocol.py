@@ -1,0 +1,6 @@
+from standins.common.protocol import ErrorInfo, ErrorResponse
+
+__all__ = [
+    "ErrorInfo",
+    "ErrorResponse",
+]

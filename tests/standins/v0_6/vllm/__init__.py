@@ -1,0 +1,11 @@
+"""vLLM 0.6: no route for SageMaker."""
+
+from pathlib import Path
+
+from standins.common.logs import configure_logging
+
+__version__ = "0.6.6"
+# The modules it has in common with its neighbours.
+__path__.append(str(Path(__file__).parents[2] / "until_0_14" / "vllm"))
+
+configure_logging()

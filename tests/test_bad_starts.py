@@ -1,0 +1,189 @@
+"""What is configured wrongly stops the server's start, within seconds, and says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from layouts import PYTHON_M, SERVE, fail_to_start, standin
+from servers import Exit
+
+PING: Final = "CUSTOM_FASTAPI_PING_HANDLER"
+INVOCATION: Final = "CUSTOM_FASTAPI_INVOCATION_HANDLER"
+SCRIPT_NAME: Final = "CUSTOM_SCRIPT_FILENAME"
+LEVELS: Final = "use DEBUG, INFO"
+BOOLEANS: Final = "use 1, true"
+FORMS: Final = "package.module:function"
+
+# The ways to one start: through the patch, as __main__, by vLLM's own call, in a child.
+WAYS: Final = {
+    "patched": ("v0_6", *SERVE),
+    "python -m": ("v0_6", *PYTHON_M),
+    "its own call": ("v0_29", *SERVE),
+    "spawned": ("v0_29", *SERVE, "--api-server-count", "2"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model folder whose script has something that is no function."""
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    (folder / "model.py").write_text("NUMBER = 7\n")
+    return folder
+
+
+def start(
+    folder: Path, env: dict[str, str], way: tuple[str, ...] = WAYS["patched"]
+) -> Exit:
+    layout, *command = way
+    variables = {"SAGEMAKER_MODEL_PATH": str(folder), **env}
+    return fail_to_start(layout, *command, env=variables)
+
+
+def message(end: Exit) -> str:
+    """Return the message of the error that ended the server."""
+    assert end.status > 0, "a server that shall not start ended by a signal, or well"
+    ours = "model_hosting_container_standards.exceptions."
+    errors = [line for line in end.stderr.splitlines() if line.startswith(ours)]
+    assert errors, end.stderr
+    return errors[-1]
+
+
+# --- values ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        (PING, "ping", FORMS),
+        (PING, "model.py:", FORMS),
+        (INVOCATION, "https://example.com/", FORMS),
+        (INVOCATION, "../outside.py:fn", "absolute path"),
+        (SCRIPT_NAME, "absent.py", f"unset {SCRIPT_NAME}"),
+        ("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "maybe", BOOLEANS),
+        ("SAGEMAKER_CONTAINER_LOG_LEVEL", "LOUD", LEVELS),
+        ("LOG_LEVEL", "LOUD", LEVELS),
+        ("CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE", "nonsense", ""),
+        ("CUSTOM_FASTAPI_MIDDLEWARE_PRE_POST_PROCESS", "nonsense", ""),
+        ("CUSTOM_PRE_PROCESS", "nonsense", ""),
+        ("CUSTOM_POST_PROCESS", "nonsense", ""),
+        ("SAGEMAKER_TRANSFORMS_LOAD_ADAPTER_DEFAULTS", "nonsense", ""),
+        ("SAGEMAKER_TRANSFORMS_UNLOAD_ADAPTER_DEFAULTS", "nonsense", ""),
+    ],
+)
+def test_a_bad_value_is_named_with_its_variable_and_what_is_allowed(
+    folder: Path, name: str, value: str, allowed: str
+) -> None:
+    error = message(start(folder, {name: value}))
+    assert name in error
+    assert value in error
+    assert allowed in error
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_a_bad_value_stops_every_kind_of_start(
+    folder: Path, way: tuple[str, ...]
+) -> None:
+    error = message(start(folder, {"SAGEMAKER_CONTAINER_LOG_LEVEL": "LOUD"}, way))
+    assert "SAGEMAKER_CONTAINER_LOG_LEVEL='LOUD'" in error
+
+
+# --- specs -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ("model.py:absent", "has no 'absent'"),
+        ("model:absent", "has no 'absent'"),
+        ("model.py:NUMBER", "not a callable"),
+        ("absent.py:fn", "does not exist"),
+        ("/absent/handlers.py:fn", "does not exist"),
+        ("absent_package.module:fn", "no module 'absent_package'"),
+        ("/v1/absent", "no route '/v1/absent'"),
+    ],
+)
+def test_a_spec_that_leads_nowhere_is_named_with_its_variable_and_the_reason(
+    folder: Path, spec: str, why: str
+) -> None:
+    error = message(start(folder, {PING: spec}))
+    assert PING in error
+    assert spec in error
+    assert why in error
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_a_bad_spec_stops_every_kind_of_start(
+    folder: Path, way: tuple[str, ...]
+) -> None:
+    error = message(start(folder, {INVOCATION: "model.py:absent"}, way))
+    assert "has no 'absent'" in error
+
+
+# --- scripts -----------------------------------------------------------------------
+
+RAISES: Final = """
+def load_weights():
+    raise RuntimeError("no weights here")
+
+load_weights()
+"""
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_a_script_that_raises_shows_the_customers_own_traceback(
+    folder: Path, way: tuple[str, ...]
+) -> None:
+    script = folder / "model.py"
+    script.write_text(RAISES)
+    end = start(folder, {}, way)
+    assert end.status > 0
+    assert f'File "{script}", line 5, in <module>' in end.stderr
+    assert f'File "{script}", line 3, in load_weights' in end.stderr
+    assert "RuntimeError: no weights here" in end.stderr
+
+
+def test_a_script_that_is_no_python_shows_the_line(folder: Path) -> None:
+    script = folder / "model.py"
+    script.write_text("def ping(:\n")
+    end = start(folder, {})
+    assert end.status > 0
+    assert f'File "{script}", line 1' in end.stderr
+    assert "SyntaxError" in end.stderr
+
+
+def test_a_script_that_misses_a_module_says_which(folder: Path) -> None:
+    (folder / "model.py").write_text("import module_of_nobody\n")
+    end = start(folder, {})
+    assert end.status > 0
+    assert "No module named 'module_of_nobody'" in end.stderr
+
+
+# --- and what is no error ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"MHCS_DISABLE": "vllm", PING: "model.py:absent"},
+        {"MHCS_AUTO": "0", PING: "model.py:absent"},
+        {"LOG_LEVEL": "LOUD", "SAGEMAKER_CONTAINER_LOG_LEVEL": "ERROR"},
+        {PING: "", INVOCATION: "", SCRIPT_NAME: "", "LOG_LEVEL": ""},
+        {"SAGEMAKER_SESSIONS_EXPIRATION": "-1"},
+        {"SAGEMAKER_TRANSFORMS_CREATE_SESSION_DEFAULTS": "nonsense"},
+    ],
+    ids=str,
+)
+def test_what_nothing_reads_stops_no_start(folder: Path, env: dict[str, str]) -> None:
+    variables = {"SAGEMAKER_MODEL_PATH": str(folder), **env}
+    with standin("v0_6", env=variables) as server:
+        assert server.client.get("/health").status_code == 200
+
+
+def test_no_script_is_no_error(tmp_path: Path) -> None:
+    env = {"SAGEMAKER_MODEL_PATH": str(tmp_path / "absent")}
+    with standin("v0_6", env=env) as server:
+        assert server.client.get("/ping").status_code == 200

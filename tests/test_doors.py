@@ -1,0 +1,360 @@
+"""The doors through which an engine gets our routes: each opens, and only once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+from layouts import (
+    CUSTOMER,
+    KNOW_US,
+    LAUNCH,
+    LAYOUTS,
+    MHCS_RUN,
+    PLUGIN,
+    PYTHON_M,
+    SERVE,
+    fail_to_start,
+    standin,
+)
+from servers import Server, polling
+
+# A layout that knows us is kept from calling bootstrap, to see what the patch does.
+UNAIDED: Final = {"STANDIN_CALLS_BOOTSTRAP": "0"}
+BY_AUTO: Final = {"MHCS_AUTO": "1"}
+BY_MODEL_PATH: Final = {"SAGEMAKER_MODEL_PATH": str(CUSTOMER)}
+TWO_SERVERS: Final = ("--api-server-count", "2")
+
+
+class Start(NamedTuple):
+    """How a server of a layout is started."""
+
+    layout: str
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    patched_late: bool = False
+
+
+DOORS: Final = {
+    "MHCS_AUTO=1": ((*SERVE, *PLUGIN), BY_AUTO),
+    "SAGEMAKER_MODEL_PATH": (SERVE, BY_MODEL_PATH),
+    "mhcs run": ((*MHCS_RUN, *SERVE, *PLUGIN), {}),
+    "import mhcs.auto": ((*LAUNCH, *PLUGIN), {}),
+    "python -m": ((*PYTHON_M, *PLUGIN), BY_AUTO),
+}
+ITS_OWN_CALL: Final = {
+    "its own call": ((*SERVE, *PLUGIN), {}),
+    "its own call, MHCS_AUTO=0": ((*SERVE, *PLUGIN), {"MHCS_AUTO": "0"}),
+    "its own call, python -m": ((*PYTHON_M, *PLUGIN), {}),
+    "its own call and MHCS_AUTO=1": DOORS["MHCS_AUTO=1"],
+    "its own call and python -m": DOORS["python -m"],
+}
+
+
+def starts() -> Iterator[Any]:
+    """Yield every layout with every door it has."""
+    for layout in LAYOUTS:
+        for name, (command, env) in DOORS.items():
+            # No import hook sees what runs as __main__: serve_http is the net for it.
+            late = name == "python -m" and layout != "v0_29"
+            start = Start(layout, command, env | UNAIDED, late)
+            yield pytest.param(start, id=f"{layout}-{name}")
+    for layout in KNOW_US:
+        for name, (command, env) in ITS_OWN_CALL.items():
+            yield pytest.param(Start(layout, command, env), id=f"{layout}-{name}")
+
+
+@pytest.fixture(scope="module", params=starts())
+def start(request: pytest.FixtureRequest) -> Start:
+    chosen: Start = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def server(start: Start) -> Iterator[Server]:
+    with standin(start.layout, *start.command, env=start.env) as server:
+        yield server
+
+
+def inside(server: Server) -> dict[str, Any]:
+    """Return what the stand-in tells of itself."""
+    report: dict[str, Any] = server.client.get("/standin").json()
+    return report
+
+
+# --- each door ---------------------------------------------------------------------
+
+
+def test_the_customers_ping_answers(server: Server) -> None:
+    for method in ("GET", "POST"):
+        response = server.client.request(method, "/ping")
+        assert response.status_code == 200
+        assert response.json() == {"answered_by": "the customer"}
+    assert server.client.head("/ping").status_code == 200
+
+
+def test_the_customers_invocation_handler_answers(server: Server) -> None:
+    response = server.client.post("/invocations", json={"prompt": "Hello"})
+    assert response.json() == {
+        "answered_by": "the customer",
+        "body": {"prompt": "Hello"},
+    }
+
+
+def test_the_routes_are_there_once(server: Server) -> None:
+    routes = inside(server)["routes"]
+    before_the_engines = routes[: routes.index("/openapi.json")]
+    assert sorted(before_the_engines) == ["/invocations", "/ping"]
+
+
+def test_build_app_returns_a_patched_app_wherever_it_can_be_reached(
+    start: Start, server: Server
+) -> None:
+    built = inside(server)["routes_after_build_app"]
+    assert ("/ping" in built[:2]) is not start.patched_late
+
+
+def test_the_engines_own_routes_still_answer(server: Server) -> None:
+    response = server.client.post("/v1/completions", json={"prompt": "Hello"})
+    assert response.json() == {
+        "model": "standin",
+        "text": "Hello",
+        "path": "/v1/completions",
+    }
+
+
+def test_a_model_that_is_not_served_is_still_not_found(server: Server) -> None:
+    body = {"model": "unknown", "prompt": "Hello"}
+    assert server.client.post("/v1/completions", json=body).status_code == 404
+
+
+def test_the_lifespan_of_the_engine_still_runs(server: Server) -> None:
+    assert inside(server)["started"]
+
+
+def test_all_loggers_are_as_they_were_when_the_engine_was_imported(
+    server: Server,
+) -> None:
+    report = inside(server)
+    assert report["loggers"]["vllm"] == report["loggers_at_import"]["vllm"]
+
+
+# --- several API servers -----------------------------------------------------------
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((*SERVE, *PLUGIN, BY_AUTO | UNAIDED), id="MHCS_AUTO=1"),
+        pytest.param((*SERVE, BY_MODEL_PATH | UNAIDED), id="SAGEMAKER_MODEL_PATH"),
+        pytest.param((*MHCS_RUN, *SERVE, *PLUGIN, UNAIDED), id="mhcs run"),
+        pytest.param((*LAUNCH, *PLUGIN, UNAIDED), id="import mhcs.auto"),
+        pytest.param((*SERVE, *PLUGIN, {}), id="its own call"),
+        pytest.param((*SERVE, *PLUGIN, BY_AUTO), id="MHCS_AUTO=1 and its own call"),
+    ],
+)
+def two_servers(request: pytest.FixtureRequest) -> Iterator[Server]:
+    *command, env = request.param
+    with standin("v0_29", *command, *TWO_SERVERS, env=env) as server:
+        yield server
+
+
+def test_each_of_several_api_servers_is_patched_once(two_servers: Server) -> None:
+    asked: set[int] = set()
+    for _ in polling(timeout=20, interval=0):
+        # One connection is one process's: each question needs its own.
+        two_servers.client.headers["Connection"] = "close"
+        report = inside(two_servers)
+        assert sorted(report["routes"][:2]) == ["/invocations", "/ping"]
+        assert report["routes"][2] == "/openapi.json"
+        assert two_servers.client.get("/ping").json()["answered_by"] == "the customer"
+        asked.add(report["pid"])
+        if len(asked) == 2:
+            return
+    pytest.fail(f"only the processes {asked} answered")
+
+
+# --- no customer handler -----------------------------------------------------------
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((layout, command), id=f"{layout}-{name}")
+        for layout in LAYOUTS
+        for name, command in (("vllm serve", SERVE), ("python -m", PYTHON_M))
+    ],
+)
+def bare_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server that is patched, and has no handler of a customer."""
+    layout, command = request.param
+    with standin(layout, *command, env=BY_AUTO) as server:
+        yield server
+
+
+def test_without_a_customers_handler_the_engine_answers_ping(
+    bare_server: Server,
+) -> None:
+    for method in ("GET", "POST"):
+        assert bare_server.client.request(method, "/ping").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"prompt": "Hello"}, {"messages": [{"role": "user", "content": "Hello"}]}],
+    ids=["completion", "chat"],
+)
+def test_without_a_customers_handler_the_engine_answers_invocations(
+    bare_server: Server, body: dict[str, Any]
+) -> None:
+    response = bare_server.client.post("/invocations", json=body)
+    assert response.status_code == 200
+    assert response.json()["text"] == "Hello"
+
+
+def test_the_clients_model_reaches_the_engine(bare_server: Server) -> None:
+    body = {"model": "unknown", "prompt": "Hello"}
+    assert bare_server.client.post("/invocations", json=body).status_code == 404
+
+
+def test_the_client_may_choose_an_inference_route(bare_server: Server) -> None:
+    response = bare_server.client.post(
+        "/invocations",
+        json={"prompt": "Hello"},
+        headers={"X-Amzn-SageMaker-Custom-Attributes": "route=/v1/completions"},
+    )
+    assert response.status_code == 200
+    assert response.json()["path"] == "/v1/completions"
+
+
+# --- doors that stay shut ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "env"),
+    [
+        (SERVE, {"MHCS_AUTO": ""}),
+        (SERVE, {"MHCS_AUTO": "0"}),
+        (SERVE, {"MHCS_AUTO": "Off", **BY_MODEL_PATH}),
+        (SERVE, {"MHCS_DISABLE": "vllm", **BY_MODEL_PATH}),
+        (SERVE, {"MHCS_DISABLE": "tensorrt_llm, vLLM", **BY_AUTO}),
+        (SERVE, {"MHCS_DISABLE": "*", **BY_AUTO}),
+        (LAUNCH, {"MHCS_AUTO": "0"}),
+        (LAUNCH, {"MHCS_DISABLE": "vllm"}),
+        (PYTHON_M, {"MHCS_AUTO": "0"}),
+        (PYTHON_M, {"MHCS_DISABLE": "vllm", **BY_AUTO}),
+    ],
+    ids=str,
+)
+def test_an_engine_that_shall_not_be_patched_is_left_alone(
+    command: tuple[str, ...], env: dict[str, str]
+) -> None:
+    with standin("v0_6", *command, env=env) as server:
+        assert server.client.get("/ping").status_code == 404
+        assert "/ping" not in inside(server)["routes"]
+        assert server.output() == ""
+
+
+def test_another_engine_that_is_disabled_does_not_concern_vllm() -> None:
+    env = {"MHCS_DISABLE": "tensorrt_llm", **BY_AUTO}
+    with standin("v0_6", *SERVE, *PLUGIN, env=env) as server:
+        assert server.client.get("/ping").json() == {"answered_by": "the customer"}
+
+
+# --- patches that fail -------------------------------------------------------------
+
+BANANA: Final = {"MHCS_AUTO": "banana"}
+
+
+def test_a_bad_mhcs_auto_is_one_line_and_the_engine_starts_without_us() -> None:
+    with standin("v0_6", env=BANANA) as server:
+        assert server.client.get("/ping").status_code == 404
+        [line] = server.stderr().splitlines()
+    assert "MHCS_AUTO='banana'" in line
+    assert "1, true, yes or on, or 0, false, no or off" in line
+
+
+def test_a_bad_mhcs_auto_stops_the_start_when_we_are_strict() -> None:
+    end = fail_to_start("v0_6", env={"MHCS_STRICT": "1", **BANANA})
+    assert end.status != 0
+    assert "MHCS_AUTO='banana' is not allowed: use 1, true" in end.stderr
+
+
+def test_an_engine_without_build_app_is_one_line_and_it_starts_without_us() -> None:
+    with standin("without_build_app", env=BY_AUTO) as server:
+        assert server.client.get("/ping").status_code == 404
+        [line] = server.stderr().splitlines()
+    assert "build_app" in line
+    assert "/ping and /invocations will be missing" in line
+    assert "update model-hosting-container-standards" in line
+    assert "MHCS_STRICT=1" in line
+
+
+def test_an_engine_without_build_app_does_not_start_when_we_are_strict() -> None:
+    end = fail_to_start("without_build_app", env={"MHCS_STRICT": "1", **BY_AUTO})
+    assert end.status != 0
+    assert "build_app" in end.stderr.splitlines()[-1]
+
+
+def test_a_bad_mhcs_strict_is_named_when_it_is_asked_for() -> None:
+    end = fail_to_start("without_build_app", env={"MHCS_STRICT": "maybe", **BY_AUTO})
+    assert end.status != 0
+    assert "MHCS_STRICT='maybe' is not allowed: use 1, true" in end.stderr
+
+
+def test_a_bad_mhcs_strict_is_of_no_concern_while_all_goes_well() -> None:
+    with standin("v0_6", *SERVE, *PLUGIN, env={"MHCS_STRICT": "maybe", **BY_AUTO}) as s:
+        assert s.client.get("/ping").json() == {"answered_by": "the customer"}
+
+
+# --- the front end that is no Python -----------------------------------------------
+
+
+def test_the_rust_front_end_is_reported_once_by_all_processes_together() -> None:
+    env = {"VLLM_USE_RUST_FRONTEND": "1", **BY_AUTO}
+    with standin("v0_29", env=env) as server:
+        assert server.client.get("/ping").status_code == 404
+        [line] = server.stderr().splitlines()
+    assert "VLLM_USE_RUST_FRONTEND" in line
+    assert "/ping" in line
+    assert "Unset it" in line
+
+
+@pytest.mark.parametrize("value", ["0", ""])
+def test_a_rust_front_end_that_is_off_is_not_reported(value: str) -> None:
+    env = {"VLLM_USE_RUST_FRONTEND": value, **BY_AUTO}
+    with standin("v0_29", *SERVE, *PLUGIN, env=env) as server:
+        assert server.client.get("/ping").json() == {"answered_by": "the customer"}
+        assert server.stderr() == ""
+
+
+# --- logging -----------------------------------------------------------------------
+
+LEFT_ALONE: Final = {"level": 30, "disabled": False, "handlers": []}
+FORMAT: Final = "%(levelname)s [vllm] %(message)s"
+OF_VLLM: Final = {
+    "level": 20,
+    "disabled": False,
+    "handlers": [["StreamHandler", 20, FORMAT]],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_root_logger_and_that_of_vllm_are_left_alone(layout: str) -> None:
+    env = {"SAGEMAKER_CONTAINER_LOG_LEVEL": "DEBUG", **BY_AUTO}
+    with standin(layout, env=env) as server:
+        assert inside(server)["loggers"] == {"root": LEFT_ALONE, "vllm": OF_VLLM}
+
+
+def test_handlers_of_a_launching_script_are_left_alone() -> None:
+    env = {"SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO"}
+    with standin("v0_6", *LAUNCH, env=env) as server:
+        root = inside(server)["loggers"]["root"]
+        lines = server.stderr().splitlines()
+    own_handler = ["StreamHandler", 0, "launch: %(message)s"]
+    assert root == {"level": 30, "disabled": False, "handlers": [own_handler]}
+    # It prints our lines, too: once.
+    assert len([line for line in lines if "launch: /ping is answered by" in line]) == 1
+    assert len([line for line in lines if "/ping is answered by" in line]) == 1

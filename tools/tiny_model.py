@@ -1,0 +1,195 @@
+"""Write a tiny Llama that any vLLM serves, for tests and for a first look.
+
+    python tools/tiny_model.py build/tiny-llama --lora french --lora poet
+
+writes the model to build/tiny-llama (1 MB, random weights, the same every time) and
+LoRA adapters beside it, to build/french and build/poet. What is there is left alone.
+
+Its text makes no sense but is legible, and differs from adapter to adapter.
+"""
+
+import argparse
+import json
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# torch and transformers take seconds to import, and a second run needs neither.
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+VOCABULARY = 512
+HIDDEN = 128
+LAYERS = 2
+HEADS = 2  # of size 64, which every attention back end knows
+LORA_RANK = 8
+LORA_TARGETS = ["q_proj", "v_proj"]
+
+BEGIN, END = "<|begin|>", "<|end|>"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ message['role'] }}: {{ message['content'] }}\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+TOKENIZER_TEXT = """\
+The quick brown fox jumps over the lazy dog while seventeen ships carry wood, salt and
+paper along a narrow coast. Every morning the people of the village open their windows,
+light small fires, and talk about weather, music, bread and the price of good shoes.
+Nobody remembers who built the old stone bridge, but children still count its arches:
+one, two, three, four, five, six. When evening comes, somebody plays a violin, and the
+river answers slowly, as rivers do, with a sound like distant applause. A user asks, an
+assistant answers, and the system listens. What is the capital of France? Hello, world!
+"""
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    destination: Path = arguments.destination
+    make_once(destination, write_model)
+    for name in arguments.lora:
+        make_once(destination.parent / name, write_adapter)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("destination", type=Path, help="the model's folder")
+    parser.add_argument(
+        "--lora", metavar="NAME", action="append", default=[], help="may be repeated"
+    )
+    return parser.parse_args()
+
+
+def make_once(destination: Path, write: Callable[[Path], None]) -> None:
+    """Make a folder that is there as a whole or not at all."""
+    if destination.is_dir() and any(destination.iterdir()):
+        print(f"{destination} is there")
+        return
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent) as unfinished:
+        folder = Path(unfinished, destination.name)
+        folder.mkdir()
+        write(folder)
+        folder.rename(destination)
+    print(f"{destination} is written")
+
+
+def write_model(folder: Path) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    tokenizer = train_tokenizer()
+    # Inside tokenizer_config.json, where every release of transformers looks for it.
+    tokenizer.save_pretrained(folder, save_jinja_files=False)
+    name_tokenizer_class(folder / "tokenizer_config.json")
+    random_llama(tokenizer).save_pretrained(folder)
+
+
+def train_tokenizer() -> "PreTrainedTokenizerFast":
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[BEGIN, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([TOKENIZER_TEXT], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BEGIN,
+        eos_token=END,
+        pad_token=END,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def name_tokenizer_class(config: Path) -> None:
+    """transformers 5 writes a name here that transformers 4 does not know."""
+    settings = json.loads(config.read_text())
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config.write_text(json.dumps(settings, indent=2))
+
+
+def random_llama(tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        intermediate_size=2 * HIDDEN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        max_position_embeddings=2048,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        # Large weights make clear favourites: the same greedy text on every machine.
+        initializer_range=0.3,
+    )
+    model = LlamaForCausalLM(config).to(torch.bfloat16)
+    with torch.no_grad():
+        model.lm_head.weight[illegible_tokens(tokenizer)] = 0
+    return model
+
+
+def illegible_tokens(tokenizer: "PreTrainedTokenizerFast") -> list[int]:
+    """Tokens that are not letters, the end of the text among them.
+
+    Their score is always 0, so a greedy answer is legible and as long as was asked for.
+    """
+    words = (tokenizer.decode([token]).strip() for token in range(VOCABULARY))
+    return [token for token, word in enumerate(words) if not is_word(word)]
+
+
+def is_word(text: str) -> bool:
+    return text.isascii() and text.isalpha()
+
+
+def write_adapter(folder: Path) -> None:
+    """Write a LoRA adapter as PEFT does. Another name, another adapter."""
+    from safetensors.torch import save_file
+
+    seed = zlib.crc32(folder.name.encode())
+    save_file(adapter_weights(seed), folder / "adapter_model.safetensors")
+    settings = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": "tiny-llama",
+        "bias": "none",
+        "r": LORA_RANK,
+        "lora_alpha": 2 * LORA_RANK,
+        "lora_dropout": 0.0,
+        "target_modules": LORA_TARGETS,
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2))
+
+
+def adapter_weights(seed: int) -> "dict[str, Tensor]":
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"lora_A": (LORA_RANK, HIDDEN), "lora_B": (HIDDEN, LORA_RANK)}
+    return {
+        f"base_model.model.model.layers.{layer}.self_attn.{target}.{half}.weight": (
+            torch.randn(shape, generator=generator) * 0.3
+        )
+        for layer in range(LAYERS)
+        for target in LORA_TARGETS
+        for half, shape in shapes.items()
+    }
+
+
+if __name__ == "__main__":
+    main()
