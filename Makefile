@@ -30,9 +30,10 @@ dev: $(VENV)/.dev
 vllm: dev
 	@$(BIN)/python tools/install_vllm.py
 
+# No word of conflicts: vLLM's CPU build goes without three of its requirements.
 $(VENV)/.dev: pyproject.toml integrations/mhcs.pth integrations/mhcs.start | $(VENV)/.pip
 	@echo "installing the development tools and this package"
-	@$(BIN)/python -m pip install -qq --editable . --group dev
+	@$(BIN)/python -m pip install -qq --no-warn-conflicts --editable . --group dev
 	@touch $@
 
 # 25.1 is the first pip that installs dependency groups.

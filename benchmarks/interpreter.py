@@ -36,13 +36,16 @@ def measure_imports(rounds: int, sides: Sequence[Side]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def measure_starts(rounds: int) -> dict[str, float]:
-    """Return milliseconds of ``python -c pass``: bare, with start files off, armed."""
+def measure_starts(rounds: int) -> dict[str, list[float]]:
+    """Return the milliseconds of ``python -c pass``, one for each round.
+
+    Without our start files ("bare"), and with them "off" and "armed".
+    """
     times: dict[str, list[float]] = {name: [] for name in _STARTS}
     for _ in range(rounds):
         for name, (environment, variables) in _STARTS.items():
             times[name].append(_time_start(environment, variables))
-    return {name: statistics.median(values) for name, values in times.items()}
+    return times
 
 
 def _time_import(environment: Environment) -> float:

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 from comparison import Figure, Figures
@@ -75,13 +76,14 @@ def import_row(milliseconds: Mapping[str, float]) -> Row:
     return Row(title, 15, milliseconds, "ms", cells)
 
 
-def start_rows(milliseconds: Mapping[str, float]) -> Iterator[Row]:
+def start_rows(milliseconds: Mapping[str, Sequence[float]]) -> Iterator[Row]:
     bare = milliseconds["bare"]
     for name, target in (("off", 1.05), ("armed", 1.15)):
-        value = milliseconds[name]
-        cells = {"ours": f"{bare:.1f} -> {value:.1f} ms"}
+        taken = milliseconds[name]
+        ratio = median(a / b for a, b in zip(taken, bare, strict=True))
+        cells = {"ours": f"{median(bare):.1f} -> {median(taken):.1f} ms"}
         title = f"`python -c pass` with `mhcs.pth`, {name}"
-        yield Row(title, target, {"ours": value / bare}, cells=cells)
+        yield Row(title, target, {"ours": ratio}, cells=cells)
 
 
 def write_results(path: Path, rows: Sequence[Row], sides: Sequence[Side]) -> str:
@@ -155,7 +157,7 @@ How it is measured:
   `raw_request.json()` and answers with a small JSON object.
 - Requests have 12 headers, and the adapter's one. The small body is a chat request of
   some 300 bytes; "1 MB prompt" is a JSON object with one long prompt (ASCII text with
-  line ends and quotes); "1 MB of messages" has some 12,000 small chat messages.
+  line ends and quotes); "1 MB of messages" has some 10,000 small chat messages.
 - Requests call the ASGI app directly, with the body in messages of 64 KiB, and are
   timed in CPU time; where it says uvicorn, they come over a kept-alive connection on
   the loopback interface (uvloop, httptools, no access log), one after the other, and

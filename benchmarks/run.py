@@ -36,7 +36,7 @@ class Plan:
     starts: int
 
 
-FULL: Final = Plan(Effort(4, 5, 4), Effort(3, 5, 4), imports=15, starts=200)
+FULL: Final = Plan(Effort(4, 5, 4), Effort(3, 5, 4), imports=25, starts=200)
 QUICK: Final = Plan(Effort(1, 1, 1), Effort(1, 1, 1), imports=1, starts=5)
 
 

@@ -13,9 +13,10 @@ import socket
 import sys
 from importlib import import_module
 
-import application
 import uvicorn
 from fastapi import FastAPI
+
+import application
 
 
 async def serve() -> None:

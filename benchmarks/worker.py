@@ -14,8 +14,9 @@ import sys
 import time
 from typing import Final
 
-import application
 from fastapi import FastAPI
+
+import application
 from traffic import ADAPTER, CASES, Case
 
 NANOSECONDS: Final = 1000

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
@@ -18,6 +20,9 @@ from model_hosting_container_standards.common.fastapi.endpoint import (
 )
 from model_hosting_container_standards.common.fastapi.routing import add_route
 from model_hosting_container_standards.exceptions import HandlerNotCallableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Question(BaseModel):
@@ -39,6 +44,13 @@ class Instance:
 class SyncInstance:
     def __call__(self, raw_request):  # type: ignore[no-untyped-def]
         return {"got": raw_request.headers["x-test"]}
+
+
+class Chunks:
+    """What is no async generator, but can be iterated like one."""
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return numbers()
 
 
 def naive(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,6 +114,14 @@ async def with_star(request: Request, *args: Any, **kwargs: Any) -> dict[str, An
     return {"got": [len(args), len(kwargs), await request.json()]}
 
 
+async def three(a, b, request):  # type: ignore[no-untyped-def]
+    return {"got": [a, b, await request.json()]}
+
+
+async def with_return_for_type_checkers(request: Request) -> Sequence[str]:
+    return {"got": await request.json()}  # type: ignore[return-value]
+
+
 BODY = {"text": "hi"}
 
 
@@ -124,6 +144,9 @@ BODY = {"text": "hi"}
         (Instance().__call__, BODY),
         (naive(annotated), BODY),
         (lambda request: {"got": request.headers["x-test"]}, "header"),
+        (functools.partial(with_prefix, prefix="p"), ["p", BODY]),
+        (functools.partial(functools.partial(three, a=1), b=2), [1, 2, BODY]),
+        (with_return_for_type_checkers, BODY),
     ],
 )
 def test_any_callable_answers(handler: Callable[..., Any], got: Any) -> None:
@@ -165,7 +188,13 @@ async def returns_a_generator(request: Request) -> Any:
     return numbers()
 
 
-@pytest.mark.parametrize("handler", [numbers, sync_numbers, returns_a_generator])
+async def returns_an_iterable() -> Any:
+    return Chunks()
+
+
+@pytest.mark.parametrize(
+    "handler", [numbers, sync_numbers, returns_a_generator, returns_an_iterable]
+)
 def test_an_iterator_is_streamed(handler: Callable[..., Any]) -> None:
     assert ask(handler).text == "0,1,2,"
 
@@ -214,11 +243,6 @@ def test_a_decorated_endpoint_keeps_its_identity() -> None:
     assert TestClient(ours).post("/x?n=2").json() == {"n": 2}
 
 
-def test_an_endpoint_that_takes_no_request_is_not_wrapped() -> None:
-    assert with_json_request(no_argument) is no_argument
-    assert with_json_request(sync_model) is sync_model
-
-
 async def test_a_decorated_endpoint_can_still_be_called_by_hand() -> None:
     async def engines(request: Request) -> Request:
         return request
@@ -246,3 +270,45 @@ def ask(handler: Callable[..., Any], json: Any = BODY) -> Any:
     add_route(app, "/", as_endpoint(handler), "POST")
     with TestClient(app) as client:
         return client.post("/", json=json, headers={"x-test": "header"})
+
+
+def test_what_a_partial_has_bound_no_client_can_set() -> None:
+    counter = Counter[str]()
+
+    async def count(request: Request, state: Any = None) -> int:
+        state["calls"] += 1
+        calls: int = state["calls"]
+        return calls
+
+    app = FastAPI()
+    add_route(app, "/", as_endpoint(functools.partial(count, state=counter)), "POST")
+    with TestClient(app) as client:
+        assert [client.post("/?state=x").json() for _ in range(3)] == [1, 2, 3]
+    assert counter["calls"] == 3
+
+
+def test_a_signature_fastapi_cannot_serve_is_refused_by_name() -> None:
+    def handler(what: threading.Thread) -> None: ...
+
+    with pytest.raises(HandlerNotCallableError, match="handler"):
+        add_route(FastAPI(), "/", as_endpoint(handler), "POST")
+
+
+def test_a_request_class_of_ones_own_stays() -> None:
+    class Own(Request):
+        async def json(self) -> Any:
+            return "own"
+
+    class OwnRoute(APIRoute):
+        def get_route_handler(self) -> Callable[..., Any]:
+            handle = super().get_route_handler()
+
+            async def handle_own(request: Request) -> Response:
+                return await handle(Own(request.scope, request.receive))
+
+            return handle_own
+
+    app = FastAPI()
+    app.router.route_class = OwnRoute
+    app.post("/")(with_json_request(annotated))
+    assert TestClient(app).post("/", json={}).json() == {"got": "own"}

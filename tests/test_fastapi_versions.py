@@ -59,9 +59,9 @@ def test_the_environment_has_the_version_it_is_named_for(
 
 
 def test_the_tests_pass(fastapi: str, python: Path) -> None:
-    files = [file for glob in FILES for file in (ROOT / "tests").glob(glob)]
+    files = [str(file) for glob in FILES for file in (ROOT / "tests").glob(glob)]
     assert files
     relaxed = [f"-W{warning}" for warning in VERSIONS[fastapi]]
-    pytest_ = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    end = run_until_exit([*pytest_, *relaxed, *files], cwd=ROOT, timeout=TIMEOUT_S)
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    end = run_until_exit([*command, *relaxed, *files], cwd=ROOT, timeout=TIMEOUT_S)
     assert end.status == 0, end.stdout + end.stderr

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ def test_the_header_reaches_every_way_to_read_the_body() -> None:
     assert taken.json()["field"] == taken.json()["json"]["model"] == "mine"
     raw = client_of(echo, decorate).post("/invocations", json={}, headers=headers)
     assert json.loads(raw.json()["raw"]) == {"model": "mine"}
-    assert raw.json()["length"] is None
+    assert raw.json()["length"] == str(len(raw.json()["raw"]))
 
 
 @pytest.mark.parametrize(
@@ -164,3 +165,66 @@ def test_a_customers_handler_may_be_decorated_too() -> None:
     client = TestClient(sagemaker.bootstrap(FastAPI()))
     answer = client.post("/invocations", json={}, headers={ADAPTER: "mine"})
     assert answer.json() == {"model": "mine"}
+
+
+async def stream(request: Request) -> AsyncIterator[str]:
+    yield json.dumps(await request.json())
+
+
+def sync(body: dict[str, Any]) -> dict[str, Any]:
+    return body
+
+
+@pytest.mark.parametrize("handler", [parse, stream, sync, functools.partial(parse)])
+@pytest.mark.parametrize("registered_first", [True, False])
+def test_any_handler_may_be_decorated_in_either_order(
+    handler: Callable[..., Any], registered_first: bool
+) -> None:
+    decorators = [sagemaker.inject_adapter_id("model"), sagemaker.invoke]
+    for decorator in decorators[:: -1 if registered_first else 1]:
+        handler = decorator(handler)
+    client = TestClient(sagemaker.bootstrap(FastAPI()))
+    answer = client.post("/invocations", json={"model": "a"}, headers={ADAPTER: "mine"})
+    assert answer.json() == {"model": "mine"}
+
+
+def test_a_decorated_handler_in_a_partial_stays_decorated() -> None:
+    async def handler(prefix: str, request: Request) -> Any:
+        return [prefix, await request.json()]
+
+    decorated = sagemaker.inject_adapter_id("model")(handler)
+    sagemaker.invoke(functools.partial(decorated, "p"))
+    client = TestClient(sagemaker.bootstrap(FastAPI()))
+    answer = client.post("/invocations", json={}, headers={ADAPTER: "mine"})
+    assert answer.json() == ["p", {"model": "mine"}]
+
+
+def test_several_fields_may_be_filled_and_functions_decorated_twice() -> None:
+    both = sagemaker.inject_adapter_id("a")(sagemaker.inject_adapter_id("b")(parse))
+    answer = client_of(both).post("/invocations", json={}, headers={ADAPTER: "m"})
+    assert answer.json() == {"a": "m", "b": "m"}
+    one = client_of(parse, sagemaker.inject_adapter_id("c"))
+    answer = one.post("/invocations", json={}, headers={ADAPTER: "m"})
+    assert answer.json() == {"c": "m"}
+
+
+def test_a_get_route_of_the_same_path_does_not_hide_the_decorated_one() -> None:
+    app = FastAPI()
+    app.get("/invocations")(lambda: "usage")
+    app.post("/invocations")(sagemaker.inject_adapter_id("model")(parse))
+    client = TestClient(sagemaker.bootstrap(app))
+    answer = client.post("/invocations", json={}, headers={ADAPTER: "mine"})
+    assert answer.json() == {"model": "mine"}
+    assert client.get("/invocations").json() == "usage"
+
+
+async def test_the_body_a_handler_reads_is_not_what_it_does_to_the_document() -> None:
+    async def handler(request: Request) -> Any:
+        document = await request.json()
+        document["prompt"] = "changed"
+        assert not await request.is_disconnected()
+        return json.loads(await request.body())
+
+    client = client_of(handler, sagemaker.inject_adapter_id("model"))
+    answer = client.post("/invocations", json={"prompt": "p"}, headers={ADAPTER: "m"})
+    assert answer.json() == {"prompt": "p", "model": "m"}

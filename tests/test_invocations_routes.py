@@ -102,7 +102,7 @@ def test_without_an_invocations_route_the_body_chooses(
     [
         (b"{}", "one of 'messages', 'prompt', 'input'"),
         (b"[1]", "one of 'messages', 'prompt', 'input'"),
-        (b"{", "The body is no JSON"),
+        (b"{", "must be a JSON object"),
     ],
 )
 def test_a_body_that_fits_no_route_is_a_clear_400(

@@ -29,10 +29,14 @@ def test_debug_logging_lets_everything_through() -> None:
     assert get_logger("anything").isEnabledFor(logging.DEBUG)
 
 
-def test_where_logging_is_set_up_no_handler_is_added() -> None:
+def test_where_logging_is_set_up_its_handlers_print_our_lines(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     assert logging.getLogger().handlers, "pytest has its own"
     configure_logging(logging.INFO)
-    assert logger.handlers == []
+    get_logger("mhcs").info("one line")
+    assert caplog.text.count("one line") == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_where_nothing_is_set_up_our_lines_go_to_stderr_once(

@@ -6,7 +6,7 @@ import importlib
 import json
 import tarfile
 import zipfile
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
@@ -138,11 +138,11 @@ print(json.dumps([[d.name, d.version] for d in distributions()]))
 class Upgrade:
     """An environment that had the published package, then ours, then none."""
 
-    published: Collection[str]
-    ours: Collection[str]
+    published: set[str]
+    ours: set[str]
     #: Of the published one's files, those there with ours, and of all those after it.
-    with_ours: Collection[str]
-    afterwards: Collection[str]
+    with_ours: set[str]
+    afterwards: set[str]
     distributions: list[list[str]]
     #: What `mhcs --help` printed.
     command: str
@@ -156,9 +156,9 @@ def upgrade(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Upgrade:
     pip = (python, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
     install(python, PUBLISHED)
-    published = json.loads(run(python, "-c", RECORD))
+    published = {*json.loads(run(python, "-c", RECORD))}
     run(*pip, "install", str(wheel))
-    ours = json.loads(run(python, "-c", RECORD))
+    ours = {*json.loads(run(python, "-c", RECORD))}
     with_ours = existing(published)
     distributions = json.loads(run(python, "-c", OWNERS))
     command = run(folder / "bin" / "mhcs", "--help")
@@ -167,14 +167,14 @@ def upgrade(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Upgrade:
         published=published,
         ours=ours,
         with_ours=with_ours,
-        afterwards=existing([*published, *ours]),
+        afterwards=existing(published | ours),
         distributions=distributions,
         command=command,
         litter=[*folder.rglob("mhcs*"), *folder.rglob("model_hosting_container*")],
     )
 
 
-def existing(paths: Collection[str]) -> set[str]:
+def existing(paths: Iterable[str]) -> set[str]:
     return {path for path in paths if Path(path).exists()}
 
 
@@ -186,7 +186,7 @@ def test_ours_is_the_only_one_of_its_name(wheel: Path, upgrade: Upgrade) -> None
 
 def test_no_file_of_the_published_package_is_left_over(upgrade: Upgrade) -> None:
     assert len(upgrade.published) > 10
-    assert upgrade.with_ours <= {*upgrade.ours}
+    assert upgrade.with_ours <= upgrade.ours
 
 
 def test_the_command_of_ours_works(upgrade: Upgrade) -> None:

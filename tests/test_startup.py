@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import importlib
 import sys
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -52,17 +55,35 @@ def test_a_customising_variable_arms(
     assert _startup.reason_to_patch() == f"{name}=x"
 
 
-def test_an_engines_import_disarms_and_imports_auto(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_engines_import_imports_auto_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_AUTO", "1")
-    monkeypatch.delitem(sys.modules, "mhcs.auto")
     _startup.arm()
+    monkeypatch.delitem(sys.modules, "mhcs.auto")
     _startup.EngineFinder.find_spec("vllm_not")
-    assert armed()
+    assert "mhcs.auto" not in sys.modules
     _startup.EngineFinder.find_spec("vllm")
-    assert not armed()
     assert "mhcs.auto" in sys.modules
+    monkeypatch.delitem(sys.modules, "mhcs.auto")
+    _startup.EngineFinder.find_spec("vllm")
+    assert "mhcs.auto" not in sys.modules
+
+
+def test_no_other_finder_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NextFinder:
+        asked: ClassVar[list[str]] = []
+
+        @classmethod
+        def find_spec(cls, name: str, *_: object) -> None:
+            cls.asked.append(name)
+
+    monkeypatch.setenv("MHCS_AUTO", "1")
+    monkeypatch.setenv("MHCS_DISABLE", "*")
+    monkeypatch.setattr(sys, "meta_path", [NextFinder, *sys.meta_path])
+    _startup.arm()
+    monkeypatch.delitem(sys.modules, "mhcs.auto", raising=False)
+    with contextlib.suppress(ModuleNotFoundError):
+        importlib.import_module("tensorrt_llm")
+    assert "tensorrt_llm" in NextFinder.asked
 
 
 def test_a_broken_installation_does_not_stop_the_engine(

@@ -7,10 +7,11 @@ it comes through that object; nothing in the core imports an engine.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 
-from fastapi import FastAPI
+if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
+    from fastapi import FastAPI
 
 ENTRY_POINT_GROUP: Final = "model_hosting_container_standards.engines"
 
@@ -41,6 +42,15 @@ class Engine(Protocol):
     @property
     def moved_names(self) -> Mapping[str, Sequence[str]]:
         """``"old.module:Name"`` to the references that may hold the name today."""
+
+    def patch(self) -> None:
+        """Register import hooks by which the engine's apps are bootstrapped.
+
+        The engine itself must not be imported here.
+        """
+
+    def problems(self) -> Iterable[str]:
+        """Say what in the environment keeps the engine from being patched, if any."""
 
     def owns(self, app: FastAPI) -> bool:
         """Whether the engine built this app."""

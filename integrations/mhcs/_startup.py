@@ -9,6 +9,7 @@ engine.
 import os
 import sys
 
+#: Top-level packages of engines: to ask what is installed would cost every start.
 ENGINES = ("vllm", "tensorrt_llm")
 
 #: Setting one of these says that the server is meant to be customised.
@@ -29,12 +30,15 @@ _OFF = ("0", "false", "no", "off")
 class EngineFinder:
     """An import finder that finds nothing: it only hears that an engine is imported."""
 
+    heard = False
+
     @classmethod
     def find_spec(
         cls, fullname: str, _path: object = None, _target: object = None
     ) -> None:
-        if fullname in ENGINES:
-            disarm()
+        # It stays in the list, which importlib is going through while it asks us.
+        if fullname in ENGINES and not cls.heard:
+            cls.heard = True
             _import_auto()
 
 
@@ -46,6 +50,7 @@ def arm() -> None:
 
 def disarm() -> None:
     """Undo :func:`arm`."""
+    EngineFinder.heard = False
     if EngineFinder in sys.meta_path:
         sys.meta_path.remove(EngineFinder)
 

@@ -5,15 +5,10 @@ Importing it registers post-import hooks, nothing else: no engine is imported.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Final
-
 from model_hosting_container_standards.config import read_settings
+from model_hosting_container_standards.engine import Engine, installed_engines
 
 from .guard import guarded
-
-#: Engine name, as ``MHCS_DISABLE`` knows it, to the module whose ``patch()`` hooks it.
-ENGINES: Final = {"vllm": "mhcs.vllm.hooks"}
 
 
 def patch_engines() -> None:
@@ -22,14 +17,15 @@ def patch_engines() -> None:
         settings = read_settings()
         if settings.auto is False:
             return
-        wanted = [name for name in ENGINES if not settings.disables(name)]
-        for name in wanted:
-            _patch(name)
+        for engine in installed_engines():
+            if not settings.disables(engine.name):
+                _patch(engine)
 
 
-def _patch(name: str) -> None:
-    with guarded(f"Patching {name}", f"{name} serves without SageMaker's routes."):
-        import_module(ENGINES[name]).patch()
+def _patch(engine: Engine) -> None:
+    consequence = f"{engine.name} serves without SageMaker's routes."
+    with guarded(f"Patching {engine.name}", consequence):
+        engine.patch()
 
 
 patch_engines()

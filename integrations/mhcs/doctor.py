@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import msgspec
+from fastapi import FastAPI
 
 from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
     install_moved_names,
@@ -21,6 +22,7 @@ from model_hosting_container_standards.common.fastapi.endpoint import (
     as_endpoint,
     describe,
 )
+from model_hosting_container_standards.common.fastapi.routing import add_route
 from model_hosting_container_standards.common.handler.resolver import (
     CustomerHandler,
     load_customer_script,
@@ -37,14 +39,16 @@ from model_hosting_container_standards.exceptions import (
     ConfigurationError,
     HandlerResolutionError,
 )
+from model_hosting_container_standards.sagemaker.config import (
+    INVOCATIONS_ROUTE,
+    PING_ROUTE,
+)
 
 from ._startup import reason_to_patch
-from .vllm.hooks import RUST_FRONTEND, uses_rust_frontend
 
 DISTRIBUTION = "model-hosting-container-standards"
 _PACKAGES = (DISTRIBUTION, "fastapi", "starlette", "pydantic", "vllm", "tensorrt-llm")
 _PREFIXES = ("CUSTOM_", "SAGEMAKER_", "MHCS_")
-_HANDLERS = {"/ping": "ping", "/invocations": "invoke"}
 
 
 @dataclass(slots=True)
@@ -115,7 +119,8 @@ def _set_variables(settings: Settings) -> Iterator[tuple[str, str]]:
     names = {name for variable in variables() for name in variable.names}
     for name in sorted(names | {*NOT_SUPPORTED_YET}):
         if value := settings.raw(name):
-            yield name, value
+            # What is no UTF-8 in the environment could not be printed.
+            yield name, value.encode(errors="backslashreplace").decode()
 
 
 def _doors(settings: Settings) -> dict[str, list[str]]:
@@ -174,11 +179,8 @@ def _misspelt_variables() -> Iterator[str]:
 
 
 def _unpatchable() -> Iterator[str]:
-    if uses_rust_frontend():
-        yield (
-            f"{RUST_FRONTEND} starts vLLM's HTTP server in Rust, which cannot get "
-            "SageMaker's routes: unset it."
-        )
+    for engine in installed_engines():
+        yield from engine.problems()
     if reason_to_patch() and not _pth_is_installed():
         yield (
             "mhcs.pth is not in site-packages, so the environment alone patches "
@@ -199,9 +201,10 @@ def _resolve_handlers(settings: Settings, report: Report) -> None:
     except HandlerResolutionError as error:
         report.problems.append(_explain(error))
         return
-    for path, name in _HANDLERS.items():
+    for route in (PING_ROUTE, INVOCATIONS_ROUTE):
         try:
-            report.handlers[path] = _who_answers(name, settings, script)
+            answer = _who_answers(route.handler, settings, script)
+            report.handlers[route.path] = answer
         except HandlerResolutionError as error:
             report.problems.append(_explain(error))
 
@@ -216,7 +219,7 @@ def _who_answers(name: str, settings: Settings, script: ModuleType | None) -> st
 def _target(customer: CustomerHandler) -> str:
     if customer.handler is None:
         return f"the server's route {customer.path}, if it has one"
-    as_endpoint(customer.handler)
+    add_route(FastAPI(), "/", as_endpoint(customer.handler), "POST")
     return describe(customer.handler)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -15,20 +16,20 @@ from ..common.fastapi.routing import (
     add_route,
     find_routes,
     find_target,
+    has_route,
+    security_of,
     split_dependencies,
 )
-from ..common.handler.registry import INVOKE, PING, Handler, handler_registry
+from ..common.handler.registry import Handler, handler_registry
 from ..common.handler.resolver import CustomerHandler, resolve_customer_handler
 from ..config import Settings
 from ..engine import Engine
-from ..exceptions import HandlerNotFoundError
+from ..exceptions import HandlerNotCallableError, HandlerNotFoundError
 from ..logging_config import get_logger
-from .config import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
+from .config import PING_ROUTE, RouteConfig
 from .invocations import ByBody
 
 logger = get_logger(__name__)
-
-_HANDLER_OF = {PING_ROUTE: PING, INVOCATIONS_ROUTE: INVOKE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +37,15 @@ class Answer:
     """What answers a route of the contract.
 
     ``handlers`` maps each method to an ASGI app. ``function`` is the handler itself,
-    None where there is more than one. ``by_engine`` tells that the engine's own routes
-    answer, nobody's handler.
+    None where there is more than one. ``by_route`` tells that a route of the app
+    answers, rather than a handler of the customer or the framework.
     """
 
     route: RouteConfig
     handlers: Mapping[str, ASGIApp] = field(repr=False)
     source: str
     function: Handler | None = None
-    by_engine: bool = False
+    by_route: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +63,20 @@ class AnswerFinder:
         Raises:
             HandlerResolutionError: a handler was asked for that cannot be used.
         """
-        name = _HANDLER_OF[route]
-        customer = resolve_customer_handler(name, self.settings, self.script)
+        customer = resolve_customer_handler(route.handler, self.settings, self.script)
         if customer is not None:
             return self._by_customer(route, customer)
         return (
-            self._by_framework(route, name)
+            self._by_framework(route)
             or self._by_own_route(route)
             or self._by_engine(route)
         )
+
+    def protects(self, route: RouteConfig, path: str) -> bool:
+        """Whether the app's ``path`` demands all the security its ``route`` does."""
+        demanded = security_of(self.app, self._own(route))
+        target = find_routes(self.app, path, route.methods)
+        return all(d in security_of(self.app, target) for d in demanded)
 
     def _by_customer(self, route: RouteConfig, customer: CustomerHandler) -> Answer:
         if customer.handler is not None:
@@ -82,30 +88,34 @@ class AnswerFinder:
                 f"{customer.source}: this server has no route {path!r} for "
                 f"{' or '.join(route.methods)}."
             )
-        return Answer(route, handlers, customer.source, by_engine=True)
+        if not self.protects(route, path):
+            raise HandlerNotCallableError(
+                f"{customer.source}: {route.path} demands a Security dependency that "
+                f"{path} does not: requests would get around it."
+            )
+        return Answer(route, handlers, customer.source, by_route=True)
 
-    def _by_framework(self, route: RouteConfig, name: str) -> Answer | None:
-        function = handler_registry.get_framework(name)
-        if function is None:
+    def _by_framework(self, route: RouteConfig) -> Answer | None:
+        registrations = handler_registry.framework
+        functions = registrations.newest_first(route.handler)
+        for function in functions:
+            if has_route(self.app, function):
+                registrations.remove(route.handler, function)
+                return None
+        if not functions:
             return None
-        has_route = any(
-            unwrap(found.endpoint) is unwrap(function)
-            for found in find_routes(self.app, route.path)
-        )
-        # Made while this app was built, or served by its route: nobody else's.
-        if has_route or "<locals>" in getattr(unwrap(function), "__qualname__", ""):
-            handler_registry.forget_framework(name)
-        if has_route:
-            return None
-        return self._by_function(route, "registered by the framework", function)
+        if not _is_module_level(functions[0]):
+            registrations.remove(route.handler, functions[0])
+        return self._by_function(route, "registered by the framework", functions[0])
 
     def _by_own_route(self, route: RouteConfig) -> Answer | None:
         handlers = self._targets(route, route.path)
         if not handlers:
             return None
-        found = find_routes(self.app, route.path)
-        function = found[0].endpoint if found else None
-        return Answer(route, handlers, self._own_route_of(), function, by_engine=True)
+        own = find_routes(self.app, route.path, route.methods[:1])
+        function = own[0].endpoint if own else None
+        source = f"{self.engine.name if self.engine else 'the server'}'s own route"
+        return Answer(route, handlers, source, function, by_route=True)
 
     def _by_engine(self, route: RouteConfig) -> Answer | None:
         if self.engine is None:
@@ -118,7 +128,7 @@ class AnswerFinder:
             routes = self._routes_by_body(self.engine)
             handlers = {"POST": ByBody(routes)} if routes else {}
         source = f"{self.engine.name} has no {route.path}; {path} answers"
-        return Answer(route, handlers, source, by_engine=True) if handlers else None
+        return Answer(route, handlers, source, by_route=True) if handlers else None
 
     def _routes_by_body(self, engine: Engine) -> dict[str, ASGIApp]:
         targets = {
@@ -127,18 +137,25 @@ class AnswerFinder:
         }
         return {key: target for key, target in targets.items() if target is not None}
 
+    def _own(self, route: RouteConfig) -> list[Any]:
+        """Return the app's own routes of the contract's path and methods."""
+        return find_routes(self.app, route.path, route.methods)
+
     def _targets(self, route: RouteConfig, path: str) -> dict[str, ASGIApp]:
         """Return the app's route ``path`` for each method, by whichever it takes."""
+        exact = {
+            method
+            for found in find_routes(self.app, path, route.methods)
+            for method in found.methods
+        }
         targets: dict[str, ASGIApp] = {}
         for method in route.methods:
             others = [other for other in route.methods if other != method]
-            if target := find_target(self.app, path, method, *others):
+            # A route of this very path goes before a pattern that takes all methods.
+            tried = [m for m in (method, *others) if m in exact] or [method, *others]
+            if target := find_target(self.app, path, *tried):
                 targets[method] = target
         return targets
-
-    def _own_route_of(self) -> str:
-        owner = self.engine.name if self.engine else "the server"
-        return f"{owner}'s own route"
 
     def _by_function(
         self, route: RouteConfig, source: str, function: Handler
@@ -148,7 +165,7 @@ class AnswerFinder:
         It goes to the end of the routes: the request is led there by the contract's
         route at the front, and OpenAPI shows the last of several for one path.
         """
-        replaced = find_routes(self.app, route.path)
+        replaced = self._own(route)
         security, dropped = split_dependencies(self.app, replaced)
         if dropped:
             logger.info(
@@ -168,3 +185,11 @@ class AnswerFinder:
                 self.app, route.path, endpoint, method, **options
             )
         return Answer(route, handlers, source, function)
+
+
+def _is_module_level(function: Handler) -> bool:
+    """Whether it is a function of a module: made for no app in particular."""
+    inner = unwrap(function)
+    module = sys.modules.get(getattr(inner, "__module__", ""))
+    found = getattr(module, getattr(inner, "__name__", ""), None)
+    return found is not None and unwrap(found) is inner

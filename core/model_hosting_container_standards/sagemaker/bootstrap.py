@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from fastapi import FastAPI
@@ -18,7 +19,7 @@ from ..logging_config import configure_logging, get_logger
 from .answers import Answer, AnswerFinder
 from .config import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
 from .invocations import Invocations
-from .lora.adapter_header import AdapterField, adapter_field
+from .lora.adapter_header import AdapterField, adapter_fields
 from .lora.handlers import add_adapter_routes
 from .ping import Ping
 
@@ -45,8 +46,13 @@ def bootstrap(app: FastAPI) -> FastAPI:
         settings = read_settings()
         configure_logging(settings.log_level)
         settings.check_supported()
-        _add_contract_routes(app, settings)
-        setattr(app.state, _STATE, True)
+        routes = list(app.router.routes)
+        try:
+            _add_contract_routes(app, settings)
+            setattr(app.state, _STATE, True)
+        finally:
+            if not is_bootstrapped(app):
+                app.router.routes[:] = routes
     return app
 
 
@@ -62,18 +68,18 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     finder = AnswerFinder(app, engine, settings, load_customer_script(settings))
     ping = finder.find(PING_ROUTE)
     invocations = finder.find(INVOCATIONS_ROUTE)
-    add_adapter_routes(app)
     if ping is not None:
         _put_first(app, PING_ROUTE, Ping(_with_head(ping)))
     if invocations is not None:
-        _put_first(app, INVOCATIONS_ROUTE, _invocations(app, engine, invocations))
+        _put_first(app, INVOCATIONS_ROUTE, _invocations(finder, invocations))
+    add_adapter_routes(app)
     for route, answer in ((PING_ROUTE, ping), (INVOCATIONS_ROUTE, invocations)):
         _log(route, answer)
 
 
 def _put_first(app: FastAPI, route: RouteConfig, endpoint: ASGIApp) -> None:
     """Put a route before all others: on every FastAPI version, the first one wins."""
-    name = route.path.strip("/")
+    name = f"sagemaker_{route.handler}"
     app.router.routes.insert(
         0, Route(route.path, endpoint, methods=[*route.methods], name=name)
     )
@@ -83,20 +89,26 @@ def _with_head(ping: Answer) -> dict[str, ASGIApp]:
     return {"HEAD": ping.handlers["GET"], **ping.handlers}
 
 
-def _invocations(app: FastAPI, engine: Engine | None, answer: Answer) -> Invocations:
-    adapter = adapter_field(answer.function) if answer.function else None
-    if not answer.by_engine:
-        return Invocations(answer.handlers["POST"], adapter, routes=None)
-    if engine is None:
-        return Invocations(answer.handlers["POST"], adapter, routes={})
-    targets = {
-        path: find_target(app, path, "POST") for path in engine.inference_paths(app)
-    }
-    return Invocations(
-        answer.handlers["POST"],
-        adapter or AdapterField(engine.adapter_path),
-        {path: target for path, target in targets.items() if target is not None},
-    )
+def _invocations(finder: AnswerFinder, answer: Answer) -> Invocations:
+    handler = answer.handlers["POST"]
+    adapter = adapter_fields(answer.function) if answer.function else ()
+    if not answer.by_route:
+        return Invocations(handler, adapter, routes=None)
+    if finder.engine is None:
+        return Invocations(handler, adapter, routes={})
+    default = AdapterField(finder.engine.adapter_path)
+    routes = dict(_choosable_routes(finder, finder.engine))
+    return Invocations(handler, adapter or (default,), routes)
+
+
+def _choosable_routes(
+    finder: AnswerFinder, engine: Engine
+) -> Iterator[tuple[str, ASGIApp]]:
+    """Yield what the route attribute may choose: nothing less protected."""
+    for path in engine.inference_paths(finder.app):
+        target = find_target(finder.app, path, "POST")
+        if target is not None and finder.protects(INVOCATIONS_ROUTE, path):
+            yield path, target
 
 
 def _log(route: RouteConfig, answer: Answer | None) -> None:

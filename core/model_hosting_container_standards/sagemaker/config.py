@@ -6,19 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..common.handler.registry import INVOKE, PING
 from ..config import Settings, Variable
 
 
 @dataclass(frozen=True, slots=True)
 class RouteConfig:
-    """A route of the contract: its path, and the methods it answers."""
+    """A route of the contract: its path, its methods, and its handler's name."""
 
     path: str
     methods: tuple[str, ...]
+    handler: str
 
 
-PING_ROUTE: Final = RouteConfig("/ping", ("GET", "POST"))
-INVOCATIONS_ROUTE: Final = RouteConfig("/invocations", ("POST",))
+PING_ROUTE: Final = RouteConfig("/ping", ("GET", "POST"), PING)
+INVOCATIONS_ROUTE: Final = RouteConfig("/invocations", ("POST",), INVOKE)
 
 
 class SageMakerEnvVars:

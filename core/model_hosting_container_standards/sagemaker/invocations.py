@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from starlette.exceptions import HTTPException
+from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..common.fastapi.body import decode_json, read_body, replace_body
+from ..common.fastapi.body import JSON_BODY, decode_object, read_body, replace_body
 from .headers import (
     ADAPTER_IDENTIFIER,
     CUSTOM_ATTRIBUTES,
     header_text,
     sagemaker_headers,
 )
-from .lora.adapter_header import AdapterField
+from .lora.adapter_header import AdapterField, inject
 from .sessions.refusal import refuse_sessions
 
-_ROUTE_ATTRIBUTE: Final = re.compile(
-    r"(?:^|[,;])\s*route\s*=\s*([^,;\s]*)\s*(?=[,;]|$)"
-)
+_EQUALS: Final = re.compile(r"\s*=\s*")
+_BETWEEN: Final = re.compile(r"[,;\s]+")
+_ROUTE: Final = "route="
 
 
 class Invocations:
@@ -30,7 +30,8 @@ class Invocations:
 
     Args:
         handler: what answers.
-        adapter: the body field of the adapter header, or None to leave bodies alone.
+        adapter: the body fields that the adapter header fills; none: bodies are left
+            alone.
         routes: where the ``route`` attribute may send a request instead; None when the
             handler is a customer's, which sees the attribute itself.
     """
@@ -38,7 +39,7 @@ class Invocations:
     def __init__(
         self,
         handler: ASGIApp,
-        adapter: AdapterField | None,
+        adapter: Sequence[AdapterField],
         routes: Mapping[str, ASGIApp] | None,
     ) -> None:
         self.handler = handler
@@ -51,16 +52,16 @@ class Invocations:
         if self.routes is not None and CUSTOM_ATTRIBUTES in headers:
             handler = self._chosen_route(header_text(headers[CUSTOM_ATTRIBUTES]))
         try:
-            receive = await refuse_sessions(headers, receive)
-            if self.adapter is not None and ADAPTER_IDENTIFIER in headers:
+            receive = await refuse_sessions(scope, headers, receive)
+            if self.adapter and ADAPTER_IDENTIFIER in headers:
                 adapter_id = headers[ADAPTER_IDENTIFIER]
-                scope, receive = await self.adapter.inject(adapter_id, scope, receive)
+                scope, receive = await inject(self.adapter, adapter_id, scope, receive)
         except ClientDisconnect:
             return  # Nobody is left to be answered.
         await handler(scope, receive, send)
 
     def _chosen_route(self, attributes: str) -> ASGIApp:
-        chosen = set(_ROUTE_ATTRIBUTE.findall(attributes))
+        chosen = _route_attributes(attributes)
         if not chosen:
             return self.handler
         routes = self.routes or {}
@@ -74,6 +75,12 @@ class Invocations:
         )
 
 
+def _route_attributes(attributes: str) -> set[str]:
+    """Return the values of ``route`` among attributes such as ``a=1, route=/v1/x``."""
+    parts = _BETWEEN.split(_EQUALS.sub("=", attributes))
+    return {part.removeprefix(_ROUTE) for part in parts if part.startswith(_ROUTE)}
+
+
 class ByBody:
     """Sends a request to the route that fits its body, as the first known key tells."""
 
@@ -81,20 +88,20 @@ class ByBody:
         self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            raw = await read_body(receive)
-        except ClientDisconnect:
-            return
-        await self._choose(raw)(scope, replace_body(receive, raw), send)
+        if JSON_BODY in scope:
+            document = scope[JSON_BODY].document
+        else:
+            try:
+                raw = await read_body(receive)
+            except ClientDisconnect:
+                return
+            receive = replace_body(receive, raw)
+            document = decode_object(raw)
+        await self._choose(document)(scope, receive, send)
 
-    def _choose(self, raw: bytes) -> ASGIApp:
-        try:
-            document = decode_json(raw)
-        except (ValueError, RecursionError) as error:
-            raise HTTPException(400, f"The body is no JSON: {error}") from None
-        if isinstance(document, dict):
-            for key, route in self.routes.items():
-                if key in document:
-                    return route
+    def _choose(self, document: dict[str, Any] | None) -> ASGIApp:
+        for key, route in self.routes.items():
+            if key in (document or {}):
+                return route
         keys = ", ".join(repr(key) for key in self.routes)
         raise HTTPException(400, f"The body must be a JSON object with one of {keys}.")

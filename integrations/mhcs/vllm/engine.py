@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from fastapi import FastAPI
-
-from model_hosting_container_standards.common.fastapi.routing import iter_routes
-
+from . import hooks
 from .moved_names import MOVED_NAMES
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 #: The routes under /v1 that run a model, of all releases.
 INFERENCE_PATHS: Final = frozenset(
@@ -43,17 +43,27 @@ class VLLM:
     }
     moved_names: Final[Mapping[str, Sequence[str]]] = MOVED_NAMES
 
+    def patch(self) -> None:
+        hooks.patch()
+
+    def problems(self) -> Iterable[str]:
+        if hooks.uses_rust_frontend():
+            yield hooks.RUST_PROBLEM
+
     def owns(self, app: FastAPI) -> bool:
-        return any(
-            getattr(getattr(route, "endpoint", None), "__module__", "").startswith(
-                "vllm."
-            )
-            for route in iter_routes(app)
-        )
+        endpoints = (getattr(route, "endpoint", None) for route in _routes(app))
+        modules = (getattr(endpoint, "__module__", None) for endpoint in endpoints)
+        return any((module or "").startswith("vllm.") for module in modules)
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
-        paths = {getattr(route, "path", None) for route in iter_routes(app)}
-        return INFERENCE_PATHS & paths
+        return INFERENCE_PATHS & {getattr(r, "path", None) for r in _routes(app)}
+
+
+def _routes(app: FastAPI) -> Iterator[Any]:
+    # Imported late: vLLM's workers load this module too, and need no FastAPI.
+    from model_hosting_container_standards.common.fastapi.routing import iter_routes
+
+    return iter_routes(app)
 
 
 engine: Final = VLLM()

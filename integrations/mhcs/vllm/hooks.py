@@ -28,6 +28,10 @@ SERVE_HTTP_MODULES: Final = (
     "vllm.entrypoints.launchers.launcher",
 )
 RUST_FRONTEND: Final = "VLLM_USE_RUST_FRONTEND"
+RUST_PROBLEM: Final = (
+    f"{RUST_FRONTEND} starts vLLM's HTTP server in Rust: there is no Python app that "
+    "could get /ping, /invocations and /adapters. Unset it to serve on SageMaker."
+)
 CONSEQUENCE: Final = (
     "/ping and /invocations will be missing or vLLM's own: use a release of vLLM that "
     "this version supports, or update model-hosting-container-standards."
@@ -41,11 +45,7 @@ def patch() -> None:
     for name in SERVE_HTTP_MODULES:
         wrapt.register_post_import_hook(_patch_serve_http, name)
     if uses_rust_frontend() and multiprocessing.parent_process() is None:
-        logger.error(
-            "%s starts vLLM's HTTP server in Rust: there is no Python app that could "
-            "get /ping, /invocations and /adapters. Unset it to serve on SageMaker.",
-            RUST_FRONTEND,
-        )
+        logger.error(RUST_PROBLEM)
 
 
 def uses_rust_frontend() -> bool:

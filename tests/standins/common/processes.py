@@ -20,7 +20,8 @@ def spawn(function: Callable[..., None], *args: object) -> BaseProcess:
 
 
 def spawn_program(command: Sequence[str]) -> BaseProcess:
-    return spawn(os.execv, command[0], command)
+    """Start a process that becomes the program."""
+    return spawn(_become, command)
 
 
 def wait_for_all(processes: Sequence[BaseProcess]) -> None:
@@ -35,6 +36,10 @@ def wait_for_all(processes: Sequence[BaseProcess]) -> None:
         for process in processes:
             process.join()
     sys.exit(1 if failed else 0)
+
+
+def _become(command: Sequence[str]) -> None:
+    os.execv(command[0], [*command])
 
 
 def _failed(process: BaseProcess) -> bool:

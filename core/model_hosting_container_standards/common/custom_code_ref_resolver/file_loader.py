@@ -32,16 +32,18 @@ class FileLoader:
             ModuleLoadError: the file raised; its own error is the cause.
         """
         path = self.find(location)
-        if path not in _loaded:
-            _loaded[path] = _imported_already(path) or _execute(path)
-        return _loaded[path]
+        # A link is another name of the same code, but name and siblings are the link's.
+        key = path.resolve()
+        if key not in _loaded:
+            _loaded[key] = _imported_already(path) or _execute(path)
+        return _loaded[key]
 
     def find(self, location: str | Path) -> Path:
-        """Return the real path of the file ``location`` names."""
+        """Return the absolute path of the file ``location`` names."""
         candidates = [folder / location for folder in self.search_paths or (Path(),)]
         for path in candidates:
             if path.is_file():
-                return path.resolve()
+                return path.parent.resolve() / path.name
         tried = ", ".join(str(path) for path in candidates)
         raise HandlerFileNotFoundError(
             f"The file {str(location)!r} does not exist; looked for: {tried}."
@@ -49,10 +51,20 @@ class FileLoader:
 
 
 def _imported_already(path: Path) -> ModuleType | None:
-    """Return the module that an ordinary import made of this very file, if any."""
-    module = sys.modules.get(path.stem)
-    file = getattr(module, "__file__", None)
-    return module if file and Path(file).resolve() == path else None
+    """Return the module that Python itself made of this very file, if any."""
+    for module in list(sys.modules.values()):
+        file = _file_of(module)
+        # The name first: to look every module's file up would take its time.
+        if file.endswith(path.name) and Path(file).resolve() == path.resolve():
+            return module
+    return None
+
+
+def _file_of(module: ModuleType) -> str:
+    # Not by attribute: a lazy module would import something to answer.
+    return (
+        str(vars(module).get("__file__") or "") if hasattr(module, "__dict__") else ""
+    )
 
 
 def _execute(path: Path) -> ModuleType:
@@ -93,10 +105,13 @@ def _make_importable(folder: Path) -> None:
 
 
 def reset_loaded_files() -> None:
-    """Forget every loaded file, and take their folders off the path again."""
-    for module in _loaded.values():
-        if sys.modules.get(module.__name__) is module:
-            del sys.modules[module.__name__]
+    """Forget every loaded file and its siblings, and take the folders off the path."""
+    folders = tuple(f"{folder}/" for folder in _folders)
+    for name, module in list(sys.modules.items()):
+        below = _file_of(module).startswith(folders)
+        ours = below or module in _loaded.values()
+        if ours and name != "__main__":
+            del sys.modules[name]
     for folder in _folders:
         if folder in sys.path:
             sys.path.remove(folder)

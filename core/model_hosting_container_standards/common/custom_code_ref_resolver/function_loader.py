@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -69,7 +68,7 @@ def get_attribute(module: ModuleType, dotted: str) -> Any:
     for name in dotted.split("."):
         owner, found = found, _get_member(found, name)
     if inspect.isclass(owner) and _is_instance_method(owner, name):
-        return getattr(_instantiate(owner), name)
+        return getattr(instantiate(owner), name)
     return found
 
 
@@ -78,6 +77,8 @@ def _get_member(owner: Any, name: str) -> Any:
         return getattr(owner, name)
     except AttributeError:
         pass
+    import difflib
+
     label = getattr(owner, "__name__", repr(owner))
     names = [name for name in dir(owner) if not name.startswith("_")]
     close = difflib.get_close_matches(name, names, n=1)
@@ -91,12 +92,17 @@ def _is_instance_method(owner: type, name: str) -> bool:
     return inspect.isfunction(inspect.getattr_static(owner, name))
 
 
-def _instantiate(owner: type) -> Any:
+def instantiate(cls: type[Any]) -> Any:
+    """Return an instance of a class that is made without arguments.
+
+    Raises:
+        HandlerNotCallableError: it needs some, or raised; its own error is the cause.
+    """
     try:
-        inspect.signature(owner).bind()
-    except TypeError as error:
+        return cls()
+    except Exception as error:
         raise HandlerNotCallableError(
-            f"{owner.__qualname__} needs constructor arguments ({error}): refer to a "
-            "classmethod, a staticmethod or a function instead."
-        ) from None
-    return owner()
+            f"{cls.__module__}.{cls.__qualname__} cannot be made without arguments "
+            f"({type(error).__name__}: {error}): refer to a classmethod, a "
+            "staticmethod or a function instead."
+        ) from error

@@ -1,17 +1,24 @@
-"""Request bodies: read at most once, decoded at most once, and only when asked for."""
+"""Request bodies: read, decoded and changed at most once, and only when asked for."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
 
-#: Where a decoded body travels from a step of ours to the handler's ``.json()``.
-DECODED_BODY: Final = "model_hosting_container_standards.body"
+#: Where a body that a step of ours has changed travels to the handler's ``.json()``.
+JSON_BODY: Final = "model_hosting_container_standards.body"
+
+
+class JSONBody(NamedTuple):
+    """A body in both its forms."""
+
+    raw: bytes
+    document: Any
 
 
 def decode_json(raw: bytes) -> Any:
@@ -36,6 +43,15 @@ def encode_json(document: Any) -> bytes:
     return raw
 
 
+def decode_object(raw: bytes) -> dict[str, Any] | None:
+    """Return a body's JSON object, or None when it is anything else."""
+    try:
+        document = decode_json(raw)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
 class JSONRequest(Request):
     """A request whose ``.json()`` is decoded already, or decoded faster."""
 
@@ -47,10 +63,10 @@ class JSONRequest(Request):
         return same
 
     async def json(self) -> Any:
-        # Starlette's own cache, so that the body is decoded once for both.
+        # Starlette's own caches, so that whoever asks next finds both.
         if not hasattr(self, "_json"):
-            if DECODED_BODY in self.scope:
-                self._json = self.scope[DECODED_BODY]
+            if JSON_BODY in self.scope:
+                self._body, self._json = self.scope[JSON_BODY]
             else:
                 self._json = decode_json(await self.body())
         return self._json
@@ -101,18 +117,15 @@ def replace_body(receive: Receive, raw: bytes) -> Receive:
 def replace_json_body(
     scope: Scope, receive: Receive, document: Any
 ) -> tuple[Scope, Receive]:
-    """Return the request with another body, which is encoded only if somebody reads it.
+    """Return the request with another body, in the scope in both its forms.
 
     ``receive`` must have been read to the end of the old one.
     """
-
-    def messages() -> Iterator[Message]:
-        yield {"type": "http.request", "body": encode_json(document)}
-
-    # The length is unknown until it is encoded; ASGI allows a body without it.
+    raw = encode_json(document)
     headers = [item for item in scope["headers"] if item[0] != b"content-length"]
-    scope = {**scope, "headers": headers, DECODED_BODY: document}
-    return scope, _replay(messages(), receive)
+    headers.append((b"content-length", b"%d" % len(raw)))
+    scope = {**scope, "headers": headers, JSON_BODY: JSONBody(raw, document)}
+    return scope, replace_body(receive, raw)
 
 
 def _replay(messages: Iterable[Message], receive: Receive) -> Receive:

@@ -8,9 +8,10 @@ that every FastAPI version reads the same way.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -35,19 +36,18 @@ def as_endpoint(handler: Callable[..., Any]) -> Callable[..., Any]:
     """
     signature = resolved_signature(handler)
     request = _find_request(signature.parameters.values())
-    parameters = [p for p in signature.parameters.values() if _is_passed(p, request)]
+    bound = _bound_keywords(handler)
+    parameters = [
+        parameter
+        for parameter in signature.parameters.values()
+        if _is_passed(parameter, request) and parameter.name not in bound
+    ]
     by_position = [p.name for p in parameters if p.kind in _BY_POSITION]
-    on_event_loop = _is_async(handler)
+    call = as_async(handler)
 
     async def endpoint(**values: Any) -> Any:
         args = [values.pop(name) for name in by_position]
-        if on_event_loop:
-            result = handler(*args, **values)
-        else:
-            result = await run_in_threadpool(handler, *args, **values)
-        if inspect.isawaitable(result):
-            result = await result
-        return _as_response(result)
+        return _as_response(await call(*args, **values))
 
     # Not functools.wraps: FastAPI follows __wrapped__, and would take the endpoint of a
     # generator function for a generator.
@@ -65,40 +65,78 @@ def as_endpoint(handler: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def as_async(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """Return an async function that calls ``handler``, sync ones in the thread pool."""
+    on_event_loop = _is_async(handler)
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        if on_event_loop:
+            result = handler(*args, **kwargs)
+        else:
+            result = await run_in_threadpool(handler, *args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    return call
+
+
 def with_json_request(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap an async FastAPI endpoint so that its request decodes JSON faster.
+    """Wrap an endpoint; requests a coroutine function is passed decode JSON faster."""
+    on_event_loop = inspect.iscoroutinefunction(function)
+    endpoint = _decoding_faster(function) if on_event_loop else _passing_on(function)
+    functools.update_wrapper(endpoint, function)
+    with contextlib.suppress(NameError):  # of a class that is defined further below
+        _with_signature(endpoint, inspect.signature(function, eval_str=True))
+    return endpoint
 
-    A function that does not take the request is returned as it is.
-    """
-    signature = resolved_signature(function)
-    request = next(
-        (p.name for p in signature.parameters.values() if _takes_request(p)), None
-    )
-    if request is None or not _is_async(function):
-        return function
 
-    @functools.wraps(function)
+def _decoding_faster(function: Callable[..., Any]) -> Callable[..., Any]:
     async def endpoint(*args: Any, **kwargs: Any) -> Any:
-        if request in kwargs:
-            kwargs[request] = JSONRequest.of(kwargs[request])
+        for name, value in kwargs.items():
+            # A request class of somebody's own has a .json() of its own.
+            if type(value) is Request:
+                kwargs[name] = JSONRequest.of(value)
         return await function(*args, **kwargs)
 
-    return _with_signature(endpoint, signature)
+    return endpoint
+
+
+def _passing_on(function: Callable[..., Any]) -> Callable[..., Any]:
+    def endpoint(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return endpoint
 
 
 def resolved_signature(handler: Callable[..., Any]) -> Signature:
     """Return the signature with string annotations evaluated where they were written.
 
+    A return annotation that cannot be evaluated is left out, as FastAPI does.
+
     Raises:
         HandlerNotCallableError: there is no signature, or a name in it is unknown.
     """
     try:
-        return inspect.signature(handler, eval_str=True)
+        return _evaluated_signature(handler)
     except (NameError, ValueError, TypeError) as error:
         raise HandlerNotCallableError(
             f"The signature of {describe(handler)} cannot be read: {error}. "
             "Names in annotations must be importable when the server runs."
         ) from error
+
+
+def _evaluated_signature(handler: Callable[..., Any]) -> Signature:
+    try:
+        return inspect.signature(handler, eval_str=True)
+    except NameError:
+        signature = inspect.signature(handler)
+    names = getattr(unwrap(handler), "__globals__", {})
+    parameters = [
+        p.replace(annotation=eval(p.annotation, names))
+        if isinstance(p.annotation, str)
+        else p
+        for p in signature.parameters.values()
+    ]
+    return Signature(parameters)
 
 
 def describe(handler: Callable[..., Any]) -> str:
@@ -114,8 +152,14 @@ def unwrap(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function below partials and well-behaved decorators."""
     if isinstance(handler, functools.partial):
         return unwrap(handler.func)
-    inner = getattr(handler, "__wrapped__", None)
+    # Statically: a proxy answers to any name, with another proxy.
+    inner = inspect.getattr_static(handler, "__wrapped__", None)
     return handler if inner is None else unwrap(inner)
+
+
+def _bound_keywords(handler: Callable[..., Any]) -> Collection[str]:
+    """Return the arguments a partial has already: no client may set those."""
+    return handler.keywords if isinstance(handler, functools.partial) else ()
 
 
 def _find_request(parameters: Iterable[Parameter]) -> str | None:
@@ -174,7 +218,7 @@ def _is_async(handler: Callable[..., Any]) -> bool:
 def _as_response(result: Any) -> Any:
     if isinstance(result, Response):
         return result
-    if hasattr(result, "__anext__") or hasattr(result, "__next__"):
+    if hasattr(result, "__aiter__") or hasattr(result, "__next__"):
         return StreamingResponse(result)
     return result
 

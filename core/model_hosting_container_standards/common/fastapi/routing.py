@@ -7,7 +7,7 @@ before, its routes were copied flat. Only what both have is used here: an entry'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import fastapi.routing
@@ -16,10 +16,12 @@ from fastapi.exceptions import FastAPIError
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Receive, Scope, Send
 
+from ...exceptions import HandlerNotCallableError
 from .body import JSONRequest
+from .endpoint import describe, unwrap
 
 
 class JSONRoute(APIRoute):
@@ -69,6 +71,9 @@ def find_target(app: FastAPI, path: str, *methods: str) -> Target | None:
             "app": app,
         }
         for entry in app.router.routes:
+            # A mounted app takes every path below its own, whether it has it or not.
+            if isinstance(entry, Mount):
+                continue
             if entry.matches(dict(scope))[0] is Match.FULL:
                 return Target(entry, path, method)
     return None
@@ -77,24 +82,40 @@ def find_target(app: FastAPI, path: str, *methods: str) -> Target | None:
 def iter_routes(app: FastAPI) -> Iterator[Any]:
     """Yield the app's routes, those of included routers too.
 
-    Each has ``path``, ``methods`` and ``endpoint``, and ``dependencies`` where it is a
-    FastAPI route; each of the three may be missing or None on mounts and the like.
+    FastAPI's have ``path``, ``methods``, ``endpoint`` and ``dependencies``; on mounts
+    and the like each of them may be missing or None.
     """
     flatten = getattr(fastapi.routing, "iter_route_contexts", iter)
     yield from flatten(app.router.routes)
 
 
-def find_routes(app: FastAPI, path: str) -> list[Any]:
-    """Return the app's FastAPI routes of exactly this path."""
+def find_routes(app: FastAPI, path: str, methods: Iterable[str]) -> list[Any]:
+    """Return the app's FastAPI routes of exactly this path, for any of the methods."""
     return [
         route
         for route in iter_routes(app)
-        if getattr(route, "path", None) == path and hasattr(route, "dependencies")
+        if getattr(route, "path", None) == path
+        and hasattr(route, "dependencies")
+        and not route.methods.isdisjoint(methods)
     ]
 
 
+def has_route(app: FastAPI, function: Callable[..., Any]) -> bool:
+    """Whether the app has a route that ``function`` answers, decorated or not."""
+    return any(
+        unwrap(endpoint) == unwrap(function)  # a method is a new object each time
+        for route in iter_routes(app)
+        if (endpoint := getattr(route, "endpoint", None)) is not None
+    )
+
+
+def security_of(app: FastAPI, routes: Iterable[Any]) -> list[params.Depends]:
+    """Return the ``Security`` dependencies of the routes."""
+    return split_dependencies(app, routes)[0]
+
+
 def split_dependencies(
-    app: FastAPI, routes: list[Any]
+    app: FastAPI, routes: Iterable[Any]
 ) -> tuple[list[params.Depends], list[params.Depends]]:
     """Return the routes' ``Security`` dependencies, once each, and the others.
 
@@ -115,11 +136,25 @@ def add_route(
     """Add a FastAPI route behind all others, and return it.
 
     ``options`` are those of ``APIRouter.add_api_route``.
+
+    Raises:
+        HandlerNotCallableError: FastAPI cannot make sense of the signature.
     """
     options.update(methods=[method], route_class_override=JSONRoute)
     try:
         app.router.add_api_route(path, endpoint, **options)
     except FastAPIError:
-        # The return annotation is no response model: FastAPI asks for None then.
-        app.router.add_api_route(path, endpoint, response_model=None, **options)
+        _add_without_response_model(app, path, endpoint, options)
     return Target(app.router.routes[-1], path, method)
+
+
+def _add_without_response_model(
+    app: FastAPI, path: str, endpoint: Callable[..., Any], options: dict[str, Any]
+) -> None:
+    """Try again: the return annotation may be what is no Pydantic field."""
+    try:
+        app.router.add_api_route(path, endpoint, response_model=None, **options)
+    except FastAPIError as error:
+        raise HandlerNotCallableError(
+            f"FastAPI cannot call {describe(endpoint)}: {error}"
+        ) from error

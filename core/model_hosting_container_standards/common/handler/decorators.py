@@ -36,7 +36,7 @@ def register_handler(name: str) -> Callable[[H], H]:
     _check_name(name)
 
     def register(handler: H) -> H:
-        handler_registry.set_framework(name, handler)
+        handler_registry.add_framework(name, handler)
         return handler
 
     return register

@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 Handler = Callable[..., Any]
+T = TypeVar("T")
 
 PING: Final = "ping"
 INVOKE: Final = "invoke"
-LOAD_ADAPTER: Final = "load_adapter"
-UNLOAD_ADAPTER: Final = "unload_adapter"
+
+
+class Registrations(Generic[T]):
+    """What frameworks registered, by name, until the app it is for takes it."""
+
+    __slots__ = ("_by_name",)
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, list[T]] = {}
+
+    def add(self, name: str, item: T) -> None:
+        self._by_name.setdefault(name, []).append(item)
+
+    def newest_first(self, name: str) -> list[T]:
+        return self._by_name.get(name, [])[::-1]
+
+    def replace(self, old: T, new: T) -> None:
+        for name, items in self._by_name.items():
+            self._by_name[name] = [new if item is old else item for item in items]
+
+    def remove(self, name: str, item: T) -> None:
+        """Forget one: an app has it, and no other shall."""
+        self._by_name[name].remove(item)
+
+    def clear(self) -> None:
+        self._by_name.clear()
 
 
 class HandlerRegistry:
     """Handlers registered by decorators: the customer's, and the framework's.
 
-    The last registration of a name wins. What a customer registers holds for every app
-    of the process. What a framework registers inside a function, while it builds an
-    app, belongs to the app that is bootstrapped next; what it registers at module level
-    is there for every app.
+    The customer's last registration of a name wins, in every app of the process. A
+    framework's belongs to the app that has a route for it, or else to the app that is
+    bootstrapped next; a function of a module that has no route is there for every app.
     """
 
-    __slots__ = ("_customer", "_framework")
+    __slots__ = ("_customer", "framework")
 
     def __init__(self) -> None:
         self._customer: dict[str, Handler] = {}
-        self._framework: dict[str, Handler] = {}
+        self.framework: Registrations[Handler] = Registrations()
 
     def set_customer(self, name: str, handler: Handler) -> None:
         self._customer[name] = _check_callable(name, handler)
@@ -34,19 +58,19 @@ class HandlerRegistry:
     def get_customer(self, name: str) -> Handler | None:
         return self._customer.get(name)
 
-    def set_framework(self, name: str, handler: Handler) -> None:
-        self._framework[name] = _check_callable(name, handler)
+    def add_framework(self, name: str, handler: Handler) -> None:
+        self.framework.add(name, _check_callable(name, handler))
 
-    def get_framework(self, name: str) -> Handler | None:
-        return self._framework.get(name)
-
-    def forget_framework(self, name: str) -> None:
-        """Drop a framework's handler: an app has it now, and no other shall."""
-        self._framework.pop(name, None)
+    def replace(self, old: Handler, new: Handler) -> None:
+        """Put a decorated handler where the bare one was registered, if it was."""
+        for name, handler in self._customer.items():
+            if handler is old:
+                self._customer[name] = new
+        self.framework.replace(old, new)
 
     def reset(self) -> None:
         self._customer.clear()
-        self._framework.clear()
+        self.framework.clear()
 
 
 def _check_callable(name: str, handler: Any) -> Handler:

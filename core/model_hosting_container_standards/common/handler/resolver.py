@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
@@ -14,19 +14,21 @@ from ...exceptions import (
     HandlerNotCallableError,
 )
 from ..custom_code_ref_resolver import FileLoader, FunctionLoader
+from ..custom_code_ref_resolver.function_loader import instantiate
 from .registry import INVOKE, PING, Handler, handler_registry
 from .spec import parse_handler_spec
 
 #: The name by which specs refer to the customer script, whatever its file is called.
 SCRIPT_ALIAS: Final = "model"
 
-_VARIABLES: Final[Mapping[str, Variable[str | None]]] = {
-    PING: Settings.ping_handler,
-    INVOKE: Settings.invocation_handler,
-}
-_SCRIPT_FUNCTIONS: Final[Mapping[str, tuple[str, str]]] = {
-    PING: ("custom_sagemaker_ping_handler", "ping"),
-    INVOKE: ("custom_sagemaker_invocation_handler", "invoke"),
+#: For each handler the variable with its spec, and the script's names for it.
+_SOURCES: Final[Mapping[str, tuple[Variable[str | None], str, str]]] = {
+    PING: (Settings.ping_handler, "custom_sagemaker_ping_handler", "ping"),
+    INVOKE: (
+        Settings.invocation_handler,
+        "custom_sagemaker_invocation_handler",
+        "invoke",
+    ),
 }
 
 
@@ -70,13 +72,13 @@ def resolve_customer_handler(
     Raises:
         HandlerResolutionError: one was asked for, but cannot be used.
     """
-    variable = _VARIABLES[name]
+    variable, explicit, short = _SOURCES[name]
     if spec := variable.read(settings):
         return _from_spec(f"{variable.name}={spec}", spec, settings, script)
     if handler := handler_registry.get_customer(name):
         return CustomerHandler(f"@{name} decorator", _instance(handler))
     if script is not None:
-        return _from_script(name, script)
+        return _from_script(script, explicit, short)
     return None
 
 
@@ -91,20 +93,21 @@ def _from_spec(
     return CustomerHandler(source, _instance(loader.load_function(parsed.reference)))
 
 
-def _from_script(name: str, script: ModuleType) -> CustomerHandler | None:
-    explicit, short = _SCRIPT_FUNCTIONS[name]
-    for function in (explicit, short):
-        found = getattr(script, function, None)
+def _from_script(
+    script: ModuleType, explicit: str, short: str
+) -> CustomerHandler | None:
+    for name in (explicit, short):
+        found = getattr(script, name, None)
         # "from ... import ping" brings our own decorator into the script by that name.
-        if function == short and getattr(found, "__module__", None) != script.__name__:
+        if name == short and getattr(found, "__module__", None) != script.__name__:
             continue
         if found is not None:
-            source = f"function {function} of {script.__file__}"
+            source = f"function {name} of {script.__file__}"
             return CustomerHandler(source, _instance(_check_callable(source, found)))
     return None
 
 
-def _check_callable(source: str, found: Any) -> Callable[..., Any]:
+def _check_callable(source: str, found: Any) -> Handler:
     if not callable(found):
         raise HandlerNotCallableError(
             f"{source} is a {type(found).__name__}, not a callable."
@@ -114,17 +117,10 @@ def _check_callable(source: str, found: Any) -> Callable[..., Any]:
 
 def _instance(handler: Handler) -> Handler:
     """Return an instance of a class: to call the class would only construct one."""
-    return _make_instance(handler) if inspect.isclass(handler) else handler
-
-
-def _make_instance(cls: type[Any]) -> Handler:
-    label = f"{cls.__module__}.{cls.__qualname__}"
-    if not any("__call__" in vars(base) for base in cls.__mro__):
+    if not inspect.isclass(handler):
+        return handler
+    if not any("__call__" in vars(base) for base in handler.__mro__):
+        label = f"{handler.__module__}.{handler.__qualname__}"
         raise HandlerNotCallableError(f"{label} is a class without a __call__ method.")
-    try:
-        instance: Handler = cls()
-    except TypeError as error:
-        raise HandlerNotCallableError(
-            f"{label} cannot be made without arguments: {error}"
-        ) from error
+    instance: Handler = instantiate(handler)
     return instance

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from starlette.exceptions import HTTPException
+from fastapi import HTTPException
 from starlette.types import Receive, Scope
 
-from ...common.fastapi.body import decode_json, read_body, replace_json_body
+from ...common.fastapi.body import decode_object, read_body, replace_json_body
 from ...common.fastapi.endpoint import with_json_request
+from ...common.handler import handler_registry
 from ..headers import header_text
 
 H = TypeVar("H", bound=Callable[..., Any])
 
-_ATTRIBUTE: Final = "__adapter_field__"
+_ATTRIBUTE: Final = "__adapter_fields__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +42,17 @@ class AdapterField:
                 f"separator={self.separator!r} is only used with append=True."
             )
 
-    async def inject(
-        self, adapter_id: bytes, scope: Scope, receive: Receive
-    ) -> tuple[Scope, Receive]:
-        """Return the request with the adapter's id in its body.
+    def write(self, document: dict[str, Any], adapter_id: str) -> None:
+        """Write the adapter's id into a body.
 
         Raises:
             HTTPException: 400, the body has no such field and cannot get one.
         """
-        document = _decode_object(await read_body(receive))
         *parents, field = self.path.split(".")
         owner = document
         for parent in parents:
             owner = self._check_object(owner.setdefault(parent, {}))
-        owner[field] = self._value(owner.get(field), header_text(adapter_id))
-        return replace_json_body(scope, receive, document)
+        owner[field] = self._value(owner.get(field), adapter_id)
 
     def _value(self, old: Any, adapter_id: str) -> str:
         if self.separator is None or old is None:
@@ -93,15 +90,41 @@ def inject_adapter_id(
 
     def decorate(handler: H) -> H:
         endpoint = with_json_request(handler)
-        setattr(endpoint, _ATTRIBUTE, field)
+        setattr(endpoint, _ATTRIBUTE, (*adapter_fields(handler), field))
+        # Registered by a decorator below this one: meant is what this one returns.
+        handler_registry.replace(handler, endpoint)
         return endpoint  # type: ignore[return-value]
 
     return decorate
 
 
-def adapter_field(handler: Callable[..., Any]) -> AdapterField | None:
+def adapter_fields(handler: Callable[..., Any]) -> tuple[AdapterField, ...]:
     """Return what :func:`inject_adapter_id` was told for this handler."""
-    return getattr(handler, _ATTRIBUTE, None)
+    fields: tuple[AdapterField, ...] | None = getattr(handler, _ATTRIBUTE, None)
+    if fields is not None:
+        return fields
+    inner = getattr(handler, "func", None) or getattr(handler, "__wrapped__", None)
+    return () if inner is None else adapter_fields(inner)
+
+
+async def inject(
+    fields: Iterable[AdapterField], adapter_id: bytes, scope: Scope, receive: Receive
+) -> tuple[Scope, Receive]:
+    """Return the request with the adapter's id in its body.
+
+    Raises:
+        HTTPException: 400, the body is no JSON object, or cannot hold the id.
+    """
+    document = decode_object(await read_body(receive))
+    if document is None:
+        raise HTTPException(
+            400,
+            "X-Amzn-SageMaker-Adapter-Identifier needs a request body that is a JSON "
+            "object.",
+        )
+    for field in fields:
+        field.write(document, header_text(adapter_id))
+    return replace_json_body(scope, receive, document)
 
 
 def _check_path(path: Any) -> None:
@@ -110,17 +133,3 @@ def _check_path(path: Any) -> None:
             f"adapter_path={path!r} is no path of a body field: write a name such as "
             "'model', or 'lora.name' for a nested one."
         )
-
-
-def _decode_object(raw: bytes) -> dict[str, Any]:
-    try:
-        document = decode_json(raw)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise HTTPException(
-            400,
-            "X-Amzn-SageMaker-Adapter-Identifier needs a request body that is a JSON "
-            "object.",
-        )
-    return document

@@ -6,21 +6,22 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.encoders import jsonable_encoder
 from pydantic import BaseModel, ValidationError
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from ...common.fastapi.body import decode_json
-from ...common.fastapi.endpoint import resolved_signature
-from ...common.handler.registry import LOAD_ADAPTER, UNLOAD_ADAPTER, handler_registry
+from ...common.fastapi.body import decode_object
+from ...common.fastapi.endpoint import as_async, resolved_signature
+from ...common.fastapi.routing import add_route, has_route
+from ...common.handler.registry import Registrations
 from ...common.transforms import CaseInsensitiveDict, Shape, compile_shape
 
 H = TypeVar("H", bound=Callable[..., Any])
 
+LOAD_ADAPTER: Final = "load_adapter"
+UNLOAD_ADAPTER: Final = "unload_adapter"
 ALIAS_HEADER: Final = "x-amzn-sagemaker-adapter-alias"
 _ROUTES: Final = {
     LOAD_ADAPTER: ("POST", "/adapters", "registered"),
@@ -37,7 +38,8 @@ def register_load_adapter_handler(
     "query_params", "path_params"}``; without a body, the query parameters are the body.
     The handler takes ``(request_model, raw_request)`` or ``(raw_request)`` and returns
     a Response, a dict, a model or nothing. ``response_shape`` reads ``{"body"}`` of
-    what it returned; without one a success is the text ``Adapter {name} registered``.
+    what it returned. Without one a success is the text ``Adapter {name} registered``,
+    whatever it returned.
 
     Raises:
         ValueError: an expression is no JMESPath.
@@ -63,21 +65,28 @@ def _register(
 
     def decorate(handler: H) -> H:
         adapter = AdapterHandler(handler, name, read_request, read_response)
-        handler_registry.set_framework(name, adapter)
+        adapter_registry.add(name, adapter)
         return handler
 
     return decorate
 
 
 def add_adapter_routes(app: FastAPI) -> None:
-    """Give the app the routes whose handlers were registered for it."""
+    """Put routes for the handlers that were registered for this app before all others.
+
+    That is the newest with a route of its own in the app, or else the newest.
+    """
     for name, (method, path, _) in _ROUTES.items():
-        handler = handler_registry.get_framework(name)
-        if isinstance(handler, AdapterHandler):
-            app.add_api_route(
-                path, handler.answer, methods=[method], name=f"{name}_for_sagemaker"
-            )
-            handler_registry.forget_framework(name)
+        adapters = adapter_registry.newest_first(name)
+        if not adapters:
+            continue
+        adapter = next((a for a in adapters if has_route(app, a.function)), adapters[0])
+        add_route(app, path, adapter.answer, method, name=f"sagemaker_{name}")
+        app.router.routes.insert(0, app.router.routes.pop())
+        adapter_registry.remove(name, adapter)
+
+
+adapter_registry: Final[Registrations[AdapterHandler]] = Registrations()
 
 
 class AdapterHandler:
@@ -90,8 +99,8 @@ class AdapterHandler:
         read_request: Callable[..., dict[str, Any]],
         read_response: Callable[..., dict[str, Any]] | None,
     ) -> None:
-        self.__wrapped__ = function
-        self._function = function
+        self.function = function
+        self._call = as_async(function)
         self._read_request = read_request
         self._read_response = read_response
         self._done = _ROUTES[name][2]
@@ -99,24 +108,17 @@ class AdapterHandler:
         self._takes_model = len(parameters) > 1
         self._model = parameters[0].annotation if self._takes_model else None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._function(*args, **kwargs)
-
     async def answer(self, request: Request) -> Response:
         """Answer a request of the platform."""
         document = await _document(request)
-        result = await self._call(self._read_request(document), request)
+        values = self._read_request(document)
+        args = (self._make_model(values), request) if self._takes_model else (request,)
+        result = await self._call(*args)
         if isinstance(result, Response) and result.status_code >= 300:
             return result
         if self._read_response is not None:
             return JSONResponse(self._read_response({"body": _content(result)}))
         return PlainTextResponse(f"Adapter {_name(document)} {self._done}")
-
-    async def _call(self, values: dict[str, Any], request: Request) -> Any:
-        args = (self._make_model(values), request) if self._takes_model else (request,)
-        if inspect.iscoroutinefunction(self._function):
-            return await self._function(*args)
-        return await run_in_threadpool(self._function, *args)
 
     def _make_model(self, values: dict[str, Any]) -> Any:
         if not (inspect.isclass(self._model) and issubclass(self._model, BaseModel)):
@@ -152,11 +154,8 @@ async def _document(request: Request) -> dict[str, Any]:
 
 
 def _body_object(raw: bytes) -> dict[str, Any]:
-    try:
-        body = decode_json(raw)
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
+    body = decode_object(raw)
+    if body is None:
         raise HTTPException(400, "The body of an adapter request is a JSON object.")
     return body
 
@@ -171,10 +170,7 @@ def _name(document: dict[str, Any]) -> str:
 
 
 def _content(result: Any) -> Any:
-    """Return what a handler returned, as JSON data."""
-    if not isinstance(result, Response):
-        return jsonable_encoder(result)
-    try:
-        return decode_json(bytes(result.body))
-    except ValueError:
-        return bytes(result.body).decode(errors="replace")
+    """Return what a handler returned, as JSON data; None for what is no JSON."""
+    if isinstance(result, Response):
+        return decode_object(bytes(getattr(result, "body", b"")))
+    return jsonable_encoder(result)

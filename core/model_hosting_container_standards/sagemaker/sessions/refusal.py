@@ -5,35 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from starlette.exceptions import HTTPException
-from starlette.types import Receive
+from fastapi import HTTPException
+from starlette.types import Receive, Scope
 
-from ...common.fastapi.body import decode_json, peek_body
+from ...common.fastapi.body import decode_object, peek_body
 from ..headers import SESSION_ID
 
-#: A control request is one short JSON object; nothing longer is looked into.
+NOT_ENABLED: Final = "Invalid payload. stateful sessions not enabled"
+#: A control request is one short JSON object; longer bodies are not looked into.
 CONTROL_REQUEST_LIMIT: Final = 4096
-CONTROL_REQUESTS: Final = frozenset({"NEW_SESSION", "CLOSE"})
+CONTROL_REQUESTS: Final = ("NEW_SESSION", "CLOSE")
 _KEY: Final = b'"requestType"'
 
 
-async def refuse_sessions(headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
+async def refuse_sessions(
+    scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
+) -> Receive:
     """Return a ``receive`` for the untouched request, unless it is about a session.
 
     Raises:
         HTTPException: 400, the request names a session, or asks for one.
     """
+    if SESSION_ID in headers:
+        raise HTTPException(400, NOT_ENABLED)
+    if not 0 < _content_length(scope) <= CONTROL_REQUEST_LIMIT:
+        return receive
     body, receive = await peek_body(receive, CONTROL_REQUEST_LIMIT)
-    if SESSION_ID in headers or (body and _KEY in body and _is_control_request(body)):
-        raise HTTPException(400, "Invalid payload. stateful sessions not enabled")
+    if body and _KEY in body and _is_control_request(body):
+        raise HTTPException(400, NOT_ENABLED)
     return receive
 
 
+def _content_length(scope: Scope) -> int:
+    """Return the length of the body, 0 if the client does not say."""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
+
+
 def _is_control_request(body: bytes) -> bool:
-    try:
-        document = decode_json(body)
-    except (ValueError, RecursionError):
-        return False
-    return (
-        isinstance(document, dict) and document.get("requestType") in CONTROL_REQUESTS
-    )
+    document = decode_object(body) or {}
+    return document.get("requestType") in CONTROL_REQUESTS
