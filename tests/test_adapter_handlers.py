@@ -4,7 +4,12 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, HTTPException, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import (
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
@@ -187,3 +192,22 @@ def test_a_response_shape_reads_what_the_handler_returned(
 def test_a_shape_that_is_no_jmespath_is_a_value_error(expression: Any) -> None:
     with pytest.raises(ValueError, match="'x': .* is no JMESPath"):
         sagemaker.register_load_adapter_handler({"x": expression})
+
+
+def test_a_handler_may_be_an_instance_with_an_async_call() -> None:
+    seen = []
+
+    class Load:
+        async def __call__(self, raw_request: Request) -> None:
+            seen.append(await raw_request.json())
+
+    assert load_with(Load(), request_shape={}).text == "Adapter a registered"
+    assert seen == [{"name": "a"}]
+
+
+def test_a_stream_has_nothing_for_a_response_shape() -> None:
+    async def load(raw_request: Request) -> Response:
+        return StreamingResponse(iter(["a"]))
+
+    answer = load_with(load, request_shape={}, response_shape={"adapter": "body.id"})
+    assert answer.json() == {"adapter": None}

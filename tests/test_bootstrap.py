@@ -212,3 +212,39 @@ def test_ping_answers_every_method(
 @pytest.mark.parametrize("path", ["/ping", "/invocations"])
 def test_other_methods_are_not_allowed(engine_app: FastAPI, path: str) -> None:
     assert client_of(engine_app).put(path).status_code == 405
+
+
+def test_ping_is_not_lost_to_a_route_for_everything() -> None:
+    app = FastAPI()
+    app.get("/ping")(lambda: "ping")
+    app.api_route("/{path:path}", methods=["POST"])(lambda path: f"proxy {path}")
+    client = client_of(app)
+    assert client.get("/ping").json() == client.post("/ping").json() == "ping"
+
+
+def test_adapter_routes_are_not_lost_to_a_route_for_everything() -> None:
+    app = FastAPI()
+    app.post("/{path:path}")(lambda path: f"proxy {path}")
+
+    @sagemaker.register_load_adapter_handler({})
+    async def load(raw_request: Request) -> None: ...
+
+    answer = client_of(app).post("/adapters", json={"name": "a"})
+    assert answer.text == "Adapter a registered"
+
+
+def test_a_mounted_app_is_no_handler(caplog: pytest.LogCaptureFixture) -> None:
+    app = FastAPI()
+    app.mount("/", FastAPI())
+    assert client_of(app).get("/ping").status_code == 404
+    assert "Nothing answers /ping" in caplog.text
+
+
+def test_a_callable_of_no_module_does_no_harm() -> None:
+    def endpoint() -> str:
+        return "x"
+
+    endpoint.__module__ = None  # type: ignore[assignment]
+    app = FastAPI()
+    app.get("/ping")(endpoint)
+    assert client_of(app).get("/ping").json() == "x"

@@ -289,3 +289,53 @@ def test_all_errors_are_of_one_family() -> None:
         ModuleLoadError,
     ):
         assert issubclass(error, HandlerResolutionError)
+
+
+def test_a_link_has_its_own_name_and_siblings(
+    script: Script, loader: FunctionLoader, model_folder: Path
+) -> None:
+    blob = script("from linked_sibling import VALUE\ndef fn(): return VALUE", "b/0123")
+    script("VALUE = 'sibling'", "snapshot/linked_sibling.py")
+    link = model_folder / "snapshot" / "model.py"
+    link.symlink_to(blob)
+    assert loader.load_function("snapshot/model.py:fn")() == "sibling"
+    assert loader.load_module("snapshot/model.py").__name__ == "model"
+
+
+def test_what_was_imported_under_another_name_is_not_loaded_again(
+    script: Script, loader: FunctionLoader
+) -> None:
+    script("state = object()", "a_package/handlers.py")
+    script("from a_package import handlers\nstate = handlers.state\n")
+    state = loader.load_module("model.py").state
+    assert loader.load_module("a_package/handlers.py").state is state
+
+
+def test_a_script_that_is_the_program_is_not_loaded_again(model_folder: Path) -> None:
+    path = model_folder / "model.py"
+    path.write_text(
+        "from model_hosting_container_standards.common import "
+        "custom_code_ref_resolver as r\n"
+        "import sys\n"
+        "module = r.FileLoader().load_module(__file__)\n"
+        "print(module is sys.modules['__main__'])\n"
+    )
+    command = [sys.executable, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
+def test_a_class_whose_constructor_raises_is_refused_with_its_error(
+    script: Script, loader: FunctionLoader
+) -> None:
+    script("class H:\n def __init__(self): 1 / 0\n def fn(self): pass\n")
+    with pytest.raises(HandlerNotCallableError, match="ZeroDivisionError") as raised:
+        loader.load_function("model.py:H.fn")
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
+def test_a_class_without_a_readable_signature_can_be_made(
+    script: Script, loader: FunctionLoader
+) -> None:
+    script("class H(dict):\n def fn(self): return len(self)\n")
+    assert loader.load_function("model.py:H.fn")() == 0

@@ -126,3 +126,27 @@ def test_a_path_of_the_app_is_looked_for_at_the_start(
 
 def test_an_engine_that_is_no_distribution_does_not_call_bootstrap() -> None:
     assert not doctor._calls_bootstrap("no-such-distribution")
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("import threading\ndef invoke(what: threading.Thread): pass", "model.invoke"),
+        ("class H:\n def __init__(self): 1 / 0\n def __call__(self): pass", "model.H"),
+    ],
+)
+def test_the_doctor_tries_what_a_start_would(
+    monkeypatch: pytest.MonkeyPatch, script: Script, source: str, problem: str
+) -> None:
+    script(source)
+    if "class" in source:
+        monkeypatch.setenv("CUSTOM_FASTAPI_PING_HANDLER", "model:H")
+    status, output = doctor_says("--json")
+    assert status == 1
+    assert problem in json.loads(output)["problems"][0]
+
+
+def test_the_doctor_prints_what_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_MODEL_PATH", "/models/\udcff")
+    assert r"/models/\udcff" in doctor_says()[1]

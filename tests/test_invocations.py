@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, Response
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
@@ -61,6 +62,7 @@ BODIES = {
     "five megabytes": (b"x" * 5_000_000, "application/octet-stream"),
     "a control word": (b'{"prompt": "say \\"requestType\\""}', "application/json"),
     "another protocol": (b'{"requestType": "EMBED"}', "application/json"),
+    "a list for a type": (b'{"requestType": []}', "application/json"),
 }
 
 
@@ -115,3 +117,47 @@ def test_a_request_of_a_session_is_refused() -> None:
 def test_a_session_id_needs_a_field() -> None:
     with pytest.raises(ValueError, match="names no body field"):
         sagemaker.stateful_session_manager("")
+
+
+def test_our_errors_have_the_form_of_the_engines() -> None:
+    app = FastAPI()
+    app.post("/invocations")(echo)
+
+    @app.exception_handler(HTTPException)
+    async def in_the_engines_form(request: Request, error: HTTPException) -> Response:
+        return JSONResponse({"error": {"message": error.detail}}, error.status_code)
+
+    client = TestClient(sagemaker.bootstrap(app))
+    answer = client.post("/invocations", content=b'{"requestType": "CLOSE"}')
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"error": {"message": NOT_ENABLED}},
+    )
+
+
+@pytest.mark.parametrize("length", [b"1000000", b"nonsense", None])
+async def test_a_handler_that_needs_no_body_does_not_wait_for_it(
+    length: bytes | None,
+) -> None:
+    sagemaker.invoke(lambda: "at once")
+    app = sagemaker.bootstrap(FastAPI())
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        raise AssertionError("somebody asked for the body")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [] if length is None else [(b"content-length", length)]
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/invocations",
+        "raw_path": b"/invocations",
+        "query_string": b"",
+        "headers": headers,
+    }
+    await app(scope, receive, send)
+    assert sent[1]["body"] == b'"at once"'

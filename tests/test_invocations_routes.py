@@ -127,6 +127,7 @@ def test_the_engine_says_where_an_adapters_id_goes(engine_app: FastAPI) -> None:
         "trace=7, route=/v1/embeddings",
         "a=b;route = /v1/embeddings ;c",
         "route=/v1/embeddings,route=/v1/embeddings",
+        "route=/v1/embeddings x",
     ],
 )
 def test_the_route_attribute_chooses_the_route(
@@ -160,6 +161,7 @@ def test_other_attributes_do_not_concern_us(
         "v1/completions",
         "/v1/../health",
         "http://host/v1/completions",
+        "/etc x=1",
         "",
         "/v1/completions, route=/v1/embeddings",
     ],

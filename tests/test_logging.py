@@ -52,6 +52,16 @@ def test_where_nothing_is_set_up_our_lines_go_to_stderr_once(
     assert logger.level == logging.NOTSET
 
 
+def test_where_logging_is_set_up_later_our_lines_are_printed_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    configure_logging(logging.INFO)
+    logging.basicConfig(level=logging.INFO)
+    get_logger("mhcs").info("one line")
+    assert capsys.readouterr().err.count("one line") == 1
+
+
 @pytest.mark.parametrize("level", ["DEBUG", "ERROR"])
 def test_other_loggers_are_what_they_were(
     monkeypatch: pytest.MonkeyPatch, level: str
