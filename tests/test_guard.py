@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from mhcs.guard import guarded
+from model_hosting_container_standards.exceptions import ConfigurationError
 
 
 def fail() -> None:
@@ -22,8 +23,16 @@ def test_a_failure_is_one_error_that_says_what_to_do(
         assert part in record.getMessage()
 
 
-@pytest.mark.parametrize("value", ["1", "no such word"])
-def test_a_strict_guard_raises(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv("MHCS_STRICT", value)
+def test_a_strict_guard_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MHCS_STRICT", "1")
     with pytest.raises(LookupError):
         fail()
+
+
+def test_a_bad_word_for_strict_is_an_error_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MHCS_STRICT", "perhaps")
+    with pytest.raises(ConfigurationError, match="MHCS_STRICT='perhaps'") as raised:
+        fail()
+    assert isinstance(raised.value.__context__, LookupError)

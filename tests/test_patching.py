@@ -75,7 +75,7 @@ def test_the_rust_server_is_reported_once_for_all_processes(
     monkeypatch.setenv("VLLM_USE_RUST_FRONTEND", "1")
     hooks.patch()
     assert caplog.text.count("VLLM_USE_RUST_FRONTEND") == 1
-    monkeypatch.setattr(multiprocessing, "parent_process", object)
+    monkeypatch.setattr(multiprocessing.current_process(), "name", "EngineCore")
     hooks.patch()
     assert caplog.text.count("VLLM_USE_RUST_FRONTEND") == 1
 

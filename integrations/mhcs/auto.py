@@ -13,7 +13,7 @@ from .guard import guarded
 
 def patch_engines() -> None:
     """Register the hooks of every engine that is not disabled."""
-    with guarded("Reading MHCS_AUTO and MHCS_DISABLE", "No engine is patched."):
+    with guarded("Patching the installed engines", "They are not patched."):
         settings = read_settings()
         if settings.auto is False:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,11 +53,18 @@ class VLLM:
 
     def owns(self, app: FastAPI) -> bool:
         endpoints = (getattr(route, "endpoint", None) for route in _routes(app))
-        modules = (getattr(endpoint, "__module__", None) for endpoint in endpoints)
-        return any((module or "").startswith("vllm.") for module in modules)
+        modules = {getattr(endpoint, "__module__", None) for endpoint in endpoints}
+        return any(_is_of_vllm(module) for module in modules if module)
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         return INFERENCE_PATHS & {getattr(r, "path", None) for r in _routes(app)}
+
+
+def _is_of_vllm(module: str) -> bool:
+    if module == "__main__":  # python -m vllm.entrypoints.openai.api_server
+        spec = getattr(sys.modules[module], "__spec__", None)
+        module = spec.name if spec is not None else module
+    return module.startswith("vllm.")
 
 
 def _routes(app: FastAPI) -> Iterator[Any]:

@@ -44,7 +44,9 @@ def patch() -> None:
         wrapt.register_post_import_hook(_patch_build_app, name)
     for name in SERVE_HTTP_MODULES:
         wrapt.register_post_import_hook(_patch_serve_http, name)
-    if uses_rust_frontend() and multiprocessing.parent_process() is None:
+    # By name: a spawned child learns of its parent only after its imports.
+    is_first = multiprocessing.current_process().name == "MainProcess"
+    if uses_rust_frontend() and is_first:
         logger.error(RUST_PROBLEM)
 
 
@@ -54,17 +56,19 @@ def uses_rust_frontend() -> bool:
 
 
 def _patch_build_app(module: ModuleType) -> None:
-    with guarded(f"Patching build_app of {module.__name__}", CONSEQUENCE):
+    with guarded(f"Patching {module.__name__}"):
         _wrap(module, "build_app", _bootstrap_result)
 
 
 def _patch_serve_http(module: ModuleType) -> None:
-    with guarded(f"Patching serve_http of {module.__name__}", CONSEQUENCE):
+    with guarded(f"Patching {module.__name__}"):
         _wrap(module, "serve_http", _bootstrap_argument)
 
 
 def _wrap(module: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
-    function = getattr(module, name)
+    function = vars(module).get(name)
+    if function is None:
+        raise LookupError(f"{module.__name__} has no {name}. {CONSEQUENCE}")
     # What a module only imported is patched where it is defined; what is patched stays.
     if function.__module__ == module.__name__ and not isinstance(
         function, wrapt.FunctionWrapper

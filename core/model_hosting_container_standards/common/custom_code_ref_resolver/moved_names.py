@@ -40,23 +40,25 @@ def install_moved_names(moved: Mapping[str, Sequence[str]]) -> None:
 
 def reset_moved_names() -> None:
     """Forget every moved name."""
-    for module in _moved:
-        if getattr(sys.modules.get(module), "__loader__", None) is _finder:
-            del sys.modules[module]
+    for name, module in list(sys.modules.items()):
+        spec = vars(module).get("__spec__") if isinstance(module, ModuleType) else None
+        if getattr(spec, "loader", None) is _finder:
+            del sys.modules[name]
     _moved.clear()
     if _finder in sys.meta_path:
         sys.meta_path.remove(_finder)
 
 
 class _GoneModuleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds modules of the table that no other finder knows any more."""
+    """Finds modules of the table, and their packages, that nobody else knows."""
 
     def find_spec(
         self, fullname: str, _path: Any = None, _target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname not in _moved:
+        is_package = any(name.startswith(f"{fullname}.") for name in _moved)
+        if fullname not in _moved and not is_package:
             return None
-        return importlib.machinery.ModuleSpec(fullname, self)
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
 
     def exec_module(self, module: ModuleType) -> None:
         """Leave the module empty: its ``__getattr__`` comes with the import hook."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
@@ -12,6 +13,7 @@ from ...config import Settings, Variable
 from ...exceptions import (
     HandlerFileNotFoundError,
     HandlerNotCallableError,
+    HandlerResolutionError,
 )
 from ..custom_code_ref_resolver import FileLoader, FunctionLoader
 from ..custom_code_ref_resolver.function_loader import instantiate
@@ -74,7 +76,9 @@ def resolve_customer_handler(
     """
     variable, explicit, short = _SOURCES[name]
     if spec := variable.read(settings):
-        return _from_spec(f"{variable.name}={spec}", spec, settings, script)
+        source = f"{variable.name}={spec}"
+        with _naming(source):
+            return _from_spec(source, spec, settings, script)
     if handler := handler_registry.get_customer(name):
         return CustomerHandler(f"@{name} decorator", _instance(handler))
     if script is not None:
@@ -91,6 +95,15 @@ def _from_spec(
     aliases = {SCRIPT_ALIAS: script} if script is not None else {}
     loader = FunctionLoader([settings.model_path], aliases)
     return CustomerHandler(source, _instance(loader.load_function(parsed.reference)))
+
+
+@contextmanager
+def _naming(source: str) -> Iterator[None]:
+    """Begin every error with where the handler was asked for."""
+    try:
+        yield
+    except HandlerResolutionError as error:
+        raise type(error)(f"{source}: {error}") from error.__cause__
 
 
 def _from_script(
