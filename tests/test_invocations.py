@@ -114,6 +114,11 @@ def test_a_request_of_a_session_is_refused() -> None:
     assert (answer.status_code, answer.json()["detail"]) == (400, NOT_ENABLED)
 
 
+def test_a_control_request_in_pieces_is_refused() -> None:
+    pieces = iter([b'{"requestType"', b': "NEW_SESSION"}'])
+    assert client_of(echo).post("/invocations", content=pieces).status_code == 400
+
+
 def test_a_session_id_needs_a_field() -> None:
     with pytest.raises(ValueError, match="names no body field"):
         sagemaker.stateful_session_manager("")

@@ -78,7 +78,7 @@ def test_the_header_reaches_every_way_to_read_the_body() -> None:
     assert taken.json()["field"] == taken.json()["json"]["model"] == "mine"
     raw = client_of(echo, decorate).post("/invocations", json={}, headers=headers)
     assert json.loads(raw.json()["raw"]) == {"model": "mine"}
-    assert raw.json()["length"] == str(len(raw.json()["raw"]))
+    assert raw.json()["length"] is None
 
 
 @pytest.mark.parametrize(

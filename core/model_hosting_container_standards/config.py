@@ -81,7 +81,8 @@ class Variable(Generic[T]):
                 try:
                     return self.parse(value)
                 except ValueError as error:
-                    raise ConfigurationError(name, value, str(error)) from None
+                    allowed = str(error)
+                raise ConfigurationError(name, value, allowed)
         return self.default
 
 

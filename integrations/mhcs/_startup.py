@@ -1,9 +1,9 @@
 """What ``mhcs.pth`` and ``mhcs.start`` call at the start of every Python.
 
-It costs next to nothing and never raises: ``os`` and ``sys``, which are there already,
-are all it imports, ``__future__`` would be one file more. Only when the environment
-asks for it, it arms a finder that imports ``mhcs.auto`` at the first import of an
-engine.
+They do so only when the environment has a variable that begins as ours do. It costs
+next to nothing and never raises: ``os`` and ``sys``, which are there already, are all
+it imports, ``__future__`` would be one file more. Only when the environment asks for
+it, it arms a finder that imports ``mhcs.auto`` at the first import of an engine.
 """
 
 import os

@@ -15,7 +15,6 @@ from .headers import (
     ADAPTER_IDENTIFIER,
     CUSTOM_ATTRIBUTES,
     header_text,
-    sagemaker_headers,
 )
 from .lora.adapter_header import AdapterField, inject
 from .sessions.refusal import refuse_sessions
@@ -47,14 +46,13 @@ class Invocations:
         self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = sagemaker_headers(scope)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
         handler = self.handler
-        if self.routes is not None and CUSTOM_ATTRIBUTES in headers:
-            handler = self._chosen_route(header_text(headers[CUSTOM_ATTRIBUTES]))
+        if self.routes is not None and (chosen := headers.get(CUSTOM_ATTRIBUTES)):
+            handler = self._chosen_route(header_text(chosen))
         try:
-            receive = await refuse_sessions(scope, headers, receive)
-            if self.adapter and ADAPTER_IDENTIFIER in headers:
-                adapter_id = headers[ADAPTER_IDENTIFIER]
+            receive = await refuse_sessions(headers, receive)
+            if self.adapter and (adapter_id := headers.get(ADAPTER_IDENTIFIER)):
                 scope, receive = await inject(self.adapter, adapter_id, scope, receive)
         except ClientDisconnect:
             return  # Nobody is left to be answered.

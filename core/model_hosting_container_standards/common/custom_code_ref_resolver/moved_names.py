@@ -41,8 +41,7 @@ def install_moved_names(moved: Mapping[str, Sequence[str]]) -> None:
 def reset_moved_names() -> None:
     """Forget every moved name."""
     for name, module in list(sys.modules.items()):
-        spec = vars(module).get("__spec__") if isinstance(module, ModuleType) else None
-        if getattr(spec, "loader", None) is _finder:
+        if getattr(module, "__dict__", {}).get("__loader__") is _finder:
             del sys.modules[name]
     _moved.clear()
     if _finder in sys.meta_path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -14,11 +15,33 @@ from starlette.types import Message, Receive, Scope
 JSON_BODY: Final = "model_hosting_container_standards.body"
 
 
-class JSONBody(NamedTuple):
-    """A body in both its forms."""
+class JSONBody:
+    """A JSON object that a step of ours has edited.
 
-    raw: bytes
-    document: Any
+    ``document`` is the edited object. ``raw`` is what the client would have sent: made
+    only if somebody reads it, and from the original, so that a handler may do to the
+    document what it likes.
+    """
+
+    def __init__(self, original: bytes, edit: Callable[[dict[str, Any]], None]) -> None:
+        self.original = original
+        self.edit = edit
+        self.document = self._edited(decode_json)
+
+    @functools.cached_property
+    def raw(self) -> bytes:
+        try:
+            return msgspec.json.encode(self._edited(msgspec.json.decode))
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            # NaN, lone surrogates and the like, which only the standard library knows.
+            return json.dumps(self._edited(json.loads)).encode()
+
+    def _edited(self, decode: Callable[[bytes], Any]) -> dict[str, Any]:
+        document = decode(self.original)
+        if not isinstance(document, dict):
+            raise TypeError(f"The body is a {type(document).__name__}, not an object.")
+        self.edit(document)
+        return document
 
 
 def decode_json(raw: bytes) -> Any:
@@ -29,18 +52,6 @@ def decode_json(raw: bytes) -> Any:
         # The standard library takes more than JSON (NaN, UTF-16, lone surrogates), and
         # its errors are the ones handlers expect.
         return json.loads(raw)
-
-
-def encode_json(document: Any) -> bytes:
-    """Return JSON from which ``decode_json`` makes an equal document again."""
-    try:
-        raw = msgspec.json.encode(document)
-    except (ValueError, TypeError, OverflowError):
-        return json.dumps(document).encode()
-    # NaN and the infinities, which json.loads accepts, become null there.
-    if b"null" in raw:
-        return json.dumps(document).encode()
-    return raw
 
 
 def decode_object(raw: bytes) -> dict[str, Any] | None:
@@ -63,13 +74,20 @@ class JSONRequest(Request):
         return same
 
     async def json(self) -> Any:
-        # Starlette's own caches, so that whoever asks next finds both.
+        # Starlette's own cache, so that whoever asks next finds it too.
         if not hasattr(self, "_json"):
             if JSON_BODY in self.scope:
-                self._body, self._json = self.scope[JSON_BODY]
+                self._json = self.scope[JSON_BODY].document
             else:
                 self._json = decode_json(await self.body())
         return self._json
+
+    async def body(self) -> bytes:
+        # Whoever has the document need not have read the messages it came in.
+        if JSON_BODY in self.scope:
+            raw: bytes = self.scope[JSON_BODY].raw
+            return raw
+        return await super().body()
 
 
 async def read_body(receive: Receive) -> bytes:
@@ -115,17 +133,20 @@ def replace_body(receive: Receive, raw: bytes) -> Receive:
 
 
 def replace_json_body(
-    scope: Scope, receive: Receive, document: Any
+    scope: Scope, receive: Receive, body: JSONBody
 ) -> tuple[Scope, Receive]:
-    """Return the request with another body, in the scope in both its forms.
+    """Return the request with another body, which its scope has for who wants it whole.
 
     ``receive`` must have been read to the end of the old one.
     """
-    raw = encode_json(document)
+
+    def messages() -> Iterator[Message]:
+        yield {"type": "http.request", "body": body.raw}
+
+    # Its length is unknown until somebody reads it; ASGI allows a body without it.
     headers = [item for item in scope["headers"] if item[0] != b"content-length"]
-    headers.append((b"content-length", b"%d" % len(raw)))
-    scope = {**scope, "headers": headers, JSON_BODY: JSONBody(raw, document)}
-    return scope, replace_body(receive, raw)
+    scope = {**scope, "headers": headers, JSON_BODY: body}
+    return scope, _replay(messages(), receive)
 
 
 def _replay(messages: Iterable[Message], receive: Receive) -> Receive:

@@ -46,6 +46,7 @@ class Target:
         self.entry = entry
         self.path = path
         self.method = method
+        self.child_scope = self._constant_child_scope()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("root_path", "") + self.path
@@ -53,23 +54,22 @@ class Target:
             scope = {**scope, "path": path, "raw_path": path.encode()}
         if scope["method"] != self.method:
             scope = {**scope, "method": self.method}
-        _, child_scope = self.entry.matches(scope)
-        scope.update(child_scope)
+        scope.update(self.child_scope or self.entry.matches(scope)[1])
         await self.entry.handle(scope, receive, send)
+
+    def _constant_child_scope(self) -> Scope | None:
+        """Return what a match adds to every scope alike; None if it depends on it."""
+        match, child_scope = self.entry.matches(request_scope(self.path, self.method))
+        constant = child_scope.keys() <= {"endpoint", "path_params", "route"}
+        if match is not Match.FULL or child_scope.get("path_params") or not constant:
+            return None
+        return child_scope
 
 
 def find_target(app: FastAPI, path: str, *methods: str) -> Target | None:
     """Return the route that answers ``path``, for the first method that has one."""
     for method in methods:
-        scope = {
-            "type": "http",
-            "path": path,
-            "root_path": "",
-            "method": method,
-            "headers": [],
-            "query_string": b"",
-            "app": app,
-        }
+        scope = request_scope(path, method)
         for entry in app.router.routes:
             # A mounted app takes every path below its own, whether it has it or not.
             if isinstance(entry, Mount):
@@ -77,6 +77,18 @@ def find_target(app: FastAPI, path: str, *methods: str) -> Target | None:
             if entry.matches(dict(scope))[0] is Match.FULL:
                 return Target(entry, path, method)
     return None
+
+
+def request_scope(path: str, method: str) -> Scope:
+    """Return the scope of a request, as much of it as routes look at."""
+    return {
+        "type": "http",
+        "path": path,
+        "root_path": "",
+        "method": method,
+        "headers": [],
+        "query_string": b"",
+    }
 
 
 def iter_routes(app: FastAPI) -> Iterator[Any]:

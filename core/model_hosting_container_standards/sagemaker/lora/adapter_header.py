@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from fastapi import HTTPException
 from starlette.types import Receive, Scope
 
-from ...common.fastapi.body import decode_object, read_body, replace_json_body
+from ...common.fastapi.body import JSONBody, read_body, replace_json_body
 from ...common.fastapi.endpoint import with_json_request
 from ...common.handler import handler_registry
 from ..headers import header_text
@@ -108,23 +108,28 @@ def adapter_fields(handler: Callable[..., Any]) -> tuple[AdapterField, ...]:
 
 
 async def inject(
-    fields: Iterable[AdapterField], adapter_id: bytes, scope: Scope, receive: Receive
+    fields: Sequence[AdapterField], adapter_id: bytes, scope: Scope, receive: Receive
 ) -> tuple[Scope, Receive]:
     """Return the request with the adapter's id in its body.
 
     Raises:
         HTTPException: 400, the body is no JSON object, or cannot hold the id.
     """
-    document = decode_object(await read_body(receive))
-    if document is None:
+    name = header_text(adapter_id)
+
+    def edit(document: dict[str, Any]) -> None:
+        for field in fields:
+            field.write(document, name)
+
+    try:
+        body = JSONBody(await read_body(receive), edit)
+    except (ValueError, TypeError, RecursionError):
         raise HTTPException(
             400,
             "X-Amzn-SageMaker-Adapter-Identifier needs a request body that is a JSON "
             "object.",
-        )
-    for field in fields:
-        field.write(document, header_text(adapter_id))
-    return replace_json_body(scope, receive, document)
+        ) from None
+    return replace_json_body(scope, receive, body)
 
 
 def _check_path(path: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fastapi import HTTPException
-from starlette.types import Receive, Scope
+from starlette.types import Receive
 
 from ...common.fastapi.body import decode_object, peek_body
 from ..headers import SESSION_ID
@@ -18,17 +18,15 @@ CONTROL_REQUESTS: Final = ("NEW_SESSION", "CLOSE")
 _KEY: Final = b'"requestType"'
 
 
-async def refuse_sessions(
-    scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
-) -> Receive:
+async def refuse_sessions(headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
     """Return a ``receive`` for the untouched request, unless it is about a session.
 
     Raises:
         HTTPException: 400, the request names a session, or asks for one.
     """
-    if SESSION_ID in headers:
+    if headers.get(SESSION_ID):
         raise HTTPException(400, NOT_ENABLED)
-    if not 0 < _content_length(scope) <= CONTROL_REQUEST_LIMIT:
+    if not _may_be_short(headers):
         return receive
     body, receive = await peek_body(receive, CONTROL_REQUEST_LIMIT)
     if body and _KEY in body and _is_control_request(body):
@@ -36,12 +34,12 @@ async def refuse_sessions(
     return receive
 
 
-def _content_length(scope: Scope) -> int:
-    """Return the length of the body, 0 if the client does not say."""
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
+def _may_be_short(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether there is a body, and nothing says that it is too long to look into."""
+    length = headers.get(b"content-length")
+    if length is None:
+        return b"transfer-encoding" in headers
+    return length.isdigit() and 0 < int(length) <= CONTROL_REQUEST_LIMIT
 
 
 def _is_control_request(body: bytes) -> bool:
