@@ -22,14 +22,14 @@ VERSIONS: Final[dict[str, tuple[str, ...]]] = {
     "fastapi": (),
 }
 FILES: Final = (
+    "test_adapter_handlers.py",
     "test_bootstrap*.py",
-    "test_endpoint*.py",
+    "test_endpoint.py",
     "test_invocations*.py",
-    "test_routing*.py",
 )
 TOOLS: Final = (
     "httpx",
-    "httpx2; python_version >= '3.11'",
+    "httpx2",
     "hypothesis",
     "pytest>=8.4",
     "pytest-asyncio>=1",

@@ -6,51 +6,17 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
-from pydantic import BaseModel
 
 import model_hosting_container_standards.sagemaker as sagemaker
-
-ADAPTER = "X-Amzn-SageMaker-Adapter-Identifier"
-ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
-SESSION = "X-Amzn-SageMaker-Session-Id"
-NOT_ENABLED = "Invalid payload. stateful sessions not enabled"
-
-
-class Completion(BaseModel):
-    model: str | None = None
-    prompt: str = ""
-
-
-async def echo(raw_request: Request) -> dict[str, Any]:
-    """Tell what of a request reaches a handler."""
-    raw = await raw_request.body()
-    return {
-        "raw": raw.decode("latin-1"),
-        "type": raw_request.headers.get("content-type"),
-        "length": raw_request.headers.get("content-length"),
-    }
-
-
-async def parse(raw_request: Request) -> Any:
-    return await raw_request.json()
-
-
-async def take_model(completion: Completion, raw_request: Request) -> dict[str, Any]:
-    return {"field": completion.model, "json": await raw_request.json()}
-
-
-def client_of(
-    handler: Callable[..., Any], *decorators: Callable[..., Any]
-) -> TestClient:
-    """Return a client of an engine's app whose /invocations is decorated."""
-    app, router = FastAPI(), APIRouter()
-    for decorator in decorators:
-        handler = decorator(handler)
-    router.post("/invocations")(sagemaker.register_invocation_handler(handler))
-    app.include_router(router)
-    return TestClient(sagemaker.bootstrap(app))
+from decorated import (
+    ADAPTER,
+    client_of,
+    echo,
+    parse,
+    take_model,
+)
 
 
 @pytest.mark.parametrize("handler", [parse, take_model])

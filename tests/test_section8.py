@@ -11,7 +11,7 @@ import pytest
 from layouts import CUSTOMER, PYTHON_M, SERVE, TESTS, standin
 from servers import Server
 
-SECTION_8: Final = TESTS / "section8"
+SECTION_8: Final = TESTS.parent / "examples" / "vllm_completion"
 PING: Final = "CUSTOM_FASTAPI_PING_HANDLER"
 ENTRYPOINTS: Final = "vllm.entrypoints"
 #: Layouts that have the names the script imports, here or where they moved to.

@@ -12,7 +12,7 @@ from servers import Server
 
 pytestmark = requires_vllm
 
-SCRIPT = Path(__file__).parent.parent / "section8" / "model.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "vllm_completion" / "model.py"
 OPENAI_SERVER_HEALTH = "vllm.entrypoints.openai.api_server:health"
 
 

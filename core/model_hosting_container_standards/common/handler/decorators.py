@@ -18,13 +18,7 @@ def override_handler(name: str) -> Callable[[H], H]:
     Raises:
         ValueError: there is no handler of this name.
     """
-    _check_name(name)
-
-    def register(handler: H) -> H:
-        handler_registry.set_customer(name, handler)
-        return handler
-
-    return register
+    return _decorator(name, handler_registry.set_customer)
 
 
 def register_handler(name: str) -> Callable[[H], H]:
@@ -33,15 +27,17 @@ def register_handler(name: str) -> Callable[[H], H]:
     Raises:
         ValueError: there is no handler of this name.
     """
-    _check_name(name)
-
-    def register(handler: H) -> H:
-        handler_registry.add_framework(name, handler)
-        return handler
-
-    return register
+    return _decorator(name, handler_registry.add_framework)
 
 
-def _check_name(name: str) -> None:
+def _decorator(
+    name: str, register: Callable[[str, Callable[..., Any]], None]
+) -> Callable[[H], H]:
     if name not in HANDLER_NAMES:
         raise ValueError(f"There is no handler {name!r}: use one of {HANDLER_NAMES}.")
+
+    def decorate(handler: H) -> H:
+        register(name, handler)
+        return handler
+
+    return decorate

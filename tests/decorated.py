@@ -1,0 +1,52 @@
+"""An engine's app whose ``/invocations`` is decorated, and what may answer there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.testclient import TestClient
+from pydantic import BaseModel
+
+from model_hosting_container_standards import sagemaker
+
+ADAPTER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
+ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
+SESSION: Final = "X-Amzn-SageMaker-Session-Id"
+NOT_ENABLED: Final = "Invalid payload. stateful sessions not enabled"
+
+
+class Completion(BaseModel):
+    model: str | None = None
+    prompt: str = ""
+
+
+async def echo(raw_request: Request) -> dict[str, Any]:
+    """Tell what of a request reaches a handler."""
+    raw = await raw_request.body()
+    return {
+        "raw": raw.decode("latin-1"),
+        "type": raw_request.headers.get("content-type"),
+        "length": raw_request.headers.get("content-length"),
+    }
+
+
+async def parse(raw_request: Request) -> Any:
+    return await raw_request.json()
+
+
+async def take_model(completion: Completion, raw_request: Request) -> dict[str, Any]:
+    return {"field": completion.model, "json": await raw_request.json()}
+
+
+def client_of(
+    handler: Callable[..., Any], *decorators: Callable[..., Any]
+) -> TestClient:
+    """Return a client of an engine's app whose /invocations is decorated."""
+    app, router = FastAPI(), APIRouter()
+    for decorator in decorators:
+        handler = decorator(handler)
+    router.post("/invocations")(sagemaker.register_invocation_handler(handler))
+    app.include_router(router)
+    return TestClient(sagemaker.bootstrap(app))
