@@ -87,3 +87,15 @@ def test_the_apps_own_names_stay_its_own() -> None:
     sagemaker.ping(of_this_module)
     sagemaker.bootstrap(app)
     assert app.url_path_for("ping") == "/v1/ping"
+
+
+def test_a_handler_with_a_route_elsewhere_gets_one_of_the_contract_too() -> None:
+    app = FastAPI()
+
+    @app.get("/health")
+    @sagemaker.register_ping_handler
+    async def health() -> str:
+        return "healthy"
+
+    client = client_of(app)
+    assert client.get("/ping").json() == client.get("/health").json() == "healthy"

@@ -17,6 +17,7 @@ from ..common.fastapi.routing import (
     find_routes,
     find_target,
     has_route,
+    iter_routes,
     security_of,
     split_dependencies,
 )
@@ -96,17 +97,21 @@ class AnswerFinder:
         return Answer(route, handlers, customer.source, by_route=True)
 
     def _by_framework(self, route: RouteConfig) -> Answer | None:
-        registrations = handler_registry.framework
-        functions = registrations.newest_first(route.handler)
-        for function in functions:
-            if has_route(self.app, function):
-                registrations.remove(route.handler, function)
-                return None
-        if not functions:
+        function = self._registered(route.handler)
+        if function is None or has_route(self._own(route), function):
             return None
-        if not _is_module_level(functions[0]):
-            registrations.remove(route.handler, functions[0])
-        return self._by_function(route, "registered by the framework", functions[0])
+        return self._by_function(route, "registered by the framework", function)
+
+    def _registered(self, name: str) -> Handler | None:
+        """Take the newest registration that is a route of the app, else the newest."""
+        registrations = handler_registry.framework
+        functions = registrations.newest_first(name)
+        routes = list(iter_routes(self.app))
+        served = [function for function in functions if has_route(routes, function)]
+        chosen = next(iter(served or functions), None)
+        if chosen is not None and (served or not _is_module_level(chosen)):
+            registrations.remove(name, chosen)
+        return chosen
 
     def _by_own_route(self, route: RouteConfig) -> Answer | None:
         handlers = self._targets(route, route.path)

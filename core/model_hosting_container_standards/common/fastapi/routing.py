@@ -112,11 +112,11 @@ def find_routes(app: FastAPI, path: str, methods: Iterable[str]) -> list[Any]:
     ]
 
 
-def has_route(app: FastAPI, function: Callable[..., Any]) -> bool:
-    """Whether the app has a route that ``function`` answers, decorated or not."""
+def has_route(routes: Iterable[Any], function: Callable[..., Any]) -> bool:
+    """Whether one of the routes is answered by ``function``, decorated or not."""
     return any(
         unwrap(endpoint) == unwrap(function)  # a method is a new object each time
-        for route in iter_routes(app)
+        for route in routes
         if (endpoint := getattr(route, "endpoint", None)) is not None
     )
 

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ...common.fastapi.body import decode_object
 from ...common.fastapi.endpoint import as_async, resolved_signature
-from ...common.fastapi.routing import add_route, has_route
+from ...common.fastapi.routing import add_route, has_route, iter_routes
 from ...common.handler.registry import Registrations
 from ...common.transforms import CaseInsensitiveDict, Shape, compile_shape
 
@@ -80,7 +80,8 @@ def add_adapter_routes(app: FastAPI) -> None:
         adapters = adapter_registry.newest_first(name)
         if not adapters:
             continue
-        adapter = next((a for a in adapters if has_route(app, a.function)), adapters[0])
+        served = (a for a in adapters if has_route(iter_routes(app), a.function))
+        adapter = next(served, adapters[0])
         add_route(app, path, adapter.answer, method, name=f"sagemaker_{name}")
         app.router.routes.insert(0, app.router.routes.pop())
         adapter_registry.remove(name, adapter)
