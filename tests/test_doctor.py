@@ -150,3 +150,5 @@ def test_the_doctor_tries_what_a_start_would(
 def test_the_doctor_prints_what_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGEMAKER_MODEL_PATH", "/models/\udcff")
     assert r"/models/\udcff" in doctor_says()[1]
+    report = json.loads(doctor_says("--json")[1])
+    assert report["variables"]["SAGEMAKER_MODEL_PATH"] == "/models/\udcff"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata, util
 from pathlib import Path
 from types import ModuleType
 
-import msgspec
 from fastapi import FastAPI
 
 from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
@@ -84,7 +84,7 @@ def examine() -> Report:
 
 def as_json(report: Report) -> str:
     """Return the report as a JSON object with the fields of :class:`Report`."""
-    return msgspec.json.format(msgspec.json.encode(report)).decode()
+    return json.dumps(asdict(report), indent=2)
 
 
 def as_text(report: Report) -> str:
@@ -100,10 +100,12 @@ def as_text(report: Report) -> str:
         "handlers": [f"{path}: {text}" for path, text in report.handlers.items()],
         "problems": report.problems,
     }
-    return "\n".join(
+    text = "\n".join(
         f"{title}:\n" + "\n".join(f"  {line}" for line in lines or ["none"])
         for title, lines in sections.items()
     )
+    # What is no UTF-8 in the environment could not be printed.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _versions() -> Iterator[tuple[str, str]]:
@@ -119,8 +121,7 @@ def _set_variables(settings: Settings) -> Iterator[tuple[str, str]]:
     names = {name for variable in variables() for name in variable.names}
     for name in sorted(names | {*NOT_SUPPORTED_YET}):
         if value := settings.raw(name):
-            # What is no UTF-8 in the environment could not be printed.
-            yield name, value.encode(errors="backslashreplace").decode()
+            yield name, value
 
 
 def _doors(settings: Settings) -> dict[str, list[str]]:
