@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -33,8 +33,7 @@ from .invocations import ByBody
 logger = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What answers a route of the contract.
 
     ``handlers`` maps each method to an ASGI app. ``function`` is the handler itself,
@@ -43,14 +42,13 @@ class Answer:
     """
 
     route: RouteConfig
-    handlers: Mapping[str, ASGIApp] = field(repr=False)
+    handlers: Mapping[str, ASGIApp]
     source: str
     function: Handler | None = None
     by_route: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerFinder:
+class AnswerFinder(msgspec.Struct, frozen=True):
     """Finds who answers, for one app at its start."""
 
     app: FastAPI

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from ..common.handler.registry import INVOKE, PING
 from ..config import Settings, Variable
 
 
-@dataclass(frozen=True, slots=True)
-class RouteConfig:
+# Structs, here and elsewhere: defining a dataclass takes 50 times as long.
+class RouteConfig(msgspec.Struct, frozen=True):
     """A route of the contract: its path, its methods, and its handler's name."""
 
     path: str

@@ -54,7 +54,10 @@ class Target:
             scope = {**scope, "path": path, "raw_path": path.encode()}
         if scope["method"] != self.method:
             scope = {**scope, "method": self.method}
-        scope.update(self.child_scope or self.entry.matches(scope)[1])
+        child_scope = self.child_scope
+        if child_scope is None:
+            _, child_scope = self.entry.matches(scope)
+        scope.update(child_scope)
         await self.entry.handle(scope, receive, send)
 
     def _constant_child_scope(self) -> Scope | None:

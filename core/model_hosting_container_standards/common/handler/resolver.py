@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
+
+import msgspec
 
 from ...config import Settings, Variable
 from ...exceptions import (
@@ -34,8 +35,7 @@ _SOURCES: Final[Mapping[str, tuple[Variable[str | None], str, str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CustomerHandler:
+class CustomerHandler(msgspec.Struct, frozen=True):
     """A handler the customer asked for, and where they did.
 
     Exactly one of ``handler``, a callable, and ``path``, a route of the app, is set.

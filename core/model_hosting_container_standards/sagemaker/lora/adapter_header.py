@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+import msgspec
 from fastapi import HTTPException
 from starlette.types import Receive, Scope
 
@@ -19,8 +19,7 @@ H = TypeVar("H", bound=Callable[..., Any])
 _ATTRIBUTE: Final = "__adapter_fields__"
 
 
-@dataclass(frozen=True, slots=True)
-class AdapterField:
+class AdapterField(msgspec.Struct, frozen=True):
     """The field of a JSON body that names the adapter.
 
     ``path`` is the field's dotted path. The adapter's id replaces what is there, or is

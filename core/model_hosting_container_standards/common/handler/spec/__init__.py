@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from ....exceptions import InvalidHandlerSpecError
 
@@ -16,8 +17,7 @@ _NAMES = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _PATH = re.compile(r"/[^\s?#]*")
 
 
-@dataclass(frozen=True, slots=True)
-class HandlerSpec:
+class HandlerSpec(msgspec.Struct, frozen=True):
     """A parsed handler spec.
 
     ``kind`` tells what ``location`` is: a Python file (absolute, or relative to the
