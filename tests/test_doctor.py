@@ -50,6 +50,7 @@ def test_a_healthy_set_up_has_no_problems(script: Script) -> None:
         "it calls bootstrap(app) by itself",
         f"patched when it is imported, because of SAGEMAKER_MODEL_PATH={path.parent}",
     ]
+    assert report["script"] == f"{path} is loaded"
     assert report["handlers"]["/ping"].startswith("the framework's registered handler")
     assert f"model.invoke ({path}:1)" in report["handlers"]["/invocations"]
     status, text = doctor_says()
@@ -84,6 +85,7 @@ def test_the_doctor_says_why_an_engine_is_not_patched(
         ("CUSTOM_FASTAPI_PING_HANDLER", "model:no", "has no 'no'"),
         ("CUSTOM_SCRIPT_FILENAME", "gone.py", "CUSTOM_SCRIPT_FILENAME='gone.py', but"),
         ("CUSTOM_SCRIPT_FILENAME", "raises.py", "raised KeyError"),
+        ("SAGEMAKER_MODEL_PATH", "/nope", "SAGEMAKER_MODEL_PATH=/nope is no folder"),
         ("VLLM_USE_RUST_FRONTEND", "1", "starts vLLM's HTTP server in Rust"),
     ],
 )

@@ -58,6 +58,7 @@ class Report:
     versions: dict[str, str]
     variables: dict[str, str]
     doors: dict[str, list[str]]
+    script: str
     handlers: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -69,8 +70,10 @@ def examine() -> Report:
         versions=dict(_versions()),
         variables=dict(_set_variables(settings)),
         doors=_doors(settings),
+        script=_script(settings),
     )
     report.problems.extend(_wrong_variables(settings))
+    report.problems.extend(_missing_folder(settings))
     report.problems.extend(_misspelt_variables())
     report.problems.extend(_unpatchable())
     if not report.doors:
@@ -97,6 +100,7 @@ def as_text(report: Report) -> str:
         "doors": [
             f"{name}: {door}" for name, ds in report.doors.items() for door in ds
         ],
+        "customer script": [report.script],
         "handlers": [f"{path}: {text}" for path, text in report.handlers.items()],
         "problems": report.problems,
     }
@@ -122,6 +126,11 @@ def _set_variables(settings: Settings) -> Iterator[tuple[str, str]]:
     for name in sorted(names | {*NOT_SUPPORTED_YET}):
         if value := settings.raw(name):
             yield name, value
+
+
+def _script(settings: Settings) -> str:
+    there = "is loaded" if settings.script.is_file() else "does not exist"
+    return f"{settings.script} {there}"
 
 
 def _doors(settings: Settings) -> dict[str, list[str]]:
@@ -174,6 +183,12 @@ def _wrong_variables(settings: Settings) -> Iterator[str]:
         settings.check_supported()
     except ConfigurationError as error:
         yield str(error)
+
+
+def _missing_folder(settings: Settings) -> Iterator[str]:
+    name = Settings.model_path.name
+    if settings.raw(name) and not settings.model_path.is_dir():
+        yield f"{name}={settings.model_path} is no folder: mount it, or unset {name}."
 
 
 def _misspelt_variables() -> Iterator[str]:
