@@ -26,6 +26,7 @@ def fresh_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "model").mkdir()
     monkeypatch.setenv("SAGEMAKER_MODEL_PATH", str(tmp_path / "model"))
+    monkeypatch.setenv("SAGEMAKER_ADAPTERS_PATH", str(tmp_path / "adapters"))
     yield
     testing.reset()
 

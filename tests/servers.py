@@ -64,7 +64,10 @@ class Process:
         cwd: str | Path | None = None,
     ) -> None:
         self.command = [str(part) for part in command]
-        self.env = environment(env or {})
+        # A state folder of its own, unless a test gives it that of another one.
+        self._state = tempfile.TemporaryDirectory()
+        state = {"SAGEMAKER_ADAPTERS_PATH": self._state.name}
+        self.env = environment({**state, **(env or {})})
         self.cwd = cwd
         self._running: subprocess.Popen[bytes] | None = None
         # Files: unlike pipes they are never full, and can be read at any time.
@@ -138,6 +141,7 @@ class Process:
             self.stop()
         self._stdout.close()
         self._stderr.close()
+        self._state.cleanup()
 
 
 class Server(Process):

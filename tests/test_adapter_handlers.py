@@ -94,12 +94,23 @@ def test_the_alias_is_used_in_the_text(client: TestClient) -> None:
     assert answer.text == "Adapter nice registered"
 
 
-def test_the_engines_own_errors_stay(client: TestClient) -> None:
-    body = {"name": "a", "src": "/there"}
-    client.post("/adapters", json=body)
-    again = client.post("/adapters", json=body)
+def test_the_engines_own_errors_stay(engine: Engine, client: TestClient) -> None:
+    engine.adapters["a"] = "/loaded/by/the/engine/itself"
+    again = client.post("/adapters", json={"name": "a", "src": "/there"})
     assert (again.status_code, again.json()) == (400, {"error": "already loaded"})
+    assert client.get("/adapters/a").status_code == 404
     assert client.delete("/adapters/unknown").status_code == 404
+
+
+def test_what_is_loaded_is_not_loaded_twice(engine: Engine, client: TestClient) -> None:
+    body = {"name": "a", "src": "/there"}
+    for _ in range(2):
+        answer = client.post("/adapters", json=body)
+        assert (answer.status_code, answer.text) == (200, "Adapter a registered")
+    other = client.post("/adapters", json={**body, "src": "/elsewhere"})
+    assert other.status_code == 409
+    assert "load_inplace" in other.json()["detail"]
+    assert client.get("/adapters/a").json()["src"] == "/there"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_a_healthy_set_up_has_no_problems(script: Script) -> None:
     report = json.loads(output)
     assert (status, report["problems"]) == (0, [])
     assert report["versions"]["model-hosting-container-standards"]
-    assert report["variables"] == {"SAGEMAKER_MODEL_PATH": str(path.parent)}
+    assert report["variables"]["SAGEMAKER_MODEL_PATH"] == str(path.parent)
     assert report["doors"]["vllm"] == [
         "it calls bootstrap(app) by itself",
         f"patched when it is imported, because of SAGEMAKER_MODEL_PATH={path.parent}",

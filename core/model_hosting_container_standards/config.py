@@ -6,6 +6,7 @@ needs it asks for it, so a bad value of a feature that is off never stops a serv
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -40,6 +41,21 @@ def parse_log_level(value: str) -> int:
 
 def parse_names(value: str) -> frozenset[str]:
     return frozenset(name.strip().lower() for name in value.split(",") if name.strip())
+
+
+def parse_defaults(value: str) -> Mapping[str, Any]:
+    """Return what ``"body.x.y": value`` pairs a JSON object has, without ``body.``."""
+    try:
+        pairs = json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"write a JSON object ({error})") from None
+    if not isinstance(pairs, dict):
+        raise ValueError("write a JSON object")
+    for path in pairs:
+        prefix, *fields = path.split(".")
+        if prefix != "body" or not fields or not all(fields):
+            raise ValueError(f'{path!r} is no path such as "body.field"')
+    return {path.removeprefix("body."): pairs[path] for path in pairs}
 
 
 class Variable(Generic[T]):
@@ -121,6 +137,30 @@ class Settings:
         parse=parse_boolean,
         meaning="turns sticky sessions on",
     )
+    adapters_path = Variable[Path | None](
+        "SAGEMAKER_ADAPTERS_PATH",
+        default=None,
+        parse=Path,
+        meaning="folder of the adapter table; unset: in shared memory",
+    )
+    adapters_root = Variable[Path | None](
+        "SAGEMAKER_ADAPTERS_ROOT",
+        default=None,
+        parse=Path,
+        meaning="the only folder adapters may be loaded from",
+    )
+    load_adapter_defaults = Variable[Mapping[str, Any]](
+        "SAGEMAKER_TRANSFORMS_LOAD_ADAPTER_DEFAULTS",
+        default={},
+        parse=parse_defaults,
+        meaning='JSON object of "body.x.y": value defaults of POST /adapters',
+    )
+    unload_adapter_defaults = Variable[Mapping[str, Any]](
+        "SAGEMAKER_TRANSFORMS_UNLOAD_ADAPTER_DEFAULTS",
+        default={},
+        parse=parse_defaults,
+        meaning='JSON object of "body.x.y": value defaults of DELETE /adapters/NAME',
+    )
     log_level = Variable[int](
         "SAGEMAKER_CONTAINER_LOG_LEVEL",
         "LOG_LEVEL",
@@ -166,8 +206,8 @@ class Settings:
     def check_supported(self) -> None:
         """Refuse variables of the contract that this version would ignore.
 
-        A throttle, a formatter or an adapter root that silently does nothing is worse
-        than a server that does not start.
+        A throttle or a formatter that silently does nothing is worse than a server that
+        does not start.
         """
         for name in NOT_SUPPORTED_YET:
             if value := self.raw(name):
@@ -183,9 +223,6 @@ NOT_SUPPORTED_YET = (
     "CUSTOM_FASTAPI_MIDDLEWARE_PRE_POST_PROCESS",
     "CUSTOM_PRE_PROCESS",
     "CUSTOM_POST_PROCESS",
-    "SAGEMAKER_ADAPTERS_ROOT",
-    "SAGEMAKER_TRANSFORMS_LOAD_ADAPTER_DEFAULTS",
-    "SAGEMAKER_TRANSFORMS_UNLOAD_ADAPTER_DEFAULTS",
 )
 
 

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
     from fastapi import FastAPI
 
+    from .sagemaker.lora.adapter import Adapter
+    from .sagemaker.lora.adapters import Adapters
+
 ENTRY_POINT_GROUP: Final = "model_hosting_container_standards.engines"
 
 
@@ -57,6 +60,66 @@ class Engine(Protocol):
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         """The app's routes a client may choose by the ``route`` attribute."""
+
+    def adapter_backend(self, app: FastAPI) -> AdapterBackend:
+        """What loads adapters for the app; used once the app has started."""
+
+
+class AdapterBackend(Protocol):
+    """What the standards ask of an engine that loads LoRA adapters.
+
+    Its methods raise an :class:`AdapterError`, whose status the client gets.
+    """
+
+    @property
+    def server_name(self) -> str:
+        """Names the server among those on a machine, and is the same after a restart.
+
+        Such as ``"vllm-8080"``; it becomes the name of a folder.
+        """
+
+    def unavailable(self) -> str | None:
+        """Say why there can be no adapters and how to mend it, or None if they can."""
+
+    @property
+    def max_rank(self) -> int | None:
+        """The highest rank that can be loaded; None: nobody knows."""
+
+    @property
+    def slots(self) -> int:
+        """How many adapters can be computed at once, and so be pinned; 0: no pins."""
+
+    @property
+    def kept(self) -> int | None:
+        """How many adapters the engine keeps before it drops the oldest; None: all.
+
+        One that was dropped is read from its path again when it is used.
+        """
+
+    @property
+    def flags(self) -> Collection[str]:
+        """Fields of a registration, true or false, that only this engine knows."""
+
+    def attach(self, adapters: Adapters) -> None:
+        """Let the engine's own routes see ``adapters``, from now on."""
+
+    def own_models(self) -> Collection[str]:
+        """Names that requests give the engine's base model."""
+
+    def own_adapters(self) -> Collection[str]:
+        """Names of adapters that the engine has without us."""
+
+    def finds(self, name: str) -> bool:
+        """Whether a request may name what the engine has, or finds, without us."""
+
+    async def load(self, adapter: Adapter) -> None:
+        """Load an adapter, or do nothing if it is loaded."""
+
+    async def unload(self, adapter: Adapter) -> None:
+        """Free what the engine has of an adapter that no request uses."""
+
+    async def pin(self, adapter: Adapter) -> None:
+        """Keep a loaded adapter loaded. Unloading ends it."""
 
 
 def installed_engines() -> Iterator[Engine]:

@@ -7,9 +7,17 @@ HandlerResolutionError        a handler spec, script or function cannot be used
   HandlerNotFoundError          the file or module has no such name
   HandlerNotCallableError       the name is there, but cannot be called
   ModuleLoadError               the file or module raised while it was imported
+StorageError                  a state folder or its database cannot be used
+AdapterError                  an adapter cannot be had as it was asked for (400)
+  AdapterNotFoundError          there is no such adapter, or no such folder (404)
+  AdapterConflictError          the name is taken (409)
+  AdapterCapacityError          the engine has no room for it (507)
+  AdapterEngineError            the engine cannot be asked (503)
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 
 class ConfigurationError(ValueError):
@@ -43,3 +51,37 @@ class HandlerNotCallableError(HandlerResolutionError):
 
 class ModuleLoadError(HandlerResolutionError):
     """A file or module raised while it was imported; the cause is chained."""
+
+
+class StorageError(Exception):
+    """A state folder or its database cannot be used."""
+
+
+class AdapterError(Exception):
+    """An adapter cannot be had as it was asked for."""
+
+    status_code: ClassVar[int] = 400
+
+
+class AdapterNotFoundError(AdapterError):
+    """There is no such adapter, or nothing where it should be loaded from."""
+
+    status_code: ClassVar[int] = 404
+
+
+class AdapterConflictError(AdapterError):
+    """Another adapter has the name."""
+
+    status_code: ClassVar[int] = 409
+
+
+class AdapterCapacityError(AdapterError):
+    """The engine has no room for it."""
+
+    status_code: ClassVar[int] = 507
+
+
+class AdapterEngineError(AdapterError):
+    """The engine cannot be asked: it is starting, or dead."""
+
+    status_code: ClassVar[int] = 503

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -11,16 +10,16 @@ import msgspec
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from ..common.fastapi.endpoint import as_endpoint, describe, unwrap
+from ..common.fastapi.endpoint import as_endpoint, describe
 from ..common.fastapi.routing import (
     add_route,
     find_routes,
     find_target,
     has_route,
-    iter_routes,
     security_of,
     split_dependencies,
 )
+from ..common.handler.ownership import take_newest, take_served
 from ..common.handler.registry import Handler, handler_registry
 from ..common.handler.resolver import CustomerHandler, resolve_customer_handler
 from ..config import Settings
@@ -102,14 +101,9 @@ class AnswerFinder(msgspec.Struct, frozen=True):
 
     def _registered(self, name: str) -> Handler | None:
         """Take the newest registration that is a route of the app, else the newest."""
-        registrations = handler_registry.framework
-        functions = registrations.newest_first(name)
-        routes = list(iter_routes(self.app))
-        served = [function for function in functions if has_route(routes, function)]
-        chosen = next(iter(served or functions), None)
-        if chosen is not None and (served or not _is_module_level(chosen)):
-            registrations.remove(name, chosen)
-        return chosen
+        framework = handler_registry.framework
+        served = take_served(framework, name, self.app, _itself)
+        return served or take_newest(framework, name, _itself)
 
     def _by_own_route(self, route: RouteConfig) -> Answer | None:
         handlers = self._targets(route, route.path)
@@ -190,9 +184,5 @@ class AnswerFinder(msgspec.Struct, frozen=True):
         return Answer(route, handlers, source, function)
 
 
-def _is_module_level(function: Handler) -> bool:
-    """Whether it is a function of a module: made for no app in particular."""
-    inner = unwrap(function)
-    module = sys.modules.get(getattr(inner, "__module__", ""))
-    found = getattr(module, getattr(inner, "__name__", ""), None)
-    return found is not None and unwrap(found) is inner
+def _itself(handler: Handler) -> Handler:
+    return handler

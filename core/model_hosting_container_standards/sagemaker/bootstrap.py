@@ -20,7 +20,9 @@ from .answers import Answer, AnswerFinder
 from .config import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
 from .invocations import Invocations
 from .lora.adapter_header import AdapterField, adapter_fields
-from .lora.handlers import add_adapter_routes
+from .lora.lifecycle import Lifecycle
+from .lora.routes import add_adapter_routes
+from .lora.step import AdapterStep
 from .ping import Ping
 
 logger = get_logger(__name__)
@@ -70,9 +72,11 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     invocations = finder.find(INVOCATIONS_ROUTE)
     if ping is not None:
         _put_first(app, PING_ROUTE, Ping(_with_head(ping)))
+    adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     if invocations is not None:
-        _put_first(app, INVOCATIONS_ROUTE, _invocations(finder, invocations))
-    add_adapter_routes(app)
+        endpoint = _invocations(finder, invocations, adapters)
+        _put_first(app, INVOCATIONS_ROUTE, endpoint)
+    add_adapter_routes(app, adapters, settings)
     for route, answer in ((PING_ROUTE, ping), (INVOCATIONS_ROUTE, invocations)):
         _log(route, answer)
 
@@ -89,16 +93,18 @@ def _with_head(ping: Answer) -> dict[str, ASGIApp]:
     return {"HEAD": ping.handlers["GET"], **ping.handlers}
 
 
-def _invocations(finder: AnswerFinder, answer: Answer) -> Invocations:
+def _invocations(
+    finder: AnswerFinder, answer: Answer, adapters: Lifecycle
+) -> Invocations:
     handler = answer.handlers["POST"]
-    adapter = adapter_fields(answer.function) if answer.function else ()
+    fields = adapter_fields(answer.function) if answer.function else ()
     if not answer.by_route:
-        return Invocations(handler, adapter, routes=None)
+        return Invocations(handler, AdapterStep(fields, adapters), routes=None)
     if finder.engine is None:
-        return Invocations(handler, adapter, routes={})
-    default = AdapterField(finder.engine.adapter_path)
+        return Invocations(handler, AdapterStep(fields, adapters), routes={})
+    fields = fields or (AdapterField(finder.engine.adapter_path),)
     routes = dict(_choosable_routes(finder, finder.engine))
-    return Invocations(handler, adapter or (default,), routes)
+    return Invocations(handler, AdapterStep(fields, adapters), routes)
 
 
 def _choosable_routes(

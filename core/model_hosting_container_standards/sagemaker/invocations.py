@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import HTTPException
@@ -16,7 +16,7 @@ from .headers import (
     CUSTOM_ATTRIBUTES,
     header_text,
 )
-from .lora.adapter_header import AdapterField, inject
+from .lora.step import AdapterStep
 from .sessions.refusal import refuse_sessions
 
 _EQUALS: Final = re.compile(r"\s*=\s*")
@@ -29,8 +29,7 @@ class Invocations:
 
     Args:
         handler: what answers.
-        adapter: the body fields that the adapter header fills; none: bodies are left
-            alone.
+        adapter: leads a request to the adapter its header names.
         routes: where the ``route`` attribute may send a request instead; None when the
             handler is a customer's, which sees the attribute itself.
     """
@@ -38,7 +37,7 @@ class Invocations:
     def __init__(
         self,
         handler: ASGIApp,
-        adapter: Sequence[AdapterField],
+        adapter: AdapterStep,
         routes: Mapping[str, ASGIApp] | None,
     ) -> None:
         self.handler = handler
@@ -50,13 +49,11 @@ class Invocations:
         handler = self.handler
         if self.routes is not None and (chosen := headers.get(CUSTOM_ATTRIBUTES)):
             handler = self._chosen_route(header_text(chosen))
-        try:
-            receive = await refuse_sessions(headers, receive)
-            if self.adapter and (adapter_id := headers.get(ADAPTER_IDENTIFIER)):
-                scope, receive = await inject(self.adapter, adapter_id, scope, receive)
-        except ClientDisconnect:
-            return  # Nobody is left to be answered.
-        await handler(scope, receive, send)
+        receive = await refuse_sessions(headers, receive)
+        if self.adapter.fields and (adapter := headers.get(ADAPTER_IDENTIFIER)):
+            await self.adapter(handler, adapter, scope, receive, send)
+        else:
+            await handler(scope, receive, send)
 
     def _chosen_route(self, attributes: str) -> ASGIApp:
         chosen = _route_attributes(attributes)

@@ -12,6 +12,8 @@ from .moved_names import MOVED_NAMES
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from model_hosting_container_standards.engine import AdapterBackend
+
 #: The routes under /v1 that run a model, of all releases.
 INFERENCE_PATHS: Final = frozenset(
     {
@@ -50,6 +52,12 @@ class VLLM:
     def problems(self) -> Iterable[str]:
         if hooks.uses_rust_frontend():
             yield hooks.RUST_PROBLEM
+
+    def adapter_backend(self, app: FastAPI) -> AdapterBackend:
+        # Imported late, as all that only a server needs.
+        from .adapters import VLLMAdapters
+
+        return VLLMAdapters(app)
 
     def owns(self, app: FastAPI) -> bool:
         endpoints = (getattr(route, "endpoint", None) for route in _routes(app))

@@ -12,7 +12,6 @@ from starlette.types import Receive, Scope
 from ...common.fastapi.body import JSONBody, read_body, replace_json_body
 from ...common.fastapi.endpoint import with_json_request
 from ...common.handler import handler_registry
-from ..headers import header_text
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -107,14 +106,13 @@ def adapter_fields(handler: Callable[..., Any]) -> tuple[AdapterField, ...]:
 
 
 async def inject(
-    fields: Sequence[AdapterField], adapter_id: bytes, scope: Scope, receive: Receive
+    fields: Sequence[AdapterField], name: str, scope: Scope, receive: Receive
 ) -> tuple[Scope, Receive]:
-    """Return the request with the adapter's id in its body.
+    """Return the request with the adapter's name in its body.
 
     Raises:
         HTTPException: 400, the body is no JSON object, or cannot hold the id.
     """
-    name = header_text(adapter_id)
 
     def edit(document: dict[str, Any]) -> None:
         for field in fields:

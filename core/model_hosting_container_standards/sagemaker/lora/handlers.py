@@ -1,4 +1,4 @@
-"""An engine's own load and unload handlers, behind the contract's adapter routes."""
+"""Load and unload handlers that somebody registered, of any engine."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ...common.fastapi.body import decode_object
 from ...common.fastapi.endpoint import as_async, resolved_signature
-from ...common.fastapi.routing import add_route, has_route, iter_routes
+from ...common.handler.ownership import take_newest, take_served
 from ...common.handler.registry import Registrations
-from ...common.transforms import CaseInsensitiveDict, Shape, compile_shape
+from ...common.transforms import Shape, compile_shape
+from .document import shown_name
 
 H = TypeVar("H", bound=Callable[..., Any])
 
 LOAD_ADAPTER: Final = "load_adapter"
 UNLOAD_ADAPTER: Final = "unload_adapter"
-ALIAS_HEADER: Final = "x-amzn-sagemaker-adapter-alias"
-_ROUTES: Final = {
-    LOAD_ADAPTER: ("POST", "/adapters", "registered"),
-    UNLOAD_ADAPTER: ("DELETE", "/adapters/{adapter_name:path}", "unregistered"),
-}
+_DONE: Final = {LOAD_ADAPTER: "registered", UNLOAD_ADAPTER: "unregistered"}
 
 
 def register_load_adapter_handler(
@@ -71,20 +68,18 @@ def _register(
     return decorate
 
 
-def add_adapter_routes(app: FastAPI) -> None:
-    """Put routes for the handlers that were registered for this app before all others.
+def take_handler(
+    app: FastAPI, name: str, *, replaceable: bool
+) -> AdapterHandler | None:
+    """Return the handler that was registered for this app, if there is one.
 
-    That is the newest with a route of its own in the app, or else the newest.
+    ``replaceable`` leaves out an engine's own, which has a route in the app: the engine
+    has something better.
     """
-    for name, (method, path, _) in _ROUTES.items():
-        adapters = adapter_registry.newest_first(name)
-        if not adapters:
-            continue
-        served = (a for a in adapters if has_route(iter_routes(app), a.function))
-        adapter = next(served, adapters[0])
-        add_route(app, path, adapter.answer, method, name=f"sagemaker_{name}")
-        app.router.routes.insert(0, app.router.routes.pop())
-        adapter_registry.remove(name, adapter)
+    served = take_served(adapter_registry, name, app, _function)
+    if served is not None and not replaceable:
+        return served
+    return take_newest(adapter_registry, name, _function)
 
 
 adapter_registry: Final[Registrations[AdapterHandler]] = Registrations()
@@ -104,14 +99,17 @@ class AdapterHandler:
         self._call = as_async(function)
         self._read_request = read_request
         self._read_response = read_response
-        self._done = _ROUTES[name][2]
+        self._done = _DONE[name]
         parameters = list(resolved_signature(function).parameters.values())
         self._takes_model = len(parameters) > 1
         self._model = parameters[0].annotation if self._takes_model else None
 
-    async def answer(self, request: Request) -> Response:
-        """Answer a request of the platform."""
-        document = await _document(request)
+    async def answer(self, request: Request, document: dict[str, Any]) -> Response:
+        """Answer a request of the platform.
+
+        Raises:
+            HTTPException: 400, the handler's model does not take the request.
+        """
         values = self._read_request(document)
         args = (self._make_model(values), request) if self._takes_model else (request,)
         result = await self._call(*args)
@@ -119,7 +117,7 @@ class AdapterHandler:
             return result
         if self._read_response is not None:
             return JSONResponse(self._read_response({"body": _content(result)}))
-        return PlainTextResponse(f"Adapter {_name(document)} {self._done}")
+        return PlainTextResponse(f"Adapter {shown_name(document)} {self._done}")
 
     def _make_model(self, values: dict[str, Any]) -> Any:
         if not (inspect.isclass(self._model) and issubclass(self._model, BaseModel)):
@@ -138,36 +136,8 @@ def _explain(error: ValidationError) -> str:
     return f"The adapter request is not valid: {'; '.join(problems)}."
 
 
-async def _document(request: Request) -> dict[str, Any]:
-    """Return what shapes read.
-
-    Raises:
-        HTTPException: 400, there is a body, but it is no JSON object.
-    """
-    query = dict(request.query_params)
-    raw = await request.body()
-    return {
-        "body": _body_object(raw) if raw else query,
-        "headers": CaseInsensitiveDict(request.headers),
-        "query_params": query,
-        "path_params": request.path_params,
-    }
-
-
-def _body_object(raw: bytes) -> dict[str, Any]:
-    body = decode_object(raw)
-    if body is None:
-        raise HTTPException(400, "The body of an adapter request is a JSON object.")
-    return body
-
-
-def _name(document: dict[str, Any]) -> str:
-    """Return how the answer calls the adapter: by its alias, if it has one."""
-    return str(
-        document["headers"].get(ALIAS_HEADER)
-        or document["path_params"].get("adapter_name")
-        or document["body"].get("name")
-    )
+def _function(handler: AdapterHandler) -> Callable[..., Any]:
+    return handler.function
 
 
 def _content(result: Any) -> Any:

@@ -1,0 +1,103 @@
+"""Adapters of an app: there from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from ...common.storage import private_folder
+from ...common.storage.folder import default_parent
+from ...config import Settings
+from ...engine import AdapterBackend
+from ...exceptions import AdapterEngineError, AdapterError, StorageError
+from ...logging_config import get_logger
+from .adapters import Adapters
+from .restore import join
+
+logger = get_logger(__name__)
+
+#: The server's name where no engine has one.
+_SERVER: Final = "app"
+
+
+class Lifecycle:
+    """Makes :class:`Adapters` when the app starts: only then its engine is there."""
+
+    def __init__(self, backend: AdapterBackend | None, settings: Settings) -> None:
+        self.backend = backend
+        self.settings = settings
+        #: None before the start, after the end, and where there can be none.
+        self.current: Adapters | None = None
+        self._starting = asyncio.Lock()
+        self._error: AdapterError | None = None
+        self._membership: int | None = None
+
+    async def started(self) -> Adapters:
+        """Return the server's adapters; start now if the server has no start-up step.
+
+        Raises:
+            AdapterError: it has none, and why.
+        """
+        async with self._starting:
+            if self.current is None and self._error is None:
+                await self.start()
+        if self.current is None:
+            raise self._error or AdapterEngineError("The server is shutting down.")
+        return self.current
+
+    def surround(self, app: FastAPI) -> None:
+        """Start after whatever else the app starts, and end before it ends."""
+        inner = app.router.lifespan_context
+
+        @asynccontextmanager
+        async def lifespan(app: Any) -> AsyncIterator[Any]:
+            async with inner(app) as state:
+                await self.start()
+                try:
+                    yield state
+                finally:
+                    self.stop()
+
+        app.router.lifespan_context = lifespan
+
+    async def start(self) -> None:
+        """Restore what is registered.
+
+        Raises:
+            StorageError: the folder that was asked for cannot be used.
+        """
+        if self.backend is not None and (reason := self.backend.unavailable()):
+            self._error = AdapterError(reason)
+            return
+        try:
+            adapters = self._open()
+        except StorageError as error:
+            if self.settings.adapters_path is not None:
+                raise
+            # Nobody asked for it by name, nor perhaps for adapters at all.
+            logger.error("There will be no adapters: %s", error)
+            self._error = AdapterEngineError(str(error))
+            return
+        self._membership = await join(adapters)
+        if self.backend is not None:
+            self.backend.attach(adapters)
+        self.current = adapters
+
+    def stop(self) -> None:
+        if self.current is not None:
+            self.current.close()
+            self.current = None
+        if self._membership is not None:
+            os.close(self._membership)
+            self._membership = None
+
+    def _open(self) -> Adapters:
+        parent = self.settings.adapters_path or default_parent("sagemaker_adapters")
+        name = _SERVER if self.backend is None else self.backend.server_name
+        folder = private_folder(parent, name)
+        return Adapters(self.backend, folder, self.settings.adapters_root)

@@ -1,0 +1,214 @@
+"""Adapters of a vLLM server.
+
+What is registered shows up in vLLM's own registry, so that ``/v1`` answers by it as
+``/invocations`` does; the engine behind it is told by way of its client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from typing import Any, Final
+
+from fastapi import FastAPI, HTTPException
+
+from model_hosting_container_standards.exceptions import (
+    AdapterCapacityError,
+    AdapterEngineError,
+    AdapterError,
+)
+from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
+from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+from model_hosting_container_standards.sagemaker.lora.store import FIRST_ID
+
+from .registry import LiveRegistry, live_registry
+
+#: Lets vLLM itself look for adapters whose names it does not know.
+RUNTIME_UPDATING: Final = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
+_FLAGS: Final = frozenset({"is_3d_lora_weight"})
+#: What the engine's process says before the reason.
+_CALL_FAILED: Final = re.compile(r"^Call to \w+ method failed: ")
+
+
+class VLLMAdapters:
+    """The ``AdapterBackend`` of a vLLM app, for every release since 0.8."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._state = app.state
+        self._registry: LiveRegistry | None = None
+
+    @property
+    def server_name(self) -> str:
+        port = getattr(getattr(self._state, "args", None), "port", None)
+        return "vllm" if port is None else f"vllm-{port}"
+
+    def unavailable(self) -> str | None:
+        if not hasattr(self._state, "engine_client"):
+            return "This server has no engine that could load adapters."
+        if self._lora_config is None:
+            return "LoRA is not enabled: start vLLM with --enable-lora."
+        return None
+
+    @property
+    def max_rank(self) -> int:
+        rank: int = self._lora_config.max_lora_rank
+        return rank
+
+    @property
+    def slots(self) -> int:
+        slots: int = self._lora_config.max_loras
+        return slots
+
+    @property
+    def kept(self) -> int:
+        kept: int = self._lora_config.max_cpu_loras or self.slots
+        return kept
+
+    @property
+    def flags(self) -> Collection[str]:
+        return _FLAGS & inspect.signature(_request_type()).parameters.keys()
+
+    def attach(self, adapters: Adapters) -> None:
+        self._registry = live_registry(self._models.lora_requests, adapters, _request)
+        self._models.lora_requests = self._registry
+        for name in ("load_lora_adapter", "unload_lora_adapter"):
+            if method := getattr(self._models, name, None):
+                setattr(self._models, name, _sparing(adapters, method))
+        for name in ("generate", "encode"):
+            if method := getattr(self._client, name, None):
+                setattr(self._client, name, _leasing(adapters, method))
+
+    def own_models(self) -> Collection[str]:
+        return [model.name for model in self._models.base_model_paths]
+
+    def own_adapters(self) -> Collection[str]:
+        return () if self._registry is None else self._registry.foreign()
+
+    def finds(self, name: str) -> bool:
+        if name in self.own_models() or name in self.own_adapters():
+            return True
+        resolvers = getattr(self._models, "lora_resolvers", ())
+        return bool(resolvers) and os.environ.get(RUNTIME_UPDATING, "0") in (
+            "1",
+            "true",
+        )
+
+    async def load(self, adapter: Adapter) -> None:
+        request = _request(adapter, adapter.engine_name)
+        with _errors_of_the_engine(AdapterError):
+            await self._client.add_lora(request)
+
+    async def unload(self, adapter: Adapter) -> None:
+        if remove := getattr(self._client, "remove_lora", None):
+            with _errors_of_the_engine(AdapterEngineError):
+                await remove(adapter.id)
+
+    async def pin(self, adapter: Adapter) -> None:
+        pin = getattr(self._client, "pin_lora", None)
+        if pin is None:
+            raise AdapterCapacityError("This release of vLLM cannot pin adapters.")
+        with _errors_of_the_engine(AdapterCapacityError):
+            await pin(adapter.id)
+
+    @property
+    def _client(self) -> Any:
+        return self._state.engine_client
+
+    @property
+    def _models(self) -> Any:
+        return self._state.openai_serving_models
+
+    @property
+    def _lora_config(self) -> Any:
+        holder = getattr(self._client, "vllm_config", None) or self._state.vllm_config
+        return holder.lora_config
+
+
+def _request_type() -> Any:
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest
+
+
+def _request(adapter: Adapter, name: str) -> Any:
+    """Return what vLLM calls an adapter by ``name``."""
+    return _request_type()(
+        lora_name=name,
+        lora_int_id=adapter.id,
+        lora_path=adapter.path,
+        **adapter.options,
+    )
+
+
+def _client_error(error: AdapterError) -> Exception:
+    """Return what vLLM answers by a status below 500."""
+    import vllm
+
+    kind = getattr(getattr(vllm, "exceptions", None), "VLLMNotFoundError", ValueError)
+    told: Exception = kind(str(error))
+    return told
+
+
+@contextlib.contextmanager
+def _errors_of_the_engine(kind: type[AdapterError]) -> Iterator[None]:
+    """Raise what the engine's process reports, which has lost its type on the way."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ == "EngineDeadError":
+            raise AdapterEngineError(f"vLLM's engine is dead: {error}") from error
+        raise kind(_CALL_FAILED.sub("", str(error)) or repr(error)) from error
+
+
+def _sparing(adapters: Adapters, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let vLLM's own load and unload routes refuse what is registered with us."""
+
+    @functools.wraps(method)
+    async def load_or_unload(request: Any, *args: Any, **kwargs: Any) -> Any:
+        if request.lora_name in adapters.view():
+            raise HTTPException(
+                409,
+                f"Adapter {request.lora_name!r} is registered at /adapters: use "
+                "DELETE /adapters/NAME, or POST /adapters with load_inplace.",
+            )
+        return await method(request, *args, **kwargs)
+
+    return load_or_unload
+
+
+def _leasing(adapters: Adapters, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Have the engine told of an adapter while, and only while, there is one.
+
+    Here and not in front of a route: this is where all of vLLM's routes meet.
+    """
+    position = [*inspect.signature(method).parameters].index("lora_request")
+
+    @functools.wraps(method)
+    def generate(*args: Any, **kwargs: Any) -> Any:
+        if len(args) > position:
+            kwargs["lora_request"], args = args[position], args[:position]
+        request = kwargs.get("lora_request")
+        if request is None or request.lora_int_id < FIRST_ID:
+            return method(*args, **kwargs)
+        return leased(request.lora_name, args, kwargs)
+
+    async def leased(name: str, args: Any, kwargs: Any) -> AsyncIterator[Any]:
+        try:
+            adapter = await adapters.lease_loaded(name)
+        except AdapterEngineError:
+            raise
+        except AdapterError as error:
+            raise _client_error(error) from error
+        try:
+            kwargs["lora_request"] = _request(adapter, adapter.engine_name)
+            async with contextlib.aclosing(method(*args, **kwargs)) as outputs:
+                async for output in outputs:
+                    yield output
+        finally:
+            adapters.give_back(adapter)
+
+    return generate

@@ -1,0 +1,102 @@
+"""vLLM's registry of adapters, kept current: a list until 0.9, a dict since 0.10."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
+from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+
+#: What vLLM calls an adapter by a name: a ``LoRARequest``.
+MakeRequest = Callable[[Adapter, str], Any]
+
+
+class Entries:
+    """vLLM's entries for what is registered, remade only when that changes."""
+
+    def __init__(self, adapters: Adapters, make_request: MakeRequest) -> None:
+        self._adapters = adapters
+        self._make_request = make_request
+        self._view: Mapping[str, Adapter] | None = None
+        self._entries: dict[str, Any] = {}
+
+    def current(self) -> dict[str, Any]:
+        view = self._adapters.view()
+        if view is not self._view:
+            self._entries = {
+                name: self._make_request(adapter, name)
+                for name, adapter in view.items()
+                if adapter.answers and not adapter.by_handler
+            }
+            self._view = view
+        return self._entries
+
+
+class LiveDict(dict[str, Any]):
+    """A registry by name. What vLLM itself puts into it, it keeps."""
+
+    def __init__(self, own: Mapping[str, Any], entries: Entries) -> None:
+        super().__init__(own)
+        self._registered = entries
+
+    def foreign(self) -> Collection[str]:
+        return [*super().keys()]
+
+    def _all(self) -> dict[str, Any]:
+        return {**dict.copy(self), **self._registered.current()}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._registered.current() or super().__contains__(name)
+
+    def __getitem__(self, name: str) -> Any:
+        entry = self._registered.current().get(name)
+        return super().__getitem__(name) if entry is None else entry
+
+    def get(self, name: str, default: Any = None) -> Any:
+        entry = self._registered.current().get(name)
+        return super().get(name, default) if entry is None else entry
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def keys(self) -> Any:
+        return self._all().keys()
+
+    def values(self) -> Any:
+        return self._all().values()
+
+    def items(self) -> Any:
+        return self._all().items()
+
+
+class LiveList(list[Any]):
+    """A registry of releases that search it from its beginning."""
+
+    def __init__(self, own: Collection[Any], entries: Entries) -> None:
+        super().__init__(own)
+        self._registered = entries
+
+    def foreign(self) -> Collection[str]:
+        return [entry.lora_name for entry in super().__iter__()]
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self._registered.current().values()
+        yield from super().__iter__()
+
+    def __len__(self) -> int:
+        return super().__len__() + len(self._registered.current())
+
+
+LiveRegistry = LiveDict | LiveList
+
+
+def live_registry(
+    own: Any, adapters: Adapters, make_request: MakeRequest
+) -> LiveRegistry:
+    """Return a registry of vLLM's own entries and of what is registered with us."""
+    entries = Entries(adapters, make_request)
+    return (LiveDict if isinstance(own, dict) else LiveList)(own, entries)
