@@ -17,6 +17,7 @@ from servers import Server
 ROOT: Final = Path(__file__).parent.parent
 MODEL: Final = ROOT / "build" / "tiny-llama"
 ADAPTERS: Final = ("adapter-a", "adapter-b")
+ADAPTER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
 VLLM: Final = str(Path(sys.executable).with_name("vllm"))
 OPTIONS: Final = (
     "--served-model-name=tiny",
@@ -68,10 +69,13 @@ def adapter_path(name: str) -> str:
     return str(MODEL.with_name(name))
 
 
-def serve(*arguments: str, env: Mapping[str, str] | None = None) -> Server:
+def serve(
+    *arguments: str, env: Mapping[str, str] | None = None, port: int | None = None
+) -> Server:
     """Return an unchanged ``vllm serve``."""
     command = [VLLM, "serve", tiny_model(), *OPTIONS, *arguments]
-    return Server(command, {**ENV, **(env or {})}, timeout=START_TIMEOUT_S)
+    env = {**ENV, **(env or {})}
+    return Server(command, env, timeout=START_TIMEOUT_S, port=port)
 
 
 def serve_module(*arguments: str, env: Mapping[str, str] | None = None) -> Server:
@@ -83,7 +87,7 @@ def serve_module(*arguments: str, env: Mapping[str, str] | None = None) -> Serve
 
 def complete(server: Server, path: str, adapter: str = "", **fields: Any) -> str:
     """Return the text of a completion, with the adapter header where one is named."""
-    headers = {"X-Amzn-SageMaker-Adapter-Identifier": adapter}
+    headers = {ADAPTER: adapter}
     body = {**COMPLETION, **fields}
     answer = server.client.post(path, json=body, headers=headers)
     assert answer.status_code == 200, answer.text

@@ -90,6 +90,10 @@ class Process:
         self._signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process and its children as the kernel does: without asking."""
         self._signal(signal.SIGKILL)
         self._process.wait()
 
@@ -158,8 +162,9 @@ class Server(Process):
         cwd: str | Path | None = None,
         ready_path: str | None = "/health",
         timeout: float = 60.0,
+        port: int | None = None,
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://{HOST}:{self.port}"
         self.ready_path = ready_path
         self.timeout = timeout

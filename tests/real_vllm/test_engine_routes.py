@@ -9,12 +9,11 @@ from typing import Any
 import openai
 import pytest
 
-from real import CHAT, COMPLETION, adapter_path, complete, requires_vllm, serve
+from real import ADAPTER, CHAT, COMPLETION, adapter_path, complete, requires_vllm, serve
 from servers import Server
 
 pytestmark = requires_vllm
 
-ADAPTER = "X-Amzn-SageMaker-Adapter-Identifier"
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 

@@ -30,8 +30,11 @@ from .registry import LiveRegistry, live_registry
 #: Lets vLLM itself look for adapters whose names it does not know.
 RUNTIME_UPDATING: Final = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 _FLAGS: Final = frozenset({"is_3d_lora_weight"})
-#: What the engine's process says before the reason.
-_CALL_FAILED: Final = re.compile(r"^Call to \w+ method failed: ")
+#: What the engine's processes say around the reason.
+_AROUND_THE_REASON: Final = re.compile(
+    r"^Call to \w+ method failed: |^Worker failed with error '"
+    r"|', please check the stack trace above for the root cause$"
+)
 
 
 class VLLMAdapters:
@@ -161,7 +164,12 @@ def _errors_of_the_engine(kind: type[AdapterError]) -> Iterator[None]:
     except Exception as error:
         if type(error).__name__ == "EngineDeadError":
             raise AdapterEngineError(f"vLLM's engine is dead: {error}") from error
-        raise kind(_CALL_FAILED.sub("", str(error)) or repr(error)) from error
+        raise kind(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    reason = _AROUND_THE_REASON.sub("", _AROUND_THE_REASON.sub("", str(error)))
+    return reason or repr(error)
 
 
 def _sparing(adapters: Adapters, method: Callable[..., Any]) -> Callable[..., Any]:

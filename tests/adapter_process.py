@@ -1,0 +1,193 @@
+"""Processes of one server, each with its own view of the adapters, told what to do.
+
+with AdapterServer(tmp_path, slots=2) as server:
+    first, second = server.start(), server.start()
+    first.ask("register", name="a", src=src)
+    assert second.ask("text", name="a") == "meow"
+    first.kill()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from adapter_engine import AdapterEngine
+from model_hosting_container_standards.config import read_settings
+from model_hosting_container_standards.exceptions import AdapterError
+from model_hosting_container_standards.sagemaker.lora import adapters as adapters_module
+from model_hosting_container_standards.sagemaker.lora.adapter import Adapter, Wanted
+from model_hosting_container_standards.sagemaker.lora.lifecycle import Lifecycle
+
+# A server that has imported everything, and forks.
+_processes: Final = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload([__name__])
+_ANSWER_S: Final = 20.0
+
+
+class Died(Exception):
+    """The process is dead, and has not answered."""
+
+
+class Refused(Exception):
+    """The process answered by an error, whose status this is."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{status}: {reason}")
+        self.status = status
+
+
+class AdapterProcess:
+    """A process of a server."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._pipe, others = _processes.Pipe()
+        self._process = _processes.Process(
+            target=_main, args=(others, folder, dict(settings)), daemon=True
+        )
+        self._process.start()
+        others.close()
+
+    def tell(self, command: str, **arguments: Any) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.send((command, arguments))
+
+    def answer(self) -> Any:
+        """Return what it answers to what it was told.
+
+        Raises:
+            Died: it died instead.
+            Refused: it answered by an error.
+        """
+        try:
+            assert self._pipe.poll(_ANSWER_S), "The process does not answer."
+            kind, *value = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self.kill()
+            raise Died from None
+        if kind == "refused":
+            raise Refused(*value)
+        return value[0]
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        self.tell(command, **arguments)
+        return self.answer()
+
+    def status(self, command: str, **arguments: Any) -> int:
+        """Return 200, or the status of the error it answers by."""
+        self.tell(command, **arguments)
+        return self.answered_status()
+
+    def answered_status(self) -> int:
+        try:
+            self.answer()
+        except Refused as refused:
+            return refused.status
+        return 200
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._pipe.close()
+
+
+class AdapterServer:
+    """Processes that share an engine and a state folder."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.engine = AdapterEngine(folder / "engine", **settings)
+        self._folder = folder
+        self._settings = settings
+        self.processes: list[AdapterProcess] = []
+
+    def __enter__(self) -> AdapterServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for process in self.processes:
+            with contextlib.suppress(ValueError):  # It is dead already.
+                process.kill()
+
+    def start(self) -> AdapterProcess:
+        """Return a new process, which has begun to start."""
+        process = AdapterProcess(self._folder, self._settings)
+        self.processes.append(process)
+        return process
+
+
+class _Worker:
+    """What runs in a process; its public methods are the commands."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._engine = AdapterEngine(folder / "engine", **settings)
+        path = {"SAGEMAKER_ADAPTERS_PATH": str(folder / "state")}
+        self._lifecycle = Lifecycle(self._engine, read_settings(path))
+        self._leases: dict[str, tuple[Adapter, contextlib.ExitStack]] = {}
+
+    async def register(self, **wanted: Any) -> None:
+        await (await self._lifecycle.started()).register(Wanted(**wanted))
+
+    async def unregister(self, name: str) -> None:
+        await (await self._lifecycle.started()).unregister(name)
+
+    async def update(self, name: str, **fields: Any) -> None:
+        await (await self._lifecycle.started()).update(name, **fields)
+
+    async def text(self, name: str) -> str:
+        await self._lifecycle.started()
+        return await self._engine.infer(name)
+
+    async def lease(self, name: str, token: str) -> int:
+        adapters = await self._lifecycle.started()
+        adapter = await adapters.lease_loaded(name)
+        use = contextlib.ExitStack()
+        use.enter_context(self._engine.using(adapter))
+        self._leases[token] = adapter, use
+        return adapter.id
+
+    async def leased_text(self, token: str) -> str:
+        return await self._engine.answer(self._leases[token][0])
+
+    async def give_back(self, token: str) -> None:
+        adapter, use = self._leases.pop(token)
+        use.close()
+        (await self._lifecycle.started()).give_back(adapter)
+
+    async def registered(self) -> list[Adapter]:
+        return [*(await self._lifecycle.started()).view().values()]
+
+    async def rows(self) -> list[Adapter]:
+        """Return the whole table, with what is loading or leaving."""
+        return (await self._lifecycle.started()).store.rows()
+
+    async def stop(self) -> None:
+        self._lifecycle.stop()
+
+
+def _main(pipe: Connection, folder: Path, settings: Mapping[str, Any]) -> None:
+    # Nobody waits for requests: tests hold them as long as they like.
+    vars(adapters_module)["UNLOAD_ANSWER_S"] = 0.0
+    asyncio.run(_obey(pipe, _Worker(folder, settings)))
+
+
+async def _obey(pipe: Connection, worker: _Worker) -> None:
+    with contextlib.suppress(EOFError):
+        while True:
+            command, arguments = await asyncio.to_thread(pipe.recv)
+            try:
+                answer = "done", await getattr(worker, command)(**arguments)
+            except AdapterError as error:
+                answer = "refused", error.status_code, str(error)
+            pipe.send(answer)

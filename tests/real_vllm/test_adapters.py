@@ -1,0 +1,273 @@
+"""LoRA adapters of a real vLLM, by one API server process and by two."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from real import ADAPTER, ADAPTERS, COMPLETION, adapter_path, requires_vllm, serve
+from servers import Server, polling
+
+from .conftest import DAMAGES, copy_adapter
+
+pytestmark = requires_vllm
+
+# Longer than a block of the prefix cache, which has 128 tokens on a CPU.
+LONG_PROMPT = "hello hello hello " * 13
+#: Whatever one process knows and the other does not would be missed by one of these.
+AGAIN = 6
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
+def server(request: pytest.FixtureRequest, adapters_root: Path) -> Iterator[Server]:
+    options = ("--max-loras=2", "--max-cpu-loras=3")
+    env = {"SAGEMAKER_ADAPTERS_ROOT": str(adapters_root)}
+    count = f"--api-server-count={request.param}"
+    with serve(count, *options, env=env) as server:
+        yield server
+
+
+@pytest.fixture
+def adapters(server: Server) -> Iterator[httpx.Client]:
+    """A client whose every request may reach another process; nothing is registered."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(
+        base_url=server.url, timeout=60, trust_env=False, limits=limits
+    ) as client:
+        yield client
+        for adapter in client.get("/adapters").json()["adapters"]:
+            client.delete(f"/adapters/{adapter['name']}").raise_for_status()
+
+
+def register(client: httpx.Client, name: str, src: str, **fields: Any) -> str:
+    answer = client.post("/adapters", json={"name": name, "src": src, **fields})
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def text(client: httpx.Client, path: str, adapter: str = "", **fields: Any) -> str:
+    body = {**COMPLETION, **fields}
+    answer = client.post(path, json=body, headers={ADAPTER: adapter})
+    assert answer.status_code == 200, answer.text
+    found: str = answer.json()["choices"][0]["text"]
+    return found
+
+
+def test_each_adapter_has_a_text_of_its_own_in_every_process(
+    adapters: httpx.Client,
+) -> None:
+    base = text(adapters, "/invocations")
+    assert register(adapters, "one", "adapter-a") == "Adapter one registered"
+    assert register(adapters, "org/two", "adapter-b") == "Adapter org/two registered"
+    texts = {
+        name: {
+            (
+                text(adapters, "/invocations", name),
+                text(adapters, "/invocations", model=name),
+                text(adapters, "/v1/completions", model=name),
+            )
+            for _ in range(AGAIN)
+        }
+        for name in ("one", "org/two")
+    }
+    (one,), (two,) = texts.values()
+    assert len({*one}) == len({*two}) == 1
+    assert len({base, *one, *two}) == 3
+    assert text(adapters, "/invocations") == base
+
+
+def test_all_clients_see_the_same_adapters(
+    server: Server, adapters: httpx.Client
+) -> None:
+    # As the platform asks: no body, and twice if it got no answer.
+    query = {"name": "one", "src": "adapter-a", "preload": "true", "pin": "false"}
+    for _ in range(2):
+        answer = adapters.post("/adapters", params=query)
+        assert (answer.status_code, answer.text) == (200, "Adapter one registered")
+    url = f"{server.url}/adapters?name=two&src=adapter-b"
+    curl = subprocess.run(
+        ["curl", "-sS", "-X", "POST", url], capture_output=True, check=True, text=True
+    )
+    assert curl.stdout == "Adapter two registered"
+
+    for _ in range(AGAIN):
+        listed = adapters.get("/adapters").json()["adapters"]
+        assert [adapter["name"] for adapter in listed] == ["one", "two"]
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+            assert [m.id for m in client.models.list()] == ["tiny", "one", "two"]
+            answer_ = client.completions.create(model="two", prompt="hello")
+            assert answer_.model == "two"
+
+
+def test_what_is_unregistered_is_unknown_to_every_process(
+    adapters: httpx.Client,
+) -> None:
+    register(adapters, "one", "adapter-a")
+    text(adapters, "/invocations", "one")
+    removed = adapters.delete("/adapters/one")
+    assert (removed.status_code, removed.text) == (200, "Adapter one unregistered")
+    assert adapters.delete("/adapters/one").status_code == 404
+    for _ in range(AGAIN):
+        for fields in ({}, {"model": "one"}):
+            headers = {} if fields else {ADAPTER: "one"}
+            body = {**COMPLETION, **fields}
+            answer = adapters.post("/invocations", json=body, headers=headers)
+            assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_bad_adapter_is_refused_with_the_reason(
+    adapters: httpx.Client, damage: str
+) -> None:
+    for preload in (True, False):
+        body = {"name": "bad", "src": damage, "preload": preload}
+        answer = adapters.post("/adapters", json=body)
+        if answer.status_code == 200:  # Only the engine finds it out, when it loads.
+            assert not preload
+            headers = {ADAPTER: "bad"}
+            answer = adapters.post("/invocations", json=COMPLETION, headers=headers)
+            listed = adapters.get("/adapters/bad").json()
+            assert listed["status"] == "failed"
+            assert listed["reason"]
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["error"]["message"]
+    assert text(adapters, "/invocations")
+
+
+@pytest.mark.parametrize(
+    ("src", "status"),
+    [
+        ("missing", 404),
+        ("link-out", 400),
+        ("..", 400),
+        (adapter_path("adapter-a"), 400),
+    ],
+)
+def test_nothing_is_loaded_from_elsewhere(
+    adapters: httpx.Client, src: str, status: int
+) -> None:
+    answer = adapters.post("/adapters", json={"name": "elsewhere", "src": src})
+    assert answer.status_code == status, answer.text
+    assert adapters.get("/adapters/elsewhere").status_code == 404
+    assert text(adapters, "/invocations")
+
+
+def test_more_adapters_than_the_engine_keeps_answer_in_turn(
+    adapters: httpx.Client,
+) -> None:
+    names = [f"adapter-{number}" for number in range(6)]
+    for number, name in enumerate(names):
+        register(adapters, name, ADAPTERS[number % 2])
+    first, second = (text(adapters, "/invocations", name) for name in names[:2])
+    assert first != second
+    for _ in range(2):
+        texts = [text(adapters, "/invocations", name) for name in names]
+        assert texts == [first, second] * 3
+
+
+def test_files_that_are_gone_are_an_error_of_that_adapter_alone(
+    adapters: httpx.Client, adapters_root: Path
+) -> None:
+    for number in range(4):
+        folder = copy_adapter("adapter-a", adapters_root / f"copy-{number}")
+        register(adapters, f"copy-{number}", folder.name)
+    # The engine keeps three, so that it would have to read this one again.
+    for file in (adapters_root / "copy-0").iterdir():
+        file.unlink()
+    headers = {ADAPTER: "copy-0"}
+    answer = adapters.post("/invocations", json=COMPLETION, headers=headers)
+    assert answer.status_code == 404, answer.text
+    by_model = adapters.post("/v1/completions", json={**COMPLETION, "model": "copy-0"})
+    assert 400 <= by_model.status_code < 500, by_model.text
+    assert text(adapters, "/invocations", "copy-3")
+
+
+def test_pins_leave_room_for_the_others(adapters: httpx.Client) -> None:
+    register(adapters, "pinned", "adapter-a", pin=True)
+    register(adapters, "other", "adapter-b")
+    body = {"name": "too-much", "src": "adapter-b", "pin": True}
+    refused = adapters.post("/adapters", json=body)
+    assert refused.status_code == 507
+    for number in range(3):
+        register(adapters, f"more-{number}", "adapter-b")
+    assert adapters.post("/adapters/other/update?pin=true").status_code == 507
+    for name in ("pinned", "other", "more-0", "more-1", "more-2", "pinned"):
+        text(adapters, "/invocations", name)
+
+    assert adapters.post("/adapters/pinned/update?pin=false").status_code == 200
+    assert adapters.post("/adapters/other/update?pin=true").status_code == 200
+    pins = {a["name"]: a["pin"] for a in adapters.get("/adapters").json()["adapters"]}
+    assert [name for name, pin in pins.items() if pin] == ["other"]
+
+
+def test_new_weights_are_never_mixed_with_what_the_engine_remembers(
+    adapters: httpx.Client, adapters_root: Path
+) -> None:
+    """Its prefix cache knows an adapter by name and path alone."""
+    texts = []
+    for source in ("adapter-a", "adapter-b"):
+        copy_adapter(source, adapters_root / "changing")
+        register(adapters, "changing", "changing")
+        register(adapters, "expected", source)
+        for name in ("changing", "expected"):
+            answer = text(adapters, "/invocations", name, prompt=LONG_PROMPT)
+            texts.append(answer)
+            assert adapters.delete(f"/adapters/{name}").status_code == 200
+    assert texts[0] == texts[1] != texts[2] == texts[3]
+
+
+def test_an_adapter_is_replaced_at_once(adapters: httpx.Client) -> None:
+    register(adapters, "expected", "adapter-b")
+    register(adapters, "one", "adapter-a")
+    refused = adapters.post("/adapters", json={"name": "one", "src": "adapter-b"})
+    assert refused.status_code == 409
+    register(adapters, "one", "adapter-b", load_inplace=True)
+    for _ in range(AGAIN):
+        ours, theirs = (
+            text(adapters, "/invocations", name) for name in ("one", "expected")
+        )
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("end", ["DELETE", "replace"])
+@pytest.mark.parametrize("path", ["/invocations", "/v1/completions"])
+def test_a_request_that_runs_keeps_its_adapter(
+    adapters: httpx.Client, path: str, end: str
+) -> None:
+    register(adapters, "one", "adapter-a")
+    request: dict[str, Any] = {"max_tokens": 200, "ignore_eos": True, "model": "one"}
+    whole = text(adapters, path, **request)
+    body = {**COMPLETION, **request, "stream": True}
+    with (
+        ThreadPoolExecutor() as threads,
+        adapters.stream("POST", path, json=body) as answer,
+    ):
+        events = answer.iter_lines()
+        begun = next(events)
+        if end == "DELETE":
+            ended = threads.submit(adapters.delete, "/adapters/one")
+            for _ in polling(30):
+                if adapters.get("/adapters/one").status_code == 404:
+                    break
+        else:
+            fields = {"name": "one", "src": "adapter-b", "load_inplace": True}
+            ended = threads.submit(adapters.post, "/adapters", json=fields)
+        lines = [line for line in (begun, *events) if line]
+    assert lines[-1] == "data: [DONE]"
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == whole
+    assert ended.result().status_code == 200
+
+
+def test_the_model_of_the_server_is_no_adapters_name(adapters: httpx.Client) -> None:
+    answer = adapters.post("/adapters", json={"name": "tiny", "src": "adapter-a"})
+    assert answer.status_code == 409
+    assert text(adapters, "/invocations", "tiny") == text(adapters, "/invocations")

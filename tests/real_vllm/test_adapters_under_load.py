@@ -1,0 +1,269 @@
+"""Adapters that come and go under traffic, and are there again after a crash."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from real import ADAPTER, ADAPTERS, COMPLETION, requires_vllm, serve
+from servers import Server, free_port
+
+from .conftest import copy_adapter, cut_weights
+
+pytestmark = requires_vllm
+
+TRAFFIC_S = 60.0
+CALLS = 50
+NAMES = ("one", "two", "three")
+PROCESSES = pytest.mark.parametrize("processes", [1, 2])
+
+
+def start(processes: int, root: Path, state: Path, port: int | None = None) -> Server:
+    env = {
+        "SAGEMAKER_ADAPTERS_ROOT": str(root),
+        "SAGEMAKER_ADAPTERS_PATH": str(state),
+    }
+    count = f"--api-server-count={processes}"
+    return serve(count, "--max-loras=2", "--max-cpu-loras=4", env=env, port=port)
+
+
+def new_client(server: Server) -> httpx.Client:
+    """Return a client whose every request may reach another process."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(base_url=server.url, timeout=60, trust_env=False, limits=limits)
+
+
+def invoke(client: httpx.Client, adapter: str) -> httpx.Response:
+    headers = {ADAPTER: adapter}
+    return client.post("/invocations", json=COMPLETION, headers=headers)
+
+
+def text_of(answer: httpx.Response) -> str:
+    text: str = answer.json()["choices"][0]["text"]
+    return text
+
+
+def register(client: httpx.Client, name: str, src: str) -> httpx.Response:
+    return client.post("/adapters", json={"name": name, "src": src})
+
+
+def expected_texts(client: httpx.Client) -> dict[str, str]:
+    """Return the text of each source of an adapter."""
+    texts = {}
+    for src in ADAPTERS:
+        register(client, "reference", src).raise_for_status()
+        texts[src] = text_of(invoke(client, "reference"))
+        client.delete("/adapters/reference").raise_for_status()
+    return texts
+
+
+class Traffic:
+    """Threads that ask without a pause, until they are told to stop."""
+
+    def __init__(self, *ask: Callable[[], None]) -> None:
+        self._ask = ask
+        self._stopped = threading.Event()
+        self._threads = ThreadPoolExecutor(len(ask))
+
+    def __enter__(self) -> None:
+        self._running = [self._threads.submit(self._run, ask) for ask in self._ask]
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._threads.shutdown()
+        for running in self._running:
+            running.result()
+
+    def _run(self, ask: Callable[[], None]) -> None:
+        while not self._stopped.is_set():
+            ask()
+
+
+@pytest.fixture
+def loaded_server(
+    processes: int, adapters_root: Path, tmp_path: Path
+) -> Iterator[Server]:
+    with start(processes, adapters_root, tmp_path) as server:
+        yield server
+
+
+@PROCESSES
+def test_traffic_sees_the_right_text_while_adapters_come_and_go(
+    loaded_server: Server, processes: int
+) -> None:
+    with new_client(loaded_server) as client:
+        texts = expected_texts(client)
+        register(client, "steady", "adapter-a").raise_for_status()
+        answered: dict[str, int] = {"steady": 0, "changing": 0, "gone": 0}
+
+        def ask(name: str, allowed: set[str]) -> Callable[[], None]:
+            own = new_client(loaded_server)
+
+            def once() -> None:
+                answer = invoke(own, name)
+                if answer.status_code == 404 and name == "changing":
+                    answered["gone"] += 1
+                    return
+                assert answer.status_code == 200, answer.text
+                assert text_of(answer) in allowed
+                answered[name] += 1
+
+            return once
+
+        # What "changing" is at any time is one of the two, or it is not there. Nobody
+        # asks the base model: on a CPU, vLLM gives it the weights of an adapter that is
+        # computed at the same time (its lookup of "none" is an index of -1).
+        traffic = Traffic(
+            ask("steady", {texts["adapter-a"]}),
+            ask("changing", {*texts.values()}),
+            ask("changing", {*texts.values()}),
+        )
+        with traffic:
+            end = time.monotonic() + (TRAFFIC_S if processes > 1 else TRAFFIC_S / 4)
+            rounds = 0
+            while time.monotonic() < end:
+                src = ADAPTERS[rounds % 2]
+                assert register(client, "changing", src).status_code == 200
+                # Registered: from here on it is this one's text, in every process.
+                for _ in range(2):
+                    assert text_of(invoke(client, "changing")) == texts[src]
+                assert client.delete("/adapters/changing").status_code == 200
+                assert invoke(client, "changing").status_code == 404
+                rounds += 1
+    assert rounds > 3
+    assert all(answered.values()), answered
+
+
+class Journal:
+    """What calls have been made, and what may be registered after each."""
+
+    def __init__(self) -> None:
+        self.certain: dict[str, str] = {}
+        #: The call under way, if any: its name, and what it would lead to.
+        self.open: tuple[str, str | None] | None = None
+        self._begun = threading.Semaphore(0)
+
+    def __repr__(self) -> str:
+        return f"certain: {self.certain}, open: {self.open}"
+
+    def begin(self, name: str, src: str | None) -> None:
+        self.open = (name, src)
+        self._begun.release()
+
+    def end(self, name: str, src: str | None) -> None:
+        self.open = None
+        if src is None:
+            del self.certain[name]
+        else:
+            self.certain[name] = src
+
+    def reached(self, call: int) -> None:
+        """Return once so many calls have been begun, and one more."""
+        for _ in range(call + 1):
+            assert self._begun.acquire(timeout=60)
+
+    def allows(self, name: str, src: str | None) -> bool:
+        possible = {self.certain.get(name)}
+        if self.open is not None and self.open[0] == name:
+            possible.add(self.open[1])
+        return src in possible
+
+
+def make_calls(client: httpx.Client, journal: Journal, seed: int) -> None:
+    """Load and unload at random, and keep the journal, until the server is gone."""
+    choices = random.Random(seed)
+    for _ in range(CALLS):
+        name = choices.choice(NAMES)
+        src = None if name in journal.certain else choices.choice(ADAPTERS)
+        journal.begin(name, src)
+        if src is None:
+            client.delete(f"/adapters/{name}").raise_for_status()
+        else:
+            register(client, name, src).raise_for_status()
+        journal.end(name, src)
+
+
+@PROCESSES
+def test_a_crash_leaves_what_the_completed_calls_explain(
+    processes: int, adapters_root: Path, tmp_path: Path
+) -> None:
+    port, seed = free_port(), random.randrange(1_000_000)
+    journal = Journal()
+    with (
+        start(processes, adapters_root, tmp_path, port) as server,
+        new_client(server) as client,
+        ThreadPoolExecutor() as threads,
+    ):
+        texts = expected_texts(client)
+        calls = threads.submit(make_calls, client, journal, seed)
+        journal.reached(random.Random(seed).randrange(CALLS))
+        server.kill()
+        failed = calls.exception()
+    assert failed is None or isinstance(failed, httpx.TransportError), failed
+
+    with (
+        start(processes, adapters_root, tmp_path, port) as server,
+        new_client(server) as client,
+    ):
+        assert client.get("/ping").status_code == 200
+        listed = {a["name"]: a for a in client.get("/adapters").json()["adapters"]}
+        for name in NAMES:
+            src = listed[name]["src"] if name in listed else None
+            assert journal.allows(name, src), (seed, name, src, journal)
+        for name, adapter in listed.items():
+            assert adapter["status"] == "loaded"
+            assert text_of(invoke(client, name)) == texts[adapter["src"]]
+
+
+@PROCESSES
+def test_what_cannot_be_loaded_any_more_is_told_and_the_server_starts(
+    processes: int, adapters_root: Path, tmp_path: Path
+) -> None:
+    """Also: pins and what was not preloaded are there again."""
+    port = free_port()
+    for name in ("moved", "broken"):
+        copy_adapter("adapter-a", adapters_root / name)
+    with start(processes, adapters_root, tmp_path, port) as server:
+        bodies: list[dict[str, Any]] = [
+            {"name": "moved", "src": "moved"},
+            {"name": "broken", "src": "broken"},
+            {"name": "pinned", "src": "adapter-a", "pin": True},
+            {"name": "later", "src": "adapter-b", "preload": False},
+        ]
+        for body in bodies:
+            assert server.client.post("/adapters", json=body).status_code == 200
+        server.kill()
+    shutil.rmtree(adapters_root / "moved")
+    cut_weights(adapters_root / "broken")
+
+    with start(processes, adapters_root, tmp_path, port) as server:
+        client = server.client
+        listed = {a["name"]: a for a in client.get("/adapters").json()["adapters"]}
+        states = {name: adapter["status"] for name, adapter in listed.items()}
+        assert states == {
+            "moved": "failed",
+            "broken": "failed",
+            "pinned": "loaded",
+            "later": "registered",
+        }
+        assert "moved" in listed["moved"]["reason"]
+        assert listed["broken"]["reason"]
+        assert listed["pinned"]["pin"]
+        assert text_of(invoke(client, "later")) != text_of(invoke(client, "pinned"))
+        assert invoke(client, "broken").status_code == 404
+        models = [model["id"] for model in client.get("/v1/models").json()["data"]]
+        assert models == ["tiny", "later", "pinned"]
+        # Mended, it is registered as if it had never been there.
+        copy_adapter("adapter-a", adapters_root / "broken")
+        register(client, "broken", "broken").raise_for_status()
+        assert text_of(invoke(client, "broken")) == text_of(invoke(client, "pinned"))
+        server.kill()

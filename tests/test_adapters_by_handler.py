@@ -1,0 +1,183 @@
+"""Registered load and unload handlers on an engine that loads adapters itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.testclient import TestClient
+
+from adapter_engine import AdapterEngine, app_of, write_adapter
+from model_hosting_container_standards import sagemaker
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> AdapterEngine:
+    return AdapterEngine(tmp_path / "engine")
+
+
+class Customer:
+    """Handlers of somebody's own, who keeps adapters in a dict."""
+
+    def __init__(self) -> None:
+        self.adapters: dict[str, str] = {}
+        sagemaker.register_load_adapter_handler({"name": "body.name"})(self.load)
+        sagemaker.register_unload_adapter_handler({})(self.unload)
+
+    async def load(self, values: Any, raw_request: Request) -> Any:
+        src = (await raw_request.json()).get("src")
+        if src == "/bad":
+            return JSONResponse({"error": "bad"}, status_code=418)
+        if src == "/raises":
+            raise HTTPException(422, "it raises")
+        self.adapters[values["name"]] = src
+        return {"ignored": True}
+
+    async def unload(self, raw_request: Request) -> None:
+        if self.adapters.pop(raw_request.path_params["adapter_name"], None) is None:
+            raise HTTPException(410, "gone")
+
+
+@pytest.fixture
+def customer() -> Customer:
+    return Customer()
+
+
+@pytest.fixture
+def client(
+    engine: AdapterEngine, customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        yield client
+
+
+def test_a_customers_handler_wins_and_is_recorded(
+    engine: AdapterEngine, customer: Customer, client: TestClient
+) -> None:
+    answer = client.post("/adapters", json={"name": "a", "src": "s3://there"})
+    assert (answer.status_code, answer.text) == (200, "Adapter a registered")
+    assert customer.adapters == {"a": "s3://there"}
+    assert client.get("/adapters/a").json() == {
+        "name": "a",
+        "src": "s3://there",
+        "preload": True,
+        "pin": False,
+        "status": "loaded",
+    }
+    answer = client.delete("/adapters/a")
+    assert (answer.status_code, answer.text) == (200, "Adapter a unregistered")
+    assert client.get("/adapters/a").status_code == 404
+    assert customer.adapters == {}
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize(
+    ("src", "status", "answer"),
+    [("/bad", 418, {"error": "bad"}), ("/raises", 422, {"detail": "it raises"})],
+)
+def test_what_the_handler_refuses_is_not_recorded(
+    client: TestClient, src: str, status: int, answer: Any
+) -> None:
+    refused = client.post("/adapters", json={"name": "a", "src": src})
+    assert (refused.status_code, refused.json()) == (status, answer)
+    assert client.get("/adapters").json()["adapters"] == []
+
+
+def test_what_the_unload_handler_refuses_stays(
+    customer: Customer, client: TestClient
+) -> None:
+    client.post("/adapters", json={"name": "a", "src": "/a"})
+    customer.adapters.clear()
+    assert client.delete("/adapters/a").status_code == 410
+    assert client.get("/adapters/a").status_code == 200
+
+
+def test_the_handler_is_not_called_twice_for_the_same(
+    customer: Customer, client: TestClient
+) -> None:
+    body = {"name": "a", "src": "/a"}
+    client.post("/adapters", json=body)
+    customer.adapters.clear()
+    assert client.post("/adapters", json=body).text == "Adapter a registered"
+    assert client.post("/adapters", json={**body, "src": "/b"}).status_code == 409
+    assert customer.adapters == {}
+    replaced = client.post("/adapters", json={**body, "src": "/b", "load_inplace": 1})
+    assert replaced.status_code == 400
+    body = {"name": "a", "src": "/b", "load_inplace": "1"}
+    assert client.post("/adapters", json=body).status_code == 200
+    assert customer.adapters == {"a": "/b"}
+    assert client.get("/adapters/a").json()["src"] == "/b"
+
+
+def test_the_engine_neither_loads_nor_pins_what_a_handler_has_loaded(
+    engine: AdapterEngine, client: TestClient, tmp_path: Path
+) -> None:
+    body = {"name": "a", "src": write_adapter(tmp_path / "a")}
+    client.post("/adapters", json=body)
+    answer = client.post("/adapters/a/update", json={"pin": True})
+    assert answer.status_code == 400
+    client.post("/adapters", json={**body, "pin": True})
+    assert engine.calls == []
+    assert client.delete("/adapters/a").status_code == 200
+
+
+def test_an_adapter_of_a_handler_may_be_named_on_invocations(
+    engine: AdapterEngine, client: TestClient
+) -> None:
+    client.post("/adapters", json={"name": "a", "src": "/a"})
+    headers = {"X-Amzn-SageMaker-Adapter-Identifier": "unknown"}
+    assert client.post("/invocations", json={}, headers=headers).status_code == 404
+    assert engine.calls == []
+
+
+def test_what_a_handler_loaded_is_forgotten_by_a_restart(
+    client: TestClient, engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.post("/adapters", json={"name": "a", "src": "/a"})
+    client.__exit__()
+    with TestClient(app_of(engine, monkeypatch)) as restarted:
+        assert restarted.get("/adapters").json()["adapters"] == []
+
+
+def test_an_unload_handler_alone_leaves_the_engines_adapters_to_the_engine(
+    engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    called = []
+
+    @sagemaker.register_unload_adapter_handler({})
+    async def unload(raw_request: Request) -> None:
+        called.append(raw_request.path_params["adapter_name"])
+
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        client.post("/adapters", json={"name": "a", "src": write_adapter(tmp_path)})
+        assert engine.calls == ["load a"]
+        assert client.delete("/adapters/a").text == "Adapter a unregistered"
+        assert engine.calls == ["load a", "unload a"]
+        assert called == []
+
+
+def test_the_engines_own_handlers_give_way_to_its_backend(
+    engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    app = FastAPI()
+
+    @sagemaker.register_load_adapter_handler({"lora_name": "body.name"})
+    @app.post("/v1/load_lora_adapter")
+    async def load(raw_request: Request) -> Response:
+        raise AssertionError("The backend does it.")
+
+    @sagemaker.register_unload_adapter_handler({})
+    @app.post("/v1/unload_lora_adapter")
+    async def unload(raw_request: Request) -> Response:
+        raise AssertionError("The backend does it.")
+
+    with TestClient(app_of(engine, monkeypatch, app)) as client:
+        body = {"name": "a", "src": write_adapter(tmp_path / "a", "one")}
+        assert client.post("/adapters", json=body).status_code == 200
+        assert engine.texts == ["one"]
+        assert client.delete("/adapters/a").status_code == 200
+        assert engine.texts == []

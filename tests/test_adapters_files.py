@@ -1,0 +1,341 @@
+"""What POST /adapters says of the folder an adapter is to be loaded from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from adapter_engine import (
+    BROKEN,
+    CONFIG,
+    DEADLY,
+    WEIGHTS,
+    AdapterEngine,
+    app_of,
+    write_adapter,
+)
+from decorated import ADAPTER
+
+ROOT = "SAGEMAKER_ADAPTERS_ROOT"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> AdapterEngine:
+    return AdapterEngine(tmp_path / "engine", max_rank=16)
+
+
+@pytest.fixture
+def client(
+    engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        yield client
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder adapters may be loaded from. Comes before ``client``."""
+    folder = tmp_path / "root"
+    folder.mkdir()
+    monkeypatch.setenv(ROOT, str(folder))
+    return folder
+
+
+def refusal(client: TestClient, src: Any, **more: Any) -> tuple[int, str]:
+    """Return status and reason of a registration that leaves nothing behind."""
+    content = json.dumps({"name": "a", "src": src, **more})
+    answer = client.post("/adapters", content=content)
+    assert client.get("/adapters").json()["adapters"] == []
+    return answer.status_code, answer.json()["detail"]
+
+
+def test_a_missing_folder_is_a_404(
+    engine: AdapterEngine, client: TestClient, tmp_path: Path
+) -> None:
+    status, reason = refusal(client, str(tmp_path / "missing"))
+    assert status == 404
+    assert str(tmp_path / "missing") in reason
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("preload", [True, False])
+def test_a_file_is_no_adapter(
+    client: TestClient, tmp_path: Path, preload: bool
+) -> None:
+    (tmp_path / "file").touch()
+    status, reason = refusal(client, str(tmp_path / "file"), preload=preload)
+    assert status == 400
+    assert "an adapter is a folder" in reason
+
+
+def test_a_folder_below_a_file_is_a_404(client: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert refusal(client, str(tmp_path / "file" / "a"))[0] in (400, 404)
+
+
+@pytest.mark.parametrize("missing", [CONFIG, WEIGHTS])
+def test_a_folder_without_what_makes_an_adapter_is_a_400_that_names_it(
+    engine: AdapterEngine, client: TestClient, tmp_path: Path, missing: str
+) -> None:
+    src = write_adapter(tmp_path / "a")
+    Path(src, missing).unlink()
+    status, reason = refusal(client, src)
+    assert status == 400
+    assert missing in reason
+    assert engine.calls == []
+
+
+def test_an_empty_folder_is_no_adapter(client: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    assert refusal(client, str(tmp_path / "a"))[0] == 400
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"r"',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b"{}",
+        b'{"r": null}',
+        b'{"r": "8"}',
+        b'{"r": true}',
+        b'{"r": 0}',
+        b'{"r": -1}',
+        b'{"r": 8.0}',
+        b'{"r": 8, "rank_pattern": {"q": "9"}}',
+        b'{"r": 8, "rank_pattern": {"q": null}}',
+        b'{"r": 8, "x": "' + b"x" * (1 << 20) + b'"}',
+    ],
+)
+def test_a_configuration_that_tells_no_rank_is_a_400(
+    engine: AdapterEngine, client: TestClient, tmp_path: Path, config: bytes
+) -> None:
+    src = write_adapter(tmp_path / "a")
+    Path(src, CONFIG).write_bytes(config)
+    status, reason = refusal(client, src)
+    assert status == 400
+    assert CONFIG in reason
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"r": 17}, {"rank_pattern": {"q": 1, "k": 17}}, {"r": 10**30}],
+)
+def test_a_rank_the_engine_does_not_take_is_a_400(
+    engine: AdapterEngine, client: TestClient, tmp_path: Path, config: dict[str, Any]
+) -> None:
+    status, reason = refusal(client, write_adapter(tmp_path / "a", **config))
+    assert status == 400
+    assert "rank" in reason
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("config", [{"r": 16}, {"rank_pattern": {"q": 16}}])
+def test_the_highest_rank_is_taken(
+    client: TestClient, tmp_path: Path, config: dict[str, Any]
+) -> None:
+    body = {"name": "a", "src": write_adapter(tmp_path / "a", **config)}
+    assert client.post("/adapters", json=body).status_code == 200
+
+
+def test_where_nobody_knows_the_highest_rank_the_engine_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = AdapterEngine(tmp_path / "engine", max_rank=None)
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        body = {"name": "a", "src": write_adapter(tmp_path / "a", r=1000)}
+        assert client.post("/adapters", json=body).status_code == 200
+
+
+@pytest.mark.parametrize("src", [None, "", 7, True, ["/a"], {}, "/a\0b", "\0"])
+def test_what_is_no_path_is_a_400(
+    engine: AdapterEngine, client: TestClient, src: Any
+) -> None:
+    status, reason = refusal(client, src)
+    assert status == 400
+    assert "src" in reason
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("src", ["\ud800", "/x" * 5000, "/" + "x" * 300])
+def test_a_path_no_file_can_have_is_refused(client: TestClient, src: str) -> None:
+    assert refusal(client, src)[0] in (400, 404)
+
+
+def test_links_that_lead_in_circles_are_refused(
+    client: TestClient, tmp_path: Path
+) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert refusal(client, str(tmp_path / "a"))[0] in (400, 404)
+
+
+def test_what_the_engine_cannot_load_is_a_400_with_its_reason(
+    engine: AdapterEngine, client: TestClient, tmp_path: Path
+) -> None:
+    src = write_adapter(tmp_path / "a", f"{BROKEN} by a crack")
+    status, reason = refusal(client, src)
+    assert status == 400
+    assert "broken by a crack" in reason
+    assert engine.loaded() == {}
+
+
+def test_a_dead_engine_is_a_503(client: TestClient, tmp_path: Path) -> None:
+    assert refusal(client, write_adapter(tmp_path / "a", DEADLY))[0] == 503
+
+
+def test_a_name_that_was_refused_is_free(client: TestClient, tmp_path: Path) -> None:
+    refusal(client, write_adapter(tmp_path / "a", BROKEN))
+    body = {"name": "a", "src": write_adapter(tmp_path / "b", "whole")}
+    assert client.post("/adapters", json=body).status_code == 200
+    assert client.post("/invocations", json={"model": "a"}).json()["text"] == "whole"
+
+
+# --- preload: false ------------------------------------------------------------------
+
+
+def test_without_preload_it_is_loaded_on_first_use(
+    engine: AdapterEngine, client: TestClient, tmp_path: Path
+) -> None:
+    body = {"name": "a", "src": write_adapter(tmp_path / "a", "one"), "preload": False}
+    client.post("/adapters", json=body)
+    assert client.get("/adapters/a").json()["status"] == "registered"
+    assert engine.calls == []
+    for _ in range(2):
+        asked = client.post("/invocations", json={}, headers={ADAPTER: "a"})
+        assert asked.json()["text"] == "one"
+    assert client.get("/adapters/a").json()["status"] == "loaded"
+    assert engine.calls == ["load a"]
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_failure_on_first_use_is_told_and_stays_to_be_seen(
+    engine: AdapterEngine, client: TestClient, tmp_path: Path, status: int
+) -> None:
+    src = write_adapter(tmp_path / "a", f"{BROKEN} by a crack")
+    client.post("/adapters", json={"name": "a", "src": src, "preload": False})
+    if status == 404:
+        Path(src).rename(tmp_path / "moved")
+    reason = "There is no folder" if status == 404 else "broken by a crack"
+    answer = client.post("/invocations", json={}, headers={ADAPTER: "a"})
+    assert answer.status_code == status
+    assert reason in answer.json()["detail"]
+    shown = client.get("/adapters/a").json()
+    assert shown["status"] == "failed"
+    assert reason in shown["reason"]
+    again = client.post("/invocations", json={}, headers={ADAPTER: "a"})
+    assert again.status_code in (400, 404)
+    assert reason in again.json()["detail"]
+    assert engine.loaded() == {}
+
+
+def test_what_failed_may_be_registered_again_from_elsewhere(
+    client: TestClient, tmp_path: Path
+) -> None:
+    src = write_adapter(tmp_path / "a", BROKEN)
+    client.post("/adapters", json={"name": "a", "src": src, "preload": False})
+    client.post("/invocations", json={}, headers={ADAPTER: "a"})
+    body = {"name": "a", "src": write_adapter(tmp_path / "b", "whole")}
+    assert client.post("/adapters", json=body).status_code == 200
+    assert client.get("/adapters/a").json()["status"] == "loaded"
+    assert "reason" not in client.get("/adapters/a").json()
+
+
+def test_an_engine_that_died_makes_no_adapter_fail(
+    client: TestClient, tmp_path: Path
+) -> None:
+    src = write_adapter(tmp_path / "a", DEADLY)
+    client.post("/adapters", json={"name": "a", "src": src, "preload": False})
+    answer = client.post("/invocations", json={}, headers={ADAPTER: "a"})
+    assert answer.status_code == 503
+    assert client.get("/adapters/a").json()["status"] == "registered"
+
+
+def test_what_the_engine_dropped_is_a_404_once_its_files_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = AdapterEngine(tmp_path / "engine", kept=1)
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        for name in "ab":
+            body = {"name": name, "src": write_adapter(tmp_path / name, name)}
+            client.post("/adapters", json=body)
+        assert engine.texts == ["b"]
+        assert client.post("/invocations", json={"model": "a"}).json()["text"] == "a"
+        (tmp_path / "b").rename(tmp_path / "moved")
+        asked = client.post("/invocations", json={}, headers={ADAPTER: "b"})
+        assert asked.status_code == 404
+        assert "files" in asked.json()["detail"]
+
+
+# --- SAGEMAKER_ADAPTERS_ROOT ----------------------------------------------------------
+
+
+def test_a_relative_src_is_below_the_root(
+    root: Path, engine: AdapterEngine, client: TestClient
+) -> None:
+    write_adapter(root / "org" / "a", "rooted")
+    body = {"name": "a", "src": "org/a"}
+    assert client.post("/adapters", json=body).status_code == 200
+    assert client.get("/adapters/a").json()["src"] == "org/a"
+    assert engine.texts == ["rooted"]
+    absolute = {"name": "a", "src": str(root / "org" / "a")}
+    assert client.post("/adapters", json=absolute).status_code == 200
+
+
+@pytest.mark.parametrize("src", ["../a", "x/../../a", "{outside}", "link", "/", ".."])
+@pytest.mark.parametrize("preload", [True, False])
+def test_nothing_outside_of_the_root_is_loaded(
+    root: Path, engine: AdapterEngine, client: TestClient, src: str, preload: bool
+) -> None:
+    outside = write_adapter(root.parent / "a")
+    (root / "link").symlink_to(outside)
+    status, reason = refusal(client, src.format(outside=outside), preload=preload)
+    assert status == 400
+    assert ROOT in reason
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_what_is_outside_of_the_root_is_not_told(
+    root: Path, client: TestClient, exists: bool
+) -> None:
+    if exists:
+        write_adapter(root.parent / "secret")
+    status, reason = refusal(client, str(root.parent / "secret"))
+    assert (status, str(root) in reason) == (400, True)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, "further.json"])
+def test_a_file_that_is_a_link_out_of_the_root_is_refused(
+    root: Path, engine: AdapterEngine, client: TestClient, name: str
+) -> None:
+    src = write_adapter(root / "a")
+    outside = root.parent / "outside"
+    outside.write_text('{"r": 8}')
+    Path(src, name).unlink(missing_ok=True)
+    Path(src, name).symlink_to(outside)
+    status, reason = refusal(client, src)
+    assert status == 400
+    assert ROOT in reason
+    assert engine.calls == []
+
+
+def test_links_within_the_root_are_followed(root: Path, client: TestClient) -> None:
+    src = write_adapter(root / "real", "linked")
+    (root / "a").symlink_to(src)
+    Path(src, WEIGHTS).rename(root / "blob")
+    os.symlink(root / "blob", Path(src, WEIGHTS))
+    assert client.post("/adapters", json={"name": "a", "src": "a"}).status_code == 200
+    assert client.post("/invocations", json={"model": "a"}).json()["text"] == "linked"

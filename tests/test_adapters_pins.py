@@ -1,0 +1,277 @@
+"""Pins, and what else POST /adapters/{name}/update changes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from adapter_engine import BROKEN, AdapterEngine, app_of, write_adapter
+from decorated import ADAPTER
+
+Register = Callable[..., int]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> AdapterEngine:
+    return AdapterEngine(tmp_path / "engine", slots=2)
+
+
+@pytest.fixture
+def client(
+    engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        yield client
+
+
+@pytest.fixture
+def register(client: TestClient, tmp_path: Path) -> Register:
+    """Register an adapter whose text is its name, and return the status."""
+
+    def send(name: str, text: str | None = None, **more: Any) -> int:
+        src = write_adapter(tmp_path / name, name if text is None else text)
+        body = {"name": name, "src": src, **more}
+        return client.post("/adapters", json=body).status_code
+
+    return send
+
+
+def update(client: TestClient, name: str, /, **fields: Any) -> httpx.Response:
+    answer: Any = client.post(f"/adapters/{name}/update", json=fields)
+    response: httpx.Response = answer
+    return response
+
+
+def names(client: TestClient) -> list[str]:
+    return [one["name"] for one in client.get("/adapters").json()["adapters"]]
+
+
+def fail(client: TestClient, register: Register, name: str) -> None:
+    """Register an adapter that fails on its first use."""
+    assert register(name, BROKEN, preload=False) == 200
+    assert client.post("/invocations", json={"model": name}).status_code == 400
+
+
+def test_a_pinned_adapter_is_pinned_in_the_engine(
+    engine: AdapterEngine, client: TestClient, register: Register
+) -> None:
+    assert register("a", pin=True, preload=False) == 200
+    assert client.get("/adapters/a").json()["pin"] is True
+    assert client.get("/adapters/a").json()["status"] == "loaded"
+    assert engine.pinned == ["a"]
+
+
+def test_more_pins_than_slots_are_a_507_that_leaves_nothing(
+    engine: AdapterEngine, client: TestClient, register: Register
+) -> None:
+    assert [register(name, pin=True) for name in "ab"] == [200, 200]
+    assert register("c", pin=True) == 507
+    assert names(client) == ["a", "b"]
+    assert engine.texts == engine.pinned == ["a", "b"]
+
+
+def test_pins_leave_a_slot_for_what_is_not_pinned(
+    engine: AdapterEngine, client: TestClient, register: Register
+) -> None:
+    assert register("a", pin=True) == 200
+    assert register("b") == 200
+    assert register("c", pin=True) == 507
+    assert update(client, "b", pin=True).status_code == 200
+    assert register("d") == 507
+    assert register("d", preload=False) == 507
+    assert names(client) == ["a", "b"]
+    assert engine.texts == ["a", "b"]
+
+
+def test_an_engine_without_slots_pins_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = AdapterEngine(tmp_path / "engine", slots=0)
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        body = {"name": "a", "src": write_adapter(tmp_path / "a")}
+        assert client.post("/adapters", json={**body, "pin": True}).status_code == 507
+        assert client.post("/adapters", json=body).status_code == 200
+
+
+def test_the_engines_own_adapters_need_a_slot_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = AdapterEngine(tmp_path / "engine", slots=1, own_adapters=["own"])
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        body = {"name": "a", "src": write_adapter(tmp_path / "a"), "pin": True}
+        assert client.post("/adapters", json=body).status_code == 507
+
+
+def test_a_pin_that_is_let_go_makes_room(
+    engine: AdapterEngine, client: TestClient, register: Register
+) -> None:
+    register("a", pin=True)
+    register("b", pin=True)
+    assert update(client, "a", pin=False).text == "Adapter a updated"
+    assert engine.pinned == ["b"]
+    assert engine.texts == ["a", "b"]
+    assert client.get("/adapters/a").json()["pin"] is False
+    client.delete("/adapters/a")
+    assert register("c", pin=True) == 200
+
+
+def test_an_unregistered_pin_makes_room(
+    engine: AdapterEngine, client: TestClient, register: Register
+) -> None:
+    register("a", pin=True)
+    register("b", pin=True)
+    client.delete("/adapters/a")
+    assert register("c", pin=True) == 200
+    assert engine.pinned == ["b", "c"]
+
+
+def test_registering_again_with_a_pin_pins(
+    engine: AdapterEngine, client: TestClient, register: Register
+) -> None:
+    assert [register("a"), register("a", pin=True)] == [200, 200]
+    assert client.get("/adapters/a").json()["pin"] is True
+    assert engine.pinned == ["a"]
+
+
+def test_a_pin_that_cannot_be_honoured_changes_nothing(
+    engine: AdapterEngine, client: TestClient, register: Register
+) -> None:
+    for name in "abc":
+        register(name)
+    update(client, "a", pin=True)
+    answer = update(client, "b", pin=True)
+    assert answer.status_code == 507
+    assert "2 adapter(s)" in answer.json()["detail"]
+    assert client.get("/adapters/b").json()["pin"] is False
+    assert engine.pinned == ["a"]
+
+
+def test_pinning_loads(
+    engine: AdapterEngine, client: TestClient, register: Register
+) -> None:
+    register("a", preload=False)
+    assert update(client, "a", pin=True).status_code == 200
+    assert engine.pinned == ["a"]
+    assert client.get("/adapters/a").json()["preload"] is False
+
+
+@pytest.mark.parametrize(("preload", "loaded"), [(True, ["a"]), (False, [])])
+def test_preload_can_be_changed(
+    engine: AdapterEngine,
+    client: TestClient,
+    register: Register,
+    preload: bool,
+    loaded: list[str],
+) -> None:
+    register("a", preload=False)
+    assert update(client, "a", preload=preload).status_code == 200
+    assert client.get("/adapters/a").json()["preload"] is preload
+    assert engine.texts == loaded
+
+
+def test_an_update_by_query_parameters(client: TestClient, register: Register) -> None:
+    register("a")
+    query = {"pin": "1", "preload": "off"}
+    assert client.post("/adapters/a/update", params=query).status_code == 200
+    found = client.get("/adapters/a").json()
+    assert (found["pin"], found["preload"]) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"name": "b"}, {"pin": None}, {"pin": 1}, {"preload": "perhaps"}]
+)
+def test_an_update_of_nothing_or_by_another_type_is_a_400(
+    client: TestClient, register: Register, fields: dict[str, Any]
+) -> None:
+    register("a")
+    before = client.get("/adapters/a").json()
+    assert update(client, "a", **fields).status_code == 400
+    assert client.get("/adapters/a").json() == before
+
+
+def test_an_update_of_what_is_not_registered_is_a_404(client: TestClient) -> None:
+    assert update(client, "a", pin=True).status_code == 404
+    assert update(client, "a", preload=False).status_code == 404
+
+
+def test_a_pinned_adapter_can_be_replaced_where_a_slot_is_free(
+    engine: AdapterEngine, register: Register
+) -> None:
+    register("a", pin=True)
+    assert register("a", "new", pin=True, load_inplace=True) == 200
+    assert engine.pinned == engine.texts == ["new"]
+
+
+# --- what failed --------------------------------------------------------------------
+
+
+def test_what_failed_needs_no_slot(client: TestClient, register: Register) -> None:
+    fail(client, register, "broken")
+    assert [register(name, pin=True) for name in "ab"] == [200, 200]
+
+
+@pytest.mark.parametrize("fields", [{"preload": True}, {"pin": True}])
+def test_what_failed_needs_a_slot_to_come_back(
+    engine: AdapterEngine,
+    client: TestClient,
+    register: Register,
+    tmp_path: Path,
+    fields: dict[str, Any],
+) -> None:
+    fail(client, register, "broken")
+    for name in "ab":
+        register(name, pin=True)
+    write_adapter(tmp_path / "broken", "mended")
+    assert update(client, "broken", **fields).status_code == 507
+    assert client.get("/adapters/broken").json()["status"] == "failed"
+    assert engine.texts == ["a", "b"]
+
+
+@pytest.mark.parametrize("fields", [{"preload": True}, {"pin": True}])
+def test_what_failed_comes_back_once_it_is_mended(
+    client: TestClient, register: Register, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    fail(client, register, "a")
+    write_adapter(tmp_path / "a", "mended")
+    assert update(client, "a", **fields).status_code == 200
+    assert client.get("/adapters/a").json()["status"] == "loaded"
+    asked = client.post("/invocations", json={}, headers={ADAPTER: "a"})
+    assert asked.json()["text"] == "mended"
+
+
+@pytest.mark.parametrize("fields", [{"pin": True}, {"preload": True}])
+def test_a_pinned_adapter_that_failed_comes_back_pinned(
+    engine: AdapterEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    fields: dict[str, Any],
+) -> None:
+    src = write_adapter(tmp_path / "a", "a")
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        client.post("/adapters", json={"name": "a", "src": src, "pin": True})
+    engine.start_anew()
+    write_adapter(tmp_path / "a", BROKEN)
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        assert client.get("/adapters/a").json()["status"] == "failed"
+        write_adapter(tmp_path / "a", "mended")
+        assert update(client, "a", **fields).status_code == 200
+        found = client.get("/adapters/a").json()
+        assert (found["status"], found["pin"]) == ("loaded", True)
+        assert engine.pinned == ["mended"]
+
+
+def test_unpinning_what_lost_its_files_leaves_the_table_true(
+    engine: AdapterEngine, client: TestClient, register: Register, tmp_path: Path
+) -> None:
+    register("a", pin=True)
+    shutil.rmtree(tmp_path / "a")
+    update(client, "a", pin=False)
+    found = client.get("/adapters/a").json()
+    assert found["pin"] is (engine.pinned == ["a"])
+    assert (found["status"] == "loaded") is (engine.texts == ["a"])

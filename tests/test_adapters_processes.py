@@ -1,0 +1,268 @@
+"""Two processes of one server, and what is left when one of them is killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adapter_engine import AdapterEngine, write_adapter
+from adapter_process import AdapterProcess, AdapterServer, Died
+from model_hosting_container_standards.common.storage.counter import ChangeCounter
+from servers import polling
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[AdapterServer]:
+    with AdapterServer(tmp_path, slots=2) as server:
+        yield server
+
+
+@pytest.fixture
+def engine(server: AdapterServer) -> AdapterEngine:
+    return server.engine
+
+
+@pytest.fixture
+def first(server: AdapterServer) -> AdapterProcess:
+    return server.start()
+
+
+@pytest.fixture
+def second(first: AdapterProcess, server: AdapterServer) -> AdapterProcess:
+    """Another process, which has joined the first one."""
+    first.ask("registered")
+    process = server.start()
+    process.ask("registered")
+    return process
+
+
+@pytest.fixture
+def src(tmp_path: Path) -> str:
+    return write_adapter(tmp_path / "one", "one")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> str:
+    return write_adapter(tmp_path / "other", "other")
+
+
+def names(process: AdapterProcess) -> list[str]:
+    return [adapter.name for adapter in process.ask("registered")]
+
+
+def wait_until_only(engine: AdapterEngine, *texts: str) -> None:
+    """Return once the engine has nothing else; an old adapter leaves when it can."""
+    for _ in polling(10):
+        if engine.texts == sorted(texts):
+            return
+    raise AssertionError(f"The engine has {engine.texts}, not {texts}.")
+
+
+def test_what_one_process_did_the_other_one_knows(
+    first: AdapterProcess, second: AdapterProcess, src: str, other: str
+) -> None:
+    first.ask("register", name="a", src=src)
+    assert second.ask("text", name="a") == "one"
+    second.ask("register", name="a", src=other, replace=True)
+    assert first.ask("text", name="a") == "other"
+    first.ask("unregister", name="a")
+    assert second.status("text", name="a") == 404
+
+
+def test_one_name_is_registered_once_by_both_at_the_same_time(
+    engine: AdapterEngine, first: AdapterProcess, second: AdapterProcess, src: str
+) -> None:
+    for process in (first, second):
+        process.tell("register", name="a", src=src)
+    assert [first.answered_status(), second.answered_status()] == [200, 200]
+    assert engine.calls == ["load a"]
+
+
+def test_an_unload_waits_for_the_other_process(
+    engine: AdapterEngine, first: AdapterProcess, second: AdapterProcess, src: str
+) -> None:
+    first.ask("register", name="a", src=src)
+    second.ask("lease", name="a", token="t")
+    first.ask("unregister", name="a")
+    assert names(second) == []
+    assert second.ask("leased_text", token="t") == "one"
+    assert engine.texts == ["one"]
+    second.ask("give_back", token="t")
+    wait_until_only(engine)
+    assert engine.violations == []
+
+
+def test_a_process_that_is_killed_uses_nothing_any_more(
+    engine: AdapterEngine, first: AdapterProcess, second: AdapterProcess, src: str
+) -> None:
+    first.ask("register", name="a", src=src)
+    second.ask("lease", name="a", token="t")
+    first.ask("unregister", name="a")
+    second.kill()
+    wait_until_only(engine)
+
+
+@pytest.mark.parametrize("moment", ["load before", "load after"])
+def test_a_process_killed_while_it_loads_leaves_nothing(
+    engine: AdapterEngine,
+    first: AdapterProcess,
+    second: AdapterProcess,
+    src: str,
+    moment: str,
+) -> None:
+    engine.set_trap(moment)
+    with pytest.raises(Died):
+        first.ask("register", name="a", src=src)
+    assert names(second) == []
+    assert second.status("unregister", name="a") == 404
+    wait_until_only(engine)
+    assert second.ask("rows") == []
+
+
+@pytest.mark.parametrize("moment", ["load before", "load after"])
+def test_a_process_killed_while_it_replaces_leaves_the_old_adapter(
+    engine: AdapterEngine,
+    first: AdapterProcess,
+    second: AdapterProcess,
+    src: str,
+    other: str,
+    moment: str,
+) -> None:
+    first.ask("register", name="a", src=src)
+    engine.set_trap(moment)
+    with pytest.raises(Died):
+        first.ask("register", name="a", src=other, replace=True)
+    assert second.ask("text", name="a") == "one"
+    second.ask("register", name="a", src=other, replace=True)
+    wait_until_only(engine, "other")
+
+
+@pytest.mark.parametrize("moment", ["unload before", "unload after"])
+def test_a_process_killed_while_it_unloads_leaves_nothing_for_good(
+    engine: AdapterEngine,
+    first: AdapterProcess,
+    second: AdapterProcess,
+    src: str,
+    other: str,
+    moment: str,
+) -> None:
+    first.ask("register", name="a", src=src)
+    engine.set_trap(moment)
+    with pytest.raises(Died):
+        # It answers while the engine still unloads.
+        first.ask("unregister", name="a")
+        for _ in polling(10):
+            first.ask("registered")
+    assert second.status("text", name="a") == 404
+    second.ask("register", name="a", src=other)
+    wait_until_only(engine, "other")
+    assert [adapter.path for adapter in second.ask("rows")] == [other]
+
+
+def test_a_request_of_one_process_outlives_the_process_that_unregistered(
+    engine: AdapterEngine,
+    first: AdapterProcess,
+    second: AdapterProcess,
+    src: str,
+    other: str,
+) -> None:
+    first.ask("register", name="a", src=src)
+    second.ask("lease", name="a", token="t")
+    first.ask("unregister", name="a")
+    first.kill()
+    second.ask("register", name="a", src=other)
+    assert second.ask("leased_text", token="t") == "one"
+    second.ask("give_back", token="t")
+    second.ask("unregister", name="a")
+    second.ask("register", name="a", src=other)
+    wait_until_only(engine, "other")
+    assert engine.violations == []
+
+
+@pytest.mark.parametrize("moment", ["load before", "pin before", "pin after"])
+def test_a_process_killed_while_it_pins_is_made_up_for_by_pinning_again(
+    engine: AdapterEngine,
+    first: AdapterProcess,
+    second: AdapterProcess,
+    src: str,
+    moment: str,
+) -> None:
+    first.ask("register", name="a", src=src)
+    engine.set_trap(moment)
+    with pytest.raises(Died):
+        first.ask("update", name="a", pin=True)
+    second.ask("update", name="a", pin=True)
+    assert [adapter.pin for adapter in second.ask("registered")] == [True]
+    assert engine.pinned == ["one"]
+
+
+@pytest.mark.parametrize("moment", ["unload before", "unload after", "load before"])
+def test_a_process_killed_while_it_unpins_is_made_up_for_by_unpinning_again(
+    engine: AdapterEngine,
+    first: AdapterProcess,
+    second: AdapterProcess,
+    src: str,
+    moment: str,
+) -> None:
+    first.ask("register", name="a", src=src, pin=True)
+    engine.set_trap(moment)
+    with pytest.raises(Died):
+        first.ask("update", name="a", pin=False)
+    second.ask("update", name="a", pin=False)
+    assert [adapter.pin for adapter in second.ask("registered")] == [False]
+    assert engine.pinned == []
+    assert second.ask("text", name="a") == "one"
+
+
+def test_a_process_killed_while_its_change_becomes_visible_stops_no_request(
+    first: AdapterProcess, second: AdapterProcess, src: str, tmp_path: Path
+) -> None:
+    second.ask("register", name="a", src=src)
+    # Where the killed one has stopped: between a commit and what comes after it.
+    counter = ChangeCounter(tmp_path / "state" / "engine" / "adapters.changes")
+    counter.begin()
+    counter.close()
+    first.kill()
+    assert second.ask("text", name="a") == "one"
+    second.ask("register", name="b", src=src)
+    assert names(second) == ["a", "b"]
+
+
+def test_a_server_that_is_killed_comes_back_with_everything(
+    server: AdapterServer,
+    engine: AdapterEngine,
+    first: AdapterProcess,
+    second: AdapterProcess,
+    src: str,
+    other: str,
+) -> None:
+    first.ask("register", name="a", src=src, pin=True)
+    second.ask("register", name="b", src=other, preload=False)
+    engine.set_trap("load before")
+    with pytest.raises(Died):
+        first.ask("register", name="c", src=src)
+    second.ask("lease", name="a", token="t")
+    second.kill()
+    engine.start_anew()
+    starting = [server.start(), server.start()]
+    for process in starting:
+        assert names(process) == ["a", "b"]
+    assert engine.calls == ["load a", "pin a"]
+    assert (engine.texts, engine.pinned) == (["one"], ["one"])
+    assert starting[1].ask("text", name="b") == "other"
+
+
+def test_a_server_killed_while_it_starts_starts_again(
+    server: AdapterServer, engine: AdapterEngine, first: AdapterProcess, src: str
+) -> None:
+    first.ask("register", name="a", src=src)
+    first.kill()
+    engine.start_anew()
+    engine.set_trap("load before")
+    dying = server.start()
+    with pytest.raises(Died):
+        dying.ask("registered")
+    assert names(server.start()) == ["a"]
+    assert engine.texts == ["one"]

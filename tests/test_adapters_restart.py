@@ -1,0 +1,335 @@
+"""What is registered outlives the server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from adapter_engine import (
+    BROKEN,
+    CONFIG,
+    DEADLY,
+    AdapterEngine,
+    app_of,
+    write_adapter,
+)
+from decorated import ADAPTER
+from model_hosting_container_standards.common.storage import folder
+from model_hosting_container_standards.exceptions import (
+    AdapterEngineError,
+    StorageError,
+)
+
+PATH = "SAGEMAKER_ADAPTERS_PATH"
+Serve = Callable[..., TestClient]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> AdapterEngine:
+    return AdapterEngine(tmp_path / "engine", slots=2)
+
+
+@pytest.fixture
+def serve(engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Return a client of a new server; the engine has just started, and has nothing."""
+
+    def start(other: AdapterEngine | None = None) -> TestClient:
+        engine.start_anew()
+        return TestClient(app_of(other or engine, monkeypatch))
+
+    return start
+
+
+def register(client: TestClient, folder: Path, **more: Any) -> None:
+    """Register the adapter of a folder, named and worded as the folder is."""
+    body = {"name": folder.name, "src": write_adapter(folder, folder.name), **more}
+    assert client.post("/adapters", json=body).status_code == 200
+
+
+def statuses(client: TestClient) -> dict[str, str]:
+    shown = client.get("/adapters").json()["adapters"]
+    return {adapter["name"]: adapter["status"] for adapter in shown}
+
+
+def test_everything_is_back(
+    engine: AdapterEngine, serve: Serve, tmp_path: Path
+) -> None:
+    with serve() as client:
+        register(client, tmp_path / "a")
+        register(client, tmp_path / "b", preload=False)
+        register(client, tmp_path / "c", pin=True)
+        register(client, tmp_path / "gone")
+        client.delete("/adapters/gone")
+        client.post("/adapters/b/update", json={"pin": False})
+        before = client.get("/adapters").json()
+    with serve() as client:
+        assert client.get("/adapters").json() == before
+        assert (engine.texts, engine.pinned) == (["a", "c"], ["c"])
+        for name in "abc":
+            asked = client.post("/invocations", json={}, headers={ADAPTER: name})
+            assert asked.json()["text"] == name
+
+
+def test_an_update_is_back_too(
+    engine: AdapterEngine, serve: Serve, tmp_path: Path
+) -> None:
+    with serve() as client:
+        register(client, tmp_path / "a")
+        register(client, tmp_path / "b", preload=False)
+        client.post("/adapters/a/update", json={"preload": False})
+        client.post("/adapters/b/update", json={"pin": True})
+    with serve():
+        assert engine.texts == engine.pinned == ["b"]
+
+
+def remove(adapter: Path) -> None:
+    shutil.rmtree(adapter)
+
+
+def break_weights(adapter: Path) -> None:
+    write_adapter(adapter, BROKEN)
+
+
+def raise_rank(adapter: Path) -> None:
+    (adapter / CONFIG).write_text(json.dumps({"r": 65}))
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (remove, "There is no folder"),
+        (break_weights, "are broken"),
+        (raise_rank, "rank 65"),
+    ],
+)
+@pytest.mark.parametrize("pin", [True, False])
+def test_what_cannot_be_loaded_is_listed_with_the_reason(
+    serve: Serve,
+    tmp_path: Path,
+    harm: Callable[[Path], None],
+    reason: str,
+    pin: bool,
+) -> None:
+    with serve() as client:
+        register(client, tmp_path / "a")
+        register(client, tmp_path / "bad", pin=pin)
+    harm(tmp_path / "bad")
+    with serve() as client:
+        assert statuses(client) == {"a": "loaded", "bad": "failed"}
+        assert reason in client.get("/adapters/bad").json()["reason"]
+        asked = client.post("/invocations", json={}, headers={ADAPTER: "bad"})
+        assert asked.status_code == 404
+        assert reason in asked.json()["detail"]
+    write_adapter(tmp_path / "bad", "bad")
+    with serve() as client:
+        assert statuses(client) == {"a": "loaded", "bad": "loaded"}
+        assert "reason" not in client.get("/adapters/bad").json()
+
+
+def test_what_is_not_below_the_root_any_more_fails(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    with serve() as client:
+        register(client, root / "in", preload=False)
+        register(client, tmp_path / "out", preload=False)
+    monkeypatch.setenv("SAGEMAKER_ADAPTERS_ROOT", str(root))
+    with serve() as client:
+        assert statuses(client) == {"in": "registered", "out": "failed"}
+        assert "ADAPTERS_ROOT" in client.get("/adapters/out").json()["reason"]
+
+
+def test_an_engine_that_keeps_fewer_loads_the_newest(
+    engine: AdapterEngine, serve: Serve, tmp_path: Path
+) -> None:
+    with serve() as client:
+        for name in "abc":
+            register(client, tmp_path / name)
+        register(client, tmp_path / "a", load_inplace=True)
+    with serve(AdapterEngine(tmp_path / "engine", kept=2)) as client:
+        assert engine.texts == ["a", "c"]
+        assert statuses(client)["b"] == "registered"
+        asked = client.post("/invocations", json={"model": "b"})
+        assert asked.json()["text"] == "b"
+
+
+def test_an_engine_with_fewer_slots_keeps_as_many_pins_as_it_can(
+    engine: AdapterEngine, serve: Serve, tmp_path: Path
+) -> None:
+    with serve() as client:
+        register(client, tmp_path / "a", pin=True)
+        register(client, tmp_path / "b", pin=True)
+    with serve(AdapterEngine(tmp_path / "engine", slots=1)) as client:
+        assert sorted(statuses(client).values()) == ["failed", "loaded"]
+        assert len(engine.pinned) == 1
+
+
+def test_what_fails_takes_no_pin_from_what_works(
+    engine: AdapterEngine, serve: Serve, tmp_path: Path
+) -> None:
+    """A pin that failed counts as none: neither before a restart nor after it."""
+    with serve() as client:
+        register(client, tmp_path / "a", pin=True)
+        register(client, tmp_path / "bad", pin=True)
+    shutil.rmtree(tmp_path / "bad")
+    with serve() as client:
+        assert statuses(client) == {"a": "loaded", "bad": "failed"}
+        register(client, tmp_path / "b", pin=True)
+    for _ in range(2):
+        with serve() as client:
+            expected = {"a": "loaded", "b": "loaded", "bad": "failed"}
+            assert statuses(client) == expected
+            assert engine.pinned == ["a", "b"]
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_what_failed_shares_no_slot_with_pins(
+    engine: AdapterEngine, serve: Serve, tmp_path: Path, mended: bool
+) -> None:
+    with serve() as client:
+        register(client, tmp_path / "bad", preload=False)
+        shutil.rmtree(tmp_path / "bad")
+        client.post("/invocations", json={"model": "bad"})
+        register(client, tmp_path / "a", pin=True)
+        register(client, tmp_path / "b", pin=True)
+    if mended:
+        write_adapter(tmp_path / "bad", "bad")
+    with serve() as client:
+        assert engine.texts == engine.pinned == ["a", "b"]
+        assert statuses(client) == {"a": "loaded", "b": "loaded", "bad": "failed"}
+
+
+def test_no_id_and_no_name_of_the_engines_is_used_twice(
+    engine: AdapterEngine, serve: Serve, tmp_path: Path
+) -> None:
+    seen: list[tuple[int, str]] = []
+    for _ in range(2):
+        with serve() as client:
+            for name in ("a", "a", "b"):
+                register(client, tmp_path / name)
+                [(key, entry)] = engine.loaded().items()
+                seen.append((key, entry["name"]))
+                assert client.delete(f"/adapters/{name}").status_code == 200
+    ids, names = zip(*seen, strict=True)
+    assert list(ids) == sorted(set(ids))
+    assert len(set(names)) == len(names)
+
+
+def test_names_that_look_like_the_engines_do_not_collide(
+    engine: AdapterEngine, serve: Serve, tmp_path: Path
+) -> None:
+    with serve() as client:
+        register(client, tmp_path / "a")
+        [first] = engine.loaded()
+        client.delete("/adapters/a")
+        register(client, tmp_path / f"a#{first + 2}")
+        register(client, tmp_path / "a")
+        names = [entry["name"] for entry in engine.loaded().values()]
+        assert len({*names, "a"}) == 3
+
+
+def test_a_new_state_folder_starts_empty(
+    engine: AdapterEngine,
+    serve: Serve,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serve() as client:
+        register(client, tmp_path / "a")
+    monkeypatch.setenv(PATH, str(tmp_path / "new"))
+    with serve() as client:
+        assert statuses(client) == {}
+        assert engine.loaded() == {}
+
+
+def test_servers_of_two_names_share_a_folder_and_no_adapter(
+    serve: Serve, tmp_path: Path
+) -> None:
+    second = AdapterEngine(tmp_path / "second")
+    second.server_name = "second"
+    with serve() as client, serve(second) as other:
+        register(client, tmp_path / "a")
+        assert statuses(other) == {}
+        register(other, tmp_path / "b")
+        assert statuses(client) == {"a": "loaded"}
+
+
+def test_a_process_that_joins_a_running_server_sees_and_reloads_nothing(
+    engine: AdapterEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    with TestClient(app_of(engine, monkeypatch)) as first:
+        register(first, tmp_path / "a")
+        joined = AdapterEngine(tmp_path / "engine")
+        with TestClient(app_of(joined, monkeypatch)) as second:
+            assert statuses(second) == {"a": "loaded"}
+            register(second, tmp_path / "b")
+            assert first.post("/invocations", json={"model": "b"}).status_code == 200
+    assert engine.calls == ["load a", "load b"]
+
+
+def test_a_server_whose_engine_is_dead_does_not_start(
+    serve: Serve, tmp_path: Path
+) -> None:
+    with serve() as client:
+        register(client, tmp_path / "a")
+    write_adapter(tmp_path / "a", DEADLY)
+    with pytest.raises(AdapterEngineError), serve():
+        pass
+    write_adapter(tmp_path / "a", "a")
+    with serve() as client:
+        assert statuses(client) == {"a": "loaded"}
+
+
+# --- where there can be no adapters ---------------------------------------------------
+
+
+def test_a_state_folder_that_was_asked_for_has_to_be_usable(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(PATH, str(tmp_path / "file"))
+    with pytest.raises(StorageError, match=str(tmp_path / "file")), serve():
+        pass
+
+
+def test_without_the_default_state_folder_the_server_starts(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sagemaker_adapters").touch()
+    monkeypatch.delenv(PATH)
+    monkeypatch.setattr(folder, "SHARED_MEMORY", tmp_path)
+    with serve() as client:
+        for answer in (
+            client.get("/adapters"),
+            client.get("/adapters/a"),
+            client.post("/adapters", json={"name": "a", "src": "/a"}),
+            client.delete("/adapters/a"),
+        ):
+            assert answer.status_code == 503
+            assert str(tmp_path / "sagemaker_adapters") in answer.json()["detail"]
+        assert client.post("/invocations", json={}).status_code == 200
+
+
+def test_without_lora_every_call_says_how_to_turn_it_on(
+    serve: Serve, tmp_path: Path
+) -> None:
+    reason = "Start it with --lora."
+    with serve(AdapterEngine(tmp_path / "engine", reason=reason)) as client:
+        for answer in (
+            client.get("/adapters"),
+            client.get("/adapters/a"),
+            client.post("/adapters", json={"name": "a", "src": "/a"}),
+            client.post("/adapters/a/update", json={"pin": True}),
+            client.delete("/adapters/a"),
+        ):
+            assert (answer.status_code, answer.json()["detail"]) == (400, reason)
+        asked = client.post("/invocations", json={}, headers={ADAPTER: "base"})
+        assert asked.status_code == 200
