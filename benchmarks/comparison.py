@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
@@ -61,11 +62,11 @@ def compare(
     cases: Sequence[Case],
     effort: Effort,
 ) -> Figures:
-    """Measure every case on every side."""
-    pairs: _Pairs = {(case.name, side.name): [] for case in cases for side in sides}
+    """Measure every case on every side that has it."""
+    pairs: _Pairs = {}
     for _ in range(effort.starts):
         for key, found in _compare_once(start, sides, cases, effort).items():
-            pairs[key].append(found)
+            pairs.setdefault(key, []).append(found)
     return {key: _summarise(found) for key, found in pairs.items()}
 
 
@@ -81,10 +82,10 @@ def _compare_once(
             side.name: stack.enter_context(closing(start(side))) for side in sides
         }
         for _ in range(effort.visits):
-            for case in cases:
-                for name, side in started.items():
-                    found = side.measure(case, effort.rounds)
-                    pairs.setdefault((case.name, name), []).extend(found)
+            for case, side in itertools.product(cases, sides):
+                if side.has(case):
+                    found = started[side.name].measure(case, effort.rounds)
+                    pairs.setdefault((case.name, side.name), []).extend(found)
     return pairs
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +10,9 @@ from typing import Final
 
 from comparison import Figure, Figures
 from environments import COMMON_FASTAPI, Environment
+from operations import Operations
 from sides import Side
+from tables import describe_machine, table
 from traffic import Case
 
 _VERSIONED: Final = (
@@ -86,10 +86,15 @@ def start_rows(milliseconds: Mapping[str, Sequence[float]]) -> Iterator[Row]:
         yield Row(title, target, {"ours": ratio}, cells=cells)
 
 
-def write_results(path: Path, rows: Sequence[Row], sides: Sequence[Side]) -> str:
-    """Write the page of results; return its table of ratios."""
+def write_results(
+    path: Path,
+    rows: Sequence[Row],
+    operations: Mapping[int, Operations],
+    sides: Sequence[Side],
+) -> str:
+    """Write the page of results; return its tables of ratios and of operations."""
     headings = _headings(sides)
-    ratios = _table(
+    ratios = table(
         ["measure", "target, at most", *headings.values()],
         (
             [row.title, row.show(row.target)]
@@ -97,13 +102,26 @@ def write_results(path: Path, rows: Sequence[Row], sides: Sequence[Side]) -> str
             for row in rows
         ),
     )
-    absolute = _table(
+    absolute = table(
         ["measure", *headings.values()],
         ([row.title, *(row.cells.get(name, "-") for name in headings)] for row in rows),
     )
-    parts = [_INTRODUCTION, ratios, _ABSOLUTE, absolute, _versions(sides), _NOTES]
+    parts = [_INTRODUCTION, ratios, _ABSOLUTE, absolute]
+    adapters = _operations(operations)
+    parts += [_ADAPTERS, adapters, _MEASURED, _versions(sides), _NOTES]
     path.write_text("\n\n".join(parts) + "\n")
-    return ratios
+    return f"{ratios}\n\n{adapters}"
+
+
+def _operations(operations: Mapping[int, Operations]) -> str:
+    names = dict.fromkeys(name for found in operations.values() for name in found)
+    return table(
+        ["operation", *(f"{count:,} adapters" for count in operations)],
+        (
+            [name, *(f"{found[name]:.2f} ms" for found in operations.values())]
+            for name in names
+        ),
+    )
 
 
 def _headings(sides: Sequence[Side]) -> dict[str, str]:
@@ -118,15 +136,9 @@ def _heading(side: Side) -> str:
     return f"ours, FastAPI {side.environment.versions()['fastapi']}"
 
 
-def _table(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(heading) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heading, rule, *lines))
-
-
 def _versions(sides: Sequence[Side]) -> str:
     lines = [f"- {_heading(side)}: {_installed(side.environment)}" for side in sides]
-    python = f"Python {platform.python_version()}, {platform.machine()}"
-    return "\n".join([f"{python}, {os.cpu_count()} CPUs.", "", *lines])
+    return "\n".join([describe_machine(), "", *lines])
 
 
 def _installed(environment: Environment) -> str:
@@ -149,9 +161,12 @@ an environment of its own; ours is measured on the newest FastAPI as well.
 _ABSOLUTE: Final = """\
 The same as absolute numbers: bare -> with the package, and in parentheses the least and
 the greatest ratio among the process starts."""
-_NOTES: Final = """\
-How it is measured:
+_ADAPTERS: Final = """\
+## Adapters
 
+What ours takes for an operation on adapters, when so many are registered already."""
+_MEASURED: Final = "## How it is measured"
+_NOTES: Final = """\
 - `/ping` and `/invocations` are decorated in vLLM's way and included from an
   `APIRouter`; a dependency checks the content type; the handler awaits
   `raw_request.json()` and answers with a small JSON object.
@@ -166,5 +181,12 @@ How it is measured:
   turns too, and each process is started several times. A number is the median of all
   rounds; a ratio the median of the rounds' ratios. The garbage collector runs as in
   vLLM: on, with everything frozen that is there before the first request.
+- "Registered adapters" are those of an engine that takes no time and keeps 16 of them:
+  the request holds a lease of its adapter, and where more are registered than the
+  engine keeps, it looks whether the adapter's files are there. Without them the header
+  is only written into the body.
+- Operations on adapters are requests, timed by the clock: two processes of one server
+  share a table in a temporary folder, and take turns. The engine takes no time here
+  either: what a real one needs to load an adapter is its own.
 - Imports and starts of Python are medians over fresh processes, which take turns;
   `mhcs.pth` is compared with the same environment without that file."""

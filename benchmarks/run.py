@@ -18,6 +18,7 @@ from typing import Final
 from comparison import Effort, compare
 from environments import FOLDER, ROOT, WITH_START_FILES, WITHOUT_START_FILES
 from interpreter import measure_imports, measure_starts
+from operations import COUNTS, Operations, measure_operations
 from picture import draw
 from report import Row, import_row, request_rows, start_rows, write_results
 from sides import SIDES, InProcess, OverLoopback, Side
@@ -28,24 +29,30 @@ HERE: Final = Path(__file__).resolve().parent
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured: requests of both kinds, imports, starts of Python."""
+    """How much is measured.
+
+    Requests of both kinds, operations on adapters, imports, starts of Python.
+    """
 
     in_process: Effort
     loopback: Effort
+    operations: int
     imports: int
     starts: int
 
 
-FULL: Final = Plan(Effort(4, 5, 4), Effort(3, 5, 4), imports=25, starts=200)
-QUICK: Final = Plan(Effort(1, 1, 1), Effort(1, 1, 1), imports=1, starts=5)
+FULL: Final = Plan(Effort(4, 5, 4), Effort(3, 5, 4), 100, imports=25, starts=200)
+QUICK: Final = Plan(Effort(1, 1, 1), Effort(1, 1, 1), 3, imports=1, starts=5)
 
 
 def main() -> None:
     quick = _parse_arguments().quick
+    plan = QUICK if quick else FULL
     sides = [side for side in SIDES if _make(side)]
-    rows = list(_measure(QUICK if quick else FULL, sides))
+    rows = list(_measure(plan, sides))
+    operations = dict(_measure_operations(plan.operations))
     folder = FOLDER if quick else HERE
-    print(write_results(folder / "results.md", rows, sides))
+    print(write_results(folder / "results.md", rows, operations, sides))
     draw(folder / "results.svg", rows)
     print(f"results.md and results.svg are in {folder.relative_to(ROOT)}/")
 
@@ -84,6 +91,13 @@ def _measure(plan: Plan, sides: Sequence[Side]) -> Iterator[Row]:
         WITH_START_FILES.make()
         WITHOUT_START_FILES.make()
         yield from start_rows(measure_starts(plan.starts))
+
+
+def _measure_operations(rounds: int) -> Iterator[tuple[int, Operations]]:
+    with _reported("operations on adapters"):
+        print("measuring operations on adapters", flush=True)
+        for count in COUNTS:
+            yield count, measure_operations(rounds, count)
 
 
 @contextmanager

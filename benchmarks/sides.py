@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from connection import Connection
 from environments import NEWEST, OURS, PUBLISHED, Environment
-from traffic import Case
+from traffic import CASES, Case
 
 _HERE: Final = Path(__file__).resolve().parent
 #: Our variables, and whatever else may be set here, would change what is measured.
@@ -29,6 +29,10 @@ class Side:
     name: str
     environment: Environment
 
+    def has(self, case: Case) -> bool:
+        """Whether the package can do it: the published one registers no adapters."""
+        return self.environment.ours or not case.registered
+
 
 SIDES: Final = (
     Side("published", PUBLISHED),
@@ -40,9 +44,9 @@ SIDES: Final = (
 class Script:
     """One of our scripts in a side's environment; it ends when its input does."""
 
-    def __init__(self, side: Side, script: str) -> None:
+    def __init__(self, side: Side, script: str, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [side.environment.python, str(_HERE / script)],
+            [side.environment.python, str(_HERE / script), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -82,7 +86,8 @@ class InProcess:
     """Calls a side's apps directly."""
 
     def __init__(self, side: Side) -> None:
-        self._script = Script(side, "worker.py")
+        names = [case.name for case in CASES.values() if side.has(case)]
+        self._script = Script(side, "worker.py", *names)
 
     def measure(self, case: Case, rounds: int) -> list[Pair]:
         self._script.tell({"case": case.name, "rounds": rounds})

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
-Message = MutableMapping[str, Any]
+from exchange import Exchange, Message
 
 PATH: Final = "/invocations"
+ADAPTER_HEADER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
 ADAPTER: Final = "my-adapter"
 #: How uvicorn cuts a body into messages.
 CHUNK: Final = 64 * 1024
@@ -36,7 +37,14 @@ _HEADERS: Final = (
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of request. ``targets`` are the most that ratios to bare should be."""
+    """One kind of request.
+
+    Args:
+        target: the most that ratios to bare should be.
+        calls: how many are timed together.
+        registered: how many adapters the app has; 0: it knows nothing of adapters, and
+            passes on whatever the header says.
+    """
 
     name: str
     title: str
@@ -44,6 +52,7 @@ class Case:
     document: Message
     with_adapter: bool
     calls: int
+    registered: int = 0
 
     @cached_property
     def body(self) -> bytes:
@@ -53,12 +62,12 @@ class Case:
     def headers(self) -> list[tuple[str, str]]:
         """Twelve of them, and the adapter's one."""
         length = ("Content-Length", str(len(self.body)))
-        adapter = ("X-Amzn-SageMaker-Adapter-Identifier", ADAPTER)
+        adapter = (ADAPTER_HEADER, ADAPTER)
         return [*_HEADERS, length, *([adapter] if self.with_adapter else [])]
 
     def exchange(self) -> Exchange:
         """Return a new request of this kind, for an ASGI app."""
-        return Exchange(self)
+        return Exchange("POST", PATH, self.raw_headers, self.chunks())
 
     @cached_property
     def wire(self) -> bytes:
@@ -74,46 +83,6 @@ class Case:
     def chunks(self) -> Iterator[bytes]:
         for start in range(0, len(self.body), CHUNK):
             yield self.body[start : start + CHUNK]
-
-
-class Exchange:
-    """One request to an ASGI app, and what the app sent back."""
-
-    __slots__ = ("_messages", "content", "scope", "status")
-
-    def __init__(self, case: Case) -> None:
-        self.scope: Message = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "server": ("127.0.0.1", 8080),
-            "client": ("127.0.0.1", 40000),
-            "scheme": "http",
-            "method": "POST",
-            "root_path": "",
-            "path": PATH,
-            "raw_path": PATH.encode(),
-            "query_string": b"",
-            "headers": list(case.raw_headers),
-            "state": {},
-        }
-        messages: list[Message] = [
-            {"type": "http.request", "body": chunk, "more_body": True}
-            for chunk in case.chunks()
-        ]
-        messages[-1]["more_body"] = False
-        self._messages = iter(messages)
-        self.status = 0
-        self.content = b""
-
-    async def receive(self) -> Message:
-        return next(self._messages, None) or {"type": "http.disconnect"}
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        else:
-            self.content += message["body"]
 
 
 def _chat(turns: int) -> Message:
@@ -141,6 +110,24 @@ CASES: Final = {
     for case in (
         Case("small", "small body, no header", 1.05, _SMALL, False, 100),
         Case("small-adapter", "small body, adapter header", 1.05, _SMALL, True, 100),
+        Case(
+            "registered-8",
+            "small body, adapter header, 8 registered adapters",
+            1.05,
+            _SMALL,
+            True,
+            100,
+            registered=8,
+        ),
+        Case(
+            "registered-1000",
+            "small body, adapter header, 1,000 registered adapters",
+            1.05,
+            _SMALL,
+            True,
+            100,
+            registered=1000,
+        ),
         Case("prompt", "1 MB prompt, no header", 1.0, _PROMPT, False, 4),
         Case("prompt-adapter", "1 MB prompt, adapter header", 0.9, _PROMPT, True, 4),
         Case("messages", "1 MB of messages, no header", 1.0, _MESSAGES, False, 2),

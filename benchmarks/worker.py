@@ -1,8 +1,8 @@
 """Calls the bare app and the decorated one, in one process and in turns.
 
-Runs in the environment of a side. Reads orders from standard input, a JSON object a
-line: ``{"case": NAME, "rounds": N}``; answers each with one line, N pairs of
-microseconds of CPU time per request: bare, decorated.
+Runs in the environment of a side, as ``worker.py CASE...``. Reads orders from standard
+input, a JSON object a line: ``{"case": NAME, "rounds": N}``; answers each with one
+line, N pairs of microseconds of CPU time per request: bare, decorated.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import gc
 import json
 import sys
 import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from fastapi import FastAPI
@@ -22,33 +24,44 @@ from traffic import ADAPTER, CASES, Case
 NANOSECONDS: Final = 1000
 
 
-async def answer_orders() -> None:
-    apps = (application.build_bare(), application.build_standard())
-    await check(*apps)
-    # As vLLM does before it serves: what is there stays, and is not looked at again.
-    gc.collect()
-    gc.freeze()
-    for line in sys.stdin:
-        order = json.loads(line)
-        pairs = await measure(apps, CASES[order["case"]], order["rounds"])
-        print(json.dumps(pairs), flush=True)
+async def answer_orders(cases: Sequence[Case]) -> None:
+    bare = application.build_bare()
+    async with AsyncExitStack() as stack:
+        standards = {
+            registered: await stack.enter_async_context(start(registered))
+            for registered in {case.registered for case in cases}
+        }
+        for case in cases:
+            await check(bare, standards[case.registered], case)
+        # As vLLM does before it serves: what is there stays, and is looked at no more.
+        gc.collect()
+        gc.freeze()
+        for line in sys.stdin:
+            order = json.loads(line)
+            case = CASES[order["case"]]
+            apps = bare, standards[case.registered]
+            print(json.dumps(await measure(apps, case, order["rounds"])), flush=True)
 
 
-async def check(bare: FastAPI, standard: FastAPI) -> None:
+@asynccontextmanager
+async def start(registered: int) -> AsyncIterator[FastAPI]:
+    """Start the decorated app, with so many adapters."""
+    if not registered:
+        yield application.build_standard()
+        return
+    # Imported late: the published package has no adapters to register.
+    from adapter_app import start_with
+
+    async with start_with(registered) as app:
+        yield app
+
+
+async def check(bare: FastAPI, standard: FastAPI, case: Case) -> None:
     """Make sure that both apps do what they are measured for."""
-    for case in CASES.values():
-        await call(bare, case)
-        model = json.loads(await call(standard, case))["model"]
-        if case.with_adapter and model != ADAPTER:
-            raise SystemExit(f"{case.title}: the handler saw the model {model!r}")
-
-
-async def call(app: FastAPI, case: Case) -> bytes:
-    exchange = case.exchange()
-    await app(exchange.scope, exchange.receive, exchange.send)
-    if exchange.status != 200:
-        raise SystemExit(f"{case.title}: {exchange.status} {exchange.content!r}")
-    return exchange.content
+    await case.exchange().ask(bare)
+    model = json.loads(await case.exchange().ask(standard))["model"]
+    if case.with_adapter and model != ADAPTER:
+        raise SystemExit(f"{case.title}: the handler saw the model {model!r}")
 
 
 async def measure(
@@ -80,4 +93,4 @@ async def measure_block(app: FastAPI, case: Case) -> float:
 
 
 if __name__ == "__main__":
-    asyncio.run(answer_orders())
+    asyncio.run(answer_orders([CASES[name] for name in sys.argv[1:]]))

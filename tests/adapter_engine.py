@@ -236,9 +236,10 @@ class AdapterEngine:
             raise AdapterError(f"The weights of {adapter.name!r} are {text}.")
         if text.startswith(DEADLY):
             raise AdapterEngineError("The engine is dead.")
-        entry = {"id": adapter.id, "name": adapter.engine_name, "text": text}
+        entry = {"id": adapter.id, "name": adapter.engine_name, "adapter": adapter.name}
         self._save(
-            adapter.id, {**entry, "options": dict(adapter.options), "pinned": False}
+            adapter.id,
+            {**entry, "text": text, "options": dict(adapter.options), "pinned": False},
         )
         self._drop_oldest()
 

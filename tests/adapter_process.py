@@ -21,13 +21,14 @@ from typing import Any, Final
 from adapter_engine import AdapterEngine
 from model_hosting_container_standards.config import read_settings
 from model_hosting_container_standards.exceptions import AdapterError
-from model_hosting_container_standards.sagemaker.lora import adapters as adapters_module
+from model_hosting_container_standards.sagemaker import bootstrap
+from model_hosting_container_standards.sagemaker.lora import operations
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter, Wanted
 from model_hosting_container_standards.sagemaker.lora.lifecycle import Lifecycle
 
-# A server that has imported everything, and forks.
+# A server that has imported what takes its time, and forks.
 _processes: Final = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload([__name__])
+_processes.set_forkserver_preload(["pytest", bootstrap.__module__])
 _ANSWER_S: Final = 20.0
 
 
@@ -47,6 +48,7 @@ class AdapterProcess:
     """A process of a server."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.is_dead = False
         self._pipe, others = _processes.Pipe()
         self._process = _processes.Process(
             target=_main, args=(others, folder, dict(settings)), daemon=True
@@ -91,7 +93,17 @@ class AdapterProcess:
             return refused.status
         return 200
 
+    def wait_until_dead(self) -> None:
+        """Return once it has died by itself, in the middle of what it goes on with."""
+        if not self.is_dead:
+            self._process.join(_ANSWER_S)
+            assert self._process.exitcode is not None, "The process is alive."
+            self.kill()
+
     def kill(self) -> None:
+        if self.is_dead:
+            return
+        self.is_dead = True
         self._process.kill()
         self._process.join()
         self._process.close()
@@ -117,8 +129,7 @@ class AdapterServer:
         traceback: TracebackType | None,
     ) -> None:
         for process in self.processes:
-            with contextlib.suppress(ValueError):  # It is dead already.
-                process.kill()
+            process.kill()
 
     def start(self) -> AdapterProcess:
         """Return a new process, which has begun to start."""
@@ -178,7 +189,7 @@ class _Worker:
 
 def _main(pipe: Connection, folder: Path, settings: Mapping[str, Any]) -> None:
     # Nobody waits for requests: tests hold them as long as they like.
-    vars(adapters_module)["UNLOAD_ANSWER_S"] = 0.0
+    vars(operations)["UNLOAD_ANSWER_S"] = 0.0
     asyncio.run(_obey(pipe, _Worker(folder, settings)))
 
 
@@ -186,6 +197,7 @@ async def _obey(pipe: Connection, worker: _Worker) -> None:
     with contextlib.suppress(EOFError):
         while True:
             command, arguments = await asyncio.to_thread(pipe.recv)
+            answer: tuple[Any, ...]
             try:
                 answer = "done", await getattr(worker, command)(**arguments)
             except AdapterError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -336,6 +335,6 @@ def test_links_within_the_root_are_followed(root: Path, client: TestClient) -> N
     src = write_adapter(root / "real", "linked")
     (root / "a").symlink_to(src)
     Path(src, WEIGHTS).rename(root / "blob")
-    os.symlink(root / "blob", Path(src, WEIGHTS))
+    Path(src, WEIGHTS).symlink_to(root / "blob")
     assert client.post("/adapters", json={"name": "a", "src": "a"}).status_code == 200
     assert client.post("/invocations", json={"model": "a"}).json()["text"] == "linked"

@@ -73,7 +73,7 @@ def examine() -> Report:
         script=_script(settings),
     )
     report.problems.extend(_wrong_variables(settings))
-    report.problems.extend(_missing_folder(settings))
+    report.problems.extend(_missing_folders(settings))
     report.problems.extend(_misspelt_variables())
     report.problems.extend(_unpatchable())
     if not report.doors:
@@ -185,10 +185,10 @@ def _wrong_variables(settings: Settings) -> Iterator[str]:
         yield str(error)
 
 
-def _missing_folder(settings: Settings) -> Iterator[str]:
-    name = Settings.model_path.name
-    if settings.raw(name) and not settings.model_path.is_dir():
-        yield f"{name}={settings.model_path} is no folder: mount it, or unset {name}."
+def _missing_folders(settings: Settings) -> Iterator[str]:
+    for name in (Settings.model_path.name, Settings.adapters_root.name):
+        if (folder := settings.raw(name)) and not Path(folder).is_dir():
+            yield f"{name}={folder} is no folder: mount it, or unset {name}."
 
 
 def _misspelt_variables() -> Iterator[str]:

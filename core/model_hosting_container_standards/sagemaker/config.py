@@ -30,6 +30,14 @@ class SageMakerEnvVars:
     SAGEMAKER_MODEL_PATH: Final = "SAGEMAKER_MODEL_PATH"
     CUSTOM_SCRIPT_FILENAME: Final = "CUSTOM_SCRIPT_FILENAME"
     SAGEMAKER_ENABLE_STATEFUL_SESSIONS: Final = "SAGEMAKER_ENABLE_STATEFUL_SESSIONS"
+    SAGEMAKER_ADAPTERS_PATH: Final = "SAGEMAKER_ADAPTERS_PATH"
+    SAGEMAKER_ADAPTERS_ROOT: Final = "SAGEMAKER_ADAPTERS_ROOT"
+    SAGEMAKER_TRANSFORMS_LOAD_ADAPTER_DEFAULTS: Final = (
+        "SAGEMAKER_TRANSFORMS_LOAD_ADAPTER_DEFAULTS"
+    )
+    SAGEMAKER_TRANSFORMS_UNLOAD_ADAPTER_DEFAULTS: Final = (
+        "SAGEMAKER_TRANSFORMS_UNLOAD_ADAPTER_DEFAULTS"
+    )
     SAGEMAKER_CONTAINER_LOG_LEVEL: Final = "SAGEMAKER_CONTAINER_LOG_LEVEL"
 
 
@@ -39,6 +47,10 @@ SAGEMAKER_ENV_CONFIG: Final[Mapping[str, Variable[Any]]] = {
         Settings.model_path,
         Settings.script_filename,
         Settings.sessions_enabled,
+        Settings.adapters_path,
+        Settings.adapters_root,
+        Settings.load_adapter_defaults,
+        Settings.unload_adapter_defaults,
         Settings.log_level,
     )
 }

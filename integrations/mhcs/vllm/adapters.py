@@ -25,7 +25,7 @@ from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
 from model_hosting_container_standards.sagemaker.lora.store import FIRST_ID
 
-from .registry import LiveRegistry, live_registry
+from .registry import LiveList, LiveRegistry, live_registry
 
 #: Lets vLLM itself look for adapters whose names it does not know.
 RUNTIME_UPDATING: Final = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
@@ -80,7 +80,7 @@ class VLLMAdapters:
         self._models.lora_requests = self._registry
         for name in ("load_lora_adapter", "unload_lora_adapter"):
             if method := getattr(self._models, name, None):
-                setattr(self._models, name, _sparing(adapters, method))
+                setattr(self._models, name, self._sparing(adapters, method))
         for name in ("generate", "encode"):
             if method := getattr(self._client, name, None):
                 setattr(self._client, name, _leasing(adapters, method))
@@ -116,6 +116,33 @@ class VLLMAdapters:
             raise AdapterCapacityError("This release of vLLM cannot pin adapters.")
         with _errors_of_the_engine(AdapterCapacityError):
             await pin(adapter.id)
+
+    def _sparing(
+        self, adapters: Adapters, method: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Let vLLM's own load and unload routes refuse what is registered with us."""
+
+        @functools.wraps(method)
+        async def load_or_unload(request: Any, *args: Any, **kwargs: Any) -> Any:
+            if request.lora_name in adapters.view():
+                raise HTTPException(
+                    409,
+                    f"Adapter {request.lora_name!r} is registered at /adapters: use "
+                    "DELETE /adapters/NAME, or POST /adapters with load_inplace.",
+                )
+            try:
+                return await method(request, *args, **kwargs)
+            finally:
+                self._keep_registry()
+
+        return load_or_unload
+
+    def _keep_registry(self) -> None:
+        """Put ours back: where the registry is a list, vLLM unloads by a new one."""
+        registry, found = self._registry, self._models.lora_requests
+        if isinstance(registry, LiveList) and found is not registry:
+            registry[:] = [own for own in found if own.lora_int_id < FIRST_ID]
+            self._models.lora_requests = registry
 
     @property
     def _client(self) -> Any:
@@ -170,22 +197,6 @@ def _errors_of_the_engine(kind: type[AdapterError]) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     reason = _AROUND_THE_REASON.sub("", _AROUND_THE_REASON.sub("", str(error)))
     return reason or repr(error)
-
-
-def _sparing(adapters: Adapters, method: Callable[..., Any]) -> Callable[..., Any]:
-    """Let vLLM's own load and unload routes refuse what is registered with us."""
-
-    @functools.wraps(method)
-    async def load_or_unload(request: Any, *args: Any, **kwargs: Any) -> Any:
-        if request.lora_name in adapters.view():
-            raise HTTPException(
-                409,
-                f"Adapter {request.lora_name!r} is registered at /adapters: use "
-                "DELETE /adapters/NAME, or POST /adapters with load_inplace.",
-            )
-        return await method(request, *args, **kwargs)
-
-    return load_or_unload
 
 
 def _leasing(adapters: Adapters, method: Callable[..., Any]) -> Callable[..., Any]:

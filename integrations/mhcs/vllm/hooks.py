@@ -79,7 +79,11 @@ def _wrap(module: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
 def _bootstrap_result(
     wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any
 ) -> Any:
-    return _bootstrap(wrapped(*args, **kwargs))
+    app = wrapped(*args, **kwargs)
+    # As vLLM >= 0.11.1 does by itself: its port is there.
+    if args and not hasattr(app.state, "args"):
+        app.state.args = args[0]
+    return _bootstrap(app)
 
 
 def _bootstrap_argument(

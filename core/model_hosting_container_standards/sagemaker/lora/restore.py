@@ -54,6 +54,7 @@ async def _restore(adapters: Adapters) -> None:
     store.unload_all()
     pinned = loaded = 0
     registered = store.rows(f"{REGISTERED} ORDER BY pin DESC, id DESC")
+    others = sum(not adapter.pin for adapter in registered)
     kept = adapters.backend.kept
     for adapter in registered:
         wanted = adapter.preload and (kept is None or loaded < kept)
@@ -61,7 +62,7 @@ async def _restore(adapters: Adapters) -> None:
         loaded += wanted or adapter.pin
         try:
             if adapter.pin:
-                adapters.check_capacity(pinned, sum(not a.pin for a in registered))
+                adapters.operations.check_capacity(pinned, others)
             await _restore_one(adapters, adapter, load=wanted or adapter.pin)
         except AdapterEngineError:
             raise
@@ -71,8 +72,8 @@ async def _restore(adapters: Adapters) -> None:
 
 
 async def _restore_one(adapters: Adapters, adapter: Adapter, *, load: bool) -> None:
-    path = await run_in_threadpool(locate, adapter.path, adapters.root)
-    await adapters.check_folder(path)
+    path = await run_in_threadpool(locate, adapter.path, adapters.operations.root)
+    await adapters.operations.check_folder(path)
     if load and adapters.backend is not None:
         await adapters.backend.load(adapter)
         if adapter.pin:

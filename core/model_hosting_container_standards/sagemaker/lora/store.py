@@ -69,8 +69,16 @@ class AdapterStore:
             self._seen = version
         return self._view
 
-    def is_current(self, view: Mapping[str, Adapter]) -> bool:
-        return view is self.view()
+    def get(self, name: str) -> Adapter:
+        """Return a registered adapter.
+
+        Raises:
+            AdapterNotFoundError: there is none of this name.
+        """
+        adapter = self.view().get(name)
+        if adapter is None:
+            raise AdapterNotFoundError(f"There is no adapter {name!r}.")
+        return adapter
 
     def rows(self, condition: str = "TRUE", *values: Any) -> list[Adapter]:
         """Return the adapters that meet an SQL condition."""

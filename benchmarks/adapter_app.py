@@ -1,0 +1,109 @@
+"""The decorated app as that of an engine, for which adapters are registered."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+from unittest import mock
+
+from fastapi import FastAPI
+
+import application
+import model_hosting_container_standards.engine as engines
+from adapter_requests import NAMES, ask_for, registration, write_adapter
+from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
+from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+
+
+class Backend:
+    """An ``AdapterBackend`` that takes no time: what is measured is the rest."""
+
+    server_name: Final = "bench"
+    max_rank: Final = 8
+    slots: Final = 8
+    #: With more than that, a request looks whether the adapter's files are there.
+    kept: Final = 16
+    flags: Final = ()
+
+    def unavailable(self) -> None:
+        """Nothing keeps it from loading adapters."""
+
+    def attach(self, _adapters: Adapters) -> None:
+        """It has no routes of its own that should see them."""
+
+    def own_models(self) -> Collection[str]:
+        return ("base",)
+
+    def own_adapters(self) -> Collection[str]:
+        return ()
+
+    def finds(self, name: str) -> bool:
+        return name == "base"
+
+    async def load(self, _adapter: Adapter) -> None:
+        """Load nothing."""
+
+    async def unload(self, _adapter: Adapter) -> None:
+        """Nothing was loaded."""
+
+    async def pin(self, _adapter: Adapter) -> None:
+        """Nothing is ever dropped."""
+
+
+class Engine:
+    """The ``Engine`` that owns every app."""
+
+    name: Final = "bench"
+    health_path: Final = "/health"
+    adapter_path: Final = "model"
+    invocation_paths: Final[Mapping[str, str]] = {}
+    moved_names: Final[Mapping[str, Sequence[str]]] = {}
+
+    def patch(self) -> None:
+        """Nothing has to be patched."""
+
+    def problems(self) -> Collection[str]:
+        return ()
+
+    def owns(self, _app: FastAPI) -> bool:
+        return True
+
+    def inference_paths(self, _app: FastAPI) -> Collection[str]:
+        return ()
+
+    def adapter_backend(self, _app: FastAPI) -> Backend:
+        return Backend()
+
+
+def build(state: Path) -> FastAPI:
+    """Return the decorated app, which keeps its adapters' table below ``state``."""
+    engine: engines.Engine = Engine()
+    published = mock.patch.object(engines, "installed_engines", return_value=[engine])
+    environ = mock.patch.dict(os.environ, SAGEMAKER_ADAPTERS_PATH=str(state))
+    with published, environ:
+        return application.build_standard()
+
+
+@asynccontextmanager
+async def start_with(count: int) -> AsyncIterator[FastAPI]:
+    """Start the app with so many adapters."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        app = build(folder / "state")
+        async with app.router.lifespan_context(app):
+            for adapter in NAMES[:count]:
+                src = write_adapter(folder / adapter)
+                await registration(adapter, src).exchange().ask(app)
+            await _check_unknown(app)
+            yield app
+
+
+async def _check_unknown(app: FastAPI) -> None:
+    exchange = ask_for("unknown").exchange()
+    await app(exchange.scope, exchange.receive, exchange.send)
+    if exchange.status != 404:
+        raise SystemExit(f"An unknown adapter: {exchange.status} {exchange.content!r}")

@@ -1,0 +1,51 @@
+"""Requests about adapters, and the folders they are about."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from exchange import Exchange
+from traffic import ADAPTER, ADAPTER_HEADER, PATH
+
+#: Enough for every measurement. Requests are for the first one.
+NAMES: Final = (ADAPTER, *(f"adapter-{number:04}" for number in range(1, 1000)))
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRequest:
+    """A request without anything that matters little: ``body`` is JSON, or nothing."""
+
+    method: str
+    target: str
+    document: dict[str, Any] | None = None
+    adapter: str = ""
+
+    def exchange(self) -> Exchange:
+        body = b"" if self.document is None else json.dumps(self.document).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        if self.adapter:
+            headers.append((ADAPTER_HEADER.lower().encode(), self.adapter.encode()))
+        return Exchange(self.method, self.target, headers, [body])
+
+
+def registration(name: str, src: str) -> AdapterRequest:
+    return AdapterRequest("POST", "/adapters", {"name": name, "src": src})
+
+
+def ask_for(adapter: str) -> AdapterRequest:
+    """Return a request to be answered by an adapter."""
+    return AdapterRequest("POST", PATH, {"model": "base"}, adapter)
+
+
+def write_adapter(folder: Path) -> str:
+    """Write what is taken for an adapter, and return its path."""
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"r": 8}')
+    (folder / "adapter_model.safetensors").touch()
+    return str(folder)

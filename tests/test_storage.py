@@ -1,0 +1,231 @@
+"""Locks and folders that processes share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_hosting_container_standards.common.storage import ByteLocks, private_folder
+from model_hosting_container_standards.exceptions import StorageError
+from other_process import Other
+
+Start = Callable[..., Other]
+
+
+@pytest.fixture
+def locks(tmp_path: Path) -> Iterator[ByteLocks]:
+    locks = ByteLocks(tmp_path / "locks")
+    yield locks
+    locks.close()
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Iterator[ByteLocks]:
+    """The same locks, opened again."""
+    locks = ByteLocks(tmp_path / "locks")
+    yield locks
+    locks.close()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Other]]:
+    started: list[Other] = []
+
+    def begin(target: Callable[..., Any], *args: Any) -> Other:
+        started.append(Other(target, *args))
+        return started[-1]
+
+    yield begin
+    for other in started:
+        other.kill()
+
+
+# --- ByteLocks ------------------------------------------------------------------------
+
+
+def test_a_shared_lock_is_for_several(locks: ByteLocks, others: ByteLocks) -> None:
+    locks.share(7)
+    others.share(7)
+    assert locks.try_alone(7) is None
+    locks.release(7)
+    assert locks.try_alone(7) is None
+    others.release(7)
+    descriptor = locks.try_alone(7)
+    assert descriptor is not None
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("which", ["locks", "others"])
+def test_an_exclusive_lock_keeps_everybody_out(
+    locks: ByteLocks, others: ByteLocks, which: str
+) -> None:
+    descriptor = locks.try_alone(7)
+    assert descriptor is not None
+    asking = locks if which == "locks" else others
+    assert asking.try_alone(7) is None
+    with pytest.raises(BlockingIOError):
+        asking.share(7)
+    os.close(descriptor)
+    asking.share(7)
+
+
+@pytest.mark.parametrize("number", [0, 1, 1 << 20, (1 << 56) - 1])
+def test_numbers_are_locks_of_their_own(
+    locks: ByteLocks, others: ByteLocks, number: int
+) -> None:
+    descriptor = locks.try_alone(number)
+    assert descriptor is not None
+    others.share(number + 1)
+    if number:
+        others.share(number - 1)
+    assert others.try_alone(number) is None
+    os.close(descriptor)
+
+
+def test_releasing_one_number_leaves_the_others(
+    locks: ByteLocks, others: ByteLocks
+) -> None:
+    locks.share(1)
+    locks.share(2)
+    locks.release(1)
+    assert others.try_alone(2) is None
+
+
+def test_a_lock_is_downgraded_without_a_gap(
+    locks: ByteLocks, others: ByteLocks
+) -> None:
+    descriptor = locks.try_alone(7)
+    assert descriptor is not None
+    locks.downgrade(descriptor, 7)
+    others.share(7)
+    assert others.try_alone(7) is None
+    others.release(7)
+    assert others.try_alone(7) is None
+    os.close(descriptor)
+    with_nobody = others.try_alone(7)
+    assert with_nobody is not None
+    os.close(with_nobody)
+
+
+async def test_whoever_waits_gets_the_lock_when_it_is_free(
+    locks: ByteLocks, others: ByteLocks
+) -> None:
+    locks.share(7)
+    entered = asyncio.Event()
+
+    async def wait() -> None:
+        async with others.alone(7):
+            entered.set()
+            with pytest.raises(BlockingIOError):
+                locks.share(7)
+
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    assert not entered.is_set()
+    locks.release(7)
+    await asyncio.wait_for(waiting, timeout=20)
+    locks.share(7)
+
+
+async def test_who_stops_waiting_holds_nothing(
+    locks: ByteLocks, others: ByteLocks
+) -> None:
+    locks.share(7)
+
+    async def wait() -> None:
+        async with others.alone(7):
+            raise AssertionError("Somebody has it.")
+
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    locks.release(7)
+    descriptor = locks.try_alone(7)
+    assert descriptor is not None
+    os.close(descriptor)
+
+
+def _hold(path: Path, alone: bool) -> None:
+    locks = ByteLocks(path)
+    if alone:
+        locks.try_alone(7)
+    else:
+        locks.share(7)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_killed_process_holds_no_lock(
+    locks: ByteLocks, start: Start, tmp_path: Path, alone: bool
+) -> None:
+    other = start(_hold, tmp_path / "locks", alone)
+    other.wait_until_done()
+    assert locks.try_alone(7) is None
+    if alone:
+        with pytest.raises(BlockingIOError):
+            locks.share(7)
+    other.kill()
+
+    async def take_it() -> None:
+        async with locks.alone(7):
+            pass
+
+    await asyncio.wait_for(take_it(), timeout=20)
+
+
+# --- private_folder -------------------------------------------------------------------
+
+
+def test_a_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
+    folder = private_folder(tmp_path / "new" / "parent", "name")
+    assert folder == tmp_path / "new" / "parent" / "name"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_of_ours_is_used_again(tmp_path: Path) -> None:
+    (private_folder(tmp_path, "name") / "file").touch()
+    assert (private_folder(tmp_path, "name") / "file").exists()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o707, 0o1777, 0o702])
+def test_a_folder_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "name").mkdir()
+    (tmp_path / "name").chmod(mode)
+    with pytest.raises(StorageError, match=str(tmp_path / "name")):
+        private_folder(tmp_path, "name")
+    assert stat.S_IMODE((tmp_path / "name").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "file"])
+def test_what_is_no_folder_is_refused(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    if kind == "file":
+        (tmp_path / "name").touch()
+    else:
+        target = "real" if kind == "link" else "nothing"
+        (tmp_path / "name").symlink_to(tmp_path / target)
+    with pytest.raises(StorageError, match=str(tmp_path / "name")):
+        private_folder(tmp_path, "name")
+    assert list((tmp_path / "real").iterdir()) == []
+
+
+def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=str(tmp_path / "file")):
+        private_folder(tmp_path / "file", "name")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "name"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(StorageError, match=str(folder)):
+        private_folder(tmp_path, "name")
