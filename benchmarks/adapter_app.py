@@ -53,6 +53,9 @@ class Backend:
     async def pin(self, _adapter: Adapter) -> None:
         """Nothing is ever dropped."""
 
+    async def unpin(self, _adapter: Adapter) -> None:
+        """Nothing was pinned."""
+
 
 class Engine:
     """The ``Engine`` that owns every app."""

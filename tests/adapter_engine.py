@@ -131,6 +131,10 @@ class AdapterEngine:
                 self._note("violations", f"{adapter.name} is pinned, but not loaded")
             self._save(adapter.id, {**self.loaded()[adapter.id], "pinned": True})
 
+    async def unpin(self, adapter: Adapter) -> None:
+        async with self._step("unpin", adapter):
+            self._save(adapter.id, {**self.loaded()[adapter.id], "pinned": False})
+
     # --- what its requests do ------------------------------------------------------
 
     async def infer(self, model: str) -> str:

@@ -135,10 +135,11 @@ def test_an_adapter_of_a_handler_may_be_named_on_invocations(
 
 
 def test_what_a_handler_loaded_is_forgotten_by_a_restart(
-    client: TestClient, engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
+    customer: Customer, engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client.post("/adapters", json={"name": "a", "src": "/a"})
-    client.__exit__()
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        client.post("/adapters", json={"name": "a", "src": "/a"})
+        assert customer.adapters == {"a": "/a"}
     with TestClient(app_of(engine, monkeypatch)) as restarted:
         assert restarted.get("/adapters").json()["adapters"] == []
 

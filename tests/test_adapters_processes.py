@@ -197,7 +197,7 @@ def test_a_process_killed_while_it_pins_is_made_up_for_by_pinning_again(
     assert engine.pinned == ["one"]
 
 
-@pytest.mark.parametrize("moment", ["unload before", "unload after", "load before"])
+@pytest.mark.parametrize("moment", ["unpin before", "unpin after"])
 def test_a_process_killed_while_it_unpins_is_made_up_for_by_unpinning_again(
     engine: AdapterEngine,
     first: AdapterProcess,

@@ -234,6 +234,7 @@ class Processes(RuleBasedStateMachine):
         engine = self.server.engine
         assert engine.violations == []
         loaded = engine.loaded()
+        assert self.leased <= loaded.keys()
         ours = {entry.id for entry in self.world.table.values()}
         for key in loaded.keys() - ours - self.world.leaving.keys():
             assert loaded[key]["adapter"] in self.unsure, f"{loaded[key]} leaked"
@@ -360,7 +361,7 @@ TestProcesses.settings = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=50,
     suppress_health_check=list(HealthCheck),
 )

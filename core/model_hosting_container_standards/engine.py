@@ -119,7 +119,10 @@ class AdapterBackend(Protocol):
         """Free what the engine has of an adapter that no request uses."""
 
     async def pin(self, adapter: Adapter) -> None:
-        """Keep a loaded adapter loaded. Unloading ends it."""
+        """Keep a loaded adapter loaded."""
+
+    async def unpin(self, adapter: Adapter) -> None:
+        """Undo :meth:`pin`, without harm to the requests that use the adapter."""
 
 
 def installed_engines() -> Iterator[Engine]:

@@ -25,7 +25,7 @@ from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
 from model_hosting_container_standards.sagemaker.lora.store import FIRST_ID
 
-from .registry import LiveList, LiveRegistry, live_registry
+from .registry import LiveList, LiveRegistry, live_registry, own_names
 
 #: Lets vLLM itself look for adapters whose names it does not know.
 RUNTIME_UPDATING: Final = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
@@ -89,7 +89,9 @@ class VLLMAdapters:
         return [model.name for model in self._models.base_model_paths]
 
     def own_adapters(self) -> Collection[str]:
-        return () if self._registry is None else self._registry.foreign()
+        if self._registry is not None:
+            return self._registry.foreign()
+        return own_names(self._models.lora_requests)
 
     def finds(self, name: str) -> bool:
         if name in self.own_models() or name in self.own_adapters():
@@ -116,6 +118,14 @@ class VLLMAdapters:
             raise AdapterCapacityError("This release of vLLM cannot pin adapters.")
         with _errors_of_the_engine(AdapterCapacityError):
             await pin(adapter.id)
+
+    async def unpin(self, adapter: Adapter) -> None:
+        """Load it anew: vLLM has no other way.
+
+        In between, a step of the engine that needs the adapter loads it by itself.
+        """
+        await self.unload(adapter)
+        await self.load(adapter)
 
     def _sparing(
         self, adapters: Adapters, method: Callable[..., Any]

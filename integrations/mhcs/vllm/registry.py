@@ -100,3 +100,8 @@ def live_registry(
     """Return a registry of vLLM's own entries and of what is registered with us."""
     entries = Entries(adapters, make_request)
     return (LiveDict if isinstance(own, dict) else LiveList)(own, entries)
+
+
+def own_names(own: Any) -> Collection[str]:
+    """Return the names in a registry that is vLLM's alone."""
+    return [*own] if isinstance(own, dict) else [entry.lora_name for entry in own]

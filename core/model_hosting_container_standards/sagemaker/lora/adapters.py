@@ -13,6 +13,7 @@ from ...exceptions import AdapterNotFoundError
 from .adapter import Adapter, Wanted, check_name
 from .files import has_files
 from .leases import Leases
+from .loader import Loader
 from .operations import ByHandler, Operations
 from .store import AdapterStore
 
@@ -32,7 +33,8 @@ class Adapters:
         self.names = ByteLocks(folder / "names.lock")
         self.users = ByteLocks(folder / "users.lock")
         self.leases = Leases(self.users)
-        self.operations = Operations(backend, self.store, self.names, self.leases, root)
+        self.loader = Loader(backend, self.store, root)
+        self._operations = Operations(self.store, self.loader, self.names, self.leases)
 
     def view(self) -> Mapping[str, Adapter]:
         """Return what is registered now, by name; the same object until it changes."""
@@ -64,15 +66,13 @@ class Adapters:
         Raises:
             AdapterError: there is none, or it cannot be loaded.
         """
-        adapter = self.lease(name)
-        # Registered without loading it, or before the engine started anew.
-        if not (adapter.loaded or adapter.by_handler):
-            try:
-                await self._carry_out(self.operations.load_on_first_use(adapter))
-            except BaseException:
-                self.give_back(adapter)
-                raise
-        return adapter
+        while True:
+            adapter = self.lease(name)
+            if adapter.loaded or adapter.by_handler:
+                return adapter
+            # Registered without loading it, or before the engine started anew.
+            self.give_back(adapter)
+            await self._carry_out(self._operations.load_on_first_use(name))
 
     def finds(self, name: str) -> bool:
         """Whether the engine has, or finds, something of this name without us."""
@@ -117,7 +117,7 @@ class Adapters:
             AdapterError: it cannot be registered; nothing is left of it.
         """
         check_name(wanted.name)
-        await self._carry_out(self.operations.register(wanted, by_handler))
+        await self._carry_out(self._operations.register(wanted, by_handler))
 
     async def unregister(self, name: str, by_handler: ByHandler | None = None) -> None:
         """Unregister an adapter, and wait for the requests that use it, but not long.
@@ -125,7 +125,7 @@ class Adapters:
         Raises:
             AdapterNotFoundError: there is none of this name.
         """
-        await self._carry_out(self.operations.unregister(name, by_handler))
+        await self._carry_out(self._operations.unregister(name, by_handler))
 
     async def update(
         self, name: str, *, pin: bool | None = None, preload: bool | None = None
@@ -135,13 +135,13 @@ class Adapters:
         Raises:
             AdapterError: there is none of this name, or the engine refuses.
         """
-        await self._carry_out(self.operations.update(name, pin, preload))
+        await self._carry_out(self._operations.update(name, pin, preload))
 
     def close(self) -> None:
-        self.operations.close()
+        self._operations.close()
         self.store.close()
         self.names.close()
         self.users.close()
 
     async def _carry_out(self, operation: Coroutine[Any, Any, None]) -> None:
-        await asyncio.shield(self.operations.spawn(operation))
+        await asyncio.shield(self._operations.spawn(operation))

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from ...common.fastapi.body import decode_object
 from ...common.transforms import CaseInsensitiveDict
+from ..headers import header_text
 
 #: Bytes.
 LARGEST_BODY: Final = 1 << 20
@@ -37,7 +38,9 @@ async def read_document(
         _fill(body, path.split("."), value)
     return {
         "body": body,
-        "headers": CaseInsensitiveDict(request.headers),
+        "headers": CaseInsensitiveDict(
+            {k.decode("latin-1"): header_text(v) for k, v in request.headers.raw}
+        ),
         "query_params": query,
         "path_params": request.path_params,
     }

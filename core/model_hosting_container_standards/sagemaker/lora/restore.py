@@ -6,13 +6,11 @@ import asyncio
 import os
 from typing import Final
 
-from starlette.concurrency import run_in_threadpool
-
+from ...engine import AdapterBackend
 from ...exceptions import AdapterEngineError, AdapterError
 from ...logging_config import get_logger
 from .adapter import Adapter
 from .adapters import Adapters
-from .files import locate
 from .store import REGISTERED
 
 logger = get_logger(__name__)
@@ -52,30 +50,35 @@ async def _restore(adapters: Adapters) -> None:
     if adapters.backend is None:
         return
     store.unload_all()
-    pinned = loaded = 0
-    registered = store.rows(f"{REGISTERED} ORDER BY pin DESC, id DESC")
-    others = sum(not adapter.pin for adapter in registered)
-    kept = adapters.backend.kept
-    for adapter in registered:
-        wanted = adapter.preload and (kept is None or loaded < kept)
-        pinned += adapter.pin
-        loaded += wanted or adapter.pin
+    await _restore_registered(adapters, adapters.backend)
+
+
+async def _restore_registered(adapters: Adapters, backend: AdapterBackend) -> None:
+    """Load as many as the engine keeps; the others are loaded when they are used."""
+    pinned = others = loaded = 0
+    # What failed before takes no room from what did not, nor anything from pins.
+    order = "state = 'failed', pin DESC, id DESC"
+    for adapter in adapters.store.rows(f"{REGISTERED} ORDER BY {order}"):
+        has_room = backend.kept is None or loaded < backend.kept
+        load = adapter.pin or (adapter.preload and has_room)
         try:
-            if adapter.pin:
-                adapters.operations.check_capacity(pinned, others)
-            await _restore_one(adapters, adapter, load=wanted or adapter.pin)
+            adapters.loader.check_capacity(
+                pinned + adapter.pin, others + (not adapter.pin)
+            )
+            await _restore_one(adapters, adapter, load=load)
         except AdapterEngineError:
             raise
         except AdapterError as error:
             logger.error("Adapter %r cannot be loaded: %s", adapter.name, error)
-            store.fail(adapter, str(error))
+            adapters.store.fail(adapter, str(error))
+        else:
+            pinned += adapter.pin
+            others += not adapter.pin
+            loaded += load
 
 
 async def _restore_one(adapters: Adapters, adapter: Adapter, *, load: bool) -> None:
-    path = await run_in_threadpool(locate, adapter.path, adapters.operations.root)
-    await adapters.operations.check_folder(path)
-    if load and adapters.backend is not None:
-        await adapters.backend.load(adapter)
-        if adapter.pin:
-            await adapters.backend.pin(adapter)
+    await adapters.loader.check_folder(adapter.path)
+    if load:
+        await adapters.loader.load_and_pin(adapter)
     adapters.store.change(adapter, state="ready", loaded=load, reason=None)
