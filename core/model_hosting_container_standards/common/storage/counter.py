@@ -15,7 +15,7 @@ class ChangeCounter:
 
     Even: so many changes are complete. Odd: one is being written, or its writer died
     in the middle, so whoever reads the database now has to read it again next time.
-    Only who holds the database's write lock may change it.
+    Only one process at a time may change it.
     """
 
     def __init__(self, path: Path) -> None:

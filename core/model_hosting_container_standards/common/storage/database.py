@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from ...exceptions import StorageError
 from .counter import ChangeCounter
 
 #: How long a writer waits for the others.
 _BUSY_S: Final = 10.0
+_POLL_S: Final = 0.001
 
 
 class Database:
@@ -30,19 +33,30 @@ class Database:
     def __init__(self, path: Path, application_id: int, schema: str) -> None:
         self._path = path
         self._lock = threading.Lock()
-        try:
-            self._connection = _connect(path)
-            self._prepare(application_id, schema)
-            # Of its own: who reads must not wait for a thread that writes.
-            self._reader = _connect(path)
-            # What is written outlives the process, which is all that is promised.
-            self._connection.execute("PRAGMA synchronous = OFF")
-            path.chmod(0o600)
-            self._counter = ChangeCounter(path.with_suffix(".changes"))
-        except (sqlite3.Error, OSError) as error:
-            raise StorageError(
-                f"{path} cannot be used: {error}. Remove it, or make room for it."
-            ) from error
+        with contextlib.ExitStack() as opened:
+            try:
+                self._open(opened, application_id, schema)
+            except (sqlite3.Error, OSError) as error:
+                raise StorageError(
+                    f"{path} cannot be used: {error}. Remove it, or make room for it."
+                ) from error
+            self._opened = opened.pop_all()
+
+    def _open(
+        self, opened: contextlib.ExitStack, application_id: int, schema: str
+    ) -> None:
+        path = self._path
+        # SQLite's own lock is free before the counter has been told of a change.
+        self._writing = opened.enter_context(path.with_suffix(".lock").open("w"))
+        self._connection = opened.enter_context(contextlib.closing(_connect(path)))
+        self._prepare(application_id, schema)
+        # What is written outlives the process, which is all that is promised.
+        self._connection.execute("PRAGMA synchronous = OFF")
+        # Of its own: who reads must not wait for a thread that writes.
+        self._reader = opened.enter_context(contextlib.closing(_connect(path)))
+        path.chmod(0o600)
+        counter = ChangeCounter(path.with_suffix(".changes"))
+        self._counter = opened.enter_context(contextlib.closing(counter))
 
     def version(self) -> int:
         """Return a number that differs from the last one if anything has changed.
@@ -55,8 +69,14 @@ class Database:
         """Return what a SELECT finds. Never waits for a writer.
 
         For one thread at a time.
+
+        Raises:
+            StorageError: the file cannot be read.
         """
-        return self._reader.execute(statement, values).fetchall()
+        try:
+            return self._reader.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise StorageError(f"{self._path} cannot be read: {error}.") from error
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -65,19 +85,15 @@ class Database:
         Raises:
             StorageError: they cannot be written.
         """
-        with self._lock:
-            try:
+        try:
+            with self._lock, _alone(self._writing):
                 yield from self._transaction()
-            except sqlite3.Error as error:
-                raise StorageError(
-                    f"{self._path} cannot be written: {error}."
-                ) from error
+        except (sqlite3.Error, TimeoutError) as error:
+            raise StorageError(f"{self._path} cannot be written: {error}.") from error
 
     def close(self) -> None:
         with self._lock:
-            self._connection.close()
-            self._reader.close()
-            self._counter.close()
+            self._opened.close()
 
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -93,11 +109,12 @@ class Database:
         self._counter.end()
 
     def _prepare(self, application_id: int, schema: str) -> None:
-        with _first_come(self._path.with_suffix(".lock")):
+        with _alone(self._writing):
             (found,) = self._connection.execute("PRAGMA application_id").fetchone()
             if found == application_id:
                 return
-            if self._connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            tables = self._connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+            if found or tables:
                 raise StorageError(
                     f"{self._path} is somebody else's database: choose another folder."
                 )
@@ -116,8 +133,26 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _first_come(path: Path) -> Iterator[None]:
-    """Let one process at a time make a database: SQLite itself would not wait."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _alone(file: IO[str]) -> Iterator[None]:
+    """Be the only process that has locked ``file``.
+
+    Raises:
+        TimeoutError: another one does not let go of it.
+    """
+    deadline = time.monotonic() + _BUSY_S
+    while not _try_lock(file):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"another process has locked it for {_BUSY_S:.0f} s")
+        time.sleep(_POLL_S)
+    try:
         yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

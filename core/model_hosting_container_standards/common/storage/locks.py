@@ -30,7 +30,7 @@ class ByteLocks:
         self._shared = self._open()
 
     def share(self, number: int) -> None:
-        """Take a shared lock.
+        """Take a shared lock, or make an exclusive one of :meth:`try_upgrade` shared.
 
         Raises:
             BlockingIOError: somebody has it for himself alone.
@@ -54,9 +54,13 @@ class ByteLocks:
             return None
         return descriptor
 
-    def downgrade(self, descriptor: int, number: int) -> None:
-        """Make an exclusive lock a shared one, without letting go of it."""
-        _set(descriptor, fcntl.F_RDLCK, number)
+    def try_upgrade(self, number: int) -> bool:
+        """Make a shared lock exclusive, if nobody else shares it."""
+        try:
+            _set(self._shared, fcntl.F_WRLCK, number)
+        except BlockingIOError:
+            return False
+        return True
 
     @asynccontextmanager
     async def alone(self, number: int) -> AsyncIterator[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -35,7 +34,6 @@ class Lifecycle:
         self.current: Adapters | None = None
         self._starting = asyncio.Lock()
         self._error: AdapterError | None = None
-        self._membership: int | None = None
 
     async def started(self) -> Adapters:
         """Return the server's adapters; start now if the server has no start-up step.
@@ -83,7 +81,7 @@ class Lifecycle:
             logger.error("There will be no adapters: %s", error)
             self._error = AdapterEngineError(str(error))
             return
-        self._membership = await join(adapters)
+        await join(adapters)
         if self.backend is not None:
             self.backend.attach(adapters)
         self.current = adapters
@@ -92,9 +90,6 @@ class Lifecycle:
         if self.current is not None:
             self.current.close()
             self.current = None
-        if self._membership is not None:
-            os.close(self._membership)
-            self._membership = None
 
     def _open(self) -> Adapters:
         parent = self.settings.adapters_path or default_parent("sagemaker_adapters")

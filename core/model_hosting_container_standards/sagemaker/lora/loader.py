@@ -105,7 +105,7 @@ class Loader:
         """
         if adapter.by_handler:
             raise AdapterError(
-                f"Adapter {adapter.name!r} was loaded by a handler: it cannot be pinned."
+                f"Adapter {adapter.name!r} was loaded by a handler, which has no pins."
             )
         pinned = await self._change(adapter, self.check_capacity, pin=True)
         try:

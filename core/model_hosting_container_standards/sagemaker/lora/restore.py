@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from typing import Final
 
 from ...engine import AdapterBackend
@@ -15,31 +13,21 @@ from .store import REGISTERED
 
 logger = get_logger(__name__)
 
-#: Every process of a running server shares this lock; adapters' ids are higher.
-_RUNNING: Final = 0
-_POLL_S: Final = 0.02
+# Numbers of locks; adapters' ids are higher.
+#: Had by the one process that joins.
+_JOINING: Final = 0
+#: Shared by every process of a running server.
+_RUNNING: Final = 1
 
 
-async def join(adapters: Adapters) -> int | None:
-    """Restore what is registered, unless another process of this server has done so.
-
-    Returns what to close (by ``os.close``) when the process leaves, if anything.
-    """
+async def join(adapters: Adapters) -> None:
+    """Restore what is registered, unless another process of this server has done so."""
     locks = adapters.users
-    while (first := locks.try_alone(_RUNNING)) is None:
-        try:
+    async with locks.alone(_JOINING):
+        locks.share(_RUNNING)
+        if locks.try_upgrade(_RUNNING):
+            await _restore(adapters)
             locks.share(_RUNNING)
-        except BlockingIOError:
-            await asyncio.sleep(_POLL_S)  # The first one is at it, or has died of it.
-        else:
-            return None
-    try:
-        await _restore(adapters)
-        locks.downgrade(first, _RUNNING)
-    except BaseException:
-        os.close(first)
-        raise
-    return first
 
 
 async def _restore(adapters: Adapters) -> None:
