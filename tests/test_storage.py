@@ -97,20 +97,18 @@ def test_releasing_one_number_leaves_the_others(
     assert others.try_alone(2) is None
 
 
-def test_a_lock_is_downgraded_without_a_gap(
+def test_a_lock_is_upgraded_only_by_the_last_who_shares_it(
     locks: ByteLocks, others: ByteLocks
 ) -> None:
-    descriptor = locks.try_alone(7)
-    assert descriptor is not None
-    locks.downgrade(descriptor, 7)
+    locks.share(7)
     others.share(7)
-    assert others.try_alone(7) is None
+    assert not locks.try_upgrade(7)
     others.release(7)
-    assert others.try_alone(7) is None
-    os.close(descriptor)
-    with_nobody = others.try_alone(7)
-    assert with_nobody is not None
-    os.close(with_nobody)
+    assert locks.try_upgrade(7)
+    with pytest.raises(BlockingIOError):
+        others.share(7)
+    locks.share(7)
+    others.share(7)
 
 
 async def test_whoever_waits_gets_the_lock_when_it_is_free(

@@ -70,13 +70,14 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     finder = AnswerFinder(app, engine, settings, load_customer_script(settings))
     ping = finder.find(PING_ROUTE)
     invocations = finder.find(INVOCATIONS_ROUTE)
+    adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
+    add_adapter_routes(app, adapters, settings)
+    # After it, as what is put first last is found soonest.
     if ping is not None:
         _put_first(app, PING_ROUTE, Ping(_with_head(ping)))
-    adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     if invocations is not None:
         endpoint = _invocations(finder, invocations, adapters)
         _put_first(app, INVOCATIONS_ROUTE, endpoint)
-    add_adapter_routes(app, adapters, settings)
     for route, answer in ((PING_ROUTE, ping), (INVOCATIONS_ROUTE, invocations)):
         _log(route, answer)
 

@@ -79,15 +79,17 @@ class Database:
             raise StorageError(f"{self._path} cannot be read: {error}.") from error
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self, *, visible: bool = True) -> Iterator[sqlite3.Connection]:
         """Make changes that become visible all at once, or not at all.
+
+        Those that are not ``visible`` are no reason for a reader to read again.
 
         Raises:
             StorageError: they cannot be written.
         """
         try:
             with self._lock, _alone(self._writing):
-                yield from self._transaction()
+                yield from self._transaction(visible)
         except (sqlite3.Error, TimeoutError) as error:
             raise StorageError(f"{self._path} cannot be written: {error}.") from error
 
@@ -95,18 +97,20 @@ class Database:
         with self._lock:
             self._opened.close()
 
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, visible: bool) -> Iterator[sqlite3.Connection]:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield self._connection
-            self._counter.begin()
+            if visible:
+                self._counter.begin()
             self._connection.execute("COMMIT")
         except BaseException:
             # Never the counter's end: an odd number only costs readers time.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
-        self._counter.end()
+        if visible:
+            self._counter.end()
 
     def _prepare(self, application_id: int, schema: str) -> None:
         with _alone(self._writing):

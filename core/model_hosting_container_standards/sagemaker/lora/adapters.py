@@ -139,6 +139,7 @@ class Adapters:
 
     def close(self) -> None:
         self._operations.close()
+        self.leases.close()
         self.store.close()
         self.names.close()
         self.users.close()

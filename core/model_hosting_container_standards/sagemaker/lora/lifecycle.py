@@ -81,7 +81,11 @@ class Lifecycle:
             logger.error("There will be no adapters: %s", error)
             self._error = AdapterEngineError(str(error))
             return
-        await join(adapters)
+        try:
+            await join(adapters)
+        except BaseException:
+            adapters.close()
+            raise
         if self.backend is not None:
             self.backend.attach(adapters)
         self.current = adapters

@@ -102,7 +102,7 @@ class AdapterStore:
             "engine_name": "",
         }
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-        with self._database.write() as connection:
+        with self._database.write(visible=False) as connection:
             cursor = connection.execute(
                 f"INSERT INTO adapters ({names}) VALUES ({marks})",
                 [*columns.values()],
@@ -129,7 +129,8 @@ class AdapterStore:
             return _leave(connection, name)
 
     def discard(self, adapter_id: int) -> None:
-        with self._database.write() as connection:
+        """Forget an adapter that no request sees."""
+        with self._database.write(visible=False) as connection:
             connection.execute("DELETE FROM adapters WHERE id = ?", [adapter_id])
 
     def change(
@@ -210,6 +211,19 @@ def _one(connection: sqlite3.Connection, adapter_id: int | None) -> Adapter:
 
 
 def _adapter(row: sqlite3.Row) -> Adapter:
-    columns = {key: row[key] for key in row.keys()}  # noqa: SIM118 - a Row, no dict
-    columns["options"] = msgspec.json.decode(columns["options"])
-    return msgspec.convert(columns, Adapter, strict=False)
+    adapter_id, name, src, path, engine_name, *flags, reason, options = row
+    preload, pin, state, loaded, by_handler = flags
+    return Adapter(
+        id=adapter_id,
+        name=name,
+        src=src,
+        path=path,
+        engine_name=engine_name,
+        preload=bool(preload),
+        pin=bool(pin),
+        state=state,
+        loaded=bool(loaded),
+        by_handler=bool(by_handler),
+        reason=reason,
+        options=msgspec.json.decode(options) if options != "{}" else {},
+    )
