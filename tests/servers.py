@@ -64,10 +64,7 @@ class Process:
         cwd: str | Path | None = None,
     ) -> None:
         self.command = [str(part) for part in command]
-        # A state folder of its own, unless a test gives it that of another one.
-        self._state = tempfile.TemporaryDirectory()
-        state = {"SAGEMAKER_ADAPTERS_PATH": self._state.name}
-        self.env = environment({**state, **(env or {})})
+        self.env = environment(env or {})
         self.cwd = cwd
         self._running: subprocess.Popen[bytes] | None = None
         # Files: unlike pipes they are never full, and can be read at any time.
@@ -145,7 +142,6 @@ class Process:
             self.stop()
         self._stdout.close()
         self._stderr.close()
-        self._state.cleanup()
 
 
 class Server(Process):
@@ -169,7 +165,10 @@ class Server(Process):
         self.ready_path = ready_path
         self.timeout = timeout
         address = ["--host", HOST, "--port", str(self.port)]
-        super().__init__([*command, *address], env, cwd)
+        # A state folder of its own, unless a test gives it that of another one.
+        self._state = tempfile.TemporaryDirectory()
+        state = {"SAGEMAKER_ADAPTERS_PATH": self._state.name}
+        super().__init__([*command, *address], {**state, **(env or {})}, cwd)
         # No proxy of the environment stands between a test and its server.
         self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
 
@@ -211,6 +210,7 @@ class Server(Process):
     def close(self) -> None:
         self.client.close()
         super().close()
+        self._state.cleanup()
 
 
 def run_until_exit(

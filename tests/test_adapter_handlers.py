@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -63,8 +64,9 @@ def engine() -> Engine:
 
 
 @pytest.fixture
-def client(engine: Engine) -> TestClient:
-    return TestClient(engine.app())
+def client(engine: Engine) -> Iterator[TestClient]:
+    with TestClient(engine.app()) as client:
+        yield client
 
 
 @pytest.mark.parametrize("name", ["a", "org/name/1", "caf\u00e9 1"])
@@ -141,10 +143,10 @@ def test_without_handlers_there_are_no_adapter_routes(engine: Engine) -> None:
 def load_with(handler: Any, **shapes: Any) -> Any:
     """Return the answer of an app whose load handler is ``handler``."""
     sagemaker.register_load_adapter_handler(**shapes)(handler)
-    client = TestClient(sagemaker.bootstrap(FastAPI()))
-    return client.post(
-        "/adapters?q=1", json={"name": "a"}, headers={"X-Test": "header"}
-    )
+    with TestClient(sagemaker.bootstrap(FastAPI())) as client:
+        return client.post(
+            "/adapters?q=1", json={"name": "a"}, headers={"X-Test": "header"}
+        )
 
 
 def test_a_handler_may_take_the_request_alone() -> None:

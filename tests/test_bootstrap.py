@@ -229,7 +229,8 @@ def test_adapter_routes_are_not_lost_to_a_route_for_everything() -> None:
     @sagemaker.register_load_adapter_handler({})
     async def load(raw_request: Request) -> None: ...
 
-    answer = client_of(app).post("/adapters", json={"name": "a"})
+    with client_of(app) as client:
+        answer = client.post("/adapters", json={"name": "a"})
     assert answer.text == "Adapter a registered"
 
 

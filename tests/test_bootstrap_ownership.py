@@ -40,9 +40,10 @@ def test_a_method_answers_for_its_own_server_only() -> None:
 def test_apps_built_first_and_bootstrapped_later_keep_what_has_a_route() -> None:
     servers = [Server(name, with_route=True) for name in ("first", "second")]
     for server in servers:
-        client = client_of(server.app)
-        assert client.get("/ping").json() == server.name
-        assert client.post("/adapters", json={"name": server.name}).status_code == 200
+        with client_of(server.app) as client:
+            assert client.get("/ping").json() == server.name
+            answer = client.post("/adapters", json={"name": server.name})
+            assert answer.status_code == 200
     assert [server.loaded for server in servers] == [["first"], ["second"]]
 
 
