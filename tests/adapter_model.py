@@ -36,8 +36,7 @@ class World:
     def has_room_for(self, *more: bool) -> bool:
         old = [*(entry.pin for entry in self.table.values()), *self.leaving.values()]
         pins = [*old, *more]
-        pinned = sum(pins)
-        return not pinned or pinned < SLOTS or pinned == len(pins) == SLOTS
+        return not any(pins) or len(pins) <= SLOTS
 
 
 @dataclasses.dataclass(frozen=True)

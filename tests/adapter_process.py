@@ -184,7 +184,7 @@ class _Worker:
         return (await self._lifecycle.started()).store.rows()
 
     async def stop(self) -> None:
-        self._lifecycle.stop()
+        await self._lifecycle.stop()
 
 
 def _main(pipe: Connection, folder: Path, settings: Mapping[str, Any]) -> None:

@@ -144,12 +144,11 @@ def test_a_pin_that_cannot_be_honoured_changes_nothing(
 ) -> None:
     for name in "abc":
         register(name)
-    update(client, "a", pin=True)
     answer = update(client, "b", pin=True)
     assert answer.status_code == 507
-    assert "2 adapter(s)" in answer.json()["detail"]
+    assert "2 slot(s)" in answer.json()["detail"]
     assert client.get("/adapters/b").json()["pin"] is False
-    assert engine.pinned == ["a"]
+    assert engine.pinned == []
 
 
 def test_pinning_loads(
@@ -275,3 +274,13 @@ def test_unpinning_what_lost_its_files_leaves_the_table_true(
     found = client.get("/adapters/a").json()
     assert found["pin"] is (engine.pinned == ["a"])
     assert (found["status"] == "loaded") is (engine.texts == ["a"])
+
+
+def test_with_a_pin_each_adapter_has_a_slot(
+    engine: AdapterEngine, client: TestClient, register: Register
+) -> None:
+    """An engine computes as many at once as it has slots, whatever is pinned."""
+    assert [register("a", pin=True), register("b"), register("c")] == [200, 200, 507]
+    assert client.delete("/adapters/b").status_code == 200
+    assert register("c") == 200
+    assert engine.pinned == ["a"]

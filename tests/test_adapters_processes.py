@@ -16,7 +16,7 @@ from servers import polling
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[AdapterServer]:
-    with AdapterServer(tmp_path, slots=2) as server:
+    with AdapterServer(tmp_path, slots=3) as server:
         yield server
 
 

@@ -23,7 +23,7 @@ from decorated import ADAPTER
 from model_hosting_container_standards.common.storage import folder
 from model_hosting_container_standards.exceptions import (
     AdapterEngineError,
-    StorageError,
+    ConfigurationError,
 )
 
 PATH = "SAGEMAKER_ADAPTERS_PATH"
@@ -57,10 +57,9 @@ def statuses(client: TestClient) -> dict[str, str]:
     return {adapter["name"]: adapter["status"] for adapter in shown}
 
 
-def test_everything_is_back(
-    engine: AdapterEngine, serve: Serve, tmp_path: Path
-) -> None:
-    with serve() as client:
+def test_everything_is_back(serve: Serve, tmp_path: Path) -> None:
+    engine = AdapterEngine(tmp_path / "engine", slots=4)
+    with serve(engine) as client:
         register(client, tmp_path / "a")
         register(client, tmp_path / "b", preload=False)
         register(client, tmp_path / "c", pin=True)
@@ -68,7 +67,7 @@ def test_everything_is_back(
         client.delete("/adapters/gone")
         client.post("/adapters/b/update", json={"pin": False})
         before = client.get("/adapters").json()
-    with serve() as client:
+    with serve(engine) as client:
         assert client.get("/adapters").json() == before
         assert (engine.texts, engine.pinned) == (["a", "c"], ["c"])
         for name in "abc":
@@ -296,7 +295,7 @@ def test_a_state_folder_that_was_asked_for_has_to_be_usable(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv(PATH, str(tmp_path / "file"))
-    with pytest.raises(StorageError, match=str(tmp_path / "file")), serve():
+    with pytest.raises(ConfigurationError, match=str(tmp_path / "file")), serve():
         pass
 
 

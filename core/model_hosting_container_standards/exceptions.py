@@ -24,7 +24,7 @@ class ConfigurationError(ValueError):
     """An environment variable holds a value that is not allowed."""
 
     def __init__(self, name: str, value: str, allowed: str) -> None:
-        super().__init__(f"{name}={value!r} is not allowed: {allowed}.")
+        super().__init__(f"{name}={value!r} is not allowed: {allowed.rstrip('.')}.")
         self.name = name
         self.value = value
 

@@ -74,6 +74,7 @@ def examine() -> Report:
     )
     report.problems.extend(_wrong_variables(settings))
     report.problems.extend(_missing_folders(settings))
+    report.problems.extend(_unwritable_folder(settings))
     report.problems.extend(_misspelt_variables())
     report.problems.extend(_unpatchable())
     if not report.doors:
@@ -189,6 +190,15 @@ def _missing_folders(settings: Settings) -> Iterator[str]:
     for name in (Settings.model_path.name, Settings.adapters_root.name):
         if (folder := settings.raw(name)) and not Path(folder).is_dir():
             yield f"{name}={folder} is no folder: mount it, or unset {name}."
+
+
+def _unwritable_folder(settings: Settings) -> Iterator[str]:
+    name = Settings.adapters_path.name
+    if folder := settings.raw(name):
+        # Made at the start of the server, below what is there.
+        there = next(p for p in (Path(folder), *Path(folder).parents) if p.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            yield f"{name}={folder} cannot be written: name another folder."
 
 
 def _misspelt_variables() -> Iterator[str]:

@@ -33,7 +33,7 @@ def start(processes: int, root: Path, state: Path, port: int | None = None) -> S
         "SAGEMAKER_ADAPTERS_PATH": str(state),
     }
     count = f"--api-server-count={processes}"
-    return serve(count, "--max-loras=2", "--max-cpu-loras=4", env=env, port=port)
+    return serve(count, "--max-loras=4", "--max-cpu-loras=4", env=env, port=port)
 
 
 def new_client(server: Server) -> httpx.Client:

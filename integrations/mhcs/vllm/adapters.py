@@ -12,6 +12,7 @@ import inspect
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from hashlib import blake2b
 from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException
@@ -23,6 +24,7 @@ from model_hosting_container_standards.exceptions import (
 )
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+from model_hosting_container_standards.sagemaker.lora.files import locate
 from model_hosting_container_standards.sagemaker.lora.store import FIRST_ID
 
 from .registry import LiveList, LiveRegistry, live_registry, own_names
@@ -46,7 +48,10 @@ class VLLMAdapters:
 
     @property
     def server_name(self) -> str:
-        port = getattr(getattr(self._state, "args", None), "port", None)
+        args = getattr(self._state, "args", None)
+        if socket := getattr(args, "uds", None):
+            return f"vllm-{blake2b(socket.encode(), digest_size=8).hexdigest()}"
+        port = getattr(args, "port", None)
         return "vllm" if port is None else f"vllm-{port}"
 
     def unavailable(self) -> str | None:
@@ -134,12 +139,15 @@ class VLLMAdapters:
 
         @functools.wraps(method)
         async def load_or_unload(request: Any, *args: Any, **kwargs: Any) -> Any:
-            if request.lora_name in adapters.view():
+            registered = adapters.view().get(request.lora_name)
+            if registered is not None and not registered.by_handler:
                 raise HTTPException(
                     409,
                     f"Adapter {request.lora_name!r} is registered at /adapters: use "
                     "DELETE /adapters/NAME, or POST /adapters with load_inplace.",
                 )
+            if hasattr(request, "lora_path"):
+                _check_root(adapters, request.lora_path)
             try:
                 return await method(request, *args, **kwargs)
             finally:
@@ -209,6 +217,24 @@ def _reason(error: Exception) -> str:
     return reason or repr(error)
 
 
+async def _lease(adapters: Adapters, name: str) -> Adapter:
+    try:
+        return await adapters.lease_loaded(name)
+    except AdapterEngineError:
+        raise
+    except AdapterError as error:
+        raise _client_error(error) from error
+
+
+def _check_root(adapters: Adapters, src: str) -> None:
+    """Keep vLLM's own load route to the folder adapters may be loaded from."""
+    if adapters.loader.root is not None:
+        try:
+            locate(src, adapters.loader.root)
+        except AdapterError as error:
+            raise HTTPException(error.status_code, str(error)) from None
+
+
 def _leasing(adapters: Adapters, method: Callable[..., Any]) -> Callable[..., Any]:
     """Have the engine told of an adapter while, and only while, there is one.
 
@@ -218,22 +244,26 @@ def _leasing(adapters: Adapters, method: Callable[..., Any]) -> Callable[..., An
 
     @functools.wraps(method)
     def generate(*args: Any, **kwargs: Any) -> Any:
-        if len(args) > position:
-            kwargs["lora_request"], args = args[position], args[:position]
-        request = kwargs.get("lora_request")
+        by_position = len(args) > position
+        request = args[position] if by_position else kwargs.get("lora_request")
         if request is None or request.lora_int_id < FIRST_ID:
             return method(*args, **kwargs)
-        return leased(request.lora_name, args, kwargs)
+        return leased(request, [*args], kwargs)
 
-    async def leased(name: str, args: Any, kwargs: Any) -> AsyncIterator[Any]:
+    async def leased(request: Any, args: Any, kwargs: Any) -> AsyncIterator[Any]:
+        # What the request has a lease of already stays its own, even if it leaves.
+        adapter = adapters.lease_again(request.lora_int_id) or await _lease(
+            adapters, request.lora_name
+        )
         try:
-            adapter = await adapters.lease_loaded(name)
-        except AdapterEngineError:
-            raise
-        except AdapterError as error:
-            raise _client_error(error) from error
-        try:
-            kwargs["lora_request"] = _request(adapter, adapter.engine_name)
+            engines = _request(adapter, adapter.engine_name)
+            if len(args) > position:
+                args[position] = engines
+            else:
+                kwargs["lora_request"] = engines
+            # Releases from 0.11.1 to 0.15 pass a request that has been made already.
+            if args and getattr(args[0], "lora_request", None) is not None:
+                args[0].lora_request = engines
             async with contextlib.aclosing(method(*args, **kwargs)) as outputs:
                 async for output in outputs:
                     yield output

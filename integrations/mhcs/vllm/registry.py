@@ -20,10 +20,19 @@ class Entries:
         self._make_request = make_request
         self._view: Mapping[str, Adapter] | None = None
         self._entries: dict[str, Any] = {}
+        self._before: dict[str, Any] = {}
+
+    def latest(self, name: str) -> Any:
+        """Return the entry of a name that was there a moment ago, or None.
+
+        vLLM asks whether it is there, and then for it: it may leave in between.
+        """
+        return self.current().get(name) or self._before.get(name)
 
     def current(self) -> dict[str, Any]:
         view = self._adapters.view()
         if view is not self._view:
+            self._before = self._entries
             self._entries = {
                 name: self._make_request(adapter, name)
                 for name, adapter in view.items()
@@ -50,7 +59,7 @@ class LiveDict(dict[str, Any]):
         return name in self._registered.current() or super().__contains__(name)
 
     def __getitem__(self, name: str) -> Any:
-        entry = self._registered.current().get(name)
+        entry = self._registered.latest(name)
         return super().__getitem__(name) if entry is None else entry
 
     def get(self, name: str, default: Any = None) -> Any:

@@ -38,6 +38,11 @@ def private_folder(parent: Path, name: str) -> Path:
         raise StorageError(
             f"{folder} cannot be made: {error.strerror or error}."
         ) from error
+    if parent.stat().st_uid not in (0, os.geteuid()):
+        raise StorageError(
+            f"{parent} belongs to another user, who could take {name} away: choose "
+            "another folder."
+        )
     is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
     if not is_ours or found.st_mode & _OTHERS_WRITE:
         raise StorageError(

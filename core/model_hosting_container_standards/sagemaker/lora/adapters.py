@@ -49,16 +49,23 @@ class Adapters:
         while True:
             adapter = self._usable(self.store.view().get(name), name)
             try:
-                self.leases.take(adapter.id)
+                self.leases.take(adapter)
             except BlockingIOError:
                 continue  # It is being unloaded, which the next view tells.
             now = self.store.view().get(name)
             if now is not None and now.id == adapter.id:
                 return adapter
-            self.leases.give_back(adapter.id)
+            self.leases.give_back(adapter)
+
+    def lease_again(self, adapter_id: int) -> Adapter | None:
+        """Lease once more what a request of this process has leased, if one has.
+
+        It may have been unregistered in the meantime.
+        """
+        return self.leases.take_again(adapter_id)
 
     def give_back(self, adapter: Adapter) -> None:
-        self.leases.give_back(adapter.id)
+        self.leases.give_back(adapter)
 
     async def lease_loaded(self, name: str) -> Adapter:
         """Return an adapter as :meth:`lease` does, once the engine has loaded it.
@@ -89,16 +96,17 @@ class Adapters:
                 "Register it again, or delete it."
             )
         # What the engine dropped it reads again, and may die of not finding it.
-        if self._drops() and not has_files(adapter.path):
+        if self._drops() and not (adapter.by_handler or has_files(adapter.path)):
             raise AdapterNotFoundError(
                 f"The files of adapter {name!r} are gone from {adapter.path}."
             )
         return adapter
 
     def _drops(self) -> bool:
-        """Whether more is registered than the engine keeps."""
-        kept = None if self.backend is None else self.backend.kept
-        return kept is not None and len(self.store.view()) > kept
+        """Whether there has ever been more than the engine keeps."""
+        if self.backend is None or (kept := self.backend.kept) is None:
+            return False
+        return self.store.registrations + len(self.backend.own_adapters()) > kept
 
     def get(self, name: str) -> Adapter:
         """Return an adapter.
@@ -137,8 +145,8 @@ class Adapters:
         """
         await self._carry_out(self._operations.update(name, pin, preload))
 
-    def close(self) -> None:
-        self._operations.close()
+    async def close(self) -> None:
+        await self._operations.close()
         self.leases.close()
         self.store.close()
         self.names.close()

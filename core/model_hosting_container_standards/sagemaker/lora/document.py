@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ async def read_document(
     if body is None:
         raise HTTPException(400, "The body of an adapter request is a JSON object.")
     for path, value in defaults.items():
-        _fill(body, path.split("."), value)
+        _fill(body, path.split("."), copy.deepcopy(value))
     return {
         "body": body,
         "headers": CaseInsensitiveDict(

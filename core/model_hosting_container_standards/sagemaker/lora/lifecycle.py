@@ -13,7 +13,12 @@ from ...common.storage import private_folder
 from ...common.storage.folder import default_parent
 from ...config import Settings
 from ...engine import AdapterBackend
-from ...exceptions import AdapterEngineError, AdapterError, StorageError
+from ...exceptions import (
+    AdapterEngineError,
+    AdapterError,
+    ConfigurationError,
+    StorageError,
+)
 from ...logging_config import get_logger
 from .adapters import Adapters
 from .restore import join
@@ -44,8 +49,9 @@ class Lifecycle:
         async with self._starting:
             if self.current is None and self._error is None:
                 await self.start()
-        if self.current is None:
-            raise self._error or AdapterEngineError("The server is shutting down.")
+        if self._error is not None:
+            raise self._error
+        assert self.current is not None
         return self.current
 
     def surround(self, app: FastAPI) -> None:
@@ -59,7 +65,7 @@ class Lifecycle:
                 try:
                     yield state
                 finally:
-                    self.stop()
+                    await self.stop()
 
         app.router.lifespan_context = lifespan
 
@@ -67,7 +73,7 @@ class Lifecycle:
         """Restore what is registered.
 
         Raises:
-            StorageError: the folder that was asked for cannot be used.
+            ConfigurationError: the folder that was asked for cannot be used.
         """
         if self.backend is not None and (reason := self.backend.unavailable()):
             self._error = AdapterError(reason)
@@ -75,8 +81,9 @@ class Lifecycle:
         try:
             adapters = self._open()
         except StorageError as error:
-            if self.settings.adapters_path is not None:
-                raise
+            if (path := self.settings.adapters_path) is not None:
+                name = Settings.adapters_path.name
+                raise ConfigurationError(name, str(path), str(error)) from error
             # Nobody asked for it by name, nor perhaps for adapters at all.
             logger.error("There will be no adapters: %s", error)
             self._error = AdapterEngineError(str(error))
@@ -84,16 +91,17 @@ class Lifecycle:
         try:
             await join(adapters)
         except BaseException:
-            adapters.close()
+            await adapters.close()
             raise
         if self.backend is not None:
             self.backend.attach(adapters)
         self.current = adapters
 
-    def stop(self) -> None:
-        if self.current is not None:
-            self.current.close()
-            self.current = None
+    async def stop(self) -> None:
+        adapters, self.current = self.current, None
+        self._error = AdapterEngineError("The server is shutting down.")
+        if adapters is not None:
+            await adapters.close()
 
     def _open(self) -> Adapters:
         parent = self.settings.adapters_path or default_parent("sagemaker_adapters")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from starlette.concurrency import run_in_threadpool
 
 from ...engine import AdapterBackend
@@ -63,11 +64,13 @@ class Loader:
             return
         slots = self.backend.slots
         others += len(self.backend.own_adapters())
-        if pinned > slots or (pinned == slots and others):
+        # An engine that computes as many others at once as it has slots, whatever is
+        # pinned, would be out of slots in the middle of a step.
+        if pinned + others > slots:
             raise AdapterCapacityError(
-                f"The engine computes {slots} adapter(s) at once, {pinned} would be "
-                f"pinned and {others} would share the rest: unpin or delete some, or "
-                "start it with more."
+                f"The engine has {slots} slot(s) for adapters. With a pinned one there "
+                f"must be one for each: {pinned} pinned and {others} other(s) are too "
+                "many. Unpin or delete some, or start it with more slots (--max-loras)."
             )
 
     async def load_reserved(self, adapter: Adapter) -> bool:
@@ -76,6 +79,21 @@ class Loader:
             return False
         await self.load_and_pin(adapter)
         return True
+
+    async def load_and_pin(self, adapter: Adapter) -> None:
+        """Have the engine load an adapter, and pin it if it is to be, or neither.
+
+        Raises:
+            AdapterError: it refuses.
+        """
+        await self._engine.load(adapter)
+        if not adapter.pin:
+            return
+        try:
+            await self._engine.pin(adapter)
+        except AdapterError:
+            await self._unload(adapter)
+            raise
 
     async def load(self, adapter: Adapter) -> None:
         """Load a registered adapter; one that cannot be loaded keeps the reason.
@@ -91,8 +109,8 @@ class Loader:
                 )
             await self.load_and_pin(adapter)
             await self._change(adapter, loaded=True)
-        except AdapterEngineError:
-            raise
+        except (AdapterEngineError, AdapterCapacityError):
+            raise  # Neither tells anything of the adapter.
         except AdapterError as error:
             await self.write(self._store.fail, adapter, str(error))
             raise
@@ -107,13 +125,14 @@ class Loader:
             raise AdapterError(
                 f"Adapter {adapter.name!r} was loaded by a handler, which has no pins."
             )
-        pinned = await self._change(adapter, self.check_capacity, pin=True)
+        await self._change(adapter, self.check_capacity, pin=True)
         try:
             if adapter.loaded:
                 await self.check_folder(adapter.path)  # It may have to be read again.
-                await self.load_and_pin(pinned)
+                await self._engine.load(adapter)
             else:
-                await self.load(pinned)
+                await self.load(msgspec.structs.replace(adapter, pin=False))
+            await self._engine.pin(adapter)
         except BaseException:
             await self._change(adapter, pin=adapter.pin)
             raise
@@ -155,11 +174,6 @@ class Loader:
         path = locate(src, self.root)
         check_folder(path, self.root, self._engine.max_rank)
         return str(path)
-
-    async def load_and_pin(self, adapter: Adapter) -> None:
-        await self._engine.load(adapter)
-        if adapter.pin:
-            await self._engine.pin(adapter)
 
     async def _unload(self, adapter: Adapter) -> None:
         if self.backend is None or adapter.by_handler:

@@ -78,12 +78,13 @@ class Operations:
             adapter = self._store.get(name)
             if pin:
                 await self._loader.pin(adapter)
-            elif preload and not (adapter.loaded or adapter.by_handler):
+            elif (preload and not adapter.loaded) or not adapter.answers:
                 await self._loader.load(adapter)
             if pin is False and adapter.pin:
                 await self._loader.unpin(self._store.get(name))
             if preload is not None:
                 await self._loader.write(self._store.change, adapter, preload=preload)
+        logger.info("Adapter %r is updated: pin %s, preload %s", name, pin, preload)
 
     async def load_on_first_use(self, name: str) -> None:
         async with self._alone(name):
@@ -97,9 +98,11 @@ class Operations:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Give up what is under way; the next start puts it right."""
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _locate(self, wanted: Wanted, by_handler: ByHandler | None) -> str:
         """Return where the adapter is; a handler may take other things than paths."""
@@ -110,8 +113,8 @@ class Operations:
     async def _repeat(self, existing: Adapter, wanted: Wanted, path: str) -> None:
         if existing.path != path:
             raise AdapterConflictError(
-                f"Adapter {wanted.name!r} is registered from {existing.src}. DELETE it "
-                'first, or send "load_inplace": true to replace it.'
+                f"Adapter {wanted.name!r} is registered from {existing.src!r}. DELETE "
+                'it first, or send "load_inplace": true to replace it.'
             )
         if wanted.pin and not existing.pin:
             await self._loader.pin(existing)

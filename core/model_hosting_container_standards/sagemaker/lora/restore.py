@@ -43,11 +43,13 @@ async def _restore(adapters: Adapters) -> None:
 
 async def _restore_registered(adapters: Adapters, backend: AdapterBackend) -> None:
     """Load as many as the engine keeps; the others are loaded when they are used."""
-    pinned = others = loaded = 0
+    pinned = others = 0
+    loaded = len(backend.own_adapters())
+    kept = backend.kept
     # What failed before takes no room from what did not, nor anything from pins.
     order = "state = 'failed', pin DESC, id DESC"
     for adapter in adapters.store.rows(f"{REGISTERED} ORDER BY {order}"):
-        has_room = backend.kept is None or loaded < backend.kept
+        has_room = kept is None or loaded < kept
         load = adapter.pin or (adapter.preload and has_room)
         try:
             adapters.loader.check_capacity(

@@ -9,16 +9,19 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ...common.fastapi.routing import add_route
 from ...config import Settings, parse_boolean
 from ...exceptions import AdapterError, StorageError
+from ...logging_config import get_logger
 from .adapter import Wanted
 from .document import read_document, shown_name
 from .handlers import LOAD_ADAPTER, UNLOAD_ADAPTER, AdapterHandler, take_handler
 from .lifecycle import Lifecycle
+
+logger = get_logger(__name__)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -170,9 +173,12 @@ def _answering(endpoint: Endpoint) -> Endpoint:
         except Refusal as refusal:
             return refusal.response
         except AdapterError as error:
+            logger.info("%s %s: %s", request.method, request.url.path, error)
             raise HTTPException(error.status_code, str(error)) from None
         except StorageError as error:
             raise HTTPException(507, str(error)) from None
+        except ClientDisconnect:
+            return Response(status_code=400)  # Nobody is left to be answered.
 
     return answer
 

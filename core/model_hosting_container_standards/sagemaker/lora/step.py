@@ -8,7 +8,7 @@ from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ...exceptions import AdapterError
+from ...exceptions import AdapterError, StorageError
 from ..headers import header_text
 from .adapter import Adapter
 from .adapter_header import AdapterField, inject
@@ -71,3 +71,5 @@ async def _lease(adapters: Adapters, name: str) -> Adapter | None:
         if adapters.finds(name):
             return None
         raise HTTPException(error.status_code, str(error)) from None
+    except StorageError as error:
+        raise HTTPException(507, str(error)) from None

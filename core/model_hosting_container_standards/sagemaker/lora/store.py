@@ -56,6 +56,8 @@ class AdapterStore:
         self._database = Database(path, _APPLICATION, _SCHEMA)
         self._seen = -1
         self._view: Mapping[str, Adapter] = {}
+        #: How often something was registered until this view, since there is a table.
+        self.registrations = 0
 
     def view(self) -> Mapping[str, Adapter]:
         """Return what is registered now, by name, in the order of names.
@@ -66,6 +68,8 @@ class AdapterStore:
         if version != self._seen or version & 1:
             rows = self.rows(f"{REGISTERED} ORDER BY name")
             self._view = MappingProxyType({row.name: row for row in rows})
+            ((last_id,),) = self._database.read("SELECT seq FROM sqlite_sequence")
+            self.registrations = last_id - FIRST_ID + 1
             self._seen = version
         return self._view
 
