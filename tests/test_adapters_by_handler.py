@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.testclient import TestClient
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
+from decorated import ADAPTER
 from model_hosting_container_standards import sagemaker
 
 
@@ -182,3 +183,17 @@ def test_the_engines_own_handlers_give_way_to_its_backend(
         assert engine.texts == ["one"]
         assert client.delete("/adapters/a").status_code == 200
         assert engine.texts == []
+
+
+def test_what_a_handler_has_loaded_need_not_be_a_folder(
+    customer: Customer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine = AdapterEngine(tmp_path / "small", kept=1)
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        for name in "ab":
+            body = {"name": name, "src": f"s3://bucket/{name}"}
+            assert client.post("/adapters", json=body).status_code == 200
+        assert engine.adapters is not None
+        assert engine.adapters.view()["a"].by_handler
+        leased = client.post("/invocations", json={}, headers={ADAPTER: "a"})
+        assert "are gone" not in leased.text

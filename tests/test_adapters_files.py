@@ -278,6 +278,20 @@ def test_what_the_engine_dropped_is_a_404_once_its_files_are_gone(
         assert "files" in asked.json()["detail"]
 
 
+def test_what_was_dropped_for_one_that_has_left_may_be_gone_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = AdapterEngine(tmp_path / "engine", kept=2)
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        for name in "abc":
+            body = {"name": name, "src": write_adapter(tmp_path / name, name)}
+            client.post("/adapters", json=body)
+        client.delete("/adapters/c")
+        (tmp_path / "a" / "adapter_model.bin").unlink()
+        asked = client.post("/invocations", json={}, headers={ADAPTER: "a"})
+        assert asked.status_code == 404
+
+
 # --- SAGEMAKER_ADAPTERS_ROOT ----------------------------------------------------------
 
 

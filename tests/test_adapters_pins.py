@@ -13,6 +13,8 @@ from fastapi.testclient import TestClient
 
 from adapter_engine import BROKEN, AdapterEngine, app_of, write_adapter
 from decorated import ADAPTER
+from model_hosting_container_standards.exceptions import AdapterCapacityError
+from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 
 Register = Callable[..., int]
 
@@ -284,3 +286,22 @@ def test_with_a_pin_each_adapter_has_a_slot(
     assert client.delete("/adapters/b").status_code == 200
     assert register("c") == 200
     assert engine.pinned == ["a"]
+
+
+def test_a_pin_that_the_engine_refuses_leaves_the_adapter_as_it_was(
+    engine: AdapterEngine,
+    client: TestClient,
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(adapter: Adapter) -> None:
+        raise AdapterCapacityError("no pins here")
+
+    monkeypatch.setattr(engine, "pin", refuse)
+    register("a", preload=False)
+    assert update(client, "a", pin=True).status_code == 507
+    found = client.get("/adapters/a").json()
+    assert (found["status"], found["pin"]) == ("loaded", False)
+    assert client.post("/invocations", json={"model": "a"}).json()["text"] == "a"
+    assert register("b", pin=True) == 507
+    assert engine.texts == ["a"]
