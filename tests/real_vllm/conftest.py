@@ -1,16 +1,18 @@
-"""Folders of adapters, good ones and bad ones."""
+"""Folders of adapters, good ones and bad ones, and servers that load them."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from real import ADAPTERS, adapter_path, tiny_model
+from real import ADAPTERS, adapter_path, serve, tiny_model
+from servers import Server, free_port
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -70,3 +72,63 @@ def adapters_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         apply(copy_adapter("adapter-a", root / damage))
     (root / "link-out").symlink_to(adapter_path("adapter-a"))
     return root
+
+
+class Deployment:
+    """A vLLM server that may be killed and started again: same port, same state.
+
+    A start takes half a minute, so the tests share it.
+    """
+
+    def __init__(self, processes: int, root: Path, state: Path) -> None:
+        self.processes = processes
+        self.root = root
+        self._env = {
+            "SAGEMAKER_ADAPTERS_ROOT": str(root),
+            "SAGEMAKER_ADAPTERS_PATH": str(state),
+        }
+        self._port = free_port()
+        self.server = self._new_server()
+
+    def _new_server(self) -> Server:
+        options = (f"--api-server-count={self.processes}", "--max-loras=4")
+        return serve(*options, "--max-cpu-loras=4", env=self._env, port=self._port)
+
+    def start_anew(self) -> None:
+        """Start it after :meth:`Server.kill`."""
+        self.server.close()
+        self.server = self._new_server()
+        self.server.__enter__()
+
+    def new_client(self) -> httpx.Client:
+        """Return a client whose every request may reach another process."""
+        limits = httpx.Limits(max_keepalive_connections=0)
+        url = self.server.url
+        return httpx.Client(base_url=url, timeout=60, trust_env=False, limits=limits)
+
+    def unregister_all(self) -> None:
+        for adapter in self.server.client.get("/adapters").json()["adapters"]:
+            path = f"/adapters/{adapter['name']}"
+            self.server.client.delete(path).raise_for_status()
+
+
+@pytest.fixture(scope="session", params=[1, 2], ids=["one process", "two processes"])
+def shared_deployment(
+    request: pytest.FixtureRequest,
+    adapters_root: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Deployment]:
+    state = tmp_path_factory.mktemp("adapters-state")
+    deployment = Deployment(request.param, adapters_root, state)
+    deployment.server.__enter__()
+    yield deployment
+    deployment.server.close()
+
+
+@pytest.fixture
+def deployment(shared_deployment: Deployment) -> Deployment:
+    """One that runs, and has no adapters."""
+    if shared_deployment.server.status() is not None:
+        shared_deployment.start_anew()  # A test that failed left it so.
+    shared_deployment.unregister_all()
+    return shared_deployment

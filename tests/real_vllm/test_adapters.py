@@ -13,10 +13,10 @@ import httpx
 import openai
 import pytest
 
-from real import ADAPTER, ADAPTERS, COMPLETION, adapter_path, requires_vllm, serve
+from real import ADAPTER, ADAPTERS, COMPLETION, adapter_path, requires_vllm
 from servers import Server, polling
 
-from .conftest import DAMAGES, copy_adapter
+from .conftest import DAMAGES, Deployment, copy_adapter
 
 pytestmark = requires_vllm
 
@@ -26,25 +26,16 @@ LONG_PROMPT = "hello hello hello " * 13
 AGAIN = 6
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
-def server(request: pytest.FixtureRequest, adapters_root: Path) -> Iterator[Server]:
-    options = ("--max-loras=2", "--max-cpu-loras=3")
-    env = {"SAGEMAKER_ADAPTERS_ROOT": str(adapters_root)}
-    count = f"--api-server-count={request.param}"
-    with serve(count, *options, env=env) as server:
-        yield server
+@pytest.fixture
+def server(deployment: Deployment) -> Server:
+    return deployment.server
 
 
 @pytest.fixture
-def adapters(server: Server) -> Iterator[httpx.Client]:
+def adapters(deployment: Deployment) -> Iterator[httpx.Client]:
     """A client whose every request may reach another process; nothing is registered."""
-    limits = httpx.Limits(max_keepalive_connections=0)
-    with httpx.Client(
-        base_url=server.url, timeout=60, trust_env=False, limits=limits
-    ) as client:
+    with deployment.new_client() as client:
         yield client
-        for adapter in client.get("/adapters").json()["adapters"]:
-            client.delete(f"/adapters/{adapter['name']}").raise_for_status()
 
 
 def register(client: httpx.Client, name: str, src: str, **fields: Any) -> str:
@@ -178,10 +169,10 @@ def test_more_adapters_than_the_engine_keeps_answer_in_turn(
 def test_files_that_are_gone_are_an_error_of_that_adapter_alone(
     adapters: httpx.Client, adapters_root: Path
 ) -> None:
-    for number in range(4):
+    for number in range(5):
         folder = copy_adapter("adapter-a", adapters_root / f"copy-{number}")
         register(adapters, f"copy-{number}", folder.name)
-    # The engine keeps three, so that it would have to read this one again.
+    # The engine keeps four, so that it would have to read this one again.
     for file in (adapters_root / "copy-0").iterdir():
         file.unlink()
     headers = {ADAPTER: "copy-0"}
@@ -195,7 +186,9 @@ def test_files_that_are_gone_are_an_error_of_that_adapter_alone(
 def test_pins_leave_a_slot_for_each_of_the_others(adapters: httpx.Client) -> None:
     """What would be out of slots in the middle of a step ends vLLM's engine."""
     register(adapters, "pinned", "adapter-a", pin=True)
-    register(adapters, "other", "adapter-b")
+    others = ["other-1", "other-2", "other-3"]
+    for name in others:
+        register(adapters, name, "adapter-b")
     for pin in (True, False):
         body = {"name": "too-much", "src": "adapter-b", "pin": pin}
         assert adapters.post("/adapters", json=body).status_code == 507
@@ -204,15 +197,11 @@ def test_pins_leave_a_slot_for_each_of_the_others(adapters: httpx.Client) -> Non
         return text(adapters, "/invocations", name, max_tokens=64, ignore_eos=True)
 
     with ThreadPoolExecutor(8) as threads:
-        texts = [*threads.map(ask, ["pinned", "other"] * 8)]
-    assert len({*texts}) == 2
-
-    assert adapters.post("/adapters/pinned/update?pin=false").status_code == 200
-    register(adapters, "more", "adapter-b")
-    assert adapters.post("/adapters/more/update?pin=true").status_code == 507
-    with ThreadPoolExecutor(8) as threads:
-        texts = [*threads.map(ask, ["pinned", "other", "more"] * 6)]
-    assert len({*texts}) == 2
+        assert len({*threads.map(ask, ["pinned", *others] * 4)}) == 2
+        assert adapters.post("/adapters/pinned/update?pin=false").status_code == 200
+        register(adapters, "more", "adapter-b")
+        assert adapters.post("/adapters/more/update?pin=true").status_code == 507
+        assert len({*threads.map(ask, ["pinned", "more", *others] * 4)}) == 2
 
 
 def test_new_weights_are_never_mixed_with_what_the_engine_remembers(

@@ -6,40 +6,21 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
-from real import ADAPTER, ADAPTERS, COMPLETION, requires_vllm, serve
-from servers import Server, free_port
+from real import ADAPTER, ADAPTERS, COMPLETION, requires_vllm
 
-from .conftest import copy_adapter, cut_weights
+from .conftest import Deployment, copy_adapter, cut_weights
 
 pytestmark = requires_vllm
 
 TRAFFIC_S = 60.0
 CALLS = 50
 NAMES = ("one", "two", "three")
-PROCESSES = pytest.mark.parametrize("processes", [1, 2])
-
-
-def start(processes: int, root: Path, state: Path, port: int | None = None) -> Server:
-    env = {
-        "SAGEMAKER_ADAPTERS_ROOT": str(root),
-        "SAGEMAKER_ADAPTERS_PATH": str(state),
-    }
-    count = f"--api-server-count={processes}"
-    return serve(count, "--max-loras=4", "--max-cpu-loras=4", env=env, port=port)
-
-
-def new_client(server: Server) -> httpx.Client:
-    """Return a client whose every request may reach another process."""
-    limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.Client(base_url=server.url, timeout=60, trust_env=False, limits=limits)
 
 
 def invoke(client: httpx.Client, adapter: str) -> httpx.Response:
@@ -88,25 +69,16 @@ class Traffic:
             ask()
 
 
-@pytest.fixture
-def loaded_server(
-    processes: int, adapters_root: Path, tmp_path: Path
-) -> Iterator[Server]:
-    with start(processes, adapters_root, tmp_path) as server:
-        yield server
-
-
-@PROCESSES
 def test_traffic_sees_the_right_text_while_adapters_come_and_go(
-    loaded_server: Server, processes: int
+    deployment: Deployment,
 ) -> None:
-    with new_client(loaded_server) as client:
+    with deployment.new_client() as client:
         texts = expected_texts(client)
         register(client, "steady", "adapter-a").raise_for_status()
         answered: dict[str, int] = {"steady": 0, "changing": 0, "gone": 0}
 
         def ask(name: str, allowed: set[str]) -> Callable[[], None]:
-            own = new_client(loaded_server)
+            own = deployment.new_client()
 
             def once() -> None:
                 answer = invoke(own, name)
@@ -128,7 +100,9 @@ def test_traffic_sees_the_right_text_while_adapters_come_and_go(
             ask("changing", {*texts.values()}),
         )
         with traffic:
-            end = time.monotonic() + (TRAFFIC_S if processes > 1 else TRAFFIC_S / 4)
+            end = time.monotonic() + (
+                TRAFFIC_S if deployment.processes > 1 else TRAFFIC_S / 4
+            )
             rounds = 0
             while time.monotonic() < end:
                 src = ADAPTERS[rounds % 2]
@@ -192,28 +166,21 @@ def make_calls(client: httpx.Client, journal: Journal, seed: int) -> None:
         journal.end(name, src)
 
 
-@PROCESSES
 def test_a_crash_leaves_what_the_completed_calls_explain(
-    processes: int, adapters_root: Path, tmp_path: Path
+    deployment: Deployment,
 ) -> None:
-    port, seed = free_port(), random.randrange(1_000_000)
+    seed = random.randrange(1_000_000)
     journal = Journal()
-    with (
-        start(processes, adapters_root, tmp_path, port) as server,
-        new_client(server) as client,
-        ThreadPoolExecutor() as threads,
-    ):
+    with deployment.new_client() as client, ThreadPoolExecutor() as threads:
         texts = expected_texts(client)
         calls = threads.submit(make_calls, client, journal, seed)
         journal.reached(random.Random(seed).randrange(CALLS))
-        server.kill()
+        deployment.server.kill()
         failed = calls.exception()
     assert failed is None or isinstance(failed, httpx.TransportError), failed
 
-    with (
-        start(processes, adapters_root, tmp_path, port) as server,
-        new_client(server) as client,
-    ):
+    deployment.start_anew()
+    with deployment.new_client() as client:
         assert client.get("/ping").status_code == 200
         listed = {a["name"]: a for a in client.get("/adapters").json()["adapters"]}
         for name in NAMES:
@@ -224,29 +191,28 @@ def test_a_crash_leaves_what_the_completed_calls_explain(
             assert text_of(invoke(client, name)) == texts[adapter["src"]]
 
 
-@PROCESSES
 def test_what_cannot_be_loaded_any_more_is_told_and_the_server_starts(
-    processes: int, adapters_root: Path, tmp_path: Path
+    deployment: Deployment,
 ) -> None:
     """Also: pins and what was not preloaded are there again."""
-    port = free_port()
+    root = deployment.root
     for name in ("moved", "broken"):
-        copy_adapter("adapter-a", adapters_root / name)
-    with start(processes, adapters_root, tmp_path, port) as server:
-        bodies: list[dict[str, Any]] = [
-            {"name": "moved", "src": "moved"},
-            {"name": "broken", "src": "broken"},
-            {"name": "pinned", "src": "adapter-a", "pin": True},
-            {"name": "later", "src": "adapter-b", "preload": False},
-        ]
-        for body in bodies:
-            assert server.client.post("/adapters", json=body).status_code == 200
-        server.kill()
-    shutil.rmtree(adapters_root / "moved")
-    cut_weights(adapters_root / "broken")
+        copy_adapter("adapter-a", root / name)
+    bodies: list[dict[str, Any]] = [
+        {"name": "moved", "src": "moved"},
+        {"name": "broken", "src": "broken"},
+        {"name": "pinned", "src": "adapter-a", "pin": True},
+        {"name": "later", "src": "adapter-b", "preload": False},
+    ]
+    for body in bodies:
+        answer = deployment.server.client.post("/adapters", json=body)
+        assert answer.status_code == 200, answer.text
+    deployment.server.kill()
+    shutil.rmtree(root / "moved")
+    cut_weights(root / "broken")
 
-    with start(processes, adapters_root, tmp_path, port) as server:
-        client = server.client
+    deployment.start_anew()
+    with deployment.new_client() as client:
         listed = {a["name"]: a for a in client.get("/adapters").json()["adapters"]}
         states = {name: adapter["status"] for name, adapter in listed.items()}
         assert states == {
@@ -263,7 +229,6 @@ def test_what_cannot_be_loaded_any_more_is_told_and_the_server_starts(
         models = [model["id"] for model in client.get("/v1/models").json()["data"]]
         assert models == ["tiny", "later", "pinned"]
         # Mended, it is registered as if it had never been there.
-        copy_adapter("adapter-a", adapters_root / "broken")
+        copy_adapter("adapter-a", root / "broken")
         register(client, "broken", "broken").raise_for_status()
         assert text_of(invoke(client, "broken")) == text_of(invoke(client, "pinned"))
-        server.kill()
