@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.testclient import TestClient
 
 import model_hosting_container_standards.sagemaker as sagemaker
+from adapter_engine import AdapterEngine, app_of
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.config import NOT_SUPPORTED_YET, variables
 
@@ -99,3 +100,12 @@ def engine_app(includer: Includer) -> FastAPI:
 
 def client_of(app: FastAPI) -> TestClient:
     return TestClient(sagemaker.bootstrap(app))
+
+
+@pytest.fixture
+def client(
+    engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
+    """A client of the server whose adapters the test's ``engine`` loads."""
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        yield client

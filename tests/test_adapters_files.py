@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,6 @@ ROOT = "SAGEMAKER_ADAPTERS_ROOT"
 @pytest.fixture
 def engine(tmp_path: Path) -> AdapterEngine:
     return AdapterEngine(tmp_path / "engine", max_rank=16)
-
-
-@pytest.fixture
-def client(
-    engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TestClient]:
-    with TestClient(app_of(engine, monkeypatch)) as client:
-        yield client
 
 
 @pytest.fixture

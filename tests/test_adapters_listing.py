@@ -19,14 +19,6 @@ def engine(tmp_path: Path) -> AdapterEngine:
 
 
 @pytest.fixture
-def client(
-    engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TestClient]:
-    with TestClient(app_of(engine, monkeypatch)) as client:
-        yield client
-
-
-@pytest.fixture
 def src(tmp_path: Path) -> str:
     return write_adapter(tmp_path / "one", "one")
 

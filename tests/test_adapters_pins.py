@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,6 @@ Register = Callable[..., int]
 @pytest.fixture
 def engine(tmp_path: Path) -> AdapterEngine:
     return AdapterEngine(tmp_path / "engine", slots=2)
-
-
-@pytest.fixture
-def client(
-    engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TestClient]:
-    with TestClient(app_of(engine, monkeypatch)) as client:
-        yield client
 
 
 @pytest.fixture

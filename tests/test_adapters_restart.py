@@ -332,3 +332,13 @@ def test_without_lora_every_call_says_how_to_turn_it_on(
             assert (answer.status_code, answer.json()["detail"]) == (400, reason)
         asked = client.post("/invocations", json={}, headers={ADAPTER: "base"})
         assert asked.status_code == 200
+
+
+def test_an_app_may_be_started_twice(
+    engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    app = app_of(engine, monkeypatch)
+    for _ in range(2):
+        with TestClient(app) as client:
+            register(client, tmp_path / "a")
+            assert client.get("/adapters/a").status_code == 200

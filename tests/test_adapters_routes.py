@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,14 +20,6 @@ ALIAS = "X-Amzn-SageMaker-Adapter-Alias"
 @pytest.fixture
 def engine(tmp_path: Path) -> AdapterEngine:
     return AdapterEngine(tmp_path / "engine", flags=("sparse",), own_adapters=("own",))
-
-
-@pytest.fixture
-def client(
-    engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TestClient]:
-    with TestClient(app_of(engine, monkeypatch)) as client:
-        yield client
 
 
 @pytest.fixture

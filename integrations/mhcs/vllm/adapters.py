@@ -101,11 +101,9 @@ class VLLMAdapters:
     def finds(self, name: str) -> bool:
         if name in self.own_models() or name in self.own_adapters():
             return True
-        resolvers = getattr(self._models, "lora_resolvers", ())
-        return bool(resolvers) and os.environ.get(RUNTIME_UPDATING, "0") in (
-            "1",
-            "true",
-        )
+        if not getattr(self._models, "lora_resolvers", ()):
+            return False
+        return os.environ.get(RUNTIME_UPDATING, "").strip().lower() in ("1", "true")
 
     async def load(self, adapter: Adapter) -> None:
         request = _request(adapter, adapter.engine_name)
@@ -203,7 +201,10 @@ def _client_error(error: AdapterError) -> Exception:
 
 @contextlib.contextmanager
 def _errors_of_the_engine(kind: type[AdapterError]) -> Iterator[None]:
-    """Raise what the engine's process reports, which has lost its type on the way."""
+    """Raise what the engine's process reports as one of our errors.
+
+    Its type is lost on the way: vLLM's client raises a bare ``Exception``.
+    """
     try:
         yield
     except Exception as error:

@@ -75,6 +75,7 @@ class Lifecycle:
         Raises:
             ConfigurationError: the folder that was asked for cannot be used.
         """
+        self._error = None
         if self.backend is not None and (reason := self.backend.unavailable()):
             self._error = AdapterError(reason)
             return
