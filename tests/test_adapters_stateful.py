@@ -361,7 +361,7 @@ TestProcesses.settings = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=40,
+    max_examples=25,
     stateful_step_count=50,
     suppress_health_check=list(HealthCheck),
 )

@@ -14,6 +14,8 @@ import pytest
 from real import ADAPTERS, adapter_path, serve, tiny_model
 from servers import Server, free_port
 
+#: How many adapters the server computes at once, and keeps.
+SLOTS = 8
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
@@ -91,8 +93,9 @@ class Deployment:
         self.server = self._new_server()
 
     def _new_server(self) -> Server:
-        options = (f"--api-server-count={self.processes}", "--max-loras=4")
-        return serve(*options, "--max-cpu-loras=4", env=self._env, port=self._port)
+        count = f"--api-server-count={self.processes}"
+        options = (count, f"--max-loras={SLOTS}", f"--max-cpu-loras={SLOTS}")
+        return serve(*options, env=self._env, port=self._port)
 
     def start_anew(self) -> None:
         """Start it after :meth:`Server.kill`."""

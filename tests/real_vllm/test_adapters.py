@@ -16,7 +16,7 @@ import pytest
 from real import ADAPTER, ADAPTERS, COMPLETION, adapter_path, requires_vllm
 from servers import Server, polling
 
-from .conftest import DAMAGES, Deployment, copy_adapter
+from .conftest import DAMAGES, SLOTS, Deployment, copy_adapter
 
 pytestmark = requires_vllm
 
@@ -156,23 +156,23 @@ def test_nothing_is_loaded_from_elsewhere(
 def test_more_adapters_than_the_engine_keeps_answer_in_turn(
     adapters: httpx.Client,
 ) -> None:
-    names = [f"adapter-{number}" for number in range(6)]
+    names = [f"adapter-{number}" for number in range(SLOTS + 2)]
     for number, name in enumerate(names):
         register(adapters, name, ADAPTERS[number % 2])
     first, second = (text(adapters, "/invocations", name) for name in names[:2])
     assert first != second
     for _ in range(2):
         texts = [text(adapters, "/invocations", name) for name in names]
-        assert texts == [first, second] * 3
+        assert texts == [first, second] * (SLOTS // 2 + 1)
 
 
 def test_files_that_are_gone_are_an_error_of_that_adapter_alone(
     adapters: httpx.Client, adapters_root: Path
 ) -> None:
-    for number in range(5):
+    for number in range(SLOTS + 1):
         folder = copy_adapter("adapter-a", adapters_root / f"copy-{number}")
         register(adapters, f"copy-{number}", folder.name)
-    # The engine keeps four, so that it would have to read this one again.
+    # One more than the engine keeps: it would have to read this one again.
     for file in (adapters_root / "copy-0").iterdir():
         file.unlink()
     headers = {ADAPTER: "copy-0"}
@@ -186,7 +186,7 @@ def test_files_that_are_gone_are_an_error_of_that_adapter_alone(
 def test_pins_leave_a_slot_for_each_of_the_others(adapters: httpx.Client) -> None:
     """What would be out of slots in the middle of a step ends vLLM's engine."""
     register(adapters, "pinned", "adapter-a", pin=True)
-    others = ["other-1", "other-2", "other-3"]
+    others = [f"other-{number}" for number in range(SLOTS - 1)]
     for name in others:
         register(adapters, name, "adapter-b")
     for pin in (True, False):
@@ -197,11 +197,11 @@ def test_pins_leave_a_slot_for_each_of_the_others(adapters: httpx.Client) -> Non
         return text(adapters, "/invocations", name, max_tokens=64, ignore_eos=True)
 
     with ThreadPoolExecutor(8) as threads:
-        assert len({*threads.map(ask, ["pinned", *others] * 4)}) == 2
+        assert len({*threads.map(ask, ["pinned", *others] * 2)}) == 2
         assert adapters.post("/adapters/pinned/update?pin=false").status_code == 200
         register(adapters, "more", "adapter-b")
         assert adapters.post("/adapters/more/update?pin=true").status_code == 507
-        assert len({*threads.map(ask, ["pinned", "more", *others] * 4)}) == 2
+        assert len({*threads.map(ask, ["pinned", "more", *others] * 2)}) == 2
 
 
 def test_new_weights_are_never_mixed_with_what_the_engine_remembers(

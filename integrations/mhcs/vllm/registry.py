@@ -53,7 +53,9 @@ class LiveDict(dict[str, Any]):
         return [*super().keys()]
 
     def _all(self) -> dict[str, Any]:
-        return {**dict.copy(self), **self._registered.current()}
+        # Not dict.copy, which asks keys(), which asks this.
+        own = {name: super(LiveDict, self).__getitem__(name) for name in self.foreign()}
+        return {**own, **self._registered.current()}
 
     def __contains__(self, name: object) -> bool:
         return name in self._registered.current() or super().__contains__(name)
