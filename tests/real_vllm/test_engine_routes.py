@@ -20,7 +20,8 @@ ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     env = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "MHCS_AUTO": "1"}
-    with serve(env=env) as server:
+    static = f"static={adapter_path('adapter-b')}"
+    with serve("--lora-modules", static, env=env) as server:
         yield server
 
 
@@ -52,7 +53,7 @@ def test_a_chat_is_streamed(server: Server) -> None:
 def test_an_openai_client_sees_an_unchanged_server(server: Server) -> None:
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
     with client:
-        assert [model.id for model in client.models.list()] == ["tiny"]
+        assert [model.id for model in client.models.list()] == ["tiny", "static"]
         answer: Any = client.completions.create(**COMPLETION)  # type: ignore[call-overload]
         assert answer.model == "tiny"
 
@@ -99,6 +100,25 @@ def test_the_adapter_header_chooses_the_adapter(server: Server) -> None:
     gone = server.client.post("/invocations", json=COMPLETION, headers=headers)
     assert gone.status_code == 404
     assert complete(server, "/invocations") == base
+
+
+def test_vllms_own_adapters_stay_beside_ours(server: Server) -> None:
+    client = server.client
+    by_header = complete(server, "/invocations", adapter="static")
+    assert by_header == complete(server, "/v1/completions", model="static")
+    body = {"name": "static", "src": adapter_path("adapter-a")}
+    assert client.post("/adapters", json=body).status_code == 409
+    native = {"lora_name": "native", "lora_path": adapter_path("adapter-b")}
+    assert client.post("/v1/load_lora_adapter", json=native).status_code == 200
+    ours = {"name": "ours", "src": adapter_path("adapter-a")}
+    assert client.post("/adapters", json=ours).status_code == 200
+    models = [model["id"] for model in client.get("/v1/models").json()["data"]]
+    assert models == ["tiny", "static", "native", "ours"]
+    assert complete(server, "/invocations", adapter="native") == by_header
+    for name, status in (("ours", 409), ("native", 200)):
+        answer = client.post("/v1/unload_lora_adapter", json={"lora_name": name})
+        assert answer.status_code == status, answer.text
+    assert client.delete("/adapters/ours").status_code == 200
 
 
 def test_adapter_errors_are_the_engines(server: Server) -> None:
