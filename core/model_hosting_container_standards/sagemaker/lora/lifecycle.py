@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI
 
-from ...common.storage import private_folder
-from ...common.storage.folder import default_parent
 from ...config import Settings
 from ...engine import AdapterBackend
 from ...exceptions import (
@@ -20,8 +18,9 @@ from ...exceptions import (
     StorageError,
 )
 from ...logging_config import get_logger
-from .adapters import Adapters
-from .restore import join
+
+if TYPE_CHECKING:  # With it comes SQLite, which only a server with adapters needs.
+    from .adapters import Adapters
 
 logger = get_logger(__name__)
 
@@ -89,6 +88,8 @@ class Lifecycle:
             logger.error("There will be no adapters: %s", error)
             self._error = AdapterEngineError(str(error))
             return
+        from .restore import join
+
         try:
             await join(adapters)
         except BaseException:
@@ -105,6 +106,9 @@ class Lifecycle:
             await adapters.close()
 
     def _open(self) -> Adapters:
+        from ...common.storage.folder import default_parent, private_folder
+        from .adapters import Adapters
+
         parent = self.settings.adapters_path or default_parent("sagemaker_adapters")
         name = _SERVER if self.backend is None else self.backend.server_name
         folder = private_folder(parent, name)

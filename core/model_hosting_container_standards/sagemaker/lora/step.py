@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
@@ -12,8 +13,10 @@ from ...exceptions import AdapterError, StorageError
 from ..headers import header_text
 from .adapter import Adapter
 from .adapter_header import AdapterField, inject
-from .adapters import Adapters
 from .lifecycle import Lifecycle
+
+if TYPE_CHECKING:
+    from .adapters import Adapters
 
 
 class AdapterStep:
