@@ -14,6 +14,7 @@ import model_hosting_container_standards.sagemaker as sagemaker
 from adapter_engine import AdapterEngine, app_of
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.config import NOT_SUPPORTED_YET, variables
+from other_process import Other
 
 Script = Callable[..., Path]
 Includer = Callable[[FastAPI, APIRouter], None]
@@ -109,3 +110,17 @@ def client(
     """A client of the server whose adapters the test's ``engine`` loads."""
     with TestClient(app_of(engine, monkeypatch)) as client:
         yield client
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Other]]:
+    """Start a process that does one thing, and ends with the test."""
+    started: list[Other] = []
+
+    def begin(target: Callable[..., Any], *args: Any) -> Other:
+        started.append(Other(target, *args))
+        return started[-1]
+
+    yield begin
+    for other in started:
+        other.kill()

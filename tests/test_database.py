@@ -45,19 +45,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[..., Other]]:
-    started: list[Other] = []
-
-    def begin(target: Callable[..., Any], *args: Any) -> Other:
-        started.append(Other(target, *args))
-        return started[-1]
-
-    yield begin
-    for other in started:
-        other.kill()
-
-
 def _write_many(path: Path, first: int, count: int) -> None:
     database = open_database(path)
     add(database, *range(first, first + count))

@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -31,19 +30,6 @@ def others(tmp_path: Path) -> Iterator[ByteLocks]:
     locks = ByteLocks(tmp_path / "locks")
     yield locks
     locks.close()
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Other]]:
-    started: list[Other] = []
-
-    def begin(target: Callable[..., Any], *args: Any) -> Other:
-        started.append(Other(target, *args))
-        return started[-1]
-
-    yield begin
-    for other in started:
-        other.kill()
 
 
 # --- ByteLocks ------------------------------------------------------------------------
