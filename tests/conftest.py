@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 import model_hosting_container_standards.sagemaker as sagemaker
 from adapter_engine import AdapterEngine, app_of
 from model_hosting_container_standards import testing
-from model_hosting_container_standards.config import NOT_SUPPORTED_YET, variables
+from model_hosting_container_standards.config import variables
 from other_process import Other
 
 Script = Callable[..., Path]
@@ -24,11 +24,12 @@ Includer = Callable[[FastAPI, APIRouter], None]
 def fresh_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No variable of ours is set, no handler registered, the model folder is empty."""
     names = [name for variable in variables() for name in variable.names]
-    for name in (*names, *NOT_SUPPORTED_YET):
+    for name in names:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "model").mkdir()
     monkeypatch.setenv("SAGEMAKER_MODEL_PATH", str(tmp_path / "model"))
     monkeypatch.setenv("SAGEMAKER_ADAPTERS_PATH", str(tmp_path / "adapters"))
+    monkeypatch.setenv("SAGEMAKER_SESSIONS_PATH", str(tmp_path / "sessions"))
     yield
     testing.reset()
 

@@ -167,7 +167,10 @@ class Server(Process):
         address = ["--host", HOST, "--port", str(self.port)]
         # A state folder of its own, unless a test gives it that of another one.
         self._state = tempfile.TemporaryDirectory()
-        state = {"SAGEMAKER_ADAPTERS_PATH": self._state.name}
+        state = {
+            "SAGEMAKER_ADAPTERS_PATH": f"{self._state.name}/adapters",
+            "SAGEMAKER_SESSIONS_PATH": f"{self._state.name}/sessions",
+        }
         super().__init__([*command, *address], {**state, **(env or {})}, cwd)
         # No proxy of the environment stands between a test and its server.
         self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)

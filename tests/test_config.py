@@ -9,7 +9,6 @@ import pytest
 from mhcs import _startup
 from model_hosting_container_standards.common.fastapi import ENV_CONFIG, EnvVars
 from model_hosting_container_standards.config import (
-    NOT_SUPPORTED_YET,
     Settings,
     Variable,
     read_settings,
@@ -75,6 +74,15 @@ def test_the_container_log_level_goes_before_the_general_one() -> None:
         ("MHCS_STRICT", "maybe", "strict"),
         ("MHCS_AUTO", "2", "auto"),
         ("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "ja", "sessions_enabled"),
+        ("SAGEMAKER_SESSIONS_EXPIRATION", "0", "sessions_expiration"),
+        ("SAGEMAKER_SESSIONS_EXPIRATION", "-1", "sessions_expiration"),
+        ("SAGEMAKER_SESSIONS_EXPIRATION", "1.5", "sessions_expiration"),
+        ("SAGEMAKER_SESSIONS_EXPIRATION", "315360001", "sessions_expiration"),
+        ("MHCS_THROTTLE_MAX_IN_FLIGHT", "0", "throttle_in_flight"),
+        ("MHCS_THROTTLE_MAX_IN_FLIGHT", "many", "throttle_in_flight"),
+        ("MHCS_THROTTLE_MAX_PER_SECOND", "0", "throttle_per_second"),
+        ("MHCS_THROTTLE_MAX_PER_SECOND", "nan", "throttle_per_second"),
+        ("MHCS_THROTTLE_MAX_PER_SECOND", "inf", "throttle_per_second"),
         ("SAGEMAKER_CONTAINER_LOG_LEVEL", "LOUD", "log_level"),
         ("LOG_LEVEL", "-1", "log_level"),
     ],
@@ -87,18 +95,6 @@ def test_a_bad_value_is_named_with_its_variable_and_what_is_allowed(
         getattr(settings, attribute)
     assert raised.value.name == name
     assert repr(value) in str(raised.value)
-
-
-@pytest.mark.parametrize("name", NOT_SUPPORTED_YET)
-def test_what_would_be_ignored_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{name}='x'.*unset it"):
-        read_settings({name: "x"}).check_supported()
-
-
-def test_sessions_that_would_be_ignored_are_refused() -> None:
-    read_settings({"SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "no"}).check_supported()
-    with pytest.raises(ConfigurationError, match="SAGEMAKER_ENABLE_STATEFUL_SESSIONS"):
-        read_settings({"SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "1"}).check_supported()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +127,7 @@ def test_an_absolute_script_filename_is_taken_as_it_is() -> None:
 def test_the_startup_knows_every_customising_variable() -> None:
     customising = {
         name
-        for name in (*(v.name for v in variables()), *NOT_SUPPORTED_YET)
+        for name in (variable.name for variable in variables())
         if name.startswith("CUSTOM_")
     }
     customising |= {

@@ -79,7 +79,8 @@ def test_the_doctor_says_why_an_engine_is_not_patched(
     [
         ("MHCS_STRICT", "x", "MHCS_STRICT='x' is not allowed: use 1"),
         ("LOG_LEVEL", "x", "LOG_LEVEL='x' is not allowed"),
-        ("CUSTOM_PRE_PROCESS", "model:f", "this version does not support it yet"),
+        ("CUSTOM_PRE_PROCESS", "model:f", "has no 'f'"),
+        ("CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE", "/ping", "is a path of the app"),
         ("CUSTOM_FASTAPI_PING_HANDELER", "x", "you mean CUSTOM_FASTAPI_PING_HANDLER?"),
         ("CUSTOM_FASTAPI_PING_HANDLER", "bad", "'bad' is no handler spec: write"),
         ("CUSTOM_FASTAPI_PING_HANDLER", "model:no", "has no 'no'"),

@@ -6,8 +6,10 @@ needs it asks for it, so a bad value of a feature that is off never stops a serv
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +18,9 @@ from typing import Any, Generic, TypeVar, overload
 from .exceptions import ConfigurationError
 
 T = TypeVar("T")
+
+#: Ten years: clocks and dates have room for it.
+_MOST_SECONDS = 315_360_000
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
@@ -37,6 +42,25 @@ def parse_log_level(value: str) -> int:
     if isinstance(level, int):
         return level
     raise ValueError("use DEBUG, INFO, WARNING, ERROR, CRITICAL or a number")
+
+
+def parse_seconds(value: str) -> int:
+    if value.isdecimal() and 0 < int(value) <= _MOST_SECONDS:
+        return int(value)
+    raise ValueError(f"use a whole number of seconds from 1 to {_MOST_SECONDS}")
+
+
+def parse_count(value: str) -> int:
+    if value.isdecimal() and int(value) > 0:
+        return int(value)
+    raise ValueError("use a whole number above 0")
+
+
+def parse_rate(value: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (rate := float(value)) < math.inf:
+            return rate
+    raise ValueError("use a number above 0")
 
 
 def parse_names(value: str) -> frozenset[str]:
@@ -131,11 +155,59 @@ class Settings:
         parse=str,
         meaning="spec of the handler that answers /invocations",
     )
+    throttle = Variable[str | None](
+        "CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE",
+        default=None,
+        parse=str,
+        meaning="spec of the outermost middleware",
+    )
+    pre_post_process = Variable[str | None](
+        "CUSTOM_FASTAPI_MIDDLEWARE_PRE_POST_PROCESS",
+        default=None,
+        parse=str,
+        meaning="spec of the innermost middleware",
+    )
+    pre_process = Variable[str | None](
+        "CUSTOM_PRE_PROCESS",
+        default=None,
+        parse=str,
+        meaning="spec of the input formatter",
+    )
+    post_process = Variable[str | None](
+        "CUSTOM_POST_PROCESS",
+        default=None,
+        parse=str,
+        meaning="spec of the output formatter",
+    )
     sessions_enabled = Variable(
         "SAGEMAKER_ENABLE_STATEFUL_SESSIONS",
         default=False,
         parse=parse_boolean,
         meaning="turns sticky sessions on",
+    )
+    sessions_expiration = Variable(
+        "SAGEMAKER_SESSIONS_EXPIRATION",
+        default=1200,
+        parse=parse_seconds,
+        meaning="seconds a session lives",
+    )
+    sessions_path = Variable[Path | None](
+        "SAGEMAKER_SESSIONS_PATH",
+        default=None,
+        parse=Path,
+        meaning="folder of the session table; unset: in shared memory",
+    )
+    create_session_defaults = Variable[Mapping[str, Any]](
+        "SAGEMAKER_TRANSFORMS_CREATE_SESSION_DEFAULTS",
+        default={},
+        parse=parse_defaults,
+        meaning='JSON object of "body.x.y": value defaults of an engine\'s new session',
+    )
+    close_session_defaults = Variable[Mapping[str, Any]](
+        "SAGEMAKER_TRANSFORMS_CLOSE_SESSION_DEFAULTS",
+        default={},
+        parse=parse_defaults,
+        meaning='JSON object of "body.x.y": value defaults of closing one',
     )
     adapters_path = Variable[Path | None](
         "SAGEMAKER_ADAPTERS_PATH",
@@ -180,6 +252,18 @@ class Settings:
         parse=parse_names,
         meaning="engine names (comma separated, or *) never to patch",
     )
+    throttle_in_flight = Variable[int | None](
+        "MHCS_THROTTLE_MAX_IN_FLIGHT",
+        default=None,
+        parse=parse_count,
+        meaning="mhcs.throttle: requests a process answers at once",
+    )
+    throttle_per_second = Variable[float | None](
+        "MHCS_THROTTLE_MAX_PER_SECOND",
+        default=None,
+        parse=parse_rate,
+        meaning="mhcs.throttle: requests a process begins to answer each second",
+    )
     strict = Variable(
         "MHCS_STRICT",
         default=False,
@@ -203,28 +287,6 @@ class Settings:
         """Whether ``MHCS_DISABLE`` names the engine."""
         return bool({engine, "*"} & self.disabled_engines)
 
-    def check_supported(self) -> None:
-        """Refuse variables of the contract that this version would ignore.
-
-        A throttle or a formatter that silently does nothing is worse than a server that
-        does not start.
-        """
-        for name in NOT_SUPPORTED_YET:
-            if value := self.raw(name):
-                raise ConfigurationError(name, value, UNSUPPORTED)
-        if self.sessions_enabled:
-            name = Settings.sessions_enabled.name
-            raise ConfigurationError(name, self.raw(name), UNSUPPORTED)
-
-
-UNSUPPORTED = "this version does not support it yet; unset it"
-NOT_SUPPORTED_YET = (
-    "CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE",
-    "CUSTOM_FASTAPI_MIDDLEWARE_PRE_POST_PROCESS",
-    "CUSTOM_PRE_PROCESS",
-    "CUSTOM_POST_PROCESS",
-)
-
 
 def variables() -> tuple[Variable[Any], ...]:
     """Return the rows of the table, in its order."""
@@ -234,6 +296,5 @@ def variables() -> tuple[Variable[Any], ...]:
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Take a snapshot of this package's variables in ``environ``, or os.environ."""
     environ = os.environ if environ is None else environ
-    known = [name for variable in variables() for name in variable.names]
-    names = (*known, *NOT_SUPPORTED_YET)
+    names = [name for variable in variables() for name in variable.names]
     return Settings({name: environ.get(name, "").strip() for name in names})

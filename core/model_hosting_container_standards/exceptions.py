@@ -7,6 +7,11 @@ HandlerResolutionError        a handler spec, script or function cannot be used
   HandlerNotFoundError          the file or module has no such name
   HandlerNotCallableError       the name is there, but cannot be called
   ModuleLoadError               the file or module raised while it was imported
+MiddlewareError               a middleware cannot be used
+  MiddlewareRegistrationError   it was registered wrongly, or cannot be made
+  MiddlewareNotFoundError       its spec names nothing
+  FormatterRegistrationError    the same of an input or output formatter
+SessionNotFoundError          there is no such session, or not any more (400)
 StorageError                  a state folder or its database cannot be used
 AdapterError                  an adapter cannot be had as it was asked for (400)
   AdapterNotFoundError          there is no such adapter, or no such folder (404)
@@ -51,6 +56,29 @@ class HandlerNotCallableError(HandlerResolutionError):
 
 class ModuleLoadError(HandlerResolutionError):
     """A file or module raised while it was imported; the cause is chained."""
+
+
+class MiddlewareError(Exception):
+    """A middleware that was asked for cannot be used: the server does not start."""
+
+
+class MiddlewareRegistrationError(MiddlewareError):
+    """A middleware was registered wrongly, or cannot be made."""
+
+
+class MiddlewareNotFoundError(MiddlewareError):
+    """The spec of a middleware names nothing that can be loaded."""
+
+
+class FormatterRegistrationError(MiddlewareError):
+    """An input or output formatter was registered wrongly, or cannot be found."""
+
+
+class SessionNotFoundError(ValueError):
+    """There is no session of this id: unknown, closed or expired."""
+
+    def __init__(self, session_id: object) -> None:
+        super().__init__(f"session not found: {session_id}")
 
 
 class StorageError(Exception):

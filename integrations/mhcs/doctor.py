@@ -22,6 +22,10 @@ from model_hosting_container_standards.common.fastapi.endpoint import (
     as_endpoint,
     describe,
 )
+from model_hosting_container_standards.common.fastapi.middleware.resolver import (
+    find_middleware,
+)
+from model_hosting_container_standards.common.fastapi.middleware.stack import surround
 from model_hosting_container_standards.common.fastapi.routing import add_route
 from model_hosting_container_standards.common.handler.resolver import (
     CustomerHandler,
@@ -29,7 +33,6 @@ from model_hosting_container_standards.common.handler.resolver import (
     resolve_customer_handler,
 )
 from model_hosting_container_standards.config import (
-    NOT_SUPPORTED_YET,
     Settings,
     read_settings,
     variables,
@@ -38,6 +41,7 @@ from model_hosting_container_standards.engine import installed_engines
 from model_hosting_container_standards.exceptions import (
     ConfigurationError,
     HandlerResolutionError,
+    MiddlewareError,
 )
 from model_hosting_container_standards.sagemaker.config import (
     INVOCATIONS_ROUTE,
@@ -60,6 +64,7 @@ class Report:
     doors: dict[str, list[str]]
     script: str
     handlers: dict[str, str] = field(default_factory=dict)
+    middleware: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -74,7 +79,7 @@ def examine() -> Report:
     )
     report.problems.extend(_wrong_variables(settings))
     report.problems.extend(_missing_folders(settings))
-    report.problems.extend(_unwritable_folder(settings))
+    report.problems.extend(_unwritable_folders(settings))
     report.problems.extend(_misspelt_variables())
     report.problems.extend(_unpatchable())
     if not report.doors:
@@ -103,6 +108,7 @@ def as_text(report: Report) -> str:
         ],
         "customer script": [report.script],
         "handlers": [f"{path}: {text}" for path, text in report.handlers.items()],
+        "middleware": [f"{place}: {text}" for place, text in report.middleware.items()],
         "problems": report.problems,
     }
     text = "\n".join(
@@ -124,7 +130,7 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 def _set_variables(settings: Settings) -> Iterator[tuple[str, str]]:
     names = {name for variable in variables() for name in variable.names}
-    for name in sorted(names | {*NOT_SUPPORTED_YET}):
+    for name in sorted(names):
         if value := settings.raw(name):
             yield name, value
 
@@ -180,10 +186,6 @@ def _wrong_variables(settings: Settings) -> Iterator[str]:
             variable.read(settings)
         except ConfigurationError as error:
             yield str(error)
-    try:
-        settings.check_supported()
-    except ConfigurationError as error:
-        yield str(error)
 
 
 def _missing_folders(settings: Settings) -> Iterator[str]:
@@ -192,9 +194,10 @@ def _missing_folders(settings: Settings) -> Iterator[str]:
             yield f"{name}={folder} is no folder: mount it, or unset {name}."
 
 
-def _unwritable_folder(settings: Settings) -> Iterator[str]:
-    name = Settings.adapters_path.name
-    if folder := settings.raw(name):
+def _unwritable_folders(settings: Settings) -> Iterator[str]:
+    for name in (Settings.adapters_path.name, Settings.sessions_path.name):
+        if not (folder := settings.raw(name)):
+            continue
         # Made at the start of the server, below what is there.
         there = next(p for p in (Path(folder), *Path(folder).parents) if p.exists())
         if not (there.is_dir() and os.access(there, os.W_OK)):
@@ -203,7 +206,6 @@ def _unwritable_folder(settings: Settings) -> Iterator[str]:
 
 def _misspelt_variables() -> Iterator[str]:
     known = {name for variable in variables() for name in variable.names}
-    known.update(NOT_SUPPORTED_YET)
     for name in os.environ:
         if name.startswith(_PREFIXES) and name not in known:
             for close in difflib.get_close_matches(name, known, n=1, cutoff=0.9):
@@ -239,6 +241,19 @@ def _resolve_handlers(settings: Settings, report: Report) -> None:
             report.handlers[route.path] = answer
         except HandlerResolutionError as error:
             report.problems.append(_explain(error))
+    try:
+        report.middleware = dict(_middleware(settings, script))
+    except MiddlewareError as error:
+        report.problems.append(_explain(error))
+
+
+def _middleware(
+    settings: Settings, script: ModuleType | None
+) -> Iterator[tuple[str, str]]:
+    found = find_middleware(settings, script)
+    surround(FastAPI(), found)
+    for place, middleware in found.items():
+        yield place, f"{describe(middleware.function)} ({middleware.source})"
 
 
 def _who_answers(name: str, settings: Settings, script: ModuleType | None) -> str:
@@ -255,7 +270,7 @@ def _target(customer: CustomerHandler) -> str:
     return describe(customer.handler)
 
 
-def _explain(error: HandlerResolutionError) -> str:
+def _explain(error: HandlerResolutionError | MiddlewareError) -> str:
     """Return the message, and the customer's own line where one raised."""
     cause = error.__cause__
     if cause is None or cause.__traceback__ is None:

@@ -16,7 +16,11 @@ from .lora import (
     register_load_adapter_handler,
     register_unload_adapter_handler,
 )
-from .sessions import stateful_session_manager
+from .sessions import (
+    register_close_session_handler,
+    register_create_session_handler,
+    stateful_session_manager,
+)
 
 __all__ = [
     "SAGEMAKER_ENV_CONFIG",
@@ -29,6 +33,8 @@ __all__ = [
     "invoke",
     "override_handler",
     "ping",
+    "register_close_session_handler",
+    "register_create_session_handler",
     "register_handler",
     "register_invocation_handler",
     "register_load_adapter_handler",

@@ -11,6 +11,8 @@ from starlette.types import ASGIApp
 
 from ..common.custom_code_ref_resolver.moved_names import install_moved_names
 from ..common.fastapi.endpoint import describe
+from ..common.fastapi.middleware.resolver import find_middleware
+from ..common.fastapi.middleware.stack import surround
 from ..common.fastapi.routing import find_target
 from ..common.handler.resolver import load_customer_script
 from ..config import Settings, read_settings
@@ -24,6 +26,9 @@ from .lora.lifecycle import Lifecycle
 from .lora.routes import add_adapter_routes
 from .lora.step import AdapterStep
 from .ping import Ping
+from .sessions.decorators import session_field_of
+from .sessions.handlers import take_engine_sessions
+from .sessions.step import NoSessions, SessionStep
 
 logger = get_logger(__name__)
 
@@ -40,6 +45,7 @@ def bootstrap(app: FastAPI) -> FastAPI:
     Raises:
         ConfigurationError: an environment variable has a value that is not allowed.
         HandlerResolutionError: a handler that was asked for cannot be used.
+        MiddlewareError: the same of a middleware or formatter.
         TypeError: ``app`` is no FastAPI app.
     """
     if not isinstance(app, FastAPI):
@@ -47,7 +53,6 @@ def bootstrap(app: FastAPI) -> FastAPI:
     if not is_bootstrapped(app):
         settings = read_settings()
         configure_logging(settings.log_level)
-        settings.check_supported()
         routes = list(app.router.routes)
         try:
             _add_contract_routes(app, settings)
@@ -67,7 +72,8 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     engine = find_engine(app)
     if engine is not None:
         install_moved_names(engine.moved_names)
-    finder = AnswerFinder(app, engine, settings, load_customer_script(settings))
+    script = load_customer_script(settings)
+    finder = AnswerFinder(app, engine, settings, script)
     ping = finder.find(PING_ROUTE)
     invocations = finder.find(INVOCATIONS_ROUTE)
     adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
@@ -76,10 +82,16 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     if ping is not None:
         _put_first(app, PING_ROUTE, Ping(_with_head(ping)))
     if invocations is not None:
-        endpoint = _invocations(finder, invocations, adapters)
+        session = _session_step(app, settings, invocations)
+        endpoint = _invocations(finder, invocations, session, adapters)
         _put_first(app, INVOCATIONS_ROUTE, endpoint)
+    # Last, as the only step that could not be undone.
+    middleware = find_middleware(settings, script)
+    surround(app, middleware)
     for route, answer in ((PING_ROUTE, ping), (INVOCATIONS_ROUTE, invocations)):
         _log(route, answer)
+    for place, found in middleware.items():
+        logger.info("%s: %s: %s", place, describe(found.function), found.source)
 
 
 def _put_first(app: FastAPI, route: RouteConfig, endpoint: ASGIApp) -> None:
@@ -95,17 +107,27 @@ def _with_head(ping: Answer) -> dict[str, ASGIApp]:
 
 
 def _invocations(
-    finder: AnswerFinder, answer: Answer, adapters: Lifecycle
+    finder: AnswerFinder, answer: Answer, session: SessionStep, adapters: Lifecycle
 ) -> Invocations:
     handler = answer.handlers["POST"]
     fields = adapter_fields(answer.function) if answer.function else ()
-    if not answer.by_route:
-        return Invocations(handler, AdapterStep(fields, adapters), routes=None)
-    if finder.engine is None:
-        return Invocations(handler, AdapterStep(fields, adapters), routes={})
-    fields = fields or (AdapterField(finder.engine.adapter_path),)
-    routes = dict(_choosable_routes(finder, finder.engine))
-    return Invocations(handler, AdapterStep(fields, adapters), routes)
+    routes: dict[str, ASGIApp] | None = {} if answer.by_route else None
+    if answer.by_route and finder.engine is not None:
+        fields = fields or (AdapterField(finder.engine.adapter_path),)
+        routes = dict(_choosable_routes(finder, finder.engine))
+    return Invocations(handler, session, AdapterStep(fields, adapters), routes)
+
+
+def _session_step(app: FastAPI, settings: Settings, answer: Answer) -> SessionStep:
+    engine = take_engine_sessions(app, settings)
+    if not settings.sessions_enabled:
+        return NoSessions()
+    # With them comes SQLite, which only a server with sessions needs.
+    from .sessions.manager import open_sessions
+    from .sessions.protocol import SessionProtocol
+
+    sessions = open_sessions(settings)
+    return SessionProtocol(sessions, engine, session_field_of(answer.function))
 
 
 def _choosable_routes(

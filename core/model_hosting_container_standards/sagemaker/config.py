@@ -30,6 +30,14 @@ class SageMakerEnvVars:
     SAGEMAKER_MODEL_PATH: Final = "SAGEMAKER_MODEL_PATH"
     CUSTOM_SCRIPT_FILENAME: Final = "CUSTOM_SCRIPT_FILENAME"
     SAGEMAKER_ENABLE_STATEFUL_SESSIONS: Final = "SAGEMAKER_ENABLE_STATEFUL_SESSIONS"
+    SAGEMAKER_SESSIONS_EXPIRATION: Final = "SAGEMAKER_SESSIONS_EXPIRATION"
+    SAGEMAKER_SESSIONS_PATH: Final = "SAGEMAKER_SESSIONS_PATH"
+    SAGEMAKER_TRANSFORMS_CREATE_SESSION_DEFAULTS: Final = (
+        "SAGEMAKER_TRANSFORMS_CREATE_SESSION_DEFAULTS"
+    )
+    SAGEMAKER_TRANSFORMS_CLOSE_SESSION_DEFAULTS: Final = (
+        "SAGEMAKER_TRANSFORMS_CLOSE_SESSION_DEFAULTS"
+    )
     SAGEMAKER_ADAPTERS_PATH: Final = "SAGEMAKER_ADAPTERS_PATH"
     SAGEMAKER_ADAPTERS_ROOT: Final = "SAGEMAKER_ADAPTERS_ROOT"
     SAGEMAKER_TRANSFORMS_LOAD_ADAPTER_DEFAULTS: Final = (
@@ -47,6 +55,10 @@ SAGEMAKER_ENV_CONFIG: Final[Mapping[str, Variable[Any]]] = {
         Settings.model_path,
         Settings.script_filename,
         Settings.sessions_enabled,
+        Settings.sessions_expiration,
+        Settings.sessions_path,
+        Settings.create_session_defaults,
+        Settings.close_session_defaults,
         Settings.adapters_path,
         Settings.adapters_root,
         Settings.load_adapter_defaults,

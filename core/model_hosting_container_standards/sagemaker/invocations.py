@@ -17,7 +17,7 @@ from .headers import (
     header_text,
 )
 from .lora.step import AdapterStep
-from .sessions.refusal import refuse_sessions
+from .sessions.step import SessionStep
 
 _EQUALS: Final = re.compile(r"\s*=\s*")
 _BETWEEN: Final = re.compile(r"[,;\s]+")
@@ -29,6 +29,7 @@ class Invocations:
 
     Args:
         handler: what answers.
+        session: begins and ends sessions, and looks for those of other requests.
         adapter: leads a request to the adapter its header names.
         routes: where the ``route`` attribute may send a request instead; None when the
             handler is a customer's, which sees the attribute itself.
@@ -37,10 +38,12 @@ class Invocations:
     def __init__(
         self,
         handler: ASGIApp,
+        session: SessionStep,
         adapter: AdapterStep,
         routes: Mapping[str, ASGIApp] | None,
     ) -> None:
         self.handler = handler
+        self.session = session
         self.adapter = adapter
         self.routes = routes
 
@@ -49,7 +52,13 @@ class Invocations:
         handler = self.handler
         if self.routes is not None and (chosen := headers.get(CUSTOM_ATTRIBUTES)):
             handler = self._chosen_route(header_text(chosen))
-        receive = await refuse_sessions(headers, receive)
+        try:
+            following = await self.session(headers, scope, receive, send)
+        except ClientDisconnect:
+            return  # Nobody is left to be answered.
+        if following is None:
+            return
+        scope, receive = following
         if self.adapter.fields and (adapter := headers.get(ADAPTER_IDENTIFIER)):
             await self.adapter(handler, adapter, scope, receive, send)
         else:

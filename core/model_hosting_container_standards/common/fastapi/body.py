@@ -28,6 +28,17 @@ class JSONBody:
         self.edit = edit
         self.document = self._edited(decode_json)
 
+    def also(self, edit: Callable[[dict[str, Any]], None]) -> None:
+        """Edit it once more; nobody has read ``raw`` yet."""
+        first = self.edit
+
+        def both(document: dict[str, Any]) -> None:
+            first(document)
+            edit(document)
+
+        edit(self.document)
+        self.edit = both
+
     @functools.cached_property
     def raw(self) -> bytes:
         try:
@@ -119,9 +130,9 @@ async def peek_body(receive: Receive, limit: int) -> tuple[bytes | None, Receive
         messages.append(message)
         body += message.get("body", b"")
         if message["type"] != "http.request" or len(body) > limit:
-            return None, _replay(messages, receive)
+            return None, replay(messages, receive)
         if not message.get("more_body", False):
-            return body, _replay(messages, receive)
+            return body, replay(messages, receive)
 
 
 def replace_body(receive: Receive, raw: bytes) -> Receive:
@@ -129,7 +140,7 @@ def replace_body(receive: Receive, raw: bytes) -> Receive:
 
     ``receive`` must have been read to the end of the old one.
     """
-    return _replay([{"type": "http.request", "body": raw}], receive)
+    return replay([{"type": "http.request", "body": raw}], receive)
 
 
 def replace_json_body(
@@ -146,10 +157,10 @@ def replace_json_body(
     # Its length is unknown until somebody reads it; ASGI allows a body without it.
     headers = [item for item in scope["headers"] if item[0] != b"content-length"]
     scope = {**scope, "headers": headers, JSON_BODY: body}
-    return scope, _replay(messages(), receive)
+    return scope, replay(messages(), receive)
 
 
-def _replay(messages: Iterable[Message], receive: Receive) -> Receive:
+def replay(messages: Iterable[Message], receive: Receive) -> Receive:
     pending = iter(messages)
 
     async def replay() -> Message:

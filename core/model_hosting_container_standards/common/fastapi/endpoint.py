@@ -67,7 +67,7 @@ def as_endpoint(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 def as_async(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     """Return an async function that calls ``handler``, sync ones in the thread pool."""
-    on_event_loop = _is_async(handler)
+    on_event_loop = is_async(handler)
 
     async def call(*args: Any, **kwargs: Any) -> Any:
         if on_event_loop:
@@ -205,7 +205,7 @@ def _response_model(handler: Callable[..., Any], signature: Signature) -> Any:
     return signature.return_annotation
 
 
-def _is_async(handler: Callable[..., Any]) -> bool:
+def is_async(handler: Callable[..., Any]) -> bool:
     """Whether calling it only makes a coroutine or an async generator."""
     function = unwrap(handler)
     candidates = (function, inspect.getattr_static(type(function), "__call__", None))

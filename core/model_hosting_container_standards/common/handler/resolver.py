@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Final
@@ -15,6 +15,7 @@ from ...exceptions import (
     HandlerFileNotFoundError,
     HandlerNotCallableError,
     HandlerResolutionError,
+    InvalidHandlerSpecError,
 )
 from ..custom_code_ref_resolver import FileLoader, FunctionLoader
 from ..custom_code_ref_resolver.function_loader import instantiate
@@ -86,15 +87,32 @@ def resolve_customer_handler(
     return None
 
 
+def load_spec(
+    spec: str, settings: Settings, script: ModuleType | None
+) -> Callable[..., Any]:
+    """Return the callable that a spec of a file or module names.
+
+    Raises:
+        HandlerResolutionError: there is none.
+    """
+    parsed = parse_handler_spec(spec)
+    if parsed.kind == "path":
+        raise InvalidHandlerSpecError(
+            f"{spec!r} is a path of the app: write model.py:function, "
+            "/opt/ml/model/handlers.py:function or package.module:function."
+        )
+    aliases = {SCRIPT_ALIAS: script} if script is not None else {}
+    loader = FunctionLoader([settings.model_path], aliases)
+    return loader.load_function(parsed.reference)
+
+
 def _from_spec(
     source: str, spec: str, settings: Settings, script: ModuleType | None
 ) -> CustomerHandler:
     parsed = parse_handler_spec(spec)
     if parsed.kind == "path":
         return CustomerHandler(source, path=parsed.location)
-    aliases = {SCRIPT_ALIAS: script} if script is not None else {}
-    loader = FunctionLoader([settings.model_path], aliases)
-    return CustomerHandler(source, _instance(loader.load_function(parsed.reference)))
+    return CustomerHandler(source, _instance(load_spec(spec, settings, script)))
 
 
 @contextmanager

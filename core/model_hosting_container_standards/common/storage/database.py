@@ -24,7 +24,7 @@ class Database:
     """An open SQLite database, and a counter of its changes.
 
     ``application_id`` is what SQLite writes into the file's header: a file with another
-    one is not ours, and is left alone. Any thread may write.
+    one is not ours, and is left alone. Any thread may use it.
 
     Raises:
         StorageError: the file is not ours, or cannot be used.
@@ -33,6 +33,7 @@ class Database:
     def __init__(self, path: Path, application_id: int, schema: str) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._reading = threading.Lock()
         with contextlib.ExitStack() as opened:
             try:
                 self._open(opened, application_id, schema)
@@ -68,13 +69,12 @@ class Database:
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """Return what a SELECT finds. Never waits for a writer.
 
-        For one thread at a time.
-
         Raises:
             StorageError: the file cannot be read.
         """
         try:
-            return self._reader.execute(statement, values).fetchall()
+            with self._reading:
+                return self._reader.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise StorageError(f"{self._path} cannot be read: {error}.") from error
 

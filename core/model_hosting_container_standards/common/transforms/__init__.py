@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
 Shape = Mapping[str, Any]
+Find = Callable[[Mapping[str, Any]], Any]
 
 
 class CaseInsensitiveDict(dict[str, Any]):
@@ -27,18 +29,41 @@ def compile_shape(shape: Shape) -> Callable[[Mapping[str, Any]], dict[str, Any]]
     Raises:
         ValueError: an expression is no JMESPath.
     """
+    fields: dict[str, Find] = {
+        name: compile_shape(expression)
+        if isinstance(expression, Mapping)
+        else compile_path(name, expression)
+        for name, expression in shape.items()
+    }
+    return lambda document: {name: find(document) for name, find in fields.items()}
+
+
+def compile_path(name: str, expression: str) -> Find:
+    """Return a function that finds in a document what a JMESPath expression means.
+
+    Raises:
+        ValueError: it is no JMESPath; ``name`` says whose.
+    """
     import jmespath
     from jmespath.exceptions import JMESPathError
 
-    fields: dict[str, Callable[[Mapping[str, Any]], Any]] = {}
-    for name, expression in shape.items():
-        if isinstance(expression, Mapping):
-            fields[name] = compile_shape(expression)
-            continue
-        try:
-            fields[name] = jmespath.compile(expression).search
-        except (JMESPathError, TypeError) as error:
-            raise ValueError(
-                f"{name!r}: {expression!r} is no JMESPath expression: {error}"
-            ) from None
-    return lambda document: {name: find(document) for name, find in fields.items()}
+    try:
+        find: Find = jmespath.compile(expression).search
+    except (JMESPathError, TypeError) as error:
+        raise ValueError(
+            f"{name!r}: {expression!r} is no JMESPath expression: {error}"
+        ) from None
+    return find
+
+
+def fill_defaults(body: dict[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Give ``body`` what ``defaults`` has for dotted paths where it has nothing."""
+    for path, value in defaults.items():
+        *parents, field = path.split(".")
+        owner: Any = body
+        for parent in parents:
+            owner = owner.setdefault(parent, {})
+            if not isinstance(owner, dict):
+                break  # The client has put something else there.
+        else:
+            owner.setdefault(field, copy.deepcopy(value))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ from fastapi import HTTPException
 from starlette.requests import Request
 
 from ...common.fastapi.body import decode_object
-from ...common.transforms import CaseInsensitiveDict
+from ...common.transforms import CaseInsensitiveDict, fill_defaults
 from ..headers import header_text
 
 #: Bytes.
@@ -35,8 +34,7 @@ async def read_document(
     body = decode_object(raw) if raw else dict(query)
     if body is None:
         raise HTTPException(400, "The body of an adapter request is a JSON object.")
-    for path, value in defaults.items():
-        _fill(body, path.split("."), copy.deepcopy(value))
+    fill_defaults(body, defaults)
     return {
         "body": body,
         "headers": CaseInsensitiveDict(
@@ -65,13 +63,3 @@ def shown_name(document: Mapping[str, Any]) -> str:
         or document["path_params"].get("adapter_name")
         or document["body"].get("name")
     )
-
-
-def _fill(body: dict[str, Any], path: list[str], value: Any) -> None:
-    *parents, field = path
-    owner: Any = body
-    for parent in parents:
-        owner = owner.setdefault(parent, {})
-        if not isinstance(owner, dict):
-            return  # The client has put something else there.
-    owner.setdefault(field, value)

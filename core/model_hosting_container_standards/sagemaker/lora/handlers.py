@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from fastapi import FastAPI, HTTPException
-from fastapi.encoders import jsonable_encoder
-from pydantic import BaseModel, ValidationError
+from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from ...common.fastapi.body import decode_object
-from ...common.fastapi.endpoint import as_async, resolved_signature
+from ...common.handler.model_call import ModelCall, content_of
 from ...common.handler.ownership import take_newest, take_served
 from ...common.handler.registry import Registrations
 from ...common.transforms import Shape, compile_shape
@@ -96,13 +92,10 @@ class AdapterHandler:
         read_response: Callable[..., dict[str, Any]] | None,
     ) -> None:
         self.function = function
-        self._call = as_async(function)
+        self._call = ModelCall(function)
         self._read_request = read_request
         self._read_response = read_response
         self._done = _DONE[name]
-        parameters = list(resolved_signature(function).parameters.values())
-        self._takes_model = len(parameters) > 1
-        self._model = parameters[0].annotation if self._takes_model else None
 
     async def answer(self, request: Request, document: dict[str, Any]) -> Response:
         """Answer a request of the platform.
@@ -110,38 +103,13 @@ class AdapterHandler:
         Raises:
             HTTPException: 400, the handler's model does not take the request.
         """
-        values = self._read_request(document)
-        args = (self._make_model(values), request) if self._takes_model else (request,)
-        result = await self._call(*args)
+        result = await self._call(self._read_request(document), request)
         if isinstance(result, Response) and result.status_code >= 300:
             return result
         if self._read_response is not None:
-            return JSONResponse(self._read_response({"body": _content(result)}))
+            return JSONResponse(self._read_response({"body": content_of(result)}))
         return PlainTextResponse(f"Adapter {shown_name(document)} {self._done}")
-
-    def _make_model(self, values: dict[str, Any]) -> Any:
-        if not (inspect.isclass(self._model) and issubclass(self._model, BaseModel)):
-            return values
-        try:
-            return self._model.model_validate(values)
-        except ValidationError as error:
-            raise HTTPException(400, _explain(error)) from None
-
-
-def _explain(error: ValidationError) -> str:
-    problems = (
-        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-        for problem in error.errors(include_url=False, include_input=False)
-    )
-    return f"The adapter request is not valid: {'; '.join(problems)}."
 
 
 def _function(handler: AdapterHandler) -> Callable[..., Any]:
     return handler.function
-
-
-def _content(result: Any) -> Any:
-    """Return what a handler returned, as JSON data; None for what is no JSON."""
-    if isinstance(result, Response):
-        return decode_object(bytes(getattr(result, "body", b"")))
-    return jsonable_encoder(result)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+from ...common.fastapi.body_field import BodyField
+from ...common.handler.marks import find_mark, mark
 
 H = TypeVar("H", bound=Callable[..., Any])
+
+_ATTRIBUTE: Final = "__session_field__"
 
 
 def stateful_session_manager(
@@ -14,16 +19,30 @@ def stateful_session_manager(
     """Let sessions reach the decorated handler.
 
     The protocol itself is answered in front of whichever handler answers
-    ``/invocations``, decorated or not. ``engine_request_session_id_path`` is the body
-    field that receives the session id; with sessions off there is none to write.
+    ``/invocations``, decorated or not. ``engine_request_session_id_path`` is the dotted
+    path of the body field that receives the session's id; None: the handler wants none.
 
     Raises:
-        ValueError: the path is empty.
+        ValueError: the path is empty, or no string.
     """
-    if engine_request_session_id_path == "":
-        raise ValueError("An empty path names no body field: write 'session_id', say.")
+    if engine_request_session_id_path is None:
+        return lambda handler: handler
+    field = session_field(engine_request_session_id_path)
+    return lambda handler: mark(handler, _ATTRIBUTE, field)
 
-    def decorate(handler: H) -> H:
-        return handler
 
-    return decorate
+def session_field(path: str) -> BodyField:
+    """Return the field of an engine's request, ``body.`` in front of it or not.
+
+    Raises:
+        ValueError: it is no dotted path.
+    """
+    if isinstance(path, str):
+        path = path.removeprefix("body.")
+    return BodyField(path, owner="session")
+
+
+def session_field_of(handler: Callable[..., Any] | None) -> BodyField | None:
+    """Return what :func:`stateful_session_manager` was told for this handler."""
+    field: BodyField | None = find_mark(handler, _ATTRIBUTE)
+    return field

@@ -1,0 +1,61 @@
+"""What a client gets when a customer's middleware raises."""
+
+from __future__ import annotations
+
+import traceback
+
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ....logging_config import get_logger
+
+logger = get_logger(__name__)
+
+
+class Inner:
+    """The app inside a middleware, known once the server starts."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+async def answer_error(
+    error: Exception, scope: Scope, receive: Receive, send: Send, *, started: bool
+) -> None:
+    """Answer with what a middleware raised: an HTTPException, else a 500 without text.
+
+    The app's own exception handlers make the answer, so that it looks like the app's
+    others. ``started``: too late, there is an answer already.
+
+    Raises:
+        Exception: it is too late, or the app raised, whose errors are the server's.
+    """
+    if _came_through(error):
+        raise error
+    if isinstance(error, ClientDisconnect):
+        return  # Nobody is left to be answered.
+    if started:
+        raise error
+    if not isinstance(error, HTTPException):
+        logger.error("A middleware failed", exc_info=error)
+        error = HTTPException(500)
+
+    async def fail(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise error
+
+    handlers = {
+        key: handler
+        for key, handler in scope["app"].exception_handlers.items()
+        if key not in (500, Exception)
+    }
+    await ExceptionMiddleware(fail, handlers)(scope, receive, send)
+
+
+def _came_through(error: Exception) -> bool:
+    """Whether the app inside raised it, rather than the middleware."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code is Inner.__call__.__code__ for frame, _ in frames)

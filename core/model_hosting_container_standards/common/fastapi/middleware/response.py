@@ -1,0 +1,97 @@
+"""The response a middleware or formatter sees, and what it sends on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from .content import encode_content, with_header
+
+Chunk = bytes | str
+
+
+class PassingResponse(Response):
+    """What the app answers, on its way to the client.
+
+    ``status_code`` and ``headers`` may be changed. A whole response has a ``body`` to
+    read and assign. A stream has a ``body_iterator``: assign another one to change the
+    chunks; read it to the end and assign ``body`` to send them as one.
+    """
+
+    def __init__(
+        self, start: Message, body: bytes | None, chunks: AsyncIterable[Chunk] | None
+    ) -> None:
+        self.start = start
+        self.status_code = start["status"]
+        # A copy: an app may send one list again and again.
+        self.raw_headers = [*start.get("headers", ())]
+        self.background = None
+        self._body = body
+        self._own_chunks = self._chunks = chunks
+        self._is_new_body = False
+
+    @property
+    def body(self) -> bytes:
+        if self._body is None:
+            raise AttributeError(
+                "The response is a stream: read response.body_iterator instead of "
+                "response.body, or test is_stream first."
+            )
+        return self._body
+
+    @body.setter
+    def body(self, content: Any) -> None:
+        self._body = encode_content(content)
+        self._chunks = None
+        self._is_new_body = True
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is sent chunk by chunk, so that it has no ``body``."""
+        return self._body is None
+
+    @property
+    def body_iterator(self) -> AsyncIterable[Chunk]:
+        """The chunks of a stream; the body alone, of a whole response."""
+        return self._chunks or _once(self.body)
+
+    @body_iterator.setter
+    def body_iterator(self, chunks: AsyncIterable[Chunk]) -> None:
+        self._body = None
+        self._chunks = chunks
+
+    @property
+    def is_passed_on(self) -> bool:
+        """Whether it is a stream whose chunks are still the app's own."""
+        return self._body is None and self._chunks is self._own_chunks
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send(self.head())
+        if self._body is not None:
+            await send({"type": "http.response.body", "body": self._body})
+        else:
+            async for chunk in self.body_iterator:
+                content = chunk.encode() if isinstance(chunk, str) else chunk
+                await send(
+                    {"type": "http.response.body", "body": content, "more_body": True}
+                )
+            await send({"type": "http.response.body", "body": b""})
+        if self.background is not None:
+            await self.background()
+
+    def head(self) -> Message:
+        """Return the message that begins it, as it is now."""
+        headers = self.raw_headers
+        if self._is_new_body and self._body is not None:
+            length = str(len(self._body)).encode()
+            headers = with_header(headers, b"content-length", length)
+        elif self._body is None and not self.is_passed_on:
+            headers = [item for item in headers if item[0] != b"content-length"]
+        return {**self.start, "status": self.status_code, "headers": headers}
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body

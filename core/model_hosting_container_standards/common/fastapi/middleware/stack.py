@@ -1,0 +1,149 @@
+"""Where middleware of customers goes in an app."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp
+
+from ....exceptions import MiddlewareRegistrationError
+from ...custom_code_ref_resolver.function_loader import instantiate
+from ..endpoint import describe, unwrap
+from .asgi import ASGIMiddleware
+from .errors import Inner
+from .formatters import Formatters
+from .function import FunctionMiddleware
+from .registry import (
+    INPUT_FORMATTER,
+    OUTPUT_FORMATTER,
+    PRE_POST_PROCESS,
+    THROTTLE,
+    registration_error,
+)
+from .resolver import Found
+
+
+def surround(app: FastAPI, found: dict[str, Found]) -> None:
+    """Put what was found around the app: throttle, app's own, pre/post, formatters.
+
+    All is made now, so that what cannot be made stops the start, and put in its place
+    when the server starts: an engine may add middleware until then.
+
+    Raises:
+        MiddlewareError: one of them cannot be used.
+    """
+    outer, inner = _make_outer(found), _make_inner(found)
+    if outer is inner is None:
+        return
+    if app.middleware_stack is not None:
+        raise MiddlewareRegistrationError(
+            "The app has answered requests before bootstrap(app), so middleware cannot "
+            "be put around it: call bootstrap(app) before the server starts."
+        )
+    build = app.build_middleware_stack
+
+    def build_with_ours() -> ASGIApp:
+        own = app.user_middleware
+        app.user_middleware = [*_as_middleware(outer), *own, *_as_middleware(inner)]
+        try:
+            return build()
+        finally:
+            app.user_middleware = own
+
+    app.build_middleware_stack = build_with_ours  # type: ignore[method-assign]
+
+
+class Layer(msgspec.Struct):
+    """Middleware as an ASGI app, and the place in it where the inner app goes."""
+
+    entry: ASGIApp
+    inner: Inner
+
+
+def _make_outer(found: dict[str, Found]) -> Layer | None:
+    if THROTTLE not in found:
+        return None
+    inner = Inner()
+    return Layer(_make(THROTTLE, found[THROTTLE], inner), inner)
+
+
+def _make_inner(found: dict[str, Found]) -> Layer | None:
+    inner = Inner()
+    entry: ASGIApp = inner
+    formatters = [_formatter(p, found) for p in (INPUT_FORMATTER, OUTPUT_FORMATTER)]
+    if any(formatters):
+        entry = Formatters(entry, *formatters)
+    if PRE_POST_PROCESS in found:
+        entry = _make(PRE_POST_PROCESS, found[PRE_POST_PROCESS], entry)
+    return None if entry is inner else Layer(entry, inner)
+
+
+def _formatter(place: str, found: dict[str, Found]) -> Callable[..., Any] | None:
+    if place not in found:
+        return None
+    function = _instance(found[place].function)
+    _check_arguments(place, found[place], function, "request or response")
+    return function
+
+
+def _make(place: str, found: Found, app: ASGIApp) -> ASGIApp:
+    """Return a middleware around ``app``."""
+    function = found.function
+    if _is_asgi(function):
+        _check_arguments(place, found, function, "app")
+        return ASGIMiddleware(_construct(place, found, app))
+    function = _instance(function)
+    _check_arguments(place, found, function, "request", "call_next")
+    return FunctionMiddleware(app, function)
+
+
+def _is_asgi(function: Callable[..., Any]) -> bool:
+    """Whether it is a class whose instances are called ``(scope, receive, send)``."""
+    cls = unwrap(function)
+    if not inspect.isclass(cls):
+        return False
+    return len(inspect.signature(cls.__call__).parameters) > 3
+
+
+def _construct(place: str, found: Found, app: ASGIApp) -> ASGIApp:
+    try:
+        middleware: ASGIApp = found.function(app)
+    except Exception as error:
+        raise registration_error(place)(
+            f"{found.source}: {describe(found.function)} cannot be made: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return middleware
+
+
+def _instance(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what is called: of a class, an instance."""
+    return instantiate(function) if inspect.isclass(function) else function
+
+
+def _check_arguments(
+    place: str, found: Found, function: Callable[..., Any], *names: str
+) -> None:
+    try:
+        inspect.signature(function).bind(*names)
+    except TypeError as error:
+        raise registration_error(place)(
+            f"{found.source}: {describe(function)} is called with "
+            f"{' and '.join(names)}, which it does not take: {error}."
+        ) from None
+
+
+def _as_middleware(layer: Layer | None) -> list[Middleware]:
+    if layer is None:
+        return []
+
+    def connect(app: ASGIApp) -> ASGIApp:
+        layer.inner.app = app
+        return layer.entry
+
+    return [Middleware(connect)]

@@ -1,0 +1,234 @@
+"""Sessions as handlers use them: a few values, kept from one request to the next."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Final
+
+from ...common.storage.folder import default_parent, private_folder
+from ...config import Settings, read_settings
+from ...exceptions import ConfigurationError, SessionNotFoundError, StorageError
+from .store import SessionStore, StoredSession
+
+LONGEST_ID: Final = 256
+_ID: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
+_FOLDER: Final = "mhcs"
+_FILE: Final = "sessions.sqlite3"
+
+
+class Session:
+    """A session, which every process of the server sees.
+
+    Its methods raise :class:`SessionNotFoundError` once it is closed or has expired,
+    and :class:`StorageError` if its table cannot be read or written.
+    """
+
+    __slots__ = ("_sessions", "_stored")
+
+    def __init__(self, sessions: SessionManager, stored: StoredSession) -> None:
+        self._sessions = sessions
+        self._stored = stored
+
+    @property
+    def session_id(self) -> str:
+        """The id that the client sends."""
+        return self._stored.id
+
+    @property
+    def expires_at(self) -> int:
+        """When the session ends by itself, in Unix seconds."""
+        return self._stored.expires
+
+    @property
+    def engine_id(self) -> Any:
+        """What the engine calls the session: the same id, unless it has its own."""
+        engine_id = self._stored.engine_id
+        return self.session_id if engine_id is None else json.loads(engine_id)
+
+    def put(self, key: str, value: Any) -> None:
+        """Set a value, which is any JSON; others see the old one or the new one.
+
+        Raises:
+            TypeError: the key is no string, or the value is no JSON.
+        """
+        store = self._sessions.store
+        store.put(self.session_id, _check_key(key), _encode(key, value))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, or ``default`` if there is none of this key."""
+        value = self._sessions.store.get(self.session_id, _check_key(key))
+        return default if value is None else json.loads(value)
+
+    def remove(self) -> None:
+        """End the session, and forget its values."""
+        self._sessions.close_session(self.session_id)
+
+
+class SessionManager:
+    """The sessions of a server, in a file of a folder. Any thread may use it.
+
+    The file is opened when it is first needed: what is opened before a fork would be
+    of no use after it.
+
+    Args:
+        path: the folder, in which only what this package made is ever touched.
+        expiration_s: how many seconds a session lives.
+
+    Raises:
+        StorageError: the folder cannot be used.
+    """
+
+    def __init__(self, path: Path, expiration_s: int) -> None:
+        self._file = private_folder(path, _FOLDER) / _FILE
+        self._expiration_s = expiration_s
+        self._opening = threading.Lock()
+        self._store: SessionStore | None = None
+
+    def create_session(self, engine_id: Any = None) -> Session:
+        """Begin a session. ``engine_id`` is what an engine with its own calls it.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        known = None if engine_id is None else json.dumps(engine_id)
+        session_id = _id_for(engine_id)
+        # A whole second, as clients are told, and never less than was promised.
+        expires = math.ceil(time.time() + self._expiration_s)
+        self.store.create(session_id, expires, known)
+        return Session(self, StoredSession(session_id, expires, known, -1))
+
+    def get_session(self, session_id: str) -> Session:
+        """Return a session.
+
+        Raises:
+            SessionNotFoundError: there is none of this id, or not any more.
+        """
+        if not is_session_id(session_id):
+            raise SessionNotFoundError(
+                "ids have letters, digits and hyphens between them, "
+                f"{LONGEST_ID} at most"
+            )
+        return Session(self, self.store.find(session_id))
+
+    def close_session(self, session_id: str) -> None:
+        """End a session, and forget its values.
+
+        Raises:
+            SessionNotFoundError: there is none of this id, or not any more.
+        """
+        if not (is_session_id(session_id) and self.store.close(session_id)):
+            raise SessionNotFoundError(session_id)
+
+    @property
+    def store(self) -> SessionStore:
+        """The open table.
+
+        Raises:
+            StorageError: it cannot be used.
+        """
+        store = self._store
+        if store is None:
+            with self._opening:
+                if (store := self._store) is None:
+                    store = self._store = SessionStore(self._file)
+        return store
+
+    def check(self) -> None:
+        """Make the file, or see that it can be used; do not keep it open.
+
+        Raises:
+            StorageError: it cannot be used.
+        """
+        SessionStore(self._file).shut()
+
+    def shut(self) -> None:
+        """Let go of the file, until it is needed again."""
+        with self._opening:
+            store, self._store = self._store, None
+        if store is not None:
+            store.shut()
+
+
+def is_session_id(value: object) -> bool:
+    """Whether the platform takes the value for a session id."""
+    if not isinstance(value, str) or len(value) > LONGEST_ID:
+        return False
+    return _ID.fullmatch(value) is not None
+
+
+class _Current:
+    """The sessions of this process, if they are on."""
+
+    sessions: SessionManager | None = None
+
+
+def get_session_manager() -> SessionManager | None:
+    """Return the sessions of the server, None where they are off.
+
+    They are there once an app is bootstrapped; all apps of a process share them.
+    """
+    return _Current.sessions
+
+
+def init_session_manager_from_env() -> SessionManager | None:
+    """Read the environment as ``bootstrap`` does, and return the sessions, for tests.
+
+    Raises:
+        ConfigurationError: a variable has a value that is not allowed.
+    """
+    settings = read_settings()
+    return open_sessions(settings) if settings.sessions_enabled else None
+
+
+def open_sessions(settings: Settings) -> SessionManager:
+    """Make the sessions that :func:`get_session_manager` returns from now on.
+
+    Raises:
+        ConfigurationError: a variable has a value that is not allowed.
+    """
+    path = settings.sessions_path or default_parent("sagemaker_sessions")
+    try:
+        sessions = SessionManager(path, settings.sessions_expiration)
+        # What is wrong with the file shall stop the start, not the first session.
+        sessions.check()
+    except StorageError as error:
+        name = Settings.sessions_path.name
+        raise ConfigurationError(name, str(path), str(error)) from error
+    reset_sessions()
+    _Current.sessions = sessions
+    return sessions
+
+
+def reset_sessions() -> None:
+    """Forget the sessions of this process; what is stored stays."""
+    sessions, _Current.sessions = _Current.sessions, None
+    if sessions is not None:
+        sessions.shut()
+
+
+def _id_for(engine_id: Any) -> str:
+    """Return the engine's id if it can be a header's value, else a new one."""
+    text = engine_id if isinstance(engine_id, str) else json.dumps(engine_id)
+    return text if engine_id is not None and is_session_id(text) else str(uuid.uuid4())
+
+
+def _check_key(key: object) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"A key of a session is a string, not {key!r}.")
+    return key
+
+
+def _encode(key: str, value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            f"The session's value of {key!r} is no JSON: {error}. Put strings, "
+            "numbers, booleans, None, and lists and dicts of them."
+        ) from None

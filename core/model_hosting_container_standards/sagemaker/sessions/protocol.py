@@ -1,0 +1,145 @@
+"""The protocol of sticky sessions, on ``/invocations``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any, Final
+
+from fastapi import HTTPException
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from ...common.fastapi.body_field import BodyField, edit_body
+from ...exceptions import SessionNotFoundError, StorageError
+from ...logging_config import get_logger
+from ..headers import SESSION_ID, header_text
+from .control import CLOSE, NEW_SESSION, REQUEST_TYPE, peek_control_request
+from .handlers import EngineSessions
+from .manager import Session, SessionManager
+from .step import Next
+
+logger = get_logger(__name__)
+
+_HEADER: Final = "X-Amzn-SageMaker-Session-Id"
+_NEW_HEADER: Final = "X-Amzn-SageMaker-New-Session-Id"
+_CLOSED_HEADER: Final = "X-Amzn-SageMaker-Closed-Session-Id"
+
+
+class SessionProtocol:
+    """The session step of a server that has them.
+
+    Args:
+        sessions: where they are.
+        engine: the engine's own, if it has some.
+        field: the body field that gets the session's id, as the engine calls it.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionManager,
+        engine: EngineSessions | None,
+        field: BodyField | None,
+    ) -> None:
+        self.sessions = sessions
+        self.engine = engine
+        self.field = field
+
+    async def __call__(
+        self, headers: Mapping[bytes, bytes], scope: Scope, receive: Receive, send: Send
+    ) -> Next:
+        control, receive = await peek_control_request(headers, receive)
+        sent = headers.get(SESSION_ID)
+        session_id = header_text(sent) if sent else None
+        if control is not None:
+            response = await self._control(control, session_id, scope, receive)
+            await response(scope, receive, send)
+            return None
+        if session_id is None:
+            return scope, receive
+        session = self._find(session_id)
+        if (field := self.field) is None:
+            return scope, receive
+
+        def edit(document: dict[str, Any]) -> None:
+            field.write(document, session.engine_id)
+
+        return await edit_body(scope, receive, _HEADER, edit)
+
+    async def _control(
+        self,
+        control: Mapping[str, Any],
+        session_id: str | None,
+        scope: Scope,
+        receive: Receive,
+    ) -> Response:
+        wanted = control[REQUEST_TYPE]
+        if wanted not in (NEW_SESSION, CLOSE) or len(control) > 1:
+            raise HTTPException(
+                400,
+                f'Bad request: send {{"{REQUEST_TYPE}": "{NEW_SESSION}"}} or '
+                f'{{"{REQUEST_TYPE}": "{CLOSE}"}}, and nothing beside it.',
+            )
+        try:
+            if wanted == NEW_SESSION:
+                return await self._create(scope, receive)
+            return await self._close(session_id, scope, receive)
+        except StorageError as error:
+            logger.error("%s: %s", wanted, error)
+            raise HTTPException(507, f"{wanted} failed: no storage.") from None
+
+    async def _create(self, scope: Scope, receive: Receive) -> Response:
+        engine_id = None
+        if self.engine is not None:
+            engine_id = await self.engine.create(scope, receive)
+            if isinstance(engine_id, Response):
+                return engine_id
+            if engine_id is None:
+                raise HTTPException(
+                    424, "Failed to create session: the engine's answer has no id."
+                )
+        # Not the threads of handlers: those may all be busy with long requests.
+        session = await asyncio.to_thread(self.sessions.create_session, engine_id)
+        value = f"{session.session_id}; Expires={_time(session.expires_at)}"
+        return PlainTextResponse(
+            f"Session {session.session_id} created",
+            headers={_HEADER: value, _NEW_HEADER: value},
+        )
+
+    async def _close(
+        self, session_id: str | None, scope: Scope, receive: Receive
+    ) -> Response:
+        if session_id is None:
+            raise HTTPException(
+                424, "Failed to close session: invalid session_id: None"
+            )
+        session = self._find(session_id)
+        if self.engine is not None:
+            refusal = await self.engine.close(session.engine_id, scope, receive)
+            if refusal is not None:
+                return refusal
+        try:
+            await asyncio.to_thread(session.remove)
+        except SessionNotFoundError as error:
+            raise _not_found(error) from None
+        return PlainTextResponse(
+            f"Session {session_id} closed", headers={_CLOSED_HEADER: session_id}
+        )
+
+    def _find(self, session_id: str) -> Session:
+        try:
+            return self.sessions.get_session(session_id)
+        except SessionNotFoundError as error:
+            raise _not_found(error) from None
+        except StorageError as error:
+            logger.error("A session cannot be looked up: %s", error)
+            raise HTTPException(507, "Sessions cannot be read: no storage.") from None
+
+
+def _not_found(error: SessionNotFoundError) -> HTTPException:
+    return HTTPException(400, f"Bad request: {error}")
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
