@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from exchange import Exchange
+from exchange import Exchange, json_exchange
 from traffic import ADAPTER, ADAPTER_HEADER, PATH
 
 #: Enough for every measurement. Requests are for the first one.
@@ -24,14 +23,9 @@ class AdapterRequest:
     adapter: str = ""
 
     def exchange(self) -> Exchange:
-        body = b"" if self.document is None else json.dumps(self.document).encode()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        if self.adapter:
-            headers.append((ADAPTER_HEADER.lower().encode(), self.adapter.encode()))
-        return Exchange(self.method, self.target, headers, [body])
+        named = [(ADAPTER_HEADER.lower().encode(), self.adapter.encode())]
+        headers = named if self.adapter else []
+        return json_exchange(self.method, self.target, self.document, headers)
 
 
 def registration(name: str, src: str) -> AdapterRequest:

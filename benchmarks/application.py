@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from traffic import EVENTS
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -24,12 +26,19 @@ async def ping() -> JSONResponse:
     return JSONResponse({})
 
 
-async def invocations(raw_request: Request) -> JSONResponse:
+async def invocations(raw_request: Request) -> Response:
     try:
         body = await raw_request.json()
     except json.JSONDecodeError as error:
         return JSONResponse({"error": str(error)}, status_code=400)
+    if body.get("stream"):
+        return StreamingResponse(stream(), media_type="text/event-stream")
     return JSONResponse({"id": "cmpl-0", "object": "result", "model": body["model"]})
+
+
+async def stream() -> AsyncIterator[bytes]:
+    for number in range(EVENTS):
+        yield b'data: {"id": "cmpl-0", "object": "result", "token": %d}\n\n' % number
 
 
 def build_bare() -> FastAPI:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 class Exchange:
     """One request, whose body comes in chunks, and what the app sent back."""
 
-    __slots__ = ("_messages", "content", "scope", "status")
+    __slots__ = ("_end", "_messages", "chunks", "headers", "scope", "status")
 
     def __init__(
         self, method: str, target: str, headers: RawHeaders, chunks: Iterable[bytes]
@@ -42,8 +44,14 @@ class Exchange:
         ]
         messages[-1]["more_body"] = False
         self._messages = iter(messages)
+        self._end = asyncio.Event()
         self.status = 0
-        self.content = b""
+        self.headers: RawHeaders = ()
+        self.chunks: list[bytes] = []
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(self.chunks)
 
     async def ask(self, app: FastAPI) -> bytes:
         """Return what the app answers.
@@ -57,10 +65,34 @@ class Exchange:
         return self.content
 
     async def receive(self) -> Message:
-        return next(self._messages, None) or {"type": "http.disconnect"}
+        message = next(self._messages, None)
+        if message is None:
+            # As a client does that hangs up when it has the answer, not before.
+            await self._end.wait()
+            return {"type": "http.disconnect"}
+        return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        else:
-            self.content += message["body"]
+            self.headers = message["headers"]
+            return
+        if chunk := message["body"]:
+            self.chunks.append(chunk)
+        if not message.get("more_body", False):
+            self._end.set()
+
+
+def json_exchange(
+    method: str,
+    target: str,
+    document: dict[str, Any] | None = None,
+    headers: RawHeaders = (),
+) -> Exchange:
+    """Return a request without anything that matters little: JSON, or nothing."""
+    body = b"" if document is None else json.dumps(document).encode()
+    about = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    return Exchange(method, target, [*about, *headers], [body])

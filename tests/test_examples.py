@@ -15,7 +15,15 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
 
-@pytest.mark.parametrize("file", ["minimal/model.py", "fastapi_server/server.py"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "minimal/model.py",
+        "fastapi_server/server.py",
+        "middleware/model.py",
+        "sessions/model.py",
+    ],
+)
 def test_the_readme_shows_the_file(file: str) -> None:
     assert (EXAMPLES / file).read_text() in (ROOT / "README.md").read_text()
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
+from http import HTTPStatus
 
+import fastapi
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ....logging_config import get_logger
 
@@ -42,7 +46,8 @@ async def answer_error(
         raise error
     if not isinstance(error, HTTPException):
         logger.error("A middleware failed", exc_info=error)
-        error = HTTPException(500)
+        # FastAPI's: engines have handlers for that class.
+        error = fastapi.HTTPException(500, HTTPStatus(500).phrase)
 
     async def fail(_scope: Scope, _receive: Receive, _send: Send) -> None:
         raise error
@@ -52,7 +57,22 @@ async def answer_error(
         for key, handler in scope["app"].exception_handlers.items()
         if key not in (500, Exception)
     }
+    send = _with_headers(send, error.headers or {})
     await ExceptionMiddleware(fail, handlers)(scope, receive, send)
+
+
+def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
+    """Return a ``send`` that adds the error's headers, which some handlers forget."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            there = MutableHeaders(raw=[*message["headers"]])
+            for name, value in headers.items():
+                there.setdefault(name, value)
+            message = {**message, "headers": there.raw}
+        await send(message)
+
+    return send_with_headers
 
 
 def _came_through(error: Exception) -> bool:

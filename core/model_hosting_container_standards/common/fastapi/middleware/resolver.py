@@ -14,9 +14,7 @@ from ....exceptions import (
     HandlerResolutionError,
     MiddlewareNotFoundError,
 )
-from ....logging_config import get_logger
 from ...handler.resolver import load_spec
-from ..endpoint import describe
 from .registry import (
     INPUT_FORMATTER,
     MIDDLEWARE,
@@ -26,8 +24,6 @@ from .registry import (
     middleware_registry,
 )
 
-logger = get_logger(__name__)
-
 #: Each place, and the variable that goes before its decorator.
 PLACES: Final[Mapping[str, Variable[str | None]]] = {
     THROTTLE: Settings.throttle,
@@ -35,6 +31,7 @@ PLACES: Final[Mapping[str, Variable[str | None]]] = {
     INPUT_FORMATTER: Settings.pre_process,
     OUTPUT_FORMATTER: Settings.post_process,
 }
+_DECORATORS: Final = {place: f'custom_middleware("{place}")' for place in MIDDLEWARE}
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -52,31 +49,32 @@ def find_middleware(settings: Settings, script: ModuleType | None) -> dict[str, 
     Raises:
         MiddlewareError: a spec names nothing that can be used.
     """
-    places = ((place, _find(place, settings, script)) for place in PLACES)
-    return {place: found for place, found in places if found is not None}
+    specified = {
+        place: _load(place, settings, script)
+        for place, variable in PLACES.items()
+        if variable.read(settings)
+    }
+    # After it: what was loaded just now may have decorated something.
+    return {**_decorated(), **specified}
 
 
-def _find(place: str, settings: Settings, script: ModuleType | None) -> Found | None:
+def _decorated() -> dict[str, Found]:
+    registered = {place: middleware_registry.get(place) for place in PLACES}
+    return {
+        place: Found(function, f"@{_DECORATORS.get(place, place)} decorator")
+        for place, function in registered.items()
+        if function is not None
+    }
+
+
+def _load(place: str, settings: Settings, script: ModuleType | None) -> Found:
     variable = PLACES[place]
-    registered = middleware_registry.get(place)
-    if spec := variable.read(settings):
-        source = f"{variable.name}={spec}"
-        if registered is not None:
-            logger.info("%s goes before the decorated %s", source, describe(registered))
-        return Found(_load(place, source, spec, settings, script), source)
-    if registered is None:
-        return None
-    decorator = f'custom_middleware("{place}")' if place in MIDDLEWARE else place
-    return Found(registered, f"@{decorator} decorator")
-
-
-def _load(
-    place: str, source: str, spec: str, settings: Settings, script: ModuleType | None
-) -> Callable[..., Any]:
+    spec = str(variable.read(settings))
+    source = f"{variable.name}={spec}"
     not_found = (
         MiddlewareNotFoundError if place in MIDDLEWARE else FormatterRegistrationError
     )
     try:
-        return load_spec(spec, settings, script)
+        return Found(load_spec(spec, settings, script), source)
     except HandlerResolutionError as error:
         raise not_found(f"{source}: {error}") from (error.__cause__ or error)

@@ -1,0 +1,27 @@
+"""A conversation: clients send what is new, the session has what was said before."""
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from vllm.entrypoints.openai.protocol import ChatCompletionRequest, ErrorResponse
+
+from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.sagemaker.sessions.manager import (
+    get_session_manager,
+)
+
+
+@sagemaker.invoke
+async def converse(request: ChatCompletionRequest, raw_request: Request):
+    new = (await raw_request.json())["messages"]
+    session_id = raw_request.headers.get("X-Amzn-SageMaker-Session-Id")
+    session = get_session_manager().get_session(session_id) if session_id else None
+    before = session.get("messages", []) if session else []
+    request.messages = [*before, *request.messages]
+    chat = raw_request.app.state.openai_serving_chat
+    answer = await chat.create_chat_completion(request, raw_request)
+    if isinstance(answer, ErrorResponse):
+        return JSONResponse(answer.model_dump(), status_code=400)
+    if session:
+        said = {"role": "assistant", "content": answer.choices[0].message.content}
+        session.put("messages", [*before, *new, said])
+    return JSONResponse(answer.model_dump())

@@ -1,0 +1,149 @@
+"""The README's sessions and middleware on a real vLLM with two API servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import httpx
+import pytest
+
+from real import ROOT, requires_vllm, serve
+from servers import Server, free_port
+
+pytestmark = requires_vllm
+
+EXAMPLES: Final = ROOT / "examples"
+SESSION: Final = "X-Amzn-SageMaker-Session-Id"
+SESSIONS: Final = 100
+TURNS: Final = 10
+THREADS: Final = 8
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {
+        "SAGEMAKER_MODEL_PATH": str(EXAMPLES / "sessions"),
+        "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "true",
+        "SAGEMAKER_SESSIONS_PATH": str(tmp_path_factory.mktemp("sessions")),
+        # Its other two functions are decorated.
+        "CUSTOM_PRE_PROCESS": f"{EXAMPLES / 'middleware' / 'model.py'}:accept_text",
+        "CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE": "mhcs.throttle:Throttle",
+        "MHCS_THROTTLE_MAX_IN_FLIGHT": str(THREADS),
+    }
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def server(env: dict[str, str], port: int) -> Iterator[Server]:
+    with serve("--api-server-count=2", env=env, port=port) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    """A client whose every request may reach another process."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(
+        base_url=server.url, timeout=60, trust_env=False, limits=limits
+    ) as client:
+        yield client
+
+
+def begin(client: httpx.Client) -> str:
+    answer = client.post("/invocations", json={"requestType": "NEW_SESSION"})
+    assert answer.status_code == 200, answer.text
+    return answer.headers[SESSION].partition(";")[0]
+
+
+def say(client: httpx.Client, session: str, content: str) -> httpx.Response:
+    body = {
+        "model": "tiny",
+        "max_tokens": 1,
+        "temperature": 0,
+        "messages": [{"role": "user", "content": content}],
+    }
+    return client.post("/invocations", json=body, headers={SESSION: session})
+
+
+def prompt_tokens(answer: httpx.Response) -> int:
+    assert answer.status_code == 200, answer.text
+    tokens: int = answer.json()["usage"]["prompt_tokens"]
+    return tokens
+
+
+def test_a_conversation_grows_whichever_process_answers(client: httpx.Client) -> None:
+    session = begin(client)
+    tokens = [prompt_tokens(say(client, session, "hello")) for _ in range(4)]
+    assert tokens == sorted(set(tokens))
+    close = {"requestType": "CLOSE"}
+    closed = client.post("/invocations", json=close, headers={SESSION: session})
+    assert closed.text == f"Session {session} closed"
+    assert say(client, session, "hello").status_code == 400
+
+
+def test_no_request_of_a_hundred_sessions_is_lost(client: httpx.Client) -> None:
+    def converse(_: int) -> list[int]:
+        session = begin(client)
+        return [prompt_tokens(say(client, session, "a")) for _ in range(TURNS)]
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        conversations = [*threads.map(converse, range(SESSIONS))]
+    # All said the same, so each of them has grown as all others have.
+    assert {tuple(tokens) for tokens in conversations} == {tuple(conversations[0])}
+    assert conversations[0] == sorted(set(conversations[0]))
+
+
+def test_middleware_sees_every_answer(client: httpx.Client) -> None:
+    for answer in (client.get("/ping"), client.get("/v1/models"), client.get("/nope")):
+        assert answer.headers["x-model-version"] == "7"
+        assert float(answer.headers["x-seconds"]) >= 0
+
+
+def test_the_formatter_takes_text_for_a_prompt(client: httpx.Client) -> None:
+    # The script's handler wants messages, so this goes to the engine's own route.
+    text = {"content-type": "text/plain"}
+    answer = client.post("/v1/completions", content="hello", headers=text)
+    assert answer.json()["usage"]["completion_tokens"] == 8
+
+
+def test_a_stream_passes_all_middleware(client: httpx.Client) -> None:
+    body = {"model": "tiny", "prompt": "hello", "max_tokens": 50, "stream": True}
+    with client.stream("POST", "/v1/completions", json=body) as answer:
+        assert answer.headers["x-model-version"] == "7"
+        chunks = [line for line in answer.iter_lines() if line.startswith("data: ")]
+    assert len(chunks) > 10
+    assert chunks[-1] == "data: [DONE]"
+
+
+def test_the_throttle_refuses_what_is_too_much_and_never_ping(server: Server) -> None:
+    body = {"model": "tiny", "prompt": "hello", "max_tokens": 200, "ignore_eos": True}
+
+    def ask(number: int) -> httpx.Response:
+        with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
+            if number % 4 == 0:
+                return client.get("/ping")
+            return client.post("/v1/completions", json=body)
+
+    with ThreadPoolExecutor(40) as threads:
+        answers = [*threads.map(ask, range(80))]
+    assert {answer.status_code for answer in answers[::4]} == {200}
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused
+    assert all(answer.headers["retry-after"] == "1" for answer in refused)
+    assert all(answer.json()["error"] for answer in refused)
+
+
+def test_a_session_is_there_after_a_crash(
+    server: Server, client: httpx.Client, env: dict[str, str], port: int
+) -> None:
+    session = begin(client)
+    before = prompt_tokens(say(client, session, "hello"))
+    server.kill()
+    with serve("--api-server-count=2", env=env, port=port):
+        assert prompt_tokens(say(client, session, "hello")) > before
