@@ -155,3 +155,29 @@ def test_the_doctor_prints_what_is_no_text(monkeypatch: pytest.MonkeyPatch) -> N
     assert r"/models/\udcff" in doctor_says()[1]
     report = json.loads(doctor_says("--json")[1])
     assert report["variables"]["SAGEMAKER_MODEL_PATH"] == "/models/\udcff"
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_the_doctor_names_the_middleware_and_who_asked_for_it(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(
+        "from model_hosting_container_standards.common.fastapi import middleware\n"
+        "@middleware.output_formatter\n"
+        "def sign(response): pass\n"
+    )
+    throttle = "mhcs.throttle:Throttle"
+    monkeypatch.setenv("CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE", throttle)
+    monkeypatch.setenv("MHCS_THROTTLE_MAX_IN_FLIGHT", "4")
+    status, output = doctor_says("--json")
+    middleware = json.loads(output)["middleware"]
+    assert status == 0
+    assert [*middleware] == ["output_formatter", "throttle"]
+    assert "model.sign (" in middleware["output_formatter"]
+    assert "output_formatter decorator" in middleware["output_formatter"]
+    assert f"CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE={throttle}" in middleware["throttle"]
+    monkeypatch.delenv("MHCS_THROTTLE_MAX_IN_FLIGHT")
+    status, output = doctor_says("--json")
+    assert status == 1
+    [problem] = json.loads(output)["problems"]
+    assert "set MHCS_THROTTLE_MAX_IN_FLIGHT" in problem

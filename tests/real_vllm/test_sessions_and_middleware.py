@@ -121,22 +121,27 @@ def test_a_stream_passes_all_middleware(client: httpx.Client) -> None:
     assert chunks[-1] == "data: [DONE]"
 
 
-def test_the_throttle_refuses_what_is_too_much_and_never_ping(server: Server) -> None:
+def test_the_throttle_refuses_what_is_too_much_and_never_ping(
+    client: httpx.Client,
+) -> None:
+    # More than two processes may have in flight, and each takes a while.
     body = {"model": "tiny", "prompt": "hello", "max_tokens": 200, "ignore_eos": True}
 
     def ask(number: int) -> httpx.Response:
-        with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
-            if number % 4 == 0:
-                return client.get("/ping")
+        if number % 2:
             return client.post("/v1/completions", json=body)
+        return client.get("/ping")
 
-    with ThreadPoolExecutor(40) as threads:
-        answers = [*threads.map(ask, range(80))]
-    assert {answer.status_code for answer in answers[::4]} == {200}
+    count = 8 * THREADS
+    with ThreadPoolExecutor(count) as threads:
+        answers = [*threads.map(ask, range(count))]
+    assert {answer.status_code for answer in answers[::2]} == {200}
     refused = [answer for answer in answers if answer.status_code == 429]
     assert refused
     assert all(answer.headers["retry-after"] == "1" for answer in refused)
-    assert all(answer.json()["error"] for answer in refused)
+    assert all(
+        "at its limit" in answer.json()["error"]["message"] for answer in refused
+    )
 
 
 def test_a_session_is_there_after_a_crash(

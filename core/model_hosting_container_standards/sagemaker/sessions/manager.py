@@ -111,8 +111,7 @@ class SessionManager:
         """
         if not is_session_id(session_id):
             raise SessionNotFoundError(
-                "ids have letters, digits and hyphens between them, "
-                f"{LONGEST_ID} at most"
+                f"an id is 1 to {LONGEST_ID} letters, digits and inner hyphens"
             )
         return Session(self, self.store.find(session_id))
 

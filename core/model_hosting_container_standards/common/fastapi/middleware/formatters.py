@@ -83,7 +83,7 @@ class Formatting:
     async def _run(self, app: ASGIApp) -> None:
         passage = self._passage
         try:
-            await app(self._scope, self._receive, passage)
+            await app(self._scope, self._receive, passage.send)
         except Exception as error:
             passage.fail(error)
             # That the rest was not wanted is no error of the app's.

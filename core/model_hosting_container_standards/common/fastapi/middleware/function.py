@@ -77,7 +77,7 @@ class Call:
         loop = asyncio.get_running_loop()
         self.response: asyncio.Future[PassingResponse] = loop.create_future()
         self._passage = Passage(send, self._on_response)
-        self._task = asyncio.ensure_future(app(scope, receive, self._passage))
+        self._task = asyncio.ensure_future(app(scope, receive, self._passage.send))
         self._task.add_done_callback(self._on_end)
 
     def passed_on(self, response: Response) -> PassingResponse | None:

@@ -15,7 +15,7 @@ _BODY: Final = "http.response.body"
 
 
 class Passage:
-    """The ``send`` of an app whose response goes to ``on_response`` first.
+    """Has the ``send`` of an app whose response goes to ``on_response`` first.
 
     The response is there with its first chunk: if that is the last one too, it is a
     whole response, else a stream. Of a stream the app makes one chunk ahead, and waits
@@ -41,23 +41,14 @@ class Passage:
         #: Whether all of the response has been handed over.
         self.is_complete = False
 
-    async def __call__(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Take a message from the app.
 
         Raises:
             OSError: nobody wants the rest; ASGI says so of a client that has gone.
         """
-        if self.is_open:
-            await self._send(message)
-        elif self._has_begun:
-            await self._offer(message)
-        elif message["type"] == _START:
-            self._start = message
-        elif self._start is None:
-            # Such as the debug information that a test client asks for.
-            await self._send(message)
-        else:
-            await self._begin(self._start, message)
+        # No coroutine of our own for each chunk that passes.
+        return self._send(message) if self.is_open else self._take(message)
 
     async def send_on(self, response: PassingResponse) -> None:
         """Send what there is of a stream, and let the rest through as it comes."""
@@ -77,6 +68,17 @@ class Passage:
         """Let whoever reads the stream know that the app will not send the rest."""
         self._error = error
         _wake(self._arrived)
+
+    async def _take(self, message: Message) -> None:
+        if self._has_begun:
+            await self._offer(message)
+        elif message["type"] == _START:
+            self._start = message
+        elif self._start is None:
+            # Such as the debug information that a test client asks for.
+            await self._send(message)
+        else:
+            await self._begin(self._start, message)
 
     async def _begin(self, start: Message, message: Message) -> None:
         if message["type"] != _BODY:
@@ -113,12 +115,12 @@ class Passage:
             first, self._first = self._first, None
             yield first
         while not self.is_complete:
-            message = await self._take()
+            message = await self._next()
             self.is_complete = not message.get("more_body", False)
             if chunk := message.get("body", b""):
                 yield chunk
 
-    async def _take(self) -> Message:
+    async def _next(self) -> Message:
         while self._pending is None:
             if self._error is not None:
                 raise self._error
