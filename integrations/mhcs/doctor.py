@@ -25,7 +25,9 @@ from model_hosting_container_standards.common.fastapi.endpoint import (
 from model_hosting_container_standards.common.fastapi.middleware.resolver import (
     find_middleware,
 )
-from model_hosting_container_standards.common.fastapi.middleware.stack import surround
+from model_hosting_container_standards.common.fastapi.middleware.stack import (
+    make_layers,
+)
 from model_hosting_container_standards.common.fastapi.routing import add_route
 from model_hosting_container_standards.common.handler.resolver import (
     CustomerHandler,
@@ -251,7 +253,7 @@ def _middleware(
     settings: Settings, script: ModuleType | None
 ) -> Iterator[tuple[str, str]]:
     found = find_middleware(settings, script)
-    surround(FastAPI(), found)
+    make_layers(FastAPI(), found)
     for place, middleware in found.items():
         yield place, f"{describe(middleware.function)} ({middleware.source})"
 

@@ -16,6 +16,10 @@ from typing import Final
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from model_hosting_container_standards.common.fastapi.middleware.errors import (
+    NotingSend,
+    answer_error,
+)
 from model_hosting_container_standards.config import Settings, read_settings
 from model_hosting_container_standards.exceptions import MiddlewareRegistrationError
 
@@ -29,8 +33,9 @@ class Throttle:
     """Answers 429 with Retry-After where a server would take on more than it can do.
 
     It counts the requests that make an engine work: every POST but those to ``/ping``
-    and ``/adapters``. One is in flight until the last chunk of its answer is sent. Each
-    API server process counts its own. ``clock`` returns seconds.
+    and ``/adapters``. One is in flight until the app has done with it, a stream to its
+    end. What a second allows may come at once. Each API server process counts its own.
+    ``clock`` returns seconds.
 
     Raises:
         MiddlewareRegistrationError: no limit is set.
@@ -58,7 +63,11 @@ class Throttle:
         if not _is_work(scope):
             await self.app(scope, receive, send)
             return
-        self._check()
+        try:
+            self._check()
+        except HTTPException as error:
+            await answer_error(error, scope, receive, NotingSend(send))
+            return
         self._in_flight += 1
         try:
             await self.app(scope, receive, send)
@@ -75,7 +84,6 @@ class Throttle:
             raise _too_many(f"{self._in_flight} requests are being answered.", 1)
         now = self._clock()
         due = max(self._due, now)
-        # What a second allows may come at once.
         interval = 1 / self.max_per_second
         wait = due + interval - now - max(1.0, interval)
         if wait > _TOLERANCE_S:

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from ..common.custom_code_ref_resolver.moved_names import install_moved_names
 from ..common.fastapi.endpoint import describe
 from ..common.fastapi.middleware.resolver import find_middleware
-from ..common.fastapi.middleware.stack import surround
+from ..common.fastapi.middleware.stack import make_layers, surround
 from ..common.fastapi.routing import find_target
 from ..common.handler.resolver import load_customer_script
 from ..config import Settings, read_settings
@@ -76,6 +76,8 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     finder = AnswerFinder(app, engine, settings, script)
     ping = finder.find(PING_ROUTE)
     invocations = finder.find(INVOCATIONS_ROUTE)
+    middleware = find_middleware(settings, script)
+    layers = make_layers(app, middleware)
     adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     add_adapter_routes(app, adapters, settings)
     # After it, as what is put first last is found soonest.
@@ -85,9 +87,7 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
         session = _session_step(app, settings, invocations)
         endpoint = _invocations(finder, invocations, session, adapters)
         _put_first(app, INVOCATIONS_ROUTE, endpoint)
-    # Last, as the only step that could not be undone.
-    middleware = find_middleware(settings, script)
-    surround(app, middleware)
+    surround(app, layers)
     for route, answer in ((PING_ROUTE, ping), (INVOCATIONS_ROUTE, invocations)):
         _log(route, answer)
     for place, found in middleware.items():
@@ -123,10 +123,12 @@ def _session_step(app: FastAPI, settings: Settings, answer: Answer) -> SessionSt
     if not settings.sessions_enabled:
         return NoSessions()
     # With them comes SQLite, which only a server with sessions needs.
+    from .sessions.errors import answer_not_found
     from .sessions.manager import open_sessions
     from .sessions.protocol import SessionProtocol
 
     sessions = open_sessions(settings)
+    answer_not_found(app)
     return SessionProtocol(sessions, engine, session_field_of(answer.function))
 
 

@@ -65,15 +65,18 @@ def as_endpoint(handler: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def as_async(handler: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """Return an async function that calls ``handler``, sync ones in the thread pool."""
-    on_event_loop = is_async(handler)
+def as_async(
+    handler: Callable[..., Any],
+    run_in_thread: Callable[..., Awaitable[Any]] = run_in_threadpool,
+) -> Callable[..., Awaitable[Any]]:
+    """Return an async function that calls ``handler``, sync ones in a thread."""
+    on_event_loop = _is_async(handler)
 
     async def call(*args: Any, **kwargs: Any) -> Any:
         if on_event_loop:
             result = handler(*args, **kwargs)
         else:
-            result = await run_in_threadpool(handler, *args, **kwargs)
+            result = await run_in_thread(handler, *args, **kwargs)
         return await result if inspect.isawaitable(result) else result
 
     return call
@@ -205,7 +208,7 @@ def _response_model(handler: Callable[..., Any], signature: Signature) -> Any:
     return signature.return_annotation
 
 
-def is_async(handler: Callable[..., Any]) -> bool:
+def _is_async(handler: Callable[..., Any]) -> bool:
     """Whether calling it only makes a coroutine or an async generator."""
     function = unwrap(handler)
     candidates = (function, inspect.getattr_static(type(function), "__call__", None))

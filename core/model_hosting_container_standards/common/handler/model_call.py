@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from inspect import Parameter
 from typing import Any
 
 from fastapi import HTTPException
@@ -28,8 +29,11 @@ class ModelCall:
         parameters = list(resolved_signature(function).parameters.values())
         annotation = parameters[0].annotation if parameters else None
         self._model: Any = annotation if model is None else model
-        self.takes_model = len(parameters) > 1 or _is_model(self._model)
-        self._takes_request = len(parameters) > 1 or not self.takes_model
+        alone = len(parameters) == 1
+        self.takes_model = len(parameters) > 1 or (
+            alone and _is_model(self._model) and not _is_request(parameters[0])
+        )
+        self._takes_request = len(parameters) > 1 or (alone and not self.takes_model)
 
     async def __call__(self, values: dict[str, Any], request: Request) -> Any:
         """Call the handler, and return what it returns.
@@ -50,13 +54,19 @@ class ModelCall:
 
 
 def content_of(result: Any) -> Any:
-    """Return what a handler returned, as JSON data; None for what is no JSON."""
+    """Return what a handler returned, as JSON data; text for what is no JSON."""
     if not isinstance(result, Response):
         return jsonable_encoder(result)
+    body = bytes(getattr(result, "body", b""))
     try:
-        return decode_json(bytes(getattr(result, "body", b"")))
+        return decode_json(body)
     except (ValueError, RecursionError):
-        return None
+        return body.decode(errors="replace") or None
+
+
+def _is_request(parameter: Parameter) -> bool:
+    found = parameter.annotation
+    return inspect.isclass(found) and issubclass(found, Request)
 
 
 def _is_model(found: Any) -> bool:

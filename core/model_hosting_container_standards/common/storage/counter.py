@@ -23,6 +23,8 @@ class ChangeCounter:
         try:
             # Longer than it is made by whoever comes first; the same for all others.
             os.ftruncate(descriptor, _SIZE)
+            # Without a place of its own, a full disk would be a signal, not an error.
+            os.posix_fallocate(descriptor, 0, _SIZE)
             self._map = mmap.mmap(descriptor, _SIZE)
         finally:
             os.close(descriptor)

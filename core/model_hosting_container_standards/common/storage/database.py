@@ -15,8 +15,10 @@ from typing import IO, Any, Final
 from ...exceptions import StorageError
 from .counter import ChangeCounter
 
-#: How long a writer waits for the others.
+#: How long a writer waits for the others, unless it is told otherwise.
 _BUSY_S: Final = 10.0
+#: Bytes that SQLite keeps of a log it has written back.
+_LOG_LIMIT: Final = 1 << 20
 _POLL_S: Final = 0.001
 
 
@@ -24,14 +26,18 @@ class Database:
     """An open SQLite database, and a counter of its changes.
 
     ``application_id`` is what SQLite writes into the file's header: a file with another
-    one is not ours, and is left alone. Any thread may use it.
+    one is not ours, and is left alone. Any thread may use it. ``busy_s`` is how many
+    seconds a writer waits for the others.
 
     Raises:
         StorageError: the file is not ours, or cannot be used.
     """
 
-    def __init__(self, path: Path, application_id: int, schema: str) -> None:
+    def __init__(
+        self, path: Path, application_id: int, schema: str, busy_s: float = _BUSY_S
+    ) -> None:
         self._path = path
+        self._busy_s = busy_s
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         with contextlib.ExitStack() as opened:
@@ -53,6 +59,7 @@ class Database:
         self._prepare(application_id, schema)
         # What is written outlives the process, which is all that is promised.
         self._connection.execute("PRAGMA synchronous = OFF")
+        self._connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
         # Of its own: who reads must not wait for a thread that writes.
         self._reader = opened.enter_context(contextlib.closing(_connect(path)))
         path.chmod(0o600)
@@ -88,13 +95,13 @@ class Database:
             StorageError: they cannot be written.
         """
         try:
-            with self._lock, _alone(self._writing):
+            with self._lock, _alone(self._writing, self._busy_s):
                 yield from self._transaction(visible)
         except (sqlite3.Error, TimeoutError) as error:
             raise StorageError(f"{self._path} cannot be written: {error}.") from error
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._reading:
             self._opened.close()
 
     def _transaction(self, visible: bool) -> Iterator[sqlite3.Connection]:
@@ -113,7 +120,7 @@ class Database:
             self._counter.end()
 
     def _prepare(self, application_id: int, schema: str) -> None:
-        with _alone(self._writing):
+        with _alone(self._writing, self._busy_s):
             (found,) = self._connection.execute("PRAGMA application_id").fetchone()
             if found == application_id:
                 return
@@ -137,16 +144,16 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _alone(file: IO[str]) -> Iterator[None]:
+def _alone(file: IO[str], busy_s: float) -> Iterator[None]:
     """Be the only process that has locked ``file``.
 
     Raises:
         TimeoutError: another one does not let go of it.
     """
-    deadline = time.monotonic() + _BUSY_S
+    deadline = time.monotonic() + busy_s
     while not _try_lock(file):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"another process has locked it for {_BUSY_S:.0f} s")
+            raise TimeoutError(f"another process has locked it for {busy_s:g} s")
         time.sleep(_POLL_S)
     try:
         yield

@@ -25,8 +25,9 @@ _FILE: Final = "sessions.sqlite3"
 class Session:
     """A session, which every process of the server sees.
 
-    Its methods raise :class:`SessionNotFoundError` once it is closed or has expired,
-    and :class:`StorageError` if its table cannot be read or written.
+    Its methods raise :class:`SessionNotFoundError` once it is closed or has expired; a
+    handler that does not catch it answers 400. They raise :class:`StorageError` if the
+    table cannot be read, or not be written for a second.
     """
 
     __slots__ = ("_sessions", "_stored")
@@ -58,11 +59,11 @@ class Session:
             TypeError: the key is no string, or the value is no JSON.
         """
         store = self._sessions.store
-        store.put(self.session_id, _check_key(key), _encode(key, value))
+        store.put(self.session_id, _encode_key(key), _encode(key, value))
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return a value, or ``default`` if there is none of this key."""
-        value = self._sessions.store.get(self.session_id, _check_key(key))
+        value = self._sessions.store.get(self.session_id, _encode_key(key))
         return default if value is None else json.loads(value)
 
     def remove(self) -> None:
@@ -109,11 +110,7 @@ class SessionManager:
         Raises:
             SessionNotFoundError: there is none of this id, or not any more.
         """
-        if not is_session_id(session_id):
-            raise SessionNotFoundError(
-                f"an id is 1 to {LONGEST_ID} letters, digits and inner hyphens"
-            )
-        return Session(self, self.store.find(session_id))
+        return Session(self, self.store.find(_check_id(session_id)))
 
     def close_session(self, session_id: str) -> None:
         """End a session, and forget its values.
@@ -121,7 +118,7 @@ class SessionManager:
         Raises:
             SessionNotFoundError: there is none of this id, or not any more.
         """
-        if not (is_session_id(session_id) and self.store.close(session_id)):
+        if not self.store.close(_check_id(session_id)):
             raise SessionNotFoundError(session_id)
 
     @property
@@ -161,6 +158,15 @@ def is_session_id(value: object) -> bool:
     return _ID.fullmatch(value) is not None
 
 
+def _check_id(session_id: str) -> str:
+    if not is_session_id(session_id):
+        # Not told back: it may be long, and hold anything.
+        raise SessionNotFoundError(
+            f"an id is 1 to {LONGEST_ID} letters, digits and inner hyphens"
+        )
+    return session_id
+
+
 class _Current:
     """The sessions of this process, if they are on."""
 
@@ -181,6 +187,7 @@ def init_session_manager_from_env() -> SessionManager | None:
     Raises:
         ConfigurationError: a variable has a value that is not allowed.
     """
+    reset_sessions()
     settings = read_settings()
     return open_sessions(settings) if settings.sessions_enabled else None
 
@@ -217,10 +224,10 @@ def _id_for(engine_id: Any) -> str:
     return text if engine_id is not None and is_session_id(text) else str(uuid.uuid4())
 
 
-def _check_key(key: object) -> str:
+def _encode_key(key: object) -> str:
     if not isinstance(key, str):
         raise TypeError(f"A key of a session is a string, not {key!r}.")
-    return key
+    return json.dumps(key)
 
 
 def _encode(key: str, value: Any) -> str:

@@ -16,6 +16,7 @@ from ...exceptions import SessionNotFoundError, StorageError
 from ...logging_config import get_logger
 from ..headers import SESSION_ID, header_text
 from .control import CLOSE, NEW_SESSION, REQUEST_TYPE, peek_control_request
+from .errors import not_found
 from .handlers import EngineSessions
 from .manager import Session, SessionManager
 from .step import Next
@@ -99,8 +100,13 @@ class SessionProtocol:
                 raise HTTPException(
                     424, "Failed to create session: the engine's answer has no id."
                 )
-        # Not the threads of handlers: those may all be busy with long requests.
-        session = await asyncio.to_thread(self.sessions.create_session, engine_id)
+        try:
+            # Not the threads of handlers: those may all be busy with long requests.
+            session = await asyncio.to_thread(self.sessions.create_session, engine_id)
+        except StorageError:
+            if self.engine is not None:
+                await self.engine.close(engine_id, scope, receive)
+            raise
         value = f"{session.session_id}; Expires={_time(session.expires_at)}"
         return PlainTextResponse(
             f"Session {session.session_id} created",
@@ -122,7 +128,7 @@ class SessionProtocol:
         try:
             await asyncio.to_thread(session.remove)
         except SessionNotFoundError as error:
-            raise _not_found(error) from None
+            raise not_found(error) from None
         return PlainTextResponse(
             f"Session {session_id} closed", headers={_CLOSED_HEADER: session_id}
         )
@@ -131,14 +137,10 @@ class SessionProtocol:
         try:
             return self.sessions.get_session(session_id)
         except SessionNotFoundError as error:
-            raise _not_found(error) from None
+            raise not_found(error) from None
         except StorageError as error:
             logger.error("A session cannot be looked up: %s", error)
             raise HTTPException(507, "Sessions cannot be read: no storage.") from None
-
-
-def _not_found(error: SessionNotFoundError) -> HTTPException:
-    return HTTPException(400, f"Bad request: {error}")
 
 
 def _time(seconds: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -14,25 +14,30 @@ from ...exceptions import SessionNotFoundError
 
 #: "MHCS" as SQLite's application id.
 _APPLICATION: Final = 0x4D484353
+# One that was closed, or whose id was given anew, has none, until it is swept away.
 _SCHEMA: Final = """
 CREATE TABLE sessions (
-    id TEXT PRIMARY KEY,
+    key INTEGER PRIMARY KEY,
+    id TEXT UNIQUE,
     expires INTEGER NOT NULL,
     engine_id TEXT
-) WITHOUT ROWID;
+);
 CREATE INDEX sessions_by_expiry ON sessions (expires);
 CREATE TABLE session_values (
-    session_id TEXT NOT NULL,
-    key TEXT NOT NULL,
+    session INTEGER NOT NULL,
+    name TEXT NOT NULL,
     value TEXT NOT NULL,
-    UNIQUE (session_id, key)
+    UNIQUE (session, name)
 )
 """
 _LIVE: Final = "id = ? AND expires > ?"
-#: Rows of expired sessions that go with each write, which itself adds two at most.
+_END: Final = "UPDATE sessions SET id = NULL, expires = 0 WHERE"
+#: Rows of sessions that are over, which go with each write. It adds two at most.
 _SWEPT: Final = 8
 #: Sessions a process remembers, so that not each of their requests asks the database.
 _REMEMBERED: Final = 10_000
+#: Seconds a writer waits for others: it may be a coroutine, which holds up all others.
+_BUSY_S: Final = 1.0
 
 
 class StoredSession(msgspec.Struct, frozen=True):
@@ -51,13 +56,13 @@ class StoredSession(msgspec.Struct, frozen=True):
 class SessionStore:
     """Sessions and their values in a SQLite file. Any thread may use it.
 
-    Every method that changes something is one transaction, and removes a few rows that
-    have expired: as many as are added at least, so the table stays bounded, and never
-    so many that anybody waits.
+    Every method that changes something is one transaction, and removes a few rows of
+    sessions that are over: as many as are added at least, so the table stays bounded,
+    and never so many that anybody waits.
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, _APPLICATION, _SCHEMA)
+        self._database = Database(path, _APPLICATION, _SCHEMA, _BUSY_S)
         self._remembered: dict[str, StoredSession] = {}
 
     def create(self, session_id: str, expires: int, engine_id: str | None) -> None:
@@ -66,9 +71,9 @@ class SessionStore:
         replaces = engine_id is not None
         with self._database.write(visible=replaces) as connection:
             _sweep(connection)
-            _delete_values(connection, session_id, limit=-1)
+            connection.execute(f"{_END} id = ?", [session_id])
             connection.execute(
-                "INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)",
+                "INSERT INTO sessions (id, expires, engine_id) VALUES (?, ?, ?)",
                 [session_id, expires, engine_id],
             )
 
@@ -87,17 +92,13 @@ class SessionStore:
         return found
 
     def close(self, session_id: str) -> bool:
-        """Remove a session and its values; tell whether it was live."""
+        """End a session; tell whether it was live."""
         with self._database.write() as connection:
             _sweep(connection)
-            deleted = connection.execute(
-                f"DELETE FROM sessions WHERE {_LIVE}", [session_id, time.time()]
-            )
-            if was_live := bool(deleted.rowcount):
-                _delete_values(connection, session_id, limit=-1)
-        return was_live
+            ended = connection.execute(f"{_END} {_LIVE}", [session_id, time.time()])
+        return bool(ended.rowcount)
 
-    def put(self, session_id: str, key: str, value: str) -> None:
+    def put(self, session_id: str, name: str, value: str) -> None:
         """Set a value of a live session.
 
         Raises:
@@ -107,22 +108,22 @@ class SessionStore:
             _sweep(connection)
             put = connection.execute(
                 "INSERT OR REPLACE INTO session_values "
-                f"SELECT id, ?, ? FROM sessions WHERE {_LIVE}",
-                [key, value, session_id, time.time()],
+                f"SELECT key, ?, ? FROM sessions WHERE {_LIVE}",
+                [name, value, session_id, time.time()],
             )
             if not put.rowcount:
                 raise SessionNotFoundError(session_id)
 
-    def get(self, session_id: str, key: str) -> str | None:
-        """Return a value of a live session, None if it has none of this key.
+    def get(self, session_id: str, name: str) -> str | None:
+        """Return a value of a live session, None if it has none of this name.
 
         Raises:
             SessionNotFoundError: there is no such session.
         """
         rows = self._database.read(
             "SELECT value FROM sessions LEFT JOIN session_values "
-            f"ON session_id = id AND key = ? WHERE {_LIVE}",
-            [key, session_id, time.time()],
+            f"ON session = key AND name = ? WHERE {_LIVE}",
+            [name, session_id, time.time()],
         )
         if not rows:
             raise SessionNotFoundError(session_id)
@@ -149,27 +150,20 @@ class SessionStore:
 
 
 def _sweep(connection: sqlite3.Connection) -> None:
-    """Delete a few rows of sessions that have expired."""
+    """Delete a few rows of sessions that are over."""
     rows = _SWEPT
-    expired = connection.execute(
-        "SELECT id FROM sessions WHERE expires <= ? ORDER BY expires LIMIT ?",
+    over = connection.execute(
+        "SELECT key FROM sessions WHERE expires <= ? ORDER BY expires LIMIT ?",
         [time.time(), _SWEPT],
     )
-    for (session_id,) in expired.fetchall():
-        rows -= _delete_values(connection, session_id, limit=rows)
+    for (key,) in over.fetchall():
+        deleted = connection.execute(
+            "DELETE FROM session_values WHERE rowid IN "
+            "(SELECT rowid FROM session_values WHERE session = ? LIMIT ?)",
+            [key, rows],
+        )
+        rows -= deleted.rowcount
         if rows <= 0:
             return  # The session itself goes last: by it its values are found.
-        connection.execute("DELETE FROM sessions WHERE id = ?", [session_id])
+        connection.execute("DELETE FROM sessions WHERE key = ?", [key])
         rows -= 1
-
-
-def _delete_values(
-    connection: sqlite3.Connection, session_id: str, *, limit: Any
-) -> int:
-    """Delete values of a session, all if the limit is negative; return how many."""
-    deleted = connection.execute(
-        "DELETE FROM session_values WHERE rowid IN "
-        "(SELECT rowid FROM session_values WHERE session_id = ? LIMIT ?)",
-        [session_id, limit],
-    )
-    return deleted.rowcount

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from .errors import answer_error
+from .errors import NotingSend, answer_error
 
 
 class ASGIMiddleware:
@@ -23,20 +21,4 @@ class ASGIMiddleware:
         try:
             await self.middleware(scope, receive, noting)
         except Exception as error:  # noqa: BLE001 - customers raise anything
-            started = noting.has_started
-            await answer_error(error, scope, receive, send, started=started)
-
-
-class NotingSend:
-    """A ``send`` that knows whether a response has begun."""
-
-    __slots__ = ("_send", "has_started")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.has_started = False
-
-    def __call__(self, message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            self.has_started = True
-        return self._send(message)
+            await answer_error(error, scope, receive, noting)

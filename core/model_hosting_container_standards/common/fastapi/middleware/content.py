@@ -1,4 +1,4 @@
-"""Bodies as formatters give them."""
+"""Bodies as customers give them: bytes, text, or a dict or list for JSON."""
 
 from __future__ import annotations
 
@@ -11,31 +11,43 @@ JSON_TYPE: Final = b"application/json"
 Header = tuple[bytes, bytes]
 
 
+def is_content(value: Any) -> bool:
+    """Whether somebody who returned or assigned this meant a body."""
+    return isinstance(value, bytes | bytearray | memoryview | str) or is_json(value)
+
+
+def is_json(value: Any) -> bool:
+    """Whether it is a body that is written as JSON."""
+    return isinstance(value, dict | list)
+
+
 def encode_content(content: Any) -> bytes:
-    """Return bytes as they are, text as UTF-8, and anything else as JSON.
+    """Return the bytes of a body.
 
     Raises:
-        TypeError: it is no JSON either.
+        TypeError: it is none, or holds what JSON cannot.
     """
-    if isinstance(content, bytes | bytearray | memoryview):
-        return bytes(content)
-    if isinstance(content, str):
-        return content.encode()
-    if not isinstance(content, dict | list):
+    if not is_content(content):
         raise TypeError(
             f"A body is bytes, text, a dict or a list, not {type(content).__name__}."
         )
+    if isinstance(content, str):
+        return content.encode()
+    return _encode_json(content) if is_json(content) else bytes(content)
+
+
+def _encode_json(content: Any) -> bytes:
     try:
         return msgspec.json.encode(content)
     except (ValueError, OverflowError, RecursionError):
         return json.dumps(content).encode()
 
 
-def is_content(value: Any) -> bool:
-    """Whether a formatter that returned this meant a body."""
-    return isinstance(value, bytes | bytearray | memoryview | str | dict | list)
-
-
 def with_header(headers: list[Header], name: bytes, value: bytes) -> list[Header]:
     """Return the headers with one of them replaced, or added."""
-    return [*(item for item in headers if item[0] != name), (name, value)]
+    return [*without_headers(headers, name), (name, value)]
+
+
+def without_headers(headers: list[Header], *names: bytes) -> list[Header]:
+    """Return the headers but for these."""
+    return [item for item in headers if item[0] not in names]

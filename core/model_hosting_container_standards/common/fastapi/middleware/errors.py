@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
 
 import fastapi
@@ -27,22 +27,38 @@ class Inner:
         await self.app(scope, receive, send)
 
 
+class NotingSend:
+    """A ``send`` that knows whether a response has begun."""
+
+    __slots__ = ("has_started", "send")
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.has_started = False
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            self.has_started = True
+        return self.send(message)
+
+
 async def answer_error(
-    error: Exception, scope: Scope, receive: Receive, send: Send, *, started: bool
+    error: Exception, scope: Scope, receive: Receive, send: NotingSend
 ) -> None:
     """Answer with what a middleware raised: an HTTPException, else a 500 without text.
 
     The app's own exception handlers make the answer, so that it looks like the app's
-    others. ``started``: too late, there is an answer already.
+    others.
 
     Raises:
-        Exception: it is too late, or the app raised, whose errors are the server's.
+        Exception: there is an answer already, or the app raised, whose errors are the
+            server's.
     """
     if _came_through(error):
         raise error
     if isinstance(error, ClientDisconnect):
         return  # Nobody is left to be answered.
-    if started:
+    if send.has_started:
         raise error
     if not isinstance(error, HTTPException):
         logger.error("A middleware failed", exc_info=error)
@@ -57,8 +73,8 @@ async def answer_error(
         for key, handler in scope["app"].exception_handlers.items()
         if key not in (500, Exception)
     }
-    send = _with_headers(send, error.headers or {})
-    await ExceptionMiddleware(fail, handlers)(scope, receive, send)
+    with_headers = _with_headers(send, error.headers or {})
+    await ExceptionMiddleware(fail, handlers)(scope, receive, with_headers)
 
 
 def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:

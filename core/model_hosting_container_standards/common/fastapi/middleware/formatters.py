@@ -12,11 +12,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..endpoint import as_async
-from .content import JSON_TYPE, is_content
-from .errors import answer_error
-from .passage import Passage
+from .content import is_content
+from .errors import NotingSend, answer_error
+from .passage import Passage, State, seen_whole
 from .request import PassingRequest
 from .response import PassingResponse
+from .threads import run_in_extra_thread
 
 Format = Callable[..., Awaitable[Any]]
 
@@ -31,8 +32,8 @@ class Formatters:
         format_output: Callable[..., Any] | None,
     ) -> None:
         self.app = app
-        self._input = None if format_input is None else as_async(format_input)
-        self._output = None if format_output is None else as_async(format_output)
+        self._input = _async(format_input)
+        self._output = _async(format_output)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,11 +44,12 @@ class Formatters:
             try:
                 scope, receive = request.passed_on(await self._input(request))
             except Exception as error:  # noqa: BLE001 - customers raise anything
-                await answer_error(error, scope, receive, send, started=False)
+                await answer_error(error, scope, receive, NotingSend(send))
                 return
         if self._output is None:
             await self.app(scope, receive, send)
         else:
+            scope = seen_whole(scope)
             await Formatting(self._output, scope, receive, send).run(self.app)
 
 
@@ -64,9 +66,11 @@ class Formatting:
         self._format_output = format_output
         self._scope = scope
         self._receive = receive
-        self._send = send
-        self._passage = Passage(send, self._on_response)
-        self._beside: asyncio.Task[None] | None = None
+        self._send = NotingSend(send)
+        self._passage = Passage(self._send, self._on_response)
+        self._beside: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        self._passed_on: PassingResponse | None = None
 
     async def run(self, app: ASGIApp) -> None:
         """Let the app answer, and the formatter see it."""
@@ -76,9 +80,6 @@ class Formatting:
             if self._beside is not None:
                 self._beside.cancel()
             raise
-        if self._beside is not None:
-            with contextlib.suppress(ClientDisconnect):
-                await self._beside
 
     async def _run(self, app: ASGIApp) -> None:
         passage = self._passage
@@ -86,42 +87,58 @@ class Formatting:
             await app(self._scope, self._receive, passage.send)
         except Exception as error:
             passage.fail(error)
-            # That the rest was not wanted is no error of the app's.
-            if not passage.is_closed:
+            await self._finish()
+            if not (passage.error_is_seen or self._is_told_to_end(error)):
                 raise
-        passage.fail(ClientDisconnect())
+        else:
+            passage.fail()
+            await self._finish()
+
+    def _is_told_to_end(self, error: Exception) -> bool:
+        """Whether the app raised because nobody wants the rest of its response."""
+        is_closed = self._passage.state is State.CLOSED
+        return is_closed and isinstance(error, OSError | ClientDisconnect)
+
+    async def _finish(self) -> None:
+        if self._beside is not None:
+            with contextlib.suppress(ClientDisconnect):
+                await self._beside
+        if self._error is not None:
+            raise self._error
+        if self._passed_on is not None and self._passed_on.background is not None:
+            await self._passed_on.background()
 
     async def _on_response(self, response: PassingResponse) -> None:
         if response.is_stream:
             self._beside = asyncio.ensure_future(self._answer(response))
-        else:
+            return
+        try:
             await self._answer(response)
+        except Exception as error:  # noqa: BLE001 - raised once the app has ended
+            self._error = error
 
     async def _answer(self, response: PassingResponse) -> None:
-        passage = self._passage
         try:
             result = _as_response(await self._format_output(response), response)
+            if result is response and response.is_passed_on:
+                await self._passage.send_on(response)
+                self._passed_on = response
+            else:
+                await result(self._scope, self._receive, self._send)
         except Exception as error:  # noqa: BLE001 - customers raise anything
-            passage.close()
-            await answer_error(
-                error, self._scope, self._receive, self._send, started=False
-            )
-            return
-        if result is response and response.is_passed_on:
-            await passage.send_on(response)
-            return
-        try:
-            await result(self._scope, self._receive, self._send)
+            await answer_error(error, self._scope, self._receive, self._send)
         finally:
-            passage.close()
+            self._passage.close()
+
+
+def _async(function: Callable[..., Any] | None) -> Format | None:
+    return None if function is None else as_async(function, run_in_extra_thread)
 
 
 def _as_response(result: Any, response: PassingResponse) -> Response:
     """Return what a formatter meant by what it returned."""
     if is_content(result):
         response.body = result
-        if isinstance(result, dict | list):
-            response.headers["content-type"] = JSON_TYPE.decode()
         return response
     if result is None:
         return response

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from anyio import from_thread
@@ -11,13 +11,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..endpoint import as_async, describe, is_async
-from .errors import answer_error
-from .passage import Passage
+from ..endpoint import as_async, describe
+from .errors import NotingSend, answer_error
+from .passage import Passage, State, seen_whole
 from .request import PassingRequest
 from .response import PassingResponse
-
-CallNext = Callable[[Request], Coroutine[Any, Any, Response]]
+from .threads import run_in_extra_thread
 
 
 class FunctionMiddleware:
@@ -26,38 +25,21 @@ class FunctionMiddleware:
     def __init__(self, app: ASGIApp, function: Callable[..., Any]) -> None:
         self.app = app
         self.function = function
-        self._call = as_async(function)
-        self._is_async = is_async(function)
+        self._call = as_async(function, run_in_extra_thread)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request = PassingRequest(scope, receive)
-        calls: list[Call] = []
-
-        async def call_next(passed: Request) -> Response:
-            calls.append(Call(self.app, *request.passed_on(passed), send))
-            return await calls[-1].response
-
-        started = False
+        noting = NotingSend(send)
+        exchange = Exchange(self.app, seen_whole(scope), receive, noting)
         try:
-            response = self._check(
-                await self._call(request, self._as_called(call_next))
-            )
-            started = True
-            await _send(response, calls, scope, request.receive, send)
+            response = await self._call(exchange.request, exchange.call_next)
+            await exchange.answer(self._check(response))
         except Exception as error:  # noqa: BLE001 - customers raise anything
-            await answer_error(error, scope, receive, send, started=started)
+            await answer_error(error, scope, receive, noting)
         finally:
-            for call in calls:
-                await call.end()
-
-    def _as_called(self, call_next: CallNext) -> Callable[[Request], Any]:
-        """Return what the function may call: in a thread it cannot await."""
-        if self._is_async:
-            return call_next
-        return lambda request: from_thread.run(call_next, request)
+            await end(exchange.calls)
 
     def _check(self, response: Any) -> Response:
         if not isinstance(response, Response):
@@ -68,74 +50,123 @@ class FunctionMiddleware:
         return response
 
 
+class Exchange:
+    """A request on its way through the function, and what the app answers."""
+
+    def __init__(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: NotingSend
+    ) -> None:
+        self.request = PassingRequest(scope, receive)
+        self.calls: list[Call] = []
+        self._app = app
+        self._scope = scope
+        self._send = send
+        self._scope_before: Scope = {}
+
+    def call_next(self, request: Request) -> Any:
+        """Let the app answer: in a coroutine awaitable, in a thread at once."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return from_thread.run(self._call_next, request)
+        return self._call_next(request)
+
+    async def answer(self, response: Response) -> None:
+        """Send what the function returned."""
+        for call in self.calls:
+            if call.has_passed_on(response):
+                await call.send_on()
+                return
+        await response(self._scope, self.request.receive, self._send)
+
+    async def _call_next(self, request: Request) -> Response:
+        scope, receive = self.request.passed_on(request)
+        if not self.calls:
+            self._scope_before = dict(scope)
+        elif scope is self._scope:
+            # Routers have written into that of the first call.
+            scope = dict(self._scope_before)
+        call = Call(self._app, scope, receive, self._send)
+        self.calls.append(call)
+        return await call.wait()
+
+
 class Call:
     """One call of ``call_next``: the app answers in a task of its own."""
 
     def __init__(
-        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: NotingSend
     ) -> None:
         loop = asyncio.get_running_loop()
-        self.response: asyncio.Future[PassingResponse] = loop.create_future()
+        self._response: asyncio.Future[PassingResponse] = loop.create_future()
         self._passage = Passage(send, self._on_response)
-        self._task = asyncio.ensure_future(app(scope, receive, self._passage.send))
-        self._task.add_done_callback(self._on_end)
+        self.task = asyncio.ensure_future(app(scope, receive, self._passage.send))
+        self.task.add_done_callback(self._on_end)
 
-    def passed_on(self, response: Response) -> PassingResponse | None:
-        """Return the response if it is this call's, and a stream left as it was."""
-        if not self._has_answered() or response is not (own := self.response.result()):
-            return None
-        return own if own.is_passed_on else None
+    async def wait(self) -> PassingResponse:
+        """Return the response; the app ends if nobody waits for it any more."""
+        try:
+            return await self._response
+        except asyncio.CancelledError:
+            self.task.cancel()
+            raise
 
-    async def send_on(self, response: PassingResponse) -> None:
+    def has_passed_on(self, response: Response) -> bool:
+        """Whether this is the call's response, and a stream left as it was."""
+        own = self._answered()
+        return own is not None and own is response and own.is_passed_on
+
+    async def send_on(self) -> None:
         """Let the stream through, to its end."""
+        response = self._response.result()
         await self._passage.send_on(response)
-        await self._task
+        await self.task
         if response.background is not None:
             await response.background()
 
-    async def end(self) -> None:
-        """End the app's task: at once if nobody wants what it still sends.
+    def abandon(self) -> None:
+        """End the app if nobody wants what it still sends."""
+        if self._passage.state is not State.COMPLETE:
+            self.task.cancel()
 
-        Raises:
-            Exception: what the app raised after it had answered.
-        """
-        if not self._task.done():
-            if not self._passage.is_complete:
-                self._task.cancel()
-            await self._wait()
-        if self._has_answered() and not self._task.cancelled():
-            # None of what it raised since then has been seen by anybody.
-            error = self._task.exception()
-            if error is not None:
-                raise error
+    def unseen_error(self) -> BaseException | None:
+        """Return what the app, which has ended, raised without anybody seeing it."""
+        if self.task.cancelled() or self._answered() is None:
+            return None
+        return None if self._passage.error_is_seen else self.task.exception()
 
-    async def _wait(self) -> None:
-        try:
-            await asyncio.wait((self._task,))
-        except asyncio.CancelledError:
-            self._task.cancel()
-            raise
-
-    def _has_answered(self) -> bool:
-        done, response = self.response.done(), self.response
-        return done and not response.cancelled() and response.exception() is None
+    def _answered(self) -> PassingResponse | None:
+        response = self._response
+        done = response.done() and not response.cancelled()
+        return response.result() if done and not response.exception() else None
 
     async def _on_response(self, response: PassingResponse) -> None:
-        if not self.response.done():
-            self.response.set_result(response)
+        if not self._response.done():
+            self._response.set_result(response)
 
-    def _on_end(self, task: asyncio.Task[None]) -> None:
+    def _on_end(self, task: asyncio.Future[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if not self.response.done():
-            self.response.set_exception(error or ClientDisconnect())
-        self._passage.fail(error or ClientDisconnect())
+        self._passage.fail(error)
+        if not self._response.done():
+            self._response.set_exception(error or ClientDisconnect())
 
 
-async def _send(
-    response: Response, calls: list[Call], scope: Scope, receive: Receive, send: Send
-) -> None:
+async def end(calls: Sequence[Call]) -> None:
+    """End the app's tasks, all of them, before the request ends.
+
+    Raises:
+        Exception: what the app raised after it had answered.
+    """
+    running = [call.task for call in calls if not call.task.done()]
+    if running:
+        for call in calls:
+            call.abandon()
+        try:
+            await asyncio.wait(running)
+        except asyncio.CancelledError:
+            for task in running:
+                task.cancel()
+            raise
     for call in calls:
-        if (passed_on := call.passed_on(response)) is not None:
-            await call.send_on(passed_on)
-            return
-    await response(scope, receive, send)
+        if error := call.unseen_error():
+            raise error

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-from starlette.types import Message, Send
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Scope
 
+from .errors import NotingSend
 from .response import PassingResponse
 
 _START: Final = "http.response.start"
 _BODY: Final = "http.response.body"
+#: By these a server sends what nobody here would see.
+_UNSEEN: Final = ("http.response.pathsend", "http.response.zerocopysend")
+
+
+class State(enum.Enum):
+    """What becomes of a message of the app."""
+
+    #: The response is not there yet: it is kept.
+    BEFORE = enum.auto()
+    #: It waits until it is read, or one of the others comes.
+    HELD = enum.auto()
+    #: It goes to the client.
+    OPEN = enum.auto()
+    #: Nobody wants it.
+    CLOSED = enum.auto()
+    #: The response is complete: there should be none.
+    COMPLETE = enum.auto()
 
 
 class Passage:
@@ -23,23 +43,23 @@ class Passage:
     """
 
     def __init__(
-        self, send: Send, on_response: Callable[[PassingResponse], Awaitable[None]]
+        self,
+        send: NotingSend,
+        on_response: Callable[[PassingResponse], Awaitable[None]],
     ) -> None:
-        self._send = send
+        self._noting = send
+        self._send = send.send
         self._on_response = on_response
         self._start: Message | None = None
-        self._has_begun = False
         self._first: bytes | None = None
         self._pending: Message | None = None
         #: Wakes the app, and whoever reads the stream.
         self._taken: asyncio.Future[None] | None = None
         self._arrived: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
-        #: Whether the rest goes straight to the client, or nowhere.
-        self.is_open = False
-        self.is_closed = False
-        #: Whether all of the response has been handed over.
-        self.is_complete = False
+        self.state = State.BEFORE
+        #: Whether somebody who read the stream has got the app's error.
+        self.error_is_seen = False
 
     def send(self, message: Message) -> Awaitable[None]:
         """Take a message from the app.
@@ -48,87 +68,104 @@ class Passage:
             OSError: nobody wants the rest; ASGI says so of a client that has gone.
         """
         # No coroutine of our own for each chunk that passes.
-        return self._send(message) if self.is_open else self._take(message)
+        if self.state is State.OPEN:
+            return self._send(message)
+        return self._take(message)
 
     async def send_on(self, response: PassingResponse) -> None:
-        """Send what there is of a stream, and let the rest through as it comes."""
-        await self._send(response.head())
-        if self._first is not None:
-            first, self._first = self._first, None
-            await self._send({"type": _BODY, "body": first, "more_body": True})
-        self.is_open = True
-        _wake(self._taken)
+        """Send what there is of a stream, and let the rest through as it comes.
+
+        Raises:
+            RuntimeError: some of it has been read, and would be lost.
+        """
+        if self._first is None:
+            raise RuntimeError(
+                "response.body_iterator was read, but nothing was assigned: assign "
+                "response.body, or another response.body_iterator."
+            )
+        await self._noting(response.head())
+        await self._send({"type": _BODY, "body": self._first, "more_body": True})
+        self._go_on(State.OPEN)
 
     def close(self) -> None:
         """Let the app know that nobody wants the rest, if there is any."""
-        self.is_closed = not self.is_complete
-        _wake(self._taken)
+        if self.state is State.HELD:
+            self._go_on(State.CLOSED)
 
-    def fail(self, error: BaseException) -> None:
-        """Let whoever reads the stream know that the app will not send the rest."""
-        self._error = error
+    def fail(self, error: BaseException | None = None) -> None:
+        """Let whoever reads the stream know that the app has ended; None: too soon."""
+        self._error = error or ClientDisconnect()
         _wake(self._arrived)
 
     async def _take(self, message: Message) -> None:
-        if self._has_begun:
-            await self._offer(message)
-        elif message["type"] == _START:
-            self._start = message
-        elif self._start is None:
-            # Such as the debug information that a test client asks for.
-            await self._send(message)
-        else:
+        if self._start is None:
+            if message["type"] == _START:
+                self._start = message
+            else:
+                # Such as the debug information that a test client asks for.
+                await self._send(message)
+        elif message["type"] == _BODY and self.state is State.BEFORE:
             await self._begin(self._start, message)
+        elif message["type"] == _BODY and self.state is not State.COMPLETE:
+            await self._offer(message)
 
     async def _begin(self, start: Message, message: Message) -> None:
-        if message["type"] != _BODY:
-            # A file that the server sends by itself, say.
-            self.is_open = True
-            await self._send(start)
-            await self._send(message)
-            return
-        self._has_begun = True
         body = message.get("body", b"")
         if message.get("more_body", False):
+            self.state = State.HELD
             self._first = body
             response = PassingResponse(start, None, self._chunks())
         else:
-            self.is_complete = True
+            self.state = State.COMPLETE
             response = PassingResponse(start, body, None)
         await self._on_response(response)
 
     async def _offer(self, message: Message) -> None:
-        self._pending = message
-        _wake(self._arrived)
-        if not self.is_closed:
+        if self.state is State.HELD:
+            self._pending = message
+            _wake(self._arrived)
             self._taken = asyncio.get_running_loop().create_future()
             await self._taken
-        if self._pending is None:
-            return
-        self._pending = None
-        if not self.is_open:
+            if self._pending is None:
+                return
+            self._pending = None
+        if self.state is State.CLOSED:
             raise OSError("The rest of the response is not wanted.")
         await self._send(message)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
-        if self._first is not None:
-            first, self._first = self._first, None
-            yield first
-        while not self.is_complete:
+        first, self._first = self._first, None
+        yield first or b""
+        while self.state is State.HELD:
             message = await self._next()
-            self.is_complete = not message.get("more_body", False)
+            if not message.get("more_body", False):
+                self.state = State.COMPLETE
             if chunk := message.get("body", b""):
                 yield chunk
 
     async def _next(self) -> Message:
         while self._pending is None:
             if self._error is not None:
+                self.error_is_seen = True
                 raise self._error
             self._arrived = asyncio.get_running_loop().create_future()
             await self._arrived
         message, self._pending = self._pending, None
         _wake(self._taken)
         return message
+
+    def _go_on(self, state: State) -> None:
+        self.state = state
+        _wake(self._taken)
+
+
+def seen_whole(scope: Scope) -> Scope:
+    """Return the scope without what lets the app send more than its messages say."""
+    extensions = scope.get("extensions") or {}
+    if not any(name in extensions for name in _UNSEEN):
+        return scope
+    left = {name: value for name, value in extensions.items() if name not in _UNSEEN}
+    return {**scope, "extensions": left}
 
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:

@@ -40,7 +40,7 @@ class MiddlewareRegistry:
                 + (" Write the decorator without parentheses." * (not registered))
             )
         other = self._by_place.get(place)
-        if other is not None and _name(other) != _name(registered):
+        if other is not None and not _is_same(other, registered):
             raise error(
                 f"There are two for {place}: {describe(other)} and "
                 f"{describe(registered)}. Register one that calls both."
@@ -63,10 +63,17 @@ def registration_error(
     return FormatterRegistrationError
 
 
-def _name(registered: Callable[..., Any]) -> object:
-    name = getattr(registered, "__qualname__", None)
-    # A partial or an instance is the same only if it is the same object.
-    return registered if name is None else (registered.__module__, name)
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether both are one function of a module, which may have been loaded again."""
+    if one is other:
+        return True
+    names = [(f.__module__, f.__qualname__) for f in (one, other) if _is_named(f)]
+    return len(names) == 2 and names[0] == names[1]
+
+
+def _is_named(function: Any) -> bool:
+    """Whether its name tells it from all others: not if a function made it."""
+    return "<" not in getattr(function, "__qualname__", "<")
 
 
 middleware_registry: Final = MiddlewareRegistry()

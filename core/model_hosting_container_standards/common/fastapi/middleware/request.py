@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import Request, empty_receive
 from starlette.types import Message, Receive, Scope
 
 from ..body import JSONRequest, replay
-from .content import JSON_TYPE, encode_content, is_content, with_header
+from .content import (
+    JSON_TYPE,
+    encode_content,
+    is_content,
+    is_json,
+    with_header,
+    without_headers,
+)
 
 
 class PassingRequest(JSONRequest):
@@ -17,12 +24,8 @@ class PassingRequest(JSONRequest):
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._received: list[Message] = []
         self._unread = receive
+        self._is_taken = False
         super().__init__(scope, self._record)
-
-    async def _record(self) -> Message:
-        message = await self._unread()
-        self._received.append(message)
-        return message
 
     def passed_on(self, result: Any) -> tuple[Scope, Receive]:
         """Return the request that goes on, given what a customer made of this one.
@@ -32,9 +35,11 @@ class PassingRequest(JSONRequest):
 
         Raises:
             TypeError: it is none of these.
+            RuntimeError: the app has got the body already, and nobody else has it.
         """
         if is_content(result):
-            return self._with_body(self.scope, encode_content(result), result)
+            scope = _of_content(self.scope, is_json(result))
+            return self._with_body(scope, encode_content(result))
         request = self if result is None else result
         if not isinstance(request, Request):
             raise TypeError(
@@ -43,25 +48,36 @@ class PassingRequest(JSONRequest):
             )
         body: bytes | None = getattr(request, "_body", None)
         if body is not None:
-            return self._with_body(request.scope, body, None)
-        if request is not self and request.receive != self._record:
+            return self._with_body(request.scope, body)
+        if request.receive not in (self._record, empty_receive):
             return request.scope, request.receive
+        if self._is_taken:
+            raise RuntimeError(
+                "The body has gone with the first call_next: await request.body() "
+                "before it, to pass the request on twice."
+            )
         # What was read as a stream is read again as it came.
-        return request.scope, replay(self._received, self._unread)
+        return request.scope, replay([*self._received], self._hand_out)
 
-    def _with_body(
-        self, scope: Scope, body: bytes, content: Any
-    ) -> tuple[Scope, Receive]:
-        headers = dict(scope["headers"])
-        if (
-            isinstance(content, dict | list)
-            and headers.get(b"content-type") != JSON_TYPE
-        ):
-            scope = _with_header(scope, b"content-type", JSON_TYPE)
-        length = str(len(body)).encode()
-        if headers.get(b"content-length", length) != length:
-            scope = _with_header(scope, b"content-length", length)
+    def _with_body(self, scope: Scope, body: bytes) -> tuple[Scope, Receive]:
+        # It need not be held twice.
+        self._received.clear()
+        scope = _with_length(scope, len(body))
         return scope, replay([{"type": "http.request", "body": body}], self._after_body)
+
+    async def _record(self) -> Message:
+        message = await self._unread()
+        self._received.append(message)
+        return message
+
+    async def _hand_out(self) -> Message:
+        """Receive for the app, which reads what nobody has read here."""
+        message = await self._unread()
+        if message.get("body") or message.get("more_body"):
+            self._is_taken = True
+        elif message["type"] == "http.request":
+            self._received.append(message)
+        return message
 
     async def _after_body(self) -> Message:
         """Receive what comes after the client's body, which has been replaced."""
@@ -71,5 +87,20 @@ class PassingRequest(JSONRequest):
                 return message
 
 
-def _with_header(scope: Scope, name: bytes, value: bytes) -> Scope:
-    return {**scope, "headers": with_header(scope["headers"], name, value)}
+def _of_content(scope: Scope, json: bool) -> Scope:
+    """Return the scope of a request that has new content."""
+    headers = without_headers(scope["headers"], b"content-encoding")
+    if json:
+        headers = with_header(headers, b"content-type", JSON_TYPE)
+    return {**scope, "headers": headers}
+
+
+def _with_length(scope: Scope, length: int) -> Scope:
+    value = str(length).encode()
+    headers = dict(scope["headers"])
+    # A chunked body has none, and needs none.
+    told = headers.get(b"content-length", headers.get(b"transfer-encoding") and value)
+    if told == value:
+        return scope
+    changed = with_header(scope["headers"], b"content-length", value)
+    return {**scope, "headers": changed}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from .content import encode_content, with_header
+from .content import JSON_TYPE, encode_content, is_json, with_header, without_headers
 
 Chunk = bytes | str
+_WITHOUT_BODY: Final = frozenset({204, 304})
 
 
 class PassingResponse(Response):
@@ -24,7 +25,6 @@ class PassingResponse(Response):
     def __init__(
         self, start: Message, body: bytes | None, chunks: AsyncIterable[Chunk] | None
     ) -> None:
-        self.start = start
         self.status_code = start["status"]
         # A copy: an app may send one list again and again.
         self.raw_headers = [*start.get("headers", ())]
@@ -38,7 +38,7 @@ class PassingResponse(Response):
         if self._body is None:
             raise AttributeError(
                 "The response is a stream: read response.body_iterator instead of "
-                "response.body, or test is_stream first."
+                "response.body, or test response.is_stream first."
             )
         return self._body
 
@@ -47,6 +47,8 @@ class PassingResponse(Response):
         self._body = encode_content(content)
         self._chunks = None
         self._is_new_body = True
+        if is_json(content):
+            self.headers["content-type"] = JSON_TYPE.decode()
 
     @property
     def is_stream(self) -> bool:
@@ -84,13 +86,19 @@ class PassingResponse(Response):
 
     def head(self) -> Message:
         """Return the message that begins it, as it is now."""
-        headers = self.raw_headers
-        if self._is_new_body and self._body is not None:
-            length = str(len(self._body)).encode()
-            headers = with_header(headers, b"content-length", length)
-        elif self._body is None and not self.is_passed_on:
-            headers = [item for item in headers if item[0] != b"content-length"]
-        return {**self.start, "status": self.status_code, "headers": headers}
+        return {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self._headers_to_send(),
+        }
+
+    def _headers_to_send(self) -> list[tuple[bytes, bytes]]:
+        if self._body is None and not self.is_passed_on:
+            return without_headers(self.raw_headers, b"content-length")
+        if self._is_new_body and self.status_code not in _WITHOUT_BODY:
+            length = str(len(self.body)).encode()
+            return with_header(self.raw_headers, b"content-length", length)
+        return self.raw_headers
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -12,7 +12,6 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from ....exceptions import MiddlewareRegistrationError
-from ...custom_code_ref_resolver.function_loader import instantiate
 from ..endpoint import describe, unwrap
 from .asgi import ASGIMiddleware
 from .errors import Inner
@@ -28,34 +27,39 @@ from .registry import (
 from .resolver import Found
 
 
-def surround(app: FastAPI, found: dict[str, Found]) -> None:
-    """Put what was found around the app: throttle, app's own, pre/post, formatters.
-
-    All is made now, so that what cannot be made stops the start, and put in its place
-    when the server starts: an engine may add middleware until then.
+def make_layers(app: FastAPI, found: Mapping[str, Found]) -> Layers:
+    """Make what was found, so that what cannot be made stops the start.
 
     Raises:
         MiddlewareError: one of them cannot be used.
     """
-    outer, inner = _make_outer(found), _make_inner(found)
-    if outer is inner is None:
-        return
-    if app.middleware_stack is not None:
+    layers = Layers(_make_outer(found), _make_inner(found))
+    if found and app.middleware_stack is not None:
         raise MiddlewareRegistrationError(
             "The app has answered requests before bootstrap(app), so middleware cannot "
             "be put around it: call bootstrap(app) before the server starts."
         )
+    return layers
+
+
+def surround(app: FastAPI, layers: Layers) -> None:
+    """Put the layers around the app: throttle, app's own, pre/post and formatters.
+
+    That happens when the server starts: an engine may add middleware until then.
+    """
     build = app.build_middleware_stack
 
     def build_with_ours() -> ASGIApp:
         own = app.user_middleware
-        app.user_middleware = [*_as_middleware(outer), *own, *_as_middleware(inner)]
+        outer, inner = map(_as_middleware, (layers.outer, layers.inner))
+        app.user_middleware = [*outer, *own, *inner]
         try:
             return build()
         finally:
             app.user_middleware = own
 
-    app.build_middleware_stack = build_with_ours  # type: ignore[method-assign]
+    if layers.outer or layers.inner:
+        app.build_middleware_stack = build_with_ours  # type: ignore[method-assign]
 
 
 class Layer(msgspec.Struct):
@@ -65,14 +69,21 @@ class Layer(msgspec.Struct):
     inner: Inner
 
 
-def _make_outer(found: dict[str, Found]) -> Layer | None:
+class Layers(msgspec.Struct):
+    """What goes outside the app's own middleware, and inside it."""
+
+    outer: Layer | None
+    inner: Layer | None
+
+
+def _make_outer(found: Mapping[str, Found]) -> Layer | None:
     if THROTTLE not in found:
         return None
     inner = Inner()
     return Layer(_make(THROTTLE, found[THROTTLE], inner), inner)
 
 
-def _make_inner(found: dict[str, Found]) -> Layer | None:
+def _make_inner(found: Mapping[str, Found]) -> Layer | None:
     inner = Inner()
     entry: ASGIApp = inner
     formatters = [_formatter(p, found) for p in (INPUT_FORMATTER, OUTPUT_FORMATTER)]
@@ -83,10 +94,10 @@ def _make_inner(found: dict[str, Found]) -> Layer | None:
     return None if entry is inner else Layer(entry, inner)
 
 
-def _formatter(place: str, found: dict[str, Found]) -> Callable[..., Any] | None:
+def _formatter(place: str, found: Mapping[str, Found]) -> Callable[..., Any] | None:
     if place not in found:
         return None
-    function = _instance(found[place].function)
+    function = _instance(place, found[place])
     _check_arguments(place, found[place], function, "request or response")
     return function
 
@@ -97,7 +108,7 @@ def _make(place: str, found: Found, app: ASGIApp) -> ASGIApp:
     if _is_asgi(function):
         _check_arguments(place, found, function, "app")
         return ASGIMiddleware(_construct(place, found, app))
-    function = _instance(function)
+    function = _instance(place, found)
     _check_arguments(place, found, function, "request", "call_next")
     return FunctionMiddleware(app, function)
 
@@ -110,20 +121,22 @@ def _is_asgi(function: Callable[..., Any]) -> bool:
     return len(inspect.signature(cls.__call__).parameters) > 3
 
 
-def _construct(place: str, found: Found, app: ASGIApp) -> ASGIApp:
+def _construct(place: str, found: Found, *args: Any) -> Any:
     try:
-        middleware: ASGIApp = found.function(app)
+        return found.function(*args)
     except Exception as error:
         raise registration_error(place)(
             f"{found.source}: {describe(found.function)} cannot be made: "
             f"{type(error).__name__}: {error}"
         ) from error
-    return middleware
 
 
-def _instance(function: Callable[..., Any]) -> Callable[..., Any]:
+def _instance(place: str, found: Found) -> Callable[..., Any]:
     """Return what is called: of a class, an instance."""
-    return instantiate(function) if inspect.isclass(function) else function
+    if not inspect.isclass(found.function):
+        return found.function
+    instance: Callable[..., Any] = _construct(place, found)
+    return instance
 
 
 def _check_arguments(
