@@ -101,12 +101,5 @@ async def start_with(count: int) -> AsyncIterator[FastAPI]:
             for adapter in NAMES[:count]:
                 src = write_adapter(folder / adapter)
                 await registration(adapter, src).exchange().ask(app)
-            await _check_unknown(app)
+            await ask_for("unknown").exchange().ask(app, status=404)
             yield app
-
-
-async def _check_unknown(app: FastAPI) -> None:
-    exchange = ask_for("unknown").exchange()
-    await app(exchange.scope, exchange.receive, exchange.send)
-    if exchange.status != 404:
-        raise SystemExit(f"An unknown adapter: {exchange.status} {exchange.content!r}")

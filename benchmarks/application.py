@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from traffic import EVENTS
 
+_EVENT: Final = b'data: {"id": "cmpl-0", "object": "chunk", "text": " fox"}\n\n'
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -37,8 +38,8 @@ async def invocations(raw_request: Request) -> Response:
 
 
 async def stream() -> AsyncIterator[bytes]:
-    for number in range(EVENTS):
-        yield b'data: {"id": "cmpl-0", "object": "result", "token": %d}\n\n' % number
+    for _ in range(EVENTS):
+        yield _EVENT
 
 
 def build_bare() -> FastAPI:

@@ -53,14 +53,14 @@ class Exchange:
     def content(self) -> bytes:
         return b"".join(self.chunks)
 
-    async def ask(self, app: FastAPI) -> bytes:
+    async def ask(self, app: FastAPI, status: int = 200) -> bytes:
         """Return what the app answers.
 
         Raises:
-            SystemExit: it refuses.
+            SystemExit: it does so with another status.
         """
         await app(self.scope, self.receive, self.send)
-        if self.status != 200:
+        if self.status != status:
             raise SystemExit(f"{self.scope['path']}: {self.status} {self.content!r}")
         return self.content
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
@@ -28,15 +28,19 @@ Operations = Mapping[str, float]
 
 def measure_operations(rounds: int, count: int) -> Operations:
     """Return the medians next to so many adapters that are registered already."""
-    times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         server = Server(Path(folder))
         with closing(server):
             for name in NAMES[:count]:
                 server.register(name)
-            for _ in range(rounds):
-                for operation, taken in server.measure():
-                    times.setdefault(operation, []).append(taken)
+            return medians(pair for _ in range(rounds) for pair in server.measure())
+
+
+def medians(pairs: Iterable[tuple[str, float]]) -> Operations:
+    """Return the median of each operation."""
+    times: dict[str, list[float]] = {}
+    for operation, taken in pairs:
+        times.setdefault(operation, []).append(taken)
     return {operation: median(taken) for operation, taken in times.items()}
 
 

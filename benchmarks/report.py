@@ -89,10 +89,14 @@ def start_rows(milliseconds: Mapping[str, Sequence[float]]) -> Iterator[Row]:
 def write_results(
     path: Path,
     rows: Sequence[Row],
-    operations: Mapping[int, Operations],
+    adapters: Mapping[int, Operations],
+    sessions: Mapping[str, Operations],
     sides: Sequence[Side],
 ) -> str:
-    """Write the page of results; return its tables of ratios and of operations."""
+    """Write the page of results; return its tables of ratios and of operations.
+
+    Those on adapters are by the number of adapters, those on sessions by the side.
+    """
     headings = _headings(sides)
     ratios = table(
         ["measure", "target, at most", *headings.values()],
@@ -106,22 +110,32 @@ def write_results(
         ["measure", *headings.values()],
         ([row.title, *(row.cells.get(name, "-") for name in headings)] for row in rows),
     )
+    on_adapters = _operations({f"{k:,} adapters": v for k, v in adapters.items()})
+    on_sessions = _operations({headings[k]: v for k, v in sessions.items()})
     parts = [_INTRODUCTION, ratios, _ABSOLUTE, absolute]
-    adapters = _operations(operations)
-    parts += [_ADAPTERS, adapters, _MEASURED, _versions(sides), _NOTES]
+    parts += [_ADAPTERS, on_adapters, _SESSIONS, on_sessions]
+    parts += [_MEASURED, _versions(sides), _NOTES]
     path.write_text("\n\n".join(parts) + "\n")
-    return f"{ratios}\n\n{adapters}"
+    return f"{ratios}\n\n{on_adapters}\n\n{on_sessions}"
 
 
-def _operations(operations: Mapping[int, Operations]) -> str:
-    names = dict.fromkeys(name for found in operations.values() for name in found)
+def _operations(columns: Mapping[str, Operations]) -> str:
+    names = dict.fromkeys(name for found in columns.values() for name in found)
     return table(
-        ["operation", *(f"{count:,} adapters" for count in operations)],
+        ["operation", *columns],
         (
-            [name, *(f"{found[name]:.2f} ms" for found in operations.values())]
+            [name, *(_show_time(found.get(name)) for found in columns.values())]
             for name in names
         ),
     )
+
+
+def _show_time(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return "-"
+    if milliseconds < 1:
+        return f"{milliseconds * 1000:.0f} µs"
+    return f"{milliseconds:.2f} ms"
 
 
 def _headings(sides: Sequence[Side]) -> dict[str, str]:
@@ -165,6 +179,11 @@ _ADAPTERS: Final = """\
 ## Adapters
 
 What ours takes for an operation on adapters, when so many are registered already."""
+_SESSIONS: Final = """\
+## Sessions
+
+What it takes to begin a session, how long the event loop does nothing else meanwhile,
+and what a handler waits for the values of one."""
 _MEASURED: Final = "## How it is measured"
 _NOTES: Final = """\
 - `/ping` and `/invocations` are decorated in vLLM's way and included from an
@@ -172,7 +191,8 @@ _NOTES: Final = """\
   `raw_request.json()` and answers with a small JSON object.
 - Requests have 12 headers, and the adapter's one. The small body is a chat request of
   some 300 bytes; "1 MB prompt" is a JSON object with one long prompt (ASCII text with
-  line ends and quotes); "1 MB of messages" has some 10,000 small chat messages.
+  line ends and quotes), "10 MB prompt" the same with a longer one; "1 MB of messages"
+  has some 10,000 small chat messages.
 - Requests call the ASGI app directly, with the body in messages of 64 KiB, and are
   timed in CPU time; where it says uvicorn, they come over a kept-alive connection on
   the loopback interface (uvloop, httptools, no access log), one after the other, and
@@ -181,6 +201,11 @@ _NOTES: Final = """\
   turns too, and each process is started several times. A number is the median of all
   rounds; a ratio the median of the rounds' ratios. The garbage collector runs as in
   vLLM: on, with everything frozen that is there before the first request.
+- Formatters and the throttle function are async, and return what they get: the request,
+  the response, what `call_next` returned. "200 chunks" is a stream of as many events
+  of some 60 bytes, which the handler has at once.
+- "Of a session": sessions are on, and the request has the header of one that was begun
+  before; their folder is a temporary one.
 - "Registered adapters" are those of an engine that takes no time and keeps 16 of them:
   the request holds a lease of its adapter, and where more are registered than the
   engine keeps, it looks whether the adapter's files are there. Without them the header
@@ -188,5 +213,8 @@ _NOTES: Final = """\
 - Operations on adapters are requests, timed by the clock: two processes of one server
   share a table in a temporary folder, and take turns. The engine takes no time here
   either: what a real one needs to load an adapter is its own.
+- Sessions are begun by requests, one after the other, timed by the clock. All that
+  expire have been begun before, and nobody has asked for one since. A stall is how late
+  a task of the event loop is that sleeps for a millisecond again and again.
 - Imports and starts of Python are medians over fresh processes, which take turns;
   `mhcs.pth` is compared with the same environment without that file."""

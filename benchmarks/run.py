@@ -21,6 +21,7 @@ from interpreter import measure_imports, measure_starts
 from operations import COUNTS, Operations, measure_operations
 from picture import draw
 from report import Row, import_row, request_rows, start_rows, write_results
+from session_operations import measure_sessions
 from sides import SIDES, InProcess, OverLoopback, Side
 from traffic import CASES
 
@@ -31,18 +32,37 @@ HERE: Final = Path(__file__).resolve().parent
 class Plan:
     """How much is measured.
 
-    Requests of both kinds, operations on adapters, imports, starts of Python.
+    Requests of both kinds, operations on adapters, processes that begin sessions, and
+    how many of those have expired, imports, starts of Python.
     """
 
     in_process: Effort
     loopback: Effort
     operations: int
+    sessions: int
+    expired: int
     imports: int
     starts: int
 
 
-FULL: Final = Plan(Effort(4, 5, 4), Effort(3, 5, 4), 100, imports=25, starts=200)
-QUICK: Final = Plan(Effort(1, 1, 1), Effort(1, 1, 1), 3, imports=1, starts=5)
+FULL: Final = Plan(
+    in_process=Effort(4, 5, 4),
+    loopback=Effort(3, 5, 4),
+    operations=100,
+    sessions=3,
+    expired=3000,
+    imports=25,
+    starts=200,
+)
+QUICK: Final = Plan(
+    in_process=Effort(1, 1, 1),
+    loopback=Effort(1, 1, 1),
+    operations=3,
+    sessions=1,
+    expired=100,
+    imports=1,
+    starts=5,
+)
 
 
 def main() -> None:
@@ -50,9 +70,10 @@ def main() -> None:
     plan = QUICK if quick else FULL
     sides = [side for side in SIDES if _make(side)]
     rows = list(_measure(plan, sides))
-    operations = dict(_measure_operations(plan.operations))
+    adapters = dict(_measure_adapters(plan.operations))
+    sessions = dict(_measure_sessions(plan, sides))
     folder = FOLDER if quick else HERE
-    print(write_results(folder / "results.md", rows, operations, sides))
+    print(write_results(folder / "results.md", rows, adapters, sessions, sides))
     draw(folder / "results.svg", rows)
     print(f"results.md and results.svg are in {folder.relative_to(ROOT)}/")
 
@@ -93,11 +114,20 @@ def _measure(plan: Plan, sides: Sequence[Side]) -> Iterator[Row]:
         yield from start_rows(measure_starts(plan.starts))
 
 
-def _measure_operations(rounds: int) -> Iterator[tuple[int, Operations]]:
+def _measure_adapters(rounds: int) -> Iterator[tuple[int, Operations]]:
     with _reported("operations on adapters"):
         print("measuring operations on adapters", flush=True)
         for count in COUNTS:
             yield count, measure_operations(rounds, count)
+
+
+def _measure_sessions(
+    plan: Plan, sides: Sequence[Side]
+) -> Iterator[tuple[str, Operations]]:
+    with _reported("sessions"):
+        print("measuring sessions", flush=True)
+        for side in sides:
+            yield side.name, measure_sessions(plan.sessions, plan.expired, side)
 
 
 @contextmanager

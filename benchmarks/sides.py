@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from connection import Connection
 from environments import NEWEST, OURS, PUBLISHED, Environment
-from traffic import CASES, Case
+from traffic import CASES, Case, Setup
 
 _HERE: Final = Path(__file__).resolve().parent
 #: Our variables, and whatever else may be set here, would change what is measured.
@@ -31,7 +31,7 @@ class Side:
 
     def has(self, case: Case) -> bool:
         """Whether the package can do it: the published one registers no adapters."""
-        return self.environment.ours or not case.registered
+        return self.environment.ours or not case.setup.registered
 
 
 SIDES: Final = (
@@ -83,18 +83,25 @@ class Script:
 
 
 class InProcess:
-    """Calls a side's apps directly."""
+    """Calls a side's apps directly. Each setup has a process, started when needed."""
 
     def __init__(self, side: Side) -> None:
-        names = [case.name for case in CASES.values() if side.has(case)]
-        self._script = Script(side, "worker.py", *names)
+        self._side = side
+        self._scripts: dict[Setup, Script] = {}
 
     def measure(self, case: Case, rounds: int) -> list[Pair]:
-        self._script.tell({"case": case.name, "rounds": rounds})
-        return [(bare, decorated) for bare, decorated in self._script.hear()]
+        script = self._scripts.get(case.setup) or self._start(case.setup)
+        script.tell({"case": case.name, "rounds": rounds})
+        return [(bare, decorated) for bare, decorated in script.hear()]
 
     def close(self) -> None:
-        self._script.close()
+        for script in self._scripts.values():
+            script.close()
+
+    def _start(self, setup: Setup) -> Script:
+        names = [case.name for case in CASES.values() if case.setup == setup]
+        script = self._scripts[setup] = Script(self._side, "worker.py", *names)
+        return script
 
 
 class OverLoopback:

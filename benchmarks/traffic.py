@@ -13,6 +13,9 @@ from exchange import Exchange, Message
 PATH: Final = "/invocations"
 ADAPTER_HEADER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
 ADAPTER: Final = "my-adapter"
+SESSION_HEADER: Final = "X-Amzn-SageMaker-Session-Id"
+#: How many there are in a streamed answer, each in a message of its own.
+EVENTS: Final = 200
 #: How uvicorn cuts a body into messages.
 CHUNK: Final = 64 * 1024
 _MEGABYTE: Final = 1_000_000
@@ -35,6 +38,28 @@ _HEADERS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the decorated app has beside its decorators: one setup, one process.
+
+    Args:
+        registered: how many adapters it has; 0: it knows nothing of adapters, and
+            passes on whatever the header says.
+        middleware: what is around it, and changes nothing.
+        sessions: whether they are on, and each request belongs to one.
+    """
+
+    registered: int = 0
+    middleware: tuple[str, ...] = ()
+    sessions: bool = False
+
+
+PLAIN: Final = Setup()
+FORMATTERS: Final = Setup(middleware=("input_formatter", "output_formatter"))
+SESSIONS: Final = Setup(sessions=True)
+THROTTLE: Final = Setup(middleware=(*FORMATTERS.middleware, "throttle"))
+
+
 @dataclass(frozen=True)
 class Case:
     """One kind of request.
@@ -42,8 +67,7 @@ class Case:
     Args:
         target: the most that ratios to bare should be.
         calls: how many are timed together.
-        registered: how many adapters the app has; 0: it knows nothing of adapters, and
-            passes on whatever the header says.
+        session: the id of the session it belongs to, once there is one.
     """
 
     name: str
@@ -52,7 +76,8 @@ class Case:
     document: Message
     with_adapter: bool
     calls: int
-    registered: int = 0
+    setup: Setup = PLAIN
+    session: str = ""
 
     @cached_property
     def body(self) -> bytes:
@@ -60,10 +85,11 @@ class Case:
 
     @cached_property
     def headers(self) -> list[tuple[str, str]]:
-        """Twelve of them, and the adapter's one."""
+        """Twelve of them, and the adapter's or the session's one."""
         length = ("Content-Length", str(len(self.body)))
-        adapter = (ADAPTER_HEADER, ADAPTER)
-        return [*_HEADERS, length, *([adapter] if self.with_adapter else [])]
+        adapter = [(ADAPTER_HEADER, ADAPTER)] if self.with_adapter else []
+        session = [(SESSION_HEADER, self.session)] if self.session else []
+        return [*_HEADERS, length, *adapter, *session]
 
     def exchange(self) -> Exchange:
         """Return a new request of this kind, for an ASGI app."""
@@ -101,6 +127,8 @@ def _prompt(size: int) -> Message:
 
 _SMALL: Final = _chat(1)
 _PROMPT: Final = _prompt(_MEGABYTE)
+_LONGER: Final = _prompt(10 * _MEGABYTE)
+_STREAM: Final = {**_SMALL, "stream": True}
 _MESSAGES: Final = _chat(
     _MEGABYTE // (len(json.dumps(_chat(2))) - len(json.dumps(_SMALL)))
 )
@@ -117,7 +145,7 @@ CASES: Final = {
             _SMALL,
             True,
             100,
-            registered=8,
+            Setup(registered=8),
         ),
         Case(
             "registered-1000",
@@ -126,7 +154,7 @@ CASES: Final = {
             _SMALL,
             True,
             100,
-            registered=1000,
+            Setup(registered=1000),
         ),
         Case("prompt", "1 MB prompt, no header", 1.0, _PROMPT, False, 4),
         Case("prompt-adapter", "1 MB prompt, adapter header", 0.9, _PROMPT, True, 4),
@@ -138,6 +166,45 @@ CASES: Final = {
             _MESSAGES,
             True,
             2,
+        ),
+        Case("long", "10 MB prompt, no header", 1.0, _LONGER, False, 1),
+        Case("long-adapter", "10 MB prompt, adapter header", 0.9, _LONGER, True, 1),
+        Case("session", "small body, of a session", 1.2, _SMALL, False, 100, SESSIONS),
+        Case(
+            "formatters",
+            "small body, formatter pair",
+            1.3,
+            _SMALL,
+            False,
+            100,
+            FORMATTERS,
+        ),
+        Case(
+            "throttle",
+            "small body, formatter pair and throttle",
+            2.0,
+            _SMALL,
+            False,
+            100,
+            THROTTLE,
+        ),
+        Case(
+            "formatters-stream",
+            "200 chunks, formatter pair",
+            1.15,
+            _STREAM,
+            False,
+            5,
+            FORMATTERS,
+        ),
+        Case(
+            "throttle-stream",
+            "200 chunks, formatter pair and throttle",
+            1.5,
+            _STREAM,
+            False,
+            5,
+            THROTTLE,
         ),
     )
 }

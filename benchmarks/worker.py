@@ -1,8 +1,9 @@
 """Calls the bare app and the decorated one, in one process and in turns.
 
-Runs in the environment of a side, as ``worker.py CASE...``. Reads orders from standard
-input, a JSON object a line: ``{"case": NAME, "rounds": N}``; answers each with one
-line, N pairs of microseconds of CPU time per request: bare, decorated.
+Runs in the environment of a side, as ``worker.py CASE...``, with cases of one setup.
+Reads orders from standard input, a JSON object a line: ``{"case": NAME, "rounds": N}``;
+answers each with one line, N pairs of microseconds of CPU time per request: bare,
+decorated.
 """
 
 from __future__ import annotations
@@ -12,56 +13,66 @@ import gc
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 from fastapi import FastAPI
 
 import application
-from traffic import ADAPTER, CASES, Case
+import middleware_app
+import session_app
+from traffic import ADAPTER, CASES, EVENTS, Case, Setup
 
 NANOSECONDS: Final = 1000
 
 
-async def answer_orders(cases: Sequence[Case]) -> None:
+async def answer_orders(cases: Mapping[str, Case]) -> None:
+    (setup,) = {case.setup for case in cases.values()}
     bare = application.build_bare()
-    async with AsyncExitStack() as stack:
-        standards = {
-            registered: await stack.enter_async_context(start(registered))
-            for registered in {case.registered for case in cases}
-        }
-        for case in cases:
-            await check(bare, standards[case.registered], case)
+    async with start(setup) as (standard, session):
+        cases = {k: replace(case, session=session) for k, case in cases.items()}
+        for case in cases.values():
+            await check(bare, standard, case)
         # As vLLM does before it serves: what is there stays, and is looked at no more.
         gc.collect()
         gc.freeze()
         for line in sys.stdin:
             order = json.loads(line)
-            case = CASES[order["case"]]
-            apps = bare, standards[case.registered]
-            print(json.dumps(await measure(apps, case, order["rounds"])), flush=True)
+            case = cases[order["case"]]
+            pairs = await measure((bare, standard), case, order["rounds"])
+            print(json.dumps(pairs), flush=True)
 
 
 @asynccontextmanager
-async def start(registered: int) -> AsyncIterator[FastAPI]:
-    """Start the decorated app, with so many adapters."""
-    if not registered:
-        yield application.build_standard()
-        return
-    # Imported late: the published package has no adapters to register.
-    from adapter_app import start_with
+async def start(setup: Setup) -> AsyncIterator[tuple[FastAPI, str]]:
+    """Start the decorated app, and the session of its requests if it has sessions."""
+    if setup.registered:
+        # Imported late: the published package has no adapters to register.
+        from adapter_app import start_with
 
-    async with start_with(registered) as app:
-        yield app
+        async with start_with(setup.registered) as app:
+            yield app, ""
+    elif setup.sessions:
+        async with session_app.start() as started:
+            yield started
+    else:
+        yield await middleware_app.start(setup.middleware), ""
 
 
 async def check(bare: FastAPI, standard: FastAPI, case: Case) -> None:
     """Make sure that both apps do what they are measured for."""
-    await case.exchange().ask(bare)
-    model = json.loads(await case.exchange().ask(standard))["model"]
-    if case.with_adapter and model != ADAPTER:
-        raise SystemExit(f"{case.title}: the handler saw the model {model!r}")
+    plain, exchange = case.exchange(), case.exchange()
+    await plain.ask(bare)
+    content = await exchange.ask(standard)
+    if case.with_adapter:
+        right = json.loads(content)["model"] == ADAPTER
+    else:
+        count = EVENTS if "stream" in case.document else 1
+        right = len(plain.chunks) == len(exchange.chunks) == count
+    if not right:
+        raise SystemExit(f"{case.title}: the answer is {content!r}")
 
 
 async def measure(
@@ -93,4 +104,4 @@ async def measure_block(app: FastAPI, case: Case) -> float:
 
 
 if __name__ == "__main__":
-    asyncio.run(answer_orders([CASES[name] for name in sys.argv[1:]]))
+    asyncio.run(answer_orders({name: CASES[name] for name in sys.argv[1:]}))

@@ -17,10 +17,13 @@ async def converse(request: ChatCompletionRequest, raw_request: Request):
     session = get_session_manager().get_session(session_id) if session_id else None
     before = session.get("messages", []) if session else []
     request.messages = [*before, *request.messages]
+    request.stream = False
     chat = raw_request.app.state.openai_serving_chat
     answer = await chat.create_chat_completion(request, raw_request)
     if isinstance(answer, ErrorResponse):
-        return JSONResponse(answer.model_dump(), status_code=400)
+        # Its code moved into `error` with vLLM 0.10.1.
+        error = getattr(answer, "error", answer)
+        return JSONResponse(answer.model_dump(), status_code=error.code)
     if session:
         said = {"role": "assistant", "content": answer.choices[0].message.content}
         session.put("messages", [*before, *new, said])

@@ -94,7 +94,9 @@ class Throttle:
 def _is_work(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    path, root = scope["path"], scope.get("root_path", "").rstrip("/")
+    if path.startswith(f"{root}/"):
+        path = path[len(root) :]
     return not any(path == free or path.startswith(f"{free}/") for free in _FREE)
 
 

@@ -119,7 +119,7 @@ def _invocations(
 
 
 def _session_step(app: FastAPI, settings: Settings, answer: Answer) -> SessionStep:
-    engine = take_engine_sessions(app, settings)
+    engine = take_engine_sessions(app)
     if not settings.sessions_enabled:
         return NoSessions()
     # With them comes SQLite, which only a server with sessions needs.
@@ -128,6 +128,8 @@ def _session_step(app: FastAPI, settings: Settings, answer: Answer) -> SessionSt
     from .sessions.protocol import SessionProtocol
 
     sessions = open_sessions(settings)
+    if engine is not None:
+        engine.configure(settings)
     answer_not_found(app)
     return SessionProtocol(sessions, engine, session_field_of(answer.function))
 

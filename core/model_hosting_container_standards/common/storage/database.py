@@ -56,10 +56,10 @@ class Database:
         # SQLite's own lock is free before the counter has been told of a change.
         self._writing = opened.enter_context(path.with_suffix(".lock").open("w"))
         self._connection = opened.enter_context(contextlib.closing(_connect(path)))
-        self._prepare(application_id, schema)
         # What is written outlives the process, which is all that is promised.
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
+        self._prepare(application_id, schema)
         # Of its own: who reads must not wait for a thread that writes.
         self._reader = opened.enter_context(contextlib.closing(_connect(path)))
         path.chmod(0o600)
@@ -122,9 +122,10 @@ class Database:
     def _prepare(self, application_id: int, schema: str) -> None:
         with _alone(self._writing, self._busy_s):
             (found,) = self._connection.execute("PRAGMA application_id").fetchone()
-            if found == application_id:
-                return
+            # Also a look at whether the file is whole.
             tables = self._connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+            if found == application_id and tables:
+                return
             if found or tables:
                 raise StorageError(
                     f"{self._path} is somebody else's database: choose another folder."

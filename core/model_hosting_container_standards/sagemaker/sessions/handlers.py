@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from fastapi import FastAPI
@@ -112,11 +112,18 @@ class SessionHandler:
 class EngineSessions:
     """The sessions that an app's engine has of its own."""
 
-    def __init__(
-        self, create: SessionHandler, close: SessionHandler, settings: Settings
-    ) -> None:
+    def __init__(self, create: SessionHandler, close: SessionHandler) -> None:
         self._create = create
         self._close = close
+        self._create_defaults: Mapping[str, Any] = {}
+        self._close_defaults: Mapping[str, Any] = {}
+
+    def configure(self, settings: Settings) -> None:
+        """Read the defaults of its requests.
+
+        Raises:
+            ConfigurationError: they are no such defaults.
+        """
         self._create_defaults = settings.create_session_defaults
         self._close_defaults = settings.close_session_defaults
 
@@ -134,7 +141,10 @@ class EngineSessions:
             return result
         body = content_of(result)
         fields = body if isinstance(body, dict) else {}
-        found = self._create.at_path({**fields, "body": body})
+        try:
+            found = self._create.at_path({**fields, "body": body})
+        except ValueError:  # of JMESPath, which asks for another type there
+            return None
         return None if isinstance(found, dict | list) else found
 
     async def close(
@@ -150,7 +160,7 @@ class EngineSessions:
         return result if _is_failure(result) else None
 
 
-def take_engine_sessions(app: FastAPI, settings: Settings) -> EngineSessions | None:
+def take_engine_sessions(app: FastAPI) -> EngineSessions | None:
     """Return what was registered for this app, None if nothing was.
 
     Raises:
@@ -165,7 +175,7 @@ def take_engine_sessions(app: FastAPI, settings: Settings) -> EngineSessions | N
             f"register_{there}_handler was used, but register_{missing}_handler was "
             "not: an engine that begins sessions also ends them. Register both."
         )
-    return EngineSessions(create, close, settings)
+    return EngineSessions(create, close)
 
 
 def _take(app: FastAPI, name: str) -> SessionHandler | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -86,7 +87,7 @@ class SessionManager:
     """
 
     def __init__(self, path: Path, expiration_s: int) -> None:
-        self._file = private_folder(path, _FOLDER) / _FILE
+        self._file = private_folder(path.absolute(), _FOLDER) / _FILE
         self._expiration_s = expiration_s
         self._opening = threading.Lock()
         self._store: SessionStore | None = None
@@ -118,7 +119,7 @@ class SessionManager:
         Raises:
             SessionNotFoundError: there is none of this id, or not any more.
         """
-        if not self.store.close(_check_id(session_id)):
+        if not self.store.end(_check_id(session_id)):
             raise SessionNotFoundError(session_id)
 
     @property
@@ -135,20 +136,26 @@ class SessionManager:
                     store = self._store = SessionStore(self._file)
         return store
 
+    def is_like(self, other: SessionManager) -> bool:
+        """Whether both are of one folder, and make the same sessions."""
+        same_file = self._file == other._file
+        return same_file and self._expiration_s == other._expiration_s
+
     def check(self) -> None:
         """Make the file, or see that it can be used; do not keep it open.
 
         Raises:
             StorageError: it cannot be used.
         """
-        SessionStore(self._file).shut()
+        with contextlib.closing(SessionStore(self._file)) as store:
+            store.check()
 
     def shut(self) -> None:
         """Let go of the file, until it is needed again."""
         with self._opening:
             store, self._store = self._store, None
         if store is not None:
-            store.shut()
+            store.close()
 
 
 def is_session_id(value: object) -> bool:
@@ -201,6 +208,8 @@ def open_sessions(settings: Settings) -> SessionManager:
     path = settings.sessions_path or default_parent("sagemaker_sessions")
     try:
         sessions = SessionManager(path, settings.sessions_expiration)
+        if (current := _Current.sessions) and current.is_like(sessions):
+            return current
         # What is wrong with the file shall stop the start, not the first session.
         sessions.check()
     except StorageError as error:

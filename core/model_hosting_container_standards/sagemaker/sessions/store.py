@@ -32,7 +32,7 @@ CREATE TABLE session_values (
 """
 _LIVE: Final = "id = ? AND expires > ?"
 _END: Final = "UPDATE sessions SET id = NULL, expires = 0 WHERE"
-#: Rows of sessions that are over, which go with each write. It adds two at most.
+#: Rows of sessions that are over, which go with each write. It adds one at most.
 _SWEPT: Final = 8
 #: Sessions a process remembers, so that not each of their requests asks the database.
 _REMEMBERED: Final = 10_000
@@ -67,7 +67,7 @@ class SessionStore:
 
     def create(self, session_id: str, expires: int, engine_id: str | None) -> None:
         """Add a session, instead of one that had its id."""
-        # No reader has to look again: what is not remembered is looked up anyway.
+        # A new id needs no look again of any reader, who has never seen it.
         replaces = engine_id is not None
         with self._database.write(visible=replaces) as connection:
             _sweep(connection)
@@ -91,7 +91,7 @@ class SessionStore:
             raise SessionNotFoundError(session_id)
         return found
 
-    def close(self, session_id: str) -> bool:
+    def end(self, session_id: str) -> bool:
         """End a session; tell whether it was live."""
         with self._database.write() as connection:
             _sweep(connection)
@@ -130,7 +130,16 @@ class SessionStore:
         value: str | None = rows[0]["value"]
         return value
 
-    def shut(self) -> None:
+    def check(self) -> None:
+        """See that the tables can be read.
+
+        Raises:
+            StorageError: they cannot.
+        """
+        for table in ("sessions", "session_values"):
+            self._database.read(f"SELECT * FROM {table} LIMIT 1")
+
+    def close(self) -> None:
         """Let go of the file."""
         self._database.close()
 

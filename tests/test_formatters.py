@@ -1,0 +1,222 @@
+"""Formatters: what an input formatter may do, and what becomes of errors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+from fastapi import HTTPException, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from customised import Exchange, app_with, client_with, leave
+
+SECRET: Final = "the text of an error"
+FIVE_HUNDRED: Final = {"detail": "Internal Server Error"}
+BODY: Final = b'{ "a" : 1.0 }\n'
+
+
+def in_a_thread(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return function
+
+
+def on_the_loop(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    async def formatter(message: Any) -> Any:
+        return function(message)
+
+    return formatter
+
+
+@pytest.fixture(params=[in_a_thread, on_the_loop])
+def way(request: pytest.FixtureRequest) -> Any:
+    """How a formatter is called."""
+    return request.param
+
+
+# --- requests ------------------------------------------------------------------------
+
+
+def test_a_request_that_is_left_passes(way: Any) -> None:
+    client = client_with(input_formatter=way(lambda request: None))
+    answer = client.post("/invocations", content=BODY)
+    assert answer.content == BODY
+    assert answer.headers["x-content-length"] == str(len(BODY))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_body_may_be_assigned(way: Any, same: bool) -> None:
+    def assign(request: Any) -> Any:
+        request._body = b"a longer body than it was"
+        return request if same else None
+
+    answer = client_with(input_formatter=way(assign)).post("/invocations", content=BODY)
+    assert answer.text == "a longer body than it was"
+    assert answer.headers["x-content-length"] == "25"
+    assert answer.headers["x-content-type"] == "none"
+
+
+async def test_a_body_may_be_read_and_assigned() -> None:
+    async def double(request: Any) -> None:
+        request._body = (await request.body()) * 2
+
+    app = app_with(input_formatter=double)
+    exchange = await Exchange(app, (BODY[:4], BODY[4:])).run()
+    assert exchange.content == BODY * 2
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_headers_may_be_changed(way: Any, same: bool) -> None:
+    def change(request: Any) -> Any:
+        request.scope["headers"] = [(b"by", b"it"), (b"content-length", b"14")]
+        return request if same else None
+
+    answer = client_with(input_formatter=way(change)).post("/invocations", content=BODY)
+    assert (answer.content, answer.headers["x-by"]) == (BODY, "it")
+
+
+def test_the_path_may_be_changed(way: Any) -> None:
+    def change(request: Any) -> None:
+        request.scope["path"] = "/invocations"
+
+    client = client_with(input_formatter=way(change))
+    assert client.post("/predict", content=BODY).content == BODY
+
+
+@pytest.mark.parametrize("way_of_receive", ["same", "own", "none"])
+def test_another_request_may_be_returned(way: Any, way_of_receive: str) -> None:
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"own", "more_body": False}
+
+    def other(request: Any) -> Request:
+        scope = {**request.scope, "headers": [(b"by", b"it")]}
+        receives = {"same": (request.receive,), "own": (receive,), "none": ()}
+        return Request(scope, *receives[way_of_receive])
+
+    answer = client_with(input_formatter=way(other)).post("/invocations", content=BODY)
+    assert answer.status_code == 200
+    assert answer.content == (b"own" if way_of_receive == "own" else BODY)
+    assert answer.headers["x-by"] == "it"
+
+
+@pytest.mark.parametrize(
+    ("content", "sent", "content_type"),
+    [
+        (b"bytes\x00", b"bytes\x00", "text/x"),
+        (bytearray(b"bytes"), b"bytes", "text/x"),
+        (b"", b"", "text/x"),
+        ("söme text", "söme text".encode(), "text/x"),
+        ({"a": [1, None, "ö"]}, '{"a":[1,null,"ö"]}'.encode(), "application/json"),
+        ([], b"[]", "application/json"),
+        ({}, b"{}", "application/json"),
+    ],
+)
+@pytest.mark.parametrize("read", [True, False])
+async def test_content_may_be_returned(
+    content: Any, sent: bytes, content_type: str, read: bool
+) -> None:
+    async def replace(request: Any) -> Any:
+        if read:
+            await request.body()
+        return content
+
+    exchange = Exchange(app_with(input_formatter=replace), (BODY[:4], BODY[4:]))
+    headers = [(b"content-type", b"text/x"), (b"content-length", b"14")]
+    exchange.scope["headers"] = headers
+    await exchange.run()
+    assert exchange.content == sent
+    assert exchange.headers["x-content-length"] == str(len(sent))
+    assert exchange.headers["x-content-type"] == content_type
+
+
+def test_a_model_takes_what_a_formatter_returns(way: Any) -> None:
+    class Completion(BaseModel):
+        prompt: str
+
+    async def handler(completion: Completion) -> str:
+        return completion.prompt
+
+    handler.__annotations__["completion"] = Completion
+    client = client_with(handler, input_formatter=way(lambda _: {"prompt": "a"}))
+    assert client.post("/invocations", content=b"a").json() == "a"
+
+
+@pytest.mark.parametrize("returned", [7, 1.5, True, object(), Response("no")])
+def test_what_is_no_request_is_a_500(
+    way: Any, returned: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_with(input_formatter=way(lambda request: returned))
+    answer = client.post("/invocations", content=BODY)
+    assert (answer.status_code, answer.json()) == (500, FIVE_HUNDRED)
+    assert f"not {type(returned).__name__}" in caplog.text
+
+
+# --- errors --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["input_formatter", "output_formatter"])
+def test_an_http_exception_is_that_response(way: Any, place: str) -> None:
+    def refuse(message: Any) -> None:
+        raise HTTPException(415, {"use": "json"}, {"x-why": "type"})
+
+    answer = client_with(**{place: way(refuse)}).post("/invocations")
+    assert (answer.status_code, answer.json()) == (415, {"detail": {"use": "json"}})
+    assert answer.headers["x-why"] == "type"
+
+
+@pytest.mark.parametrize("place", ["input_formatter", "output_formatter"])
+def test_any_other_error_is_a_500_without_its_text(
+    way: Any, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(message: Any) -> None:
+        raise RuntimeError(SECRET)
+
+    answer = client_with(**{place: way(fail)}).post("/invocations")
+    assert (answer.status_code, answer.json()) == (500, FIVE_HUNDRED)
+    assert f"RuntimeError: {SECRET}" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_a_request_that_was_refused_has_no_output_to_format() -> None:
+    seen: list[Any] = []
+
+    def refuse(request: Any) -> None:
+        raise HTTPException(415)
+
+    client = client_with(input_formatter=refuse, output_formatter=seen.append)
+    assert client.post("/invocations").status_code == 415
+    assert seen == []
+
+
+# --- shapes --------------------------------------------------------------------------
+
+
+def decorated(function: Any) -> Any:
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+class Formatter:
+    def __call__(self, message: Any) -> None: ...
+
+    async def method(self, message: Any, option: int = 1) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Formatter,
+        Formatter(),
+        Formatter().method,
+        functools.partial(Formatter().method, option=2),
+        decorated(leave),
+    ],
+    ids=["class", "instance", "method", "partial", "returns a coroutine"],
+)
+@pytest.mark.parametrize("place", ["input_formatter", "output_formatter"])
+def test_it_may_have_any_shape(place: str, shape: Any) -> None:
+    answer = client_with(**{place: shape}).post("/invocations", content=BODY)
+    assert (answer.status_code, answer.content) == (200, BODY)

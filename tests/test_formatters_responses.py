@@ -1,0 +1,163 @@
+"""Output formatters: what they may do to whole responses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+from fastapi import BackgroundTasks, HTTPException
+from fastapi.responses import JSONResponse, Response
+from fastapi.testclient import TestClient
+
+from customised import app_with, client_with
+from servers import polling
+
+FIVE_HUNDRED: Final = {"detail": "Internal Server Error"}
+BODY: Final = b'{ "a" : 1.0 }\n'
+
+
+def in_a_thread(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return function
+
+
+def on_the_loop(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    async def formatter(message: Any) -> Any:
+        return function(message)
+
+    return formatter
+
+
+@pytest.fixture(params=[in_a_thread, on_the_loop])
+def way(request: pytest.FixtureRequest) -> Any:
+    """How a formatter is called."""
+    return request.param
+
+
+@pytest.mark.parametrize(
+    ("content", "sent"),
+    [
+        (b"bytes\x00", b"bytes\x00"),
+        (b"", b""),
+        ("söme text", "söme text".encode()),
+        ({"a": [1, None]}, b'{"a":[1,null]}'),
+        ([], b"[]"),
+        ({}, b"{}"),
+    ],
+)
+@pytest.mark.parametrize("assign", [True, False])
+def test_content_may_be_given(
+    way: Any, content: Any, sent: bytes, assign: bool
+) -> None:
+    def replace(response: Any) -> Any:
+        assert response.body == BODY
+        if not assign:
+            return content
+        response.body = content
+        return None
+
+    client = client_with(output_formatter=way(replace))
+    answer = client.post("/invocations", content=BODY)
+    assert answer.content == sent
+    assert answer.headers["content-length"] == str(len(sent))
+    if isinstance(content, dict | list) and not assign:
+        assert answer.headers["content-type"] == "application/json"
+
+
+def test_status_and_headers_may_be_changed(way: Any) -> None:
+    def change(response: Any) -> None:
+        assert response.status_code == 200
+        response.status_code = 207
+        response.headers["x-new"] = "new"
+        del response.headers["x-by"]
+
+    client = client_with(output_formatter=way(change))
+    answer = client.post("/invocations", content=BODY)
+    assert (answer.status_code, answer.content) == (207, BODY)
+    assert answer.headers["x-new"] == "new"
+    assert "x-by" not in answer.headers
+    assert answer.headers["x-content-length"] == str(len(BODY))
+
+
+def test_a_list_of_headers_that_an_app_sends_again_stays_as_it_was(way: Any) -> None:
+    response = Response("constant")
+
+    async def handler() -> Response:
+        return response
+
+    def add(response: Any) -> None:
+        assert "x-new" not in response.headers
+        response.headers["x-new"] = "1"
+
+    client = client_with(handler, output_formatter=way(add))
+    for _ in range(3):
+        assert client.post("/invocations").headers.get_list("x-new") == ["1"]
+
+
+def test_another_response_may_be_returned(way: Any) -> None:
+    other = JSONResponse({"other": True}, 203)
+    client = client_with(output_formatter=way(lambda response: other))
+    answer = client.post("/invocations")
+    assert (answer.status_code, answer.json()) == (203, {"other": True})
+    assert "x-by" not in answer.headers
+
+
+@pytest.mark.parametrize("returned", [7, object(), {"a": object()}, {1, 2}])
+def test_what_is_no_response_is_a_500(
+    way: Any, returned: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = client_with(output_formatter=way(lambda response: returned))
+    answer = client.post("/invocations")
+    assert (answer.status_code, answer.json()) == (500, FIVE_HUNDRED)
+    assert "TypeError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/of/nobody", 404),
+        ("GET", "/invocations", 405),
+        ("POST", "/invocations", 418),
+        ("POST", "/typed", 422),
+        ("HEAD", "/ping", 200),
+    ],
+)
+def test_every_answer_is_seen(way: Any, method: str, path: str, status: int) -> None:
+    seen: list[int] = []
+
+    async def handler() -> None:
+        raise HTTPException(418, "teapot", {"x-tea": "1"})
+
+    def look(response: Any) -> None:
+        seen.append(response.status_code)
+        response.headers["x-seen"] = "1"
+
+    app = app_with(handler, output_formatter=way(look))
+
+    @app.post("/typed")
+    async def typed(number: int) -> None: ...
+
+    answer = TestClient(app).request(method, path)
+    assert (answer.status_code, answer.headers["x-seen"]) == (status, "1")
+    assert seen == [status]
+
+
+def test_background_tasks_run_after_it(way: Any) -> None:
+    seen: list[str] = []
+
+    async def handler(tasks: BackgroundTasks) -> str:
+        tasks.add_task(seen.append, "the handler's")
+        return "answer"
+
+    def add(response: Any) -> None:
+        seen.append("formatter")
+        response.background = BackgroundTasks()
+        response.background.add_task(seen.append, "the formatter's")
+
+    client = client_with(handler, output_formatter=way(add))
+    assert client.post("/invocations").json() == "answer"
+    for _ in polling(10):
+        if len(seen) == 3:
+            break
+    assert seen[0] == "formatter"
+    assert {*seen[1:]} == {"the handler's", "the formatter's"}

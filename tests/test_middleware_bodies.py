@@ -1,0 +1,146 @@
+"""Bodies that a middleware reads, or leaves alone, reach the handler as they came."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from customised import KINDS, Exchange, app_with, client_with
+
+BODY: Final = b'{ "a" : 1.0,\r\n "b": null }\n'
+MULTIPART: Final = (
+    b'--x\r\nContent-Disposition: form-data; name="f"; filename="a.wav"\r\n\r\n'
+    b"RIFF\x00\xff\r\n--x--\r\n"
+)
+BODIES: Final = {
+    "json": (BODY, "application/json"),
+    "broken json": (b'{"a": ', "application/json"),
+    "utf-16": ('{"a": "ä"}'.encode("utf-16"), "application/json"),
+    "no utf-8": (b'{"a": "\xff"}', "application/json"),
+    "audio": (bytes(range(256)) * 64, "audio/wav"),
+    "multipart": (MULTIPART, "multipart/form-data; boundary=x"),
+    "nothing": (b"", "text/plain"),
+    "50 megabytes": (b"0123456789" * 5_000_000, "application/octet-stream"),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_body_is_left_alone(kind: str, name: str) -> None:
+    body, content_type = BODIES[name]
+    client = client_with(**KINDS[kind])
+    headers = {"content-type": content_type}
+    answer = client.post("/invocations", content=body, headers=headers)
+    is_same = answer.content == body
+    assert is_same
+    assert answer.headers["x-content-length"] == str(len(body))
+    assert answer.headers["x-content-type"] == content_type
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_compressed_body_is_left_alone(kind: str) -> None:
+    body = gzip.compress(BODY)
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+    client = client_with(**KINDS[kind])
+    answer = client.post("/invocations", content=body, headers=headers)
+    assert answer.content == body
+    assert answer.headers["x-content-encoding"] == "gzip"
+    assert answer.headers["x-content-length"] == str(len(body))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_body_in_pieces_is_left_alone(kind: str) -> None:
+    def pieces() -> Iterator[bytes]:
+        for number in range(100):
+            yield b"piece %d " % number
+
+    answer = client_with(**KINDS[kind]).post("/invocations", content=pieces())
+    assert answer.content == b"".join(pieces())
+    assert answer.headers["x-content-length"] == "none"
+
+
+# --- a body that is read -------------------------------------------------------------
+
+
+async def read_body(request: Any) -> None:
+    assert await request.body() == BODY
+
+
+async def read_json(request: Any) -> None:
+    assert await request.json() == {"a": 1.0, "b": None}
+
+
+async def read_stream(request: Any) -> None:
+    assert b"".join([chunk async for chunk in request.stream()]) == BODY
+
+
+async def read_first_piece(request: Any) -> None:
+    async for chunk in request.stream():
+        assert chunk
+        return
+
+
+async def read_again(request: Any) -> None:
+    await read_body(request)
+    await read_json(request)
+    await read_stream(request)
+
+
+async def change_what_was_read(request: Any) -> None:
+    (await request.json())["a"] = "changed, but not in the body"
+
+
+READERS: Final = (
+    read_body,
+    read_json,
+    read_stream,
+    read_first_piece,
+    read_again,
+    change_what_was_read,
+)
+
+
+def reading(read: Any) -> Any:
+    async def middleware(request: Any, call_next: Any) -> Any:
+        await read(request)
+        return await call_next(request)
+
+    return middleware
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("place", ["throttle", "pre_post_process", "input_formatter"])
+@pytest.mark.parametrize("in_pieces", [True, False])
+async def test_a_body_that_is_read_is_still_there(
+    read: Any, place: str, in_pieces: bool
+) -> None:
+    function = read if place == "input_formatter" else reading(read)
+    parts = [BODY[:5], BODY[5:7], BODY[7:]] if in_pieces else [BODY]
+    exchange = Exchange(app_with(**{place: function}), parts)
+    length = str(len(BODY)).encode()
+    exchange.scope["headers"] = [(b"content-length", length)]
+    await exchange.run()
+    assert exchange.content == BODY
+    assert exchange.headers["x-content-length"] == str(len(BODY))
+
+
+async def test_each_may_read_it() -> None:
+    app = app_with(
+        throttle=reading(read_stream),
+        pre_post_process=reading(read_json),
+        input_formatter=read_first_piece,
+    )
+    assert (await Exchange(app, (BODY[:3], BODY[3:])).run()).content == BODY
+
+
+async def test_a_form_may_be_read_as_text() -> None:
+    async def look(request: Any) -> None:
+        request.state.form = (await request.body()).decode()
+
+    app = app_with(input_formatter=look)
+    exchange = Exchange(app, (b"a=1&", b"b=2"))
+    await exchange.run()
+    assert exchange.content == b"a=1&b=2"

@@ -1,0 +1,188 @@
+"""Where middleware sits in an app, and when it is put there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.testclient import TestClient
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import model_hosting_container_standards.sagemaker as sagemaker
+from customised import DECORATORS, KINDS, app_with, give_back, ping
+from model_hosting_container_standards.exceptions import MiddlewareRegistrationError
+
+PLACES = tuple(DECORATORS)
+ORDER = [
+    "throttle in",
+    "engine's second in",
+    "engine's first in",
+    "pre_post_process in",
+    "input",
+    "handler",
+    "output",
+    "pre_post_process out",
+    "engine's first out",
+    "engine's second out",
+    "throttle out",
+]
+
+
+def around(name: str, seen: list[str]) -> Any:
+    async def middleware(request: Any, call_next: Any) -> Any:
+        seen.append(f"{name} in")
+        response = await call_next(request)
+        seen.append(f"{name} out")
+        return response
+
+    return middleware
+
+
+def class_around(name: str, seen: list[str]) -> Any:
+    class Around:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            async def noting(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    seen.append(f"{name} out")
+                await send(message)
+
+            if scope["type"] == "http":
+                seen.append(f"{name} in")
+            await self.app(scope, receive, noting)
+
+    return Around
+
+
+def look(name: str, seen: list[str]) -> Any:
+    return lambda message: seen.append(name)
+
+
+@pytest.mark.parametrize("make", [around, class_around])
+def test_each_has_its_place_on_both_ways(make: Any) -> None:
+    seen: list[str] = []
+
+    async def handler(request: Request) -> None:
+        seen.append("handler")
+
+    app = FastAPI()
+    app.post("/invocations")(handler)
+    app.middleware("http")(around("engine's first", seen))
+    DECORATORS["output_formatter"](look("output", seen))
+    DECORATORS["pre_post_process"](make("pre_post_process", seen))
+    DECORATORS["throttle"](make("throttle", seen))
+    DECORATORS["input_formatter"](look("input", seen))
+    sagemaker.bootstrap(app)
+    # As an engine does that calls bootstrap in the middle of its building.
+    app.middleware("http")(around("engine's second", seen))
+    TestClient(app).post("/invocations")
+    assert seen == ORDER
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_second_bootstrap_changes_nothing(place: str) -> None:
+    seen: list[str] = []
+    function = look("seen", seen)
+    if place in ("throttle", "pre_post_process"):
+        function = around("seen", seen)
+    app = app_with(**{place: function})
+    assert TestClient(sagemaker.bootstrap(app)).get("/ping").status_code == 200
+    assert len(set(seen)) == len(seen)
+    assert seen
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bootstrap_does_not_build_the_stack(kind: str) -> None:
+    app = app_with(**KINDS[kind])
+    assert app.middleware_stack is None
+    assert app.user_middleware == []
+    app.add_middleware(KINDS["class"]["throttle"])
+    assert TestClient(app).get("/ping").json() == "engine's ping"
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_app_that_has_answered_cannot_be_surrounded(place: str) -> None:
+    app = FastAPI()
+    app.get("/ping")(ping)
+    assert TestClient(app).get("/ping").status_code == 200
+    routes = list(app.router.routes)
+    DECORATORS[place](look("seen", []) if "formatter" in place else around("", []))
+    with pytest.raises(MiddlewareRegistrationError, match="before the server starts"):
+        sagemaker.bootstrap(app)
+    assert app.router.routes == routes
+
+
+def test_an_app_that_has_answered_may_be_bootstrapped_without_any() -> None:
+    app = FastAPI()
+    app.get("/ping")(ping)
+    assert TestClient(app).post("/ping").status_code == 405
+    assert TestClient(sagemaker.bootstrap(app)).post("/ping").status_code == 200
+
+
+def test_each_app_of_a_process_has_its_own() -> None:
+    seen: list[str] = []
+    DECORATORS["throttle"](around("throttle", seen))
+    DECORATORS["output_formatter"](look("output", seen))
+    clients = [TestClient(app_with()) for _ in range(2)]
+    for client in clients:
+        assert client.post("/invocations", content=b"a").content == b"a"
+    assert seen == ["throttle in", "output", "throttle out"] * 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_websockets_and_the_lifespan_pass(kind: str) -> None:
+    seen: list[str] = []
+    app = app_with(**KINDS[kind])
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        seen.append("begin")
+        yield
+        seen.append("end")
+
+    app.router.lifespan_context = lifespan
+
+    @app.websocket("/words")
+    async def words(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(await websocket.receive_text())
+        await websocket.close()
+
+    with (
+        TestClient(app) as client,
+        client.websocket_connect("/words") as websocket,
+    ):
+        websocket.send_text("a word")
+        assert websocket.receive_text() == "a word"
+        assert seen == ["begin"]
+    assert seen == ["begin", "end"]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/ping", 200),
+        ("POST", "/ping", 200),
+        ("HEAD", "/ping", 200),
+        ("POST", "/invocations", 200),
+        ("GET", "/invocations", 405),
+        ("GET", "/adapters", 404),
+        ("DELETE", "/adapters/a/b", 404),
+        ("GET", "/openapi.json", 200),
+        ("POST", "/of/nobody", 404),
+    ],
+)
+def test_every_request_is_seen(place: str, method: str, path: str, status: int) -> None:
+    seen: list[str] = []
+    function = look("seen", seen)
+    if place in ("throttle", "pre_post_process"):
+        function = around("seen", seen)
+    client = TestClient(app_with(give_back, **{place: function}))
+    assert client.request(method, path).status_code == status
+    assert seen

@@ -1,0 +1,256 @@
+"""Sessions of a server of several processes, one of which is killed, and after it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+
+from servers import Server, polling
+from session_client import ask, begin, close, count, database, not_found, refusal
+
+#: It puts and gets what it is told, and says which process it is.
+APP: Final = """
+import os
+
+from fastapi import FastAPI, Request
+
+from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.sagemaker.sessions.manager import (
+    get_session_manager,
+)
+
+app = FastAPI()
+
+
+@app.get("/health")
+async def health():
+    return "up"
+
+
+@sagemaker.register_invocation_handler
+def invocations(raw_request: Request, values: dict[str, int]):
+    header = raw_request.headers.get("X-Amzn-SageMaker-Session-Id")
+    session = get_session_manager().get_session(header) if header else None
+    for key, value in values.items():
+        session.put(key, value)
+    found = {key: session.get(key) for key in "ab"} if session else {}
+    return {"process": os.getpid(), **found}
+
+
+sagemaker.bootstrap(app)
+"""
+THREADS: Final = 8
+SESSIONS: Final = 100
+ROUNDS: Final = 10
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """The folder of a module ``app``."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "app.py").write_text(APP)
+    return tmp_path / "code"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "sessions"
+
+
+def serve(app: Path, folder: Path, workers: int = 1) -> Server:
+    uvicorn = [sys.executable, "-m", "uvicorn", "app:app", "--log-level=warning"]
+    command = [*uvicorn, f"--workers={workers}"]
+    return Server(command, environment(app, folder), app)
+
+
+def environment(app: Path, folder: Path) -> dict[str, str]:
+    return {
+        "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "true",
+        "SAGEMAKER_SESSIONS_PATH": str(folder),
+        "SAGEMAKER_MODEL_PATH": str(app / "nothing"),
+    }
+
+
+@contextlib.contextmanager
+def new_connections(server: Server) -> Iterator[httpx.Client]:
+    """A client whose every request may reach another process."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(
+        base_url=server.url, timeout=60, trust_env=False, limits=limits
+    ) as client:
+        yield client
+
+
+def processes(client: httpx.Client, expected: int) -> set[int]:
+    """Return the processes that answer, once there are as many as expected."""
+    found: set[int] = set()
+    for _ in polling(30, interval=0.01):
+        found.add(client.post("/invocations", json={}).json()["process"])
+        if len(found) == expected:
+            return found
+    raise AssertionError(f"Only {found} answer.")
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_no_request_of_a_session_is_lost(app: Path, folder: Path, workers: int) -> None:
+    """What one process has put, whichever is asked next has got."""
+    with serve(app, folder, workers) as server, new_connections(server) as client:
+        processes(client, workers)
+
+        def converse(_: int) -> tuple[str, set[int]]:
+            session_id, seen = begin(client), set()
+            for turn in range(ROUNDS):
+                if turn:
+                    found = ask(client, session_id).json()
+                    assert found["a"] == turn - 1
+                    seen.add(found["process"])
+                found = ask(client, session_id, {"a": turn}).json()
+                assert found["a"] == turn
+                seen.add(found["process"])
+            return session_id, seen
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            ids, seen = zip(*threads.map(converse, range(SESSIONS)), strict=True)
+            assert len(set(ids)) == SESSIONS
+            assert len(set().union(*seen)) == workers
+            # Those that one process has closed, no other has.
+            for session_id in ids[::2]:
+                assert close(client, session_id).status_code == 200
+            answers = [*threads.map(lambda one: ask(client, one), ids)]
+        assert [answer.status_code for answer in answers] == [400, 200] * (
+            SESSIONS // 2
+        )
+
+
+def test_a_process_that_is_killed_takes_no_session_with_it(
+    app: Path, folder: Path
+) -> None:
+    with serve(app, folder, workers=2) as server, new_connections(server) as client:
+        before = processes(client, 2)
+        victim = min(before)
+        ids = [begin(client) for _ in range(20)]
+        stop, killed = threading.Event(), threading.Event()
+        answered = itertools.count()
+
+        def converse(session_id: str) -> int:
+            """Return the last value that was put for certain."""
+            certain = -1
+            for turn in itertools.count():
+                if stop.is_set():
+                    return certain
+                try:
+                    answer = ask(client, session_id, {"a": turn})
+                except httpx.TransportError:
+                    # The one that had the connection has died.
+                    assert killed.is_set()
+                    continue
+                assert answer.status_code == 200, answer.text
+                assert answer.json()["a"] == turn
+                certain = turn
+                next(answered)
+            raise AssertionError("It goes on until it is stopped.")
+
+        with ThreadPoolExecutor(len(ids)) as threads:
+            talks = [threads.submit(converse, session_id) for session_id in ids]
+            try:
+                wait_until_counted(answered, 100)
+                killed.set()
+                os.kill(victim, signal.SIGKILL)
+                wait_until_counted(answered, 200)
+            finally:
+                stop.set()
+            certain = [talk.result() for talk in talks]
+        assert min(certain) >= 0
+        for session_id, turn in zip(ids, certain, strict=True):
+            # One that was never answered may have been put all the same.
+            assert ask(client, session_id).json()["a"] >= turn
+            assert close(client, session_id).status_code == 200
+            assert refusal(ask(client, session_id)) == not_found(session_id)
+
+
+def wait_until_counted(counter: Iterator[int], more: int) -> None:
+    """Return once so many more have been counted."""
+    enough = next(counter) + more
+    for _ in polling(30):
+        if next(counter) >= enough:
+            return
+    raise AssertionError("Nobody answers any more.")
+
+
+@pytest.mark.parametrize("politely", [True, False])
+def test_sessions_are_there_when_the_server_starts_again(
+    app: Path, folder: Path, politely: bool
+) -> None:
+    with serve(app, folder) as server:
+        live, expired, closed = (begin(server.client) for _ in range(3))
+        for session_id in (live, expired, closed):
+            ask(server.client, session_id, {"a": 1, "b": 2})
+        close(server.client, closed)
+        if not politely:
+            server.kill()
+    expire(folder, expired)
+    with serve(app, folder) as server:
+        found = ask(server.client, live).json()
+        assert (found["a"], found["b"]) == (1, 2)
+        for session_id in (expired, closed):
+            assert refusal(ask(server.client, session_id)) == not_found(session_id)
+            assert refusal(close(server.client, session_id)) == not_found(session_id)
+        assert close(server.client, live).status_code == 200
+
+
+def expire(folder: Path, session_id: str) -> None:
+    """Let its time have come while no server was there."""
+    with contextlib.closing(sqlite3.connect(database(folder))) as connection:
+        connection.execute("UPDATE sessions SET expires=1 WHERE id=?", [session_id])
+        connection.commit()
+
+
+#: Makes the app first, and two processes of it then.
+FORKING: Final = """
+import os
+import socket
+import sys
+
+import uvicorn
+
+from app import app
+
+listening = socket.create_server(("127.0.0.1", int(sys.argv[4])))
+os.fork()
+uvicorn.run(app, fd=listening.fileno(), log_level="warning")
+"""
+
+
+def test_processes_that_were_forked_share_their_sessions(
+    app: Path, folder: Path
+) -> None:
+    (app / "forking.py").write_text(FORKING)
+    command = [sys.executable, "forking.py"]
+    with (
+        Server(command, environment(app, folder), app) as server,
+        new_connections(server) as client,
+    ):
+        processes(client, 2)
+        seen = set()
+        for turn in range(100):
+            session_id = begin(client)
+            ask(client, session_id, {"a": turn})
+            found = ask(client, session_id).json()
+            assert found["a"] == turn
+            seen.add(found["process"])
+            assert close(client, session_id).status_code == 200
+            assert ask(client, session_id).status_code == 400
+        assert len(seen) == 2
+        assert count(folder) == 0

@@ -1,0 +1,229 @@
+"""Sessions as handlers use them: values, and who sees them when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from model_hosting_container_standards.exceptions import SessionNotFoundError
+from model_hosting_container_standards.sagemaker.sessions.manager import (
+    Session,
+    SessionManager,
+)
+from session_client import Clock, count
+
+#: Seconds that the sessions of these tests live.
+LIFE: Final = 100
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "sessions"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def sessions(folder: Path) -> Iterator[SessionManager]:
+    sessions = SessionManager(folder, LIFE)
+    yield sessions
+    sessions.shut()
+
+
+@pytest.fixture
+def others(folder: Path) -> Iterator[SessionManager]:
+    """The same sessions, as another process has them."""
+    sessions = SessionManager(folder, LIFE)
+    yield sessions
+    sessions.shut()
+
+
+# --- values ---------------------------------------------------------------------------
+
+VALUES: Final[list[Any]] = [
+    None,
+    True,
+    0,
+    -1.5e300,
+    2**70,
+    "",
+    "caf\u00e9 \u0000 \U0001f600 \ud800",
+    [],
+    {},
+    [1, [None, {"a": {"": "b"}}]],
+    "x" * 5_000_000,
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
+def test_any_json_is_kept_as_it_is(
+    sessions: SessionManager, others: SessionManager, value: Any
+) -> None:
+    session = sessions.create_session()
+    session.put("key", value)
+    for found in (session, others.get_session(session.session_id)):
+        kept = found.get("key", "default")
+        assert (type(kept), kept) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "a", "A", "a\0b", "'; --", "caf\u00e9", "k" * 9999]
+)
+def test_any_string_is_a_key(sessions: SessionManager, key: str) -> None:
+    session = sessions.create_session()
+    session.put("other", 1)
+    assert session.get(key) is None
+    session.put(key, 2)
+    assert (session.get(key), session.get("other")) == (2, 1)
+
+
+def test_what_is_not_there_is_the_default(sessions: SessionManager) -> None:
+    session = sessions.create_session()
+    default = object()
+    assert session.get("key") is None
+    assert session.get("key", default) is default
+    session.put("key", None)
+    assert session.get("key", default) is None
+
+
+def test_a_value_is_replaced(sessions: SessionManager, folder: Path) -> None:
+    session = sessions.create_session()
+    for value in ({"a": 1}, [2], "three"):
+        session.put("key", value)
+        assert session.get("key") == value
+    assert count(folder, "session_values") == 1
+
+
+def test_sessions_do_not_share_their_values(sessions: SessionManager) -> None:
+    first, second = sessions.create_session(), sessions.create_session()
+    first.put("key", 1)
+    assert second.get("key") is None
+    second.put("key", 2)
+    second.remove()
+    assert first.get("key") == 1
+
+
+@pytest.mark.parametrize("key", [None, 1, b"key", ["key"]])
+def test_a_key_that_is_no_string_is_an_error(
+    sessions: SessionManager, key: Any
+) -> None:
+    session = sessions.create_session()
+    with pytest.raises(TypeError, match="string"):
+        session.put(key, 1)
+    with pytest.raises(TypeError, match="string"):
+        session.get(key)
+
+
+def circle() -> list[Any]:
+    ring: list[Any] = []
+    ring.append(ring)
+    return ring
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("-inf"), {1}, object(), b"bytes", [{"a": {2}}], circle()],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_that_is_no_json_is_an_error(
+    sessions: SessionManager, value: Any
+) -> None:
+    session = sessions.create_session()
+    session.put("key", "old")
+    with pytest.raises(TypeError, match="'key' is no JSON"):
+        session.put("key", value)
+    assert session.get("key") == "old"
+
+
+def test_a_key_of_half_a_character_is_kept_or_an_error_that_is_promised(
+    sessions: SessionManager,
+) -> None:
+    session = sessions.create_session()
+    try:
+        session.put("\ud800", 1)
+        assert session.get("\ud800") == 1
+    except TypeError:
+        pass
+
+
+def test_a_value_comes_back_as_json_has_it(sessions: SessionManager) -> None:
+    session = sessions.create_session()
+    session.put("key", {1: ("one", None)})
+    assert session.get("key") == {"1": ["one", None]}
+
+
+# --- the end of a session -------------------------------------------------------------
+
+
+def check_is_over(session: Session, sessions: SessionManager) -> None:
+    wanted = f"session not found: {session.session_id}"
+    for use in (
+        lambda: sessions.get_session(session.session_id),
+        lambda: session.put("key", 1),
+        lambda: session.get("key"),
+        session.remove,
+        lambda: sessions.close_session(session.session_id),
+    ):
+        with pytest.raises(SessionNotFoundError) as caught:
+            use()
+        assert str(caught.value) == wanted
+
+
+@pytest.mark.parametrize("by", ["remove", "close_session"])
+def test_a_closed_session_is_over(
+    sessions: SessionManager, others: SessionManager, folder: Path, by: str
+) -> None:
+    session = sessions.create_session()
+    session.put("key", 1)
+    # Both remember it before it goes.
+    assert sessions.get_session(session.session_id).get("key") == 1
+    theirs = others.get_session(session.session_id)
+    if by == "remove":
+        session.remove()
+    else:
+        others.close_session(session.session_id)
+    check_is_over(session, sessions)
+    check_is_over(theirs, others)
+    assert (count(folder), count(folder, "session_values")) == (0, 0)
+
+
+def test_an_expired_session_is_over(
+    clock: Clock, sessions: SessionManager, others: SessionManager
+) -> None:
+    session = sessions.create_session()
+    session.put("key", 1)
+    theirs = others.get_session(session.session_id)
+    clock.now = session.expires_at - 0.001
+    assert theirs.get("key") == 1
+    assert others.get_session(session.session_id).session_id == session.session_id
+    clock.now = session.expires_at
+    # First who still remembers it: nothing has changed but the time.
+    check_is_over(theirs, others)
+    check_is_over(session, sessions)
+
+
+def test_a_session_lives_as_long_as_was_promised(
+    clock: Clock, sessions: SessionManager
+) -> None:
+    expires = sessions.create_session().expires_at
+    assert clock.now + LIFE <= expires < clock.now + LIFE + 1
+
+
+def test_sessions_end_one_by_one(
+    clock: Clock, sessions: SessionManager, others: SessionManager
+) -> None:
+    made = []
+    for _ in range(5):
+        made.append(sessions.create_session().session_id)
+        clock.now += 10
+    clock.now += LIFE - 30
+    for session_id in made[:2]:
+        with pytest.raises(SessionNotFoundError):
+            others.get_session(session_id)
+    assert [others.get_session(one).session_id for one in made[3:]] == made[3:]
