@@ -26,7 +26,7 @@ from model_hosting_container_standards.exceptions import MiddlewareRegistrationE
 #: What watches and manages the server has to get through when it is busy.
 _FREE: Final = ("/ping", "/adapters")
 #: For the rounding of sums of intervals.
-_TOLERANCE_S: Final = 1e-9
+_TOLERANCE_S: Final = 1e-6
 
 
 class Throttle:

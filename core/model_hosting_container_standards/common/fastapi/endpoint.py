@@ -70,6 +70,8 @@ def as_async(
     run_in_thread: Callable[..., Awaitable[Any]] = run_in_threadpool,
 ) -> Callable[..., Awaitable[Any]]:
     """Return an async function that calls ``handler``, sync ones in a thread."""
+    if inspect.iscoroutinefunction(handler):
+        return handler
     on_event_loop = _is_async(handler)
 
     async def call(*args: Any, **kwargs: Any) -> Any:

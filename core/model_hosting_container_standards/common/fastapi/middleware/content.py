@@ -8,12 +8,13 @@ from typing import Any, Final
 import msgspec
 
 JSON_TYPE: Final = b"application/json"
+_CONTENT: Final = (bytes, bytearray, memoryview, str, dict, list)
 Header = tuple[bytes, bytes]
 
 
 def is_content(value: Any) -> bool:
     """Whether somebody who returned or assigned this meant a body."""
-    return isinstance(value, bytes | bytearray | memoryview | str) or is_json(value)
+    return isinstance(value, _CONTENT)
 
 
 def is_json(value: Any) -> bool:

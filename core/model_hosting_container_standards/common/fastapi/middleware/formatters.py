@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -68,36 +69,35 @@ class Formatting:
         self._receive = receive
         self._send = NotingSend(send)
         self._passage = Passage(self._send, self._on_response)
+        self._app: asyncio.Task[Any] | None = None
         self._beside: asyncio.Future[None] | None = None
+        self._is_ended = False
         self._error: Exception | None = None
         self._passed_on: PassingResponse | None = None
 
     async def run(self, app: ASGIApp) -> None:
         """Let the app answer, and the formatter see it."""
+        error = None
+        self._app = asyncio.current_task()
         try:
-            await self._run(app)
-        except BaseException:
-            if self._beside is not None:
-                self._beside.cancel()
-            raise
-
-    async def _run(self, app: ASGIApp) -> None:
-        passage = self._passage
-        try:
-            await app(self._scope, self._receive, passage.send)
-        except Exception as error:
-            passage.fail(error)
-            await self._finish()
-            if not (passage.error_is_seen or self._is_told_to_end(error)):
+            await app(self._scope, self._receive, self._passage.send)
+        except asyncio.CancelledError:
+            if not self._is_ended:
+                self._end_formatter()
                 raise
-        else:
-            passage.fail()
+        except Exception as raised:  # noqa: BLE001 - raised further below
+            error = raised
+        app_task, self._app = self._app, None
+        self._passage.fail(error)
+        try:
+            if self._is_ended and _uncancel(app_task):
+                raise asyncio.CancelledError
             await self._finish()
-
-    def _is_told_to_end(self, error: Exception) -> bool:
-        """Whether the app raised because nobody wants the rest of its response."""
-        is_closed = self._passage.state is State.CLOSED
-        return is_closed and isinstance(error, OSError | ClientDisconnect)
+        except asyncio.CancelledError:
+            self._end_formatter()
+            raise
+        if error is not None and not self._passage.error_is_seen:
+            raise error
 
     async def _finish(self) -> None:
         if self._beside is not None:
@@ -107,6 +107,16 @@ class Formatting:
             raise self._error
         if self._passed_on is not None and self._passed_on.background is not None:
             await self._passed_on.background()
+
+    def _end_formatter(self) -> None:
+        if self._beside is not None:
+            self._beside.cancel()
+
+    def _end_app(self) -> None:
+        """End the app if nobody wants what it still sends."""
+        if self._app is not None and self._passage.state is State.HELD:
+            self._is_ended = True
+            self._app.cancel()
 
     async def _on_response(self, response: PassingResponse) -> None:
         if response.is_stream:
@@ -128,7 +138,14 @@ class Formatting:
         except Exception as error:  # noqa: BLE001 - customers raise anything
             await answer_error(error, self._scope, self._receive, self._send)
         finally:
-            self._passage.close()
+            self._end_app()
+
+
+def _uncancel(task: asyncio.Task[Any] | None) -> bool:
+    """Take back one of our cancellations; tell whether there is another, not ours."""
+    if task is None or sys.version_info < (3, 11):
+        return False
+    return task.uncancel() > 0
 
 
 def _async(function: Callable[..., Any] | None) -> Format | None:

@@ -24,12 +24,10 @@ class State(enum.Enum):
 
     #: The response is not there yet: it is kept.
     BEFORE = enum.auto()
-    #: It waits until it is read, or one of the others comes.
+    #: It waits until it is read, or the rest is let through.
     HELD = enum.auto()
     #: It goes to the client.
     OPEN = enum.auto()
-    #: Nobody wants it.
-    CLOSED = enum.auto()
     #: The response is complete: there should be none.
     COMPLETE = enum.auto()
 
@@ -58,19 +56,14 @@ class Passage:
         self._arrived: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
         self.state = State.BEFORE
+        self._receiver: Callable[[Message], Awaitable[None]] = self._take
         #: Whether somebody who read the stream has got the app's error.
         self.error_is_seen = False
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Take a message from the app.
-
-        Raises:
-            OSError: nobody wants the rest; ASGI says so of a client that has gone.
-        """
-        # No coroutine of our own for each chunk that passes.
-        if self.state is State.OPEN:
-            return self._send(message)
-        return self._take(message)
+        """Take a message from the app."""
+        # What is open costs each chunk no coroutine of ours.
+        return self._receiver(message)
 
     async def send_on(self, response: PassingResponse) -> None:
         """Send what there is of a stream, and let the rest through as it comes.
@@ -85,12 +78,9 @@ class Passage:
             )
         await self._noting(response.head())
         await self._send({"type": _BODY, "body": self._first, "more_body": True})
-        self._go_on(State.OPEN)
-
-    def close(self) -> None:
-        """Let the app know that nobody wants the rest, if there is any."""
-        if self.state is State.HELD:
-            self._go_on(State.CLOSED)
+        self._receiver = self._send
+        self.state = State.OPEN
+        _wake(self._taken)
 
     def fail(self, error: BaseException | None = None) -> None:
         """Let whoever reads the stream know that the app has ended; None: too soon."""
@@ -129,8 +119,6 @@ class Passage:
             if self._pending is None:
                 return
             self._pending = None
-        if self.state is State.CLOSED:
-            raise OSError("The rest of the response is not wanted.")
         await self._send(message)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
@@ -154,15 +142,11 @@ class Passage:
         _wake(self._taken)
         return message
 
-    def _go_on(self, state: State) -> None:
-        self.state = state
-        _wake(self._taken)
-
 
 def seen_whole(scope: Scope) -> Scope:
     """Return the scope without what lets the app send more than its messages say."""
-    extensions = scope.get("extensions") or {}
-    if not any(name in extensions for name in _UNSEEN):
+    extensions = scope.get("extensions")
+    if not extensions or extensions.keys().isdisjoint(_UNSEEN):
         return scope
     left = {name: value for name, value in extensions.items() if name not in _UNSEEN}
     return {**scope, "extensions": left}

@@ -56,6 +56,8 @@ class PassingRequest(JSONRequest):
                 "The body has gone with the first call_next: await request.body() "
                 "before it, to pass the request on twice."
             )
+        if not self._received:
+            return request.scope, self._hand_out
         # What was read as a stream is read again as it came.
         return request.scope, replay([*self._received], self._hand_out)
 
