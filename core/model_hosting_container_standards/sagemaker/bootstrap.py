@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 from starlette.routing import Route
@@ -11,8 +11,7 @@ from starlette.types import ASGIApp
 
 from ..common.custom_code_ref_resolver.moved_names import install_moved_names
 from ..common.fastapi.endpoint import describe
-from ..common.fastapi.middleware.resolver import find_middleware
-from ..common.fastapi.middleware.stack import make_layers, surround
+from ..common.fastapi.middleware.resolver import Found, find_middleware
 from ..common.fastapi.routing import find_target
 from ..common.handler.resolver import load_customer_script
 from ..config import Settings, read_settings
@@ -29,6 +28,9 @@ from .ping import Ping
 from .sessions.decorators import session_field_of
 from .sessions.handlers import take_engine_sessions
 from .sessions.step import NoSessions, SessionStep
+
+if TYPE_CHECKING:
+    from ..common.fastapi.middleware.stack import Layers
 
 logger = get_logger(__name__)
 
@@ -77,7 +79,7 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     ping = finder.find(PING_ROUTE)
     invocations = finder.find(INVOCATIONS_ROUTE)
     middleware = find_middleware(settings, script)
-    layers = make_layers(app, middleware)
+    layers = _make_layers(app, middleware)
     adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     add_adapter_routes(app, adapters, settings)
     # After it, as what is put first last is found soonest.
@@ -87,11 +89,21 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
         session = _session_step(app, settings, invocations)
         endpoint = _invocations(finder, invocations, session, adapters)
         _put_first(app, INVOCATIONS_ROUTE, endpoint)
-    surround(app, layers)
+    if layers is not None:
+        layers.surround(app)
     for route, answer in ((PING_ROUTE, ping), (INVOCATIONS_ROUTE, invocations)):
         _log(route, answer)
     for place, found in middleware.items():
         logger.info("%s: %s: %s", place, describe(found.function), found.source)
+
+
+def _make_layers(app: FastAPI, middleware: Mapping[str, Found]) -> Layers | None:
+    if not middleware:
+        return None
+    # Only a server with middleware needs all that comes with it.
+    from ..common.fastapi.middleware.stack import make_layers
+
+    return make_layers(app, middleware)
 
 
 def _put_first(app: FastAPI, route: RouteConfig, endpoint: ASGIApp) -> None:

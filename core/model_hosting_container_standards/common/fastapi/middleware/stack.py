@@ -27,41 +27,6 @@ from .registry import (
 from .resolver import Found
 
 
-def make_layers(app: FastAPI, found: Mapping[str, Found]) -> Layers:
-    """Make what was found, so that what cannot be made stops the start.
-
-    Raises:
-        MiddlewareError: one of them cannot be used.
-    """
-    layers = Layers(_make_outer(found), _make_inner(found))
-    if found and app.middleware_stack is not None:
-        raise MiddlewareRegistrationError(
-            "The app has answered requests before bootstrap(app), so middleware cannot "
-            "be put around it: call bootstrap(app) before the server starts."
-        )
-    return layers
-
-
-def surround(app: FastAPI, layers: Layers) -> None:
-    """Put the layers around the app: throttle, app's own, pre/post and formatters.
-
-    That happens when the server starts: an engine may add middleware until then.
-    """
-    build = app.build_middleware_stack
-
-    def build_with_ours() -> ASGIApp:
-        own = app.user_middleware
-        outer, inner = map(_as_middleware, (layers.outer, layers.inner))
-        app.user_middleware = [*outer, *own, *inner]
-        try:
-            return build()
-        finally:
-            app.user_middleware = own
-
-    if layers.outer or layers.inner:
-        app.build_middleware_stack = build_with_ours  # type: ignore[method-assign]
-
-
 class Layer(msgspec.Struct):
     """Middleware as an ASGI app, and the place in it where the inner app goes."""
 
@@ -74,6 +39,38 @@ class Layers(msgspec.Struct):
 
     outer: Layer | None
     inner: Layer | None
+
+    def surround(self, app: FastAPI) -> None:
+        """Put them around the app when the server starts.
+
+        Until then an engine may add middleware of its own.
+        """
+        build = app.build_middleware_stack
+
+        def build_with_ours() -> ASGIApp:
+            own = app.user_middleware
+            outer, inner = map(_as_middleware, (self.outer, self.inner))
+            app.user_middleware = [*outer, *own, *inner]
+            try:
+                return build()
+            finally:
+                app.user_middleware = own
+
+        app.build_middleware_stack = build_with_ours  # type: ignore[method-assign]
+
+
+def make_layers(app: FastAPI, found: Mapping[str, Found]) -> Layers:
+    """Make what was found, so that what cannot be made stops the start.
+
+    Raises:
+        MiddlewareError: one of them cannot be used.
+    """
+    if app.middleware_stack is not None:
+        raise MiddlewareRegistrationError(
+            "The app has answered requests before bootstrap(app), so middleware cannot "
+            "be put around it: call bootstrap(app) before the server starts."
+        )
+    return Layers(_make_outer(found), _make_inner(found))
 
 
 def _make_outer(found: Mapping[str, Found]) -> Layer | None:
