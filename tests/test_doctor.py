@@ -81,6 +81,7 @@ def test_the_doctor_says_why_an_engine_is_not_patched(
         ("LOG_LEVEL", "x", "LOG_LEVEL='x' is not allowed"),
         ("CUSTOM_PRE_PROCESS", "model:f", "has no 'f'"),
         ("CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE", "/ping", "is a path of the app"),
+        ("MHCS_THROTTLE_MAX_IN_FLIGHT", "4", "set CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE="),
         ("CUSTOM_FASTAPI_PING_HANDELER", "x", "you mean CUSTOM_FASTAPI_PING_HANDLER?"),
         ("CUSTOM_FASTAPI_PING_HANDLER", "bad", "'bad' is no handler spec: write"),
         ("CUSTOM_FASTAPI_PING_HANDLER", "model:no", "has no 'no'"),
@@ -172,7 +173,7 @@ def test_the_doctor_names_the_middleware_and_who_asked_for_it(
     status, output = doctor_says("--json")
     middleware = json.loads(output)["middleware"]
     assert status == 0
-    assert [*middleware] == ["output_formatter", "throttle"]
+    assert [*middleware] == ["throttle", "output_formatter"]
     assert "model.sign (" in middleware["output_formatter"]
     assert "output_formatter decorator" in middleware["output_formatter"]
     assert f"CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE={throttle}" in middleware["throttle"]

@@ -15,7 +15,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import Message, Receive, Scope, Send
 
 import model_hosting_container_standards.sagemaker as sagemaker
-from customised import DECORATORS, KINDS, PassOn, client_with
+from customised import DECORATORS, KINDS, PassOn, app_with, client_with
 
 SECRET: Final = "the text of an error"
 MIDDLEWARE: Final = ("throttle", "pre_post_process")
@@ -247,3 +247,19 @@ def test_the_engines_form_may_forget_the_headers(place: str) -> None:
     assert (answer.status_code, answer.json()) == (429, {"error": "slowly"})
     assert answer.headers["retry-after"] == "7"
     assert answer.headers["content-type"] == "application/json"
+
+
+def test_a_detail_that_the_apps_own_handler_cannot_take_is_told_all_the_same() -> None:
+    async def refuse(request: Request) -> None:
+        raise HTTPException(422, {"field": "prompt"}, {"x-why": "1"})
+
+    app = app_with(input_formatter=refuse)
+
+    @app.exception_handler(HTTPException)
+    async def answer(request: Request, error: HTTPException) -> Response:
+        return Response("engine: " + error.detail, error.status_code)
+
+    answered = TestClient(app).post("/invocations")
+    assert answered.status_code == 422
+    assert answered.json() == {"detail": {"field": "prompt"}}
+    assert answered.headers["x-why"] == "1"

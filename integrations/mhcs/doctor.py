@@ -82,6 +82,7 @@ def examine() -> Report:
     report.problems.extend(_wrong_variables(settings))
     report.problems.extend(_missing_folders(settings))
     report.problems.extend(_unwritable_folders(settings))
+    report.problems.extend(_idle_limits(settings))
     report.problems.extend(_misspelt_variables())
     report.problems.extend(_unpatchable())
     if not report.doors:
@@ -204,6 +205,15 @@ def _unwritable_folders(settings: Settings) -> Iterator[str]:
         there = next(p for p in (Path(folder), *Path(folder).parents) if p.exists())
         if not (there.is_dir() and os.access(there, os.W_OK)):
             yield f"{name}={folder} cannot be written: name another folder."
+
+
+def _idle_limits(settings: Settings) -> Iterator[str]:
+    """Say that limits of our throttle are set, but no throttle is."""
+    throttle = Settings.throttle.name
+    limits = (Settings.throttle_in_flight.name, Settings.throttle_per_second.name)
+    for name in limits:
+        if settings.raw(name) and not settings.raw(throttle):
+            yield f"{name} does nothing: set {throttle}=mhcs.throttle:Throttle too."
 
 
 def _misspelt_variables() -> Iterator[str]:

@@ -76,11 +76,13 @@ class SessionProtocol:
         receive: Receive,
     ) -> Response:
         wanted = control[REQUEST_TYPE]
-        if wanted not in (NEW_SESSION, CLOSE) or len(control) > 1:
+        if wanted not in (NEW_SESSION, CLOSE):
             raise HTTPException(
-                400,
-                f'Bad request: send {{"{REQUEST_TYPE}": "{NEW_SESSION}"}} or '
-                f'{{"{REQUEST_TYPE}": "{CLOSE}"}}, and nothing beside it.',
+                400, f"Bad request: {REQUEST_TYPE} is {NEW_SESSION} or {CLOSE}."
+            )
+        if len(control) > 1:
+            raise HTTPException(
+                400, f"Bad request: nothing may stand beside {REQUEST_TYPE}."
             )
         try:
             if wanted == NEW_SESSION:

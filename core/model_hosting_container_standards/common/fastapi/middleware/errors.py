@@ -11,6 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ....logging_config import get_logger
@@ -61,7 +62,8 @@ async def answer_error(
     if send.has_started:
         raise error
     if not isinstance(error, HTTPException):
-        logger.error("A middleware failed", exc_info=error)
+        where = f"{scope['method']} {scope['path']}"
+        logger.error("A middleware failed on %s", where, exc_info=error)
         # FastAPI's: engines have handlers for that class.
         error = fastapi.HTTPException(500, HTTPStatus(500).phrase)
 
@@ -74,7 +76,15 @@ async def answer_error(
         if key not in (500, Exception)
     }
     with_headers = _with_headers(send, error.headers or {})
-    await ExceptionMiddleware(fail, handlers)(scope, receive, with_headers)
+    try:
+        await ExceptionMiddleware(fail, handlers)(scope, receive, with_headers)
+    except Exception as failed:
+        if send.has_started:
+            raise
+        # vLLM's takes no detail but text, FastAPI's any JSON.
+        logger.error("The app's handler of HTTPExceptions failed", exc_info=failed)
+        response = JSONResponse({"detail": error.detail}, error.status_code)
+        await response(scope, receive, with_headers)
 
 
 def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:

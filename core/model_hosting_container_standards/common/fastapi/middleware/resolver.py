@@ -55,7 +55,8 @@ def find_middleware(settings: Settings, script: ModuleType | None) -> dict[str, 
         if variable.read(settings)
     }
     # After it: what was loaded just now may have decorated something.
-    return {**_decorated(), **specified}
+    found = {**_decorated(), **specified}
+    return {place: found[place] for place in PLACES if place in found}
 
 
 def _decorated() -> dict[str, Found]:
