@@ -139,9 +139,9 @@ def _session_step(app: FastAPI, settings: Settings, answer: Answer) -> SessionSt
     from .sessions.manager import open_sessions
     from .sessions.protocol import SessionProtocol
 
-    sessions = open_sessions(settings)
     if engine is not None:
         engine.configure(settings)
+    sessions = open_sessions(settings)
     answer_not_found(app)
     return SessionProtocol(sessions, engine, session_field_of(answer.function))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -25,9 +27,12 @@ def mark(handler: H, name: str, value: Any) -> H:
 def find_mark(handler: Callable[..., Any] | None, name: str) -> Any:
     """Return the outermost value of the attribute, None if there is none."""
     while handler is not None:
-        if hasattr(handler, name):
-            return getattr(handler, name)
-        handler = getattr(handler, "func", None) or getattr(
-            handler, "__wrapped__", None
-        )
+        # Statically: a proxy answers to any name, with another proxy.
+        found = inspect.getattr_static(handler, name, None)
+        if found is not None:
+            return found
+        if isinstance(handler, functools.partial):
+            handler = handler.func
+        else:
+            handler = inspect.getattr_static(handler, "__wrapped__", None)
     return None

@@ -55,13 +55,17 @@ class Database:
         path = self._path
         # SQLite's own lock is free before the counter has been told of a change.
         self._writing = opened.enter_context(path.with_suffix(".lock").open("w"))
-        self._connection = opened.enter_context(contextlib.closing(_connect(path)))
+        self._connection = opened.enter_context(
+            contextlib.closing(_connect(path, self._busy_s))
+        )
         # What is written outlives the process, which is all that is promised.
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
         self._prepare(application_id, schema)
         # Of its own: who reads must not wait for a thread that writes.
-        self._reader = opened.enter_context(contextlib.closing(_connect(path)))
+        self._reader = opened.enter_context(
+            contextlib.closing(_connect(path, self._busy_s))
+        )
         path.chmod(0o600)
         counter = ChangeCounter(path.with_suffix(".changes"))
         self._counter = opened.enter_context(contextlib.closing(counter))
@@ -95,9 +99,12 @@ class Database:
             StorageError: they cannot be written.
         """
         try:
-            with self._lock, _alone(self._writing, self._busy_s):
+            with (
+                _held(self._lock, self._busy_s) as left_s,
+                _alone(self._writing, left_s),
+            ):
                 yield from self._transaction(visible)
-        except (sqlite3.Error, TimeoutError) as error:
+        except (sqlite3.Error, OSError) as error:
             raise StorageError(f"{self._path} cannot be written: {error}.") from error
 
     def close(self) -> None:
@@ -136,12 +143,28 @@ class Database:
             )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+        path, timeout=busy_s, isolation_level=None, check_same_thread=False
     )
     connection.row_factory = sqlite3.Row
     return connection
+
+
+@contextmanager
+def _held(lock: threading.Lock, busy_s: float) -> Iterator[float]:
+    """Hold a lock of this process; yields how many of the seconds are left.
+
+    Raises:
+        TimeoutError: another thread does not let go of it.
+    """
+    begin = time.monotonic()
+    if not lock.acquire(timeout=busy_s):
+        raise TimeoutError(f"other threads have waited for it for {busy_s:g} s")
+    try:
+        yield max(0.0, busy_s - (time.monotonic() - begin))
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -154,7 +177,7 @@ def _alone(file: IO[str], busy_s: float) -> Iterator[None]:
     deadline = time.monotonic() + busy_s
     while not _try_lock(file):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"another process has locked it for {busy_s:g} s")
+            raise TimeoutError(f"another process has locked it for {busy_s:.1f} s")
         time.sleep(_POLL_S)
     try:
         yield

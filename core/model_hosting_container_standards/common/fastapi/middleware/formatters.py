@@ -75,22 +75,24 @@ class Formatting:
         self._error: Exception | None = None
         self._passed_on: PassingResponse | None = None
 
-    async def run(self, app: ASGIApp) -> None:
+    async def run(self, inner: ASGIApp) -> None:
         """Let the app answer, and the formatter see it."""
         error = None
         self._app = asyncio.current_task()
         try:
-            await app(self._scope, self._receive, self._passage.send)
+            await inner(self._scope, self._receive, self._passage.send)
         except asyncio.CancelledError:
             if not self._is_ended:
                 self._end_formatter()
                 raise
         except Exception as raised:  # noqa: BLE001 - raised further below
             error = raised
-        app_task, self._app = self._app, None
+        finally:
+            # What is cancelled from now on is no app any more.
+            app, self._app = self._app, None
         self._passage.fail(error)
         try:
-            if self._is_ended and _uncancel(app_task):
+            if self._is_ended and _uncancel(app):
                 raise asyncio.CancelledError
             await self._finish()
         except asyncio.CancelledError:
@@ -116,6 +118,8 @@ class Formatting:
         """End the app if nobody wants what it still sends."""
         if self._app is not None and self._passage.state is State.HELD:
             self._is_ended = True
+            # First, as an app may take the cancellation for a reason to send more.
+            self._passage.close()
             self._app.cancel()
 
     async def _on_response(self, response: PassingResponse) -> None:
@@ -142,7 +146,7 @@ class Formatting:
 
 
 def _uncancel(task: asyncio.Task[Any] | None) -> bool:
-    """Take back one of our cancellations; tell whether there is another, not ours."""
+    """Take back our cancellation; tell whether there is another, which 3.10 cannot."""
     if task is None or sys.version_info < (3, 11):
         return False
     return task.uncancel() > 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from anyio import from_thread
 from starlette.requests import ClientDisconnect, Request
@@ -17,6 +17,15 @@ from .passage import Passage, State, seen_whole
 from .request import PassingRequest
 from .response import PassingResponse
 from .threads import run_in_extra_thread
+
+_ROUTED: Final = (
+    "app_root_path",
+    "endpoint",
+    "path_params",
+    "root_path",
+    "route",
+    "router",
+)
 
 
 class FunctionMiddleware:
@@ -39,7 +48,7 @@ class FunctionMiddleware:
         except Exception as error:  # noqa: BLE001 - customers raise anything
             await answer_error(error, scope, receive, noting)
         finally:
-            await end(exchange.calls)
+            await exchange.end()
 
     def _check(self, response: Any) -> Response:
         if not isinstance(response, Response):
@@ -57,7 +66,8 @@ class Exchange:
         self, app: ASGIApp, scope: Scope, receive: Receive, send: NotingSend
     ) -> None:
         self.request = PassingRequest(scope, receive)
-        self.calls: list[Call] = []
+        self._calls: list[Call] = []
+        self._is_over = False
         self._app = app
         self._scope = scope
         self._send = send
@@ -73,21 +83,43 @@ class Exchange:
 
     async def answer(self, response: Response) -> None:
         """Send what the function returned."""
-        for call in self.calls:
+        for call in self._calls:
             if call.has_passed_on(response):
                 await call.send_on()
                 return
         await response(self._scope, self.request.receive, self._send)
 
+    async def end(self) -> None:
+        """End the app wherever it runs, before the request ends.
+
+        Raises:
+            Exception: what the app raised after it had answered.
+        """
+        self._is_over = True
+        running = [call.task for call in self._calls if not call.task.done()]
+        if running:
+            for call in self._calls:
+                call.abandon()
+            try:
+                await asyncio.wait(running)
+            except asyncio.CancelledError:
+                for task in running:
+                    task.cancel()
+                raise
+        for call in self._calls:
+            if error := call.unseen_error():
+                raise error
+
     async def _call_next(self, request: Request) -> Response:
+        if self._is_over:
+            raise RuntimeError("call_next was called after the request had ended.")
         scope, receive = self.request.passed_on(request)
-        if not self.calls:
+        if not self._calls:
             self._scope_before = dict(scope)
         elif scope is self._scope:
-            # Routers have written into that of the first call.
-            scope = dict(self._scope_before)
+            scope = _unrouted(scope, self._scope_before)
         call = Call(self._app, scope, receive, self._send)
-        self.calls.append(call)
+        self._calls.append(call)
         return await call.wait()
 
 
@@ -108,7 +140,7 @@ class Call:
         try:
             return await self._response
         except asyncio.CancelledError:
-            self.task.cancel()
+            self.abandon()
             raise
 
     def has_passed_on(self, response: Response) -> bool:
@@ -127,6 +159,8 @@ class Call:
     def abandon(self) -> None:
         """End the app if nobody wants what it still sends."""
         if self._passage.state is not State.COMPLETE:
+            # First, as an app may take the cancellation for a reason to send more.
+            self._passage.close()
             self.task.cancel()
 
     def unseen_error(self) -> BaseException | None:
@@ -151,22 +185,8 @@ class Call:
             self._response.set_exception(error or ClientDisconnect())
 
 
-async def end(calls: Sequence[Call]) -> None:
-    """End the app's tasks, all of them, before the request ends.
-
-    Raises:
-        Exception: what the app raised after it had answered.
-    """
-    running = [call.task for call in calls if not call.task.done()]
-    if running:
-        for call in calls:
-            call.abandon()
-        try:
-            await asyncio.wait(running)
-        except asyncio.CancelledError:
-            for task in running:
-                task.cancel()
-            raise
-    for call in calls:
-        if error := call.unseen_error():
-            raise error
+def _unrouted(scope: Scope, before: Scope) -> Scope:
+    """Return a scope without what routers wrote into it after ``before``."""
+    unrouted = {key: value for key, value in scope.items() if key not in _ROUTED}
+    unrouted.update((key, before[key]) for key in _ROUTED if key in before)
+    return unrouted

@@ -28,7 +28,7 @@ class State(enum.Enum):
     HELD = enum.auto()
     #: It goes to the client.
     OPEN = enum.auto()
-    #: The response is complete: there should be none.
+    #: The response is complete, or nobody wants more of it: it is dropped.
     COMPLETE = enum.auto()
 
 
@@ -81,6 +81,13 @@ class Passage:
         self._receiver = self._send
         self.state = State.OPEN
         _wake(self._taken)
+
+    def close(self) -> None:
+        """Drop what the app still sends: nobody wants it."""
+        if self.state is not State.OPEN:
+            self.state = State.COMPLETE
+            self._pending = None
+            _wake(self._taken)
 
     def fail(self, error: BaseException | None = None) -> None:
         """Let whoever reads the stream know that the app has ended; None: too soon."""

@@ -46,10 +46,12 @@ class PassingRequest(JSONRequest):
                 f"A request was expected, not {type(result).__name__}: return a "
                 "request or a body (bytes, text, a dict or a list), or nothing."
             )
-        body: bytes | None = getattr(request, "_body", None)
-        if body is not None:
-            return self._with_body(request.scope, body)
-        if request.receive not in (self._record, empty_receive):
+        is_own = request.receive in (self._record, empty_receive)
+        read = (request, self) if is_own else (request,)
+        for reader in read:
+            if (body := getattr(reader, "_body", None)) is not None:
+                return self._with_body(request.scope, body)
+        if not is_own:
             return request.scope, request.receive
         if self._is_taken:
             raise RuntimeError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import Any, Final
 
+from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -49,6 +50,8 @@ class PassingResponse(Response):
         self._is_new_body = True
         if is_json(content):
             self.headers["content-type"] = JSON_TYPE.decode()
+        if is_json(content) or isinstance(content, str):
+            del self.headers["content-encoding"]
 
     @property
     def is_stream(self) -> bool:
@@ -61,9 +64,9 @@ class PassingResponse(Response):
         return self._chunks or _once(self.body)
 
     @body_iterator.setter
-    def body_iterator(self, chunks: AsyncIterable[Chunk]) -> None:
+    def body_iterator(self, chunks: AsyncIterable[Chunk] | Iterable[Chunk]) -> None:
+        self._chunks = _as_async(chunks)
         self._body = None
-        self._chunks = chunks
 
     @property
     def is_passed_on(self) -> bool:
@@ -73,7 +76,8 @@ class PassingResponse(Response):
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await send(self.head())
         if self._body is not None:
-            await send({"type": "http.response.body", "body": self._body})
+            body = b"" if self.status_code in _WITHOUT_BODY else self._body
+            await send({"type": "http.response.body", "body": body})
         else:
             async for chunk in self.body_iterator:
                 content = chunk.encode() if isinstance(chunk, str) else chunk
@@ -93,12 +97,23 @@ class PassingResponse(Response):
         }
 
     def _headers_to_send(self) -> list[tuple[bytes, bytes]]:
-        if self._body is None and not self.is_passed_on:
+        is_new_stream = self._body is None and not self.is_passed_on
+        if is_new_stream or self.status_code in _WITHOUT_BODY:
             return without_headers(self.raw_headers, b"content-length")
-        if self._is_new_body and self.status_code not in _WITHOUT_BODY:
+        if self._is_new_body:
             length = str(len(self.body)).encode()
             return with_header(self.raw_headers, b"content-length", length)
         return self.raw_headers
+
+
+def _as_async(chunks: AsyncIterable[Chunk] | Iterable[Chunk]) -> AsyncIterable[Chunk]:
+    if isinstance(chunks, AsyncIterable):
+        return chunks
+    if isinstance(chunks, str | bytes) or not isinstance(chunks, Iterable):
+        raise TypeError(
+            f"body_iterator is an iterator, not {type(chunks).__name__}: assign body."
+        )
+    return iterate_in_threadpool(chunks)
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:
