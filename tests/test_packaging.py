@@ -202,20 +202,32 @@ def test_nothing_is_left_of_either_when_ours_is_uninstalled(upgrade: Upgrade) ->
 # --- public names ------------------------------------------------------------------
 
 FASTAPI_NAMES: Final = ("ENV_CONFIG", "EnvVars", "FASTAPI_ENV_CONFIG", "FastAPIEnvVars")
+HANDLER_ERRORS: Final = (
+    "HandlerFileNotFoundError",
+    "HandlerNotCallableError",
+    "HandlerNotFoundError",
+    "HandlerResolutionError",
+    "InvalidHandlerSpecError",
+    "ModuleLoadError",
+)
+MIDDLEWARE_ERRORS: Final = (
+    "FormatterRegistrationError",
+    "MiddlewareError",
+    "MiddlewareNotFoundError",
+    "MiddlewareRegistrationError",
+)
 PUBLIC: Final = {
     "common.custom_code_ref_resolver": ("FileLoader", "FunctionLoader", "ModuleLoader"),
     "common.fastapi": FASTAPI_NAMES,
     "common.fastapi.config": FASTAPI_NAMES,
     "common.handler": ("handler_registry",),
     "common.handler.spec": ("HandlerSpec", "parse_handler_spec"),
-    "exceptions": (
-        "HandlerFileNotFoundError",
-        "HandlerNotCallableError",
-        "HandlerNotFoundError",
-        "HandlerResolutionError",
-        "InvalidHandlerSpecError",
-        "ModuleLoadError",
+    "common.fastapi.middleware": (
+        "custom_middleware",
+        "input_formatter",
+        "output_formatter",
     ),
+    "exceptions": (*HANDLER_ERRORS, *MIDDLEWARE_ERRORS),
     "logging_config": ("enable_debug_logging", "get_logger", "logger"),
     "sagemaker": (
         "RouteConfig",
@@ -228,12 +240,20 @@ PUBLIC: Final = {
         "invoke",
         "override_handler",
         "ping",
+        "register_close_session_handler",
+        "register_create_session_handler",
         "register_handler",
         "register_invocation_handler",
         "register_load_adapter_handler",
         "register_ping_handler",
         "register_unload_adapter_handler",
         "stateful_session_manager",
+    ),
+    "sagemaker.sessions.manager": (
+        "Session",
+        "SessionManager",
+        "get_session_manager",
+        "init_session_manager_from_env",
     ),
     "sagemaker.config": ("SAGEMAKER_ENV_CONFIG", "SageMakerEnvVars"),
     "testing": ("reset",),
@@ -256,8 +276,13 @@ def test_the_sagemaker_package_exports_what_the_contract_says_and_no_more() -> N
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in PUBLIC["exceptions"] if name != "HandlerResolutionError"]
+    ("names", "base"),
+    [
+        (HANDLER_ERRORS, "HandlerResolutionError"),
+        (MIDDLEWARE_ERRORS, "MiddlewareError"),
+    ],
 )
-def test_every_handler_error_is_a_handler_resolution_error(name: str) -> None:
+def test_errors_of_a_kind_have_one_base(names: tuple[str, ...], base: str) -> None:
     exceptions = importlib.import_module("model_hosting_container_standards.exceptions")
-    assert issubclass(getattr(exceptions, name), exceptions.HandlerResolutionError)
+    for name in names:
+        assert issubclass(getattr(exceptions, name), getattr(exceptions, base))

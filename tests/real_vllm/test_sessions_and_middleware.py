@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -10,7 +13,7 @@ import httpx
 import pytest
 
 from real import ROOT, requires_vllm, serve
-from servers import Server, free_port
+from servers import HOST, Server, free_port, polling
 
 pytestmark = requires_vllm
 
@@ -122,26 +125,33 @@ def test_a_stream_passes_all_middleware(client: httpx.Client) -> None:
 
 
 def test_the_throttle_refuses_what_is_too_much_and_never_ping(
-    client: httpx.Client,
+    server: Server, client: httpx.Client
 ) -> None:
-    # More than two processes may have in flight, and each takes a while.
-    body = {"model": "tiny", "prompt": "hello", "max_tokens": 200, "ignore_eos": True}
-
-    def ask(number: int) -> httpx.Response:
-        if number % 2:
-            return client.post("/v1/completions", json=body)
-        return client.get("/ping")
-
-    count = 8 * THREADS
-    with ThreadPoolExecutor(count) as threads:
-        answers = [*threads.map(ask, range(count))]
-    assert {answer.status_code for answer in answers[::2]} == {200}
-    refused = [answer for answer in answers if answer.status_code == 429]
-    assert refused
-    assert all(answer.headers["retry-after"] == "1" for answer in refused)
-    assert all(
-        "at its limit" in answer.json()["error"]["message"] for answer in refused
+    # In flight until its body comes, which never does.
+    request = (
+        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n"
     )
+    processes = 2
+    too_many = 3 * THREADS
+    with contextlib.ExitStack() as stack:
+        held = []
+        for _ in range(processes * THREADS + too_many):
+            address = (HOST, server.port)
+            held.append(stack.enter_context(socket.create_connection(address)))
+            held[-1].sendall(request)
+        for _ in polling(30):
+            answered, _, _ = select.select(held, [], [], 0)
+            if len(answered) >= too_many:
+                break
+        refused = [connection.recv(65536) for connection in answered]
+        pings = [client.get("/ping").status_code for _ in range(20)]
+    assert len(refused) >= too_many
+    for answer in refused:
+        assert answer.startswith(b"HTTP/1.1 429 ")
+        assert b"\r\nretry-after: 1\r\n" in answer
+        assert b'"error":{"message":"This server is at its limit' in answer
+    assert pings == [200] * 20
 
 
 def test_a_session_is_there_after_a_crash(
