@@ -19,7 +19,7 @@ from .conftest import Deployment, copy_adapter, cut_weights
 
 pytestmark = requires_vllm
 
-TRAFFIC_S = 24.0
+TRAFFIC_S = 12.0
 CALLS = 50
 NAMES = ("one", "two", "three")
 

@@ -1,0 +1,61 @@
+"""A session that is over before its handler is."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.exceptions import HTTPException
+from fastapi.responses import JSONResponse, Response
+from fastapi.testclient import TestClient
+
+from decorated import SESSION
+from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.sagemaker.sessions.manager import (
+    get_session_manager,
+)
+from session_client import ask, begin, not_found, refusal
+
+
+@pytest.fixture(autouse=True)
+def sessions_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
+
+
+async def end_and_put(request: Request) -> None:
+    sessions = get_session_manager()
+    assert sessions is not None
+    session = sessions.get_session(request.headers[SESSION])
+    session.remove()
+    session.put("key", 1)
+
+
+def engine_app() -> FastAPI:
+    """Return an app that shows what is in a ValueError, and errors in its own way."""
+    app = FastAPI()
+
+    async def show(_request: Request, error: Exception) -> Response:
+        return JSONResponse({"value error": str(error)}, 500)
+
+    def in_its_own_way(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return JSONResponse({"error": error.detail}, error.status_code)
+
+    app.add_exception_handler(ValueError, show)
+    app.add_exception_handler(HTTPException, in_its_own_way)
+    return app
+
+
+def test_a_handler_that_comes_too_late_answers_as_the_contract_says() -> None:
+    sagemaker.invoke(end_and_put)
+    client = TestClient(sagemaker.bootstrap(FastAPI()))
+    session_id = begin(client)
+    assert refusal(ask(client, session_id)) == not_found(session_id)
+
+
+def test_that_answer_looks_like_the_engines() -> None:
+    sagemaker.invoke(end_and_put)
+    client = TestClient(sagemaker.bootstrap(engine_app()))
+    session_id = begin(client)
+    answer = ask(client, session_id)
+    assert answer.status_code == 400
+    assert answer.json() == {"error": f"Bad request: session not found: {session_id}"}
