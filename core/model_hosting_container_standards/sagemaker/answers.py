@@ -19,7 +19,7 @@ from ..common.fastapi.routing import (
     security_of,
     split_dependencies,
 )
-from ..common.handler.ownership import take_newest, take_served
+from ..common.handler.ownership import take
 from ..common.handler.registry import Handler, handler_registry
 from ..common.handler.resolver import CustomerHandler, resolve_customer_handler
 from ..config import Settings
@@ -100,10 +100,7 @@ class AnswerFinder(msgspec.Struct, frozen=True):
         return self._by_function(route, "registered by the framework", function)
 
     def _registered(self, name: str) -> Handler | None:
-        """Take the newest registration that is a route of the app, else the newest."""
-        framework = handler_registry.framework
-        served = take_served(framework, name, self.app, _itself)
-        return served or take_newest(framework, name, _itself)
+        return take(handler_registry.framework, name, self.app, _itself)
 
     def _by_own_route(self, route: RouteConfig) -> Answer | None:
         handlers = self._targets(route, route.path)

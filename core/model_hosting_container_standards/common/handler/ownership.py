@@ -30,6 +30,17 @@ def take_served(
     return served[0] if served else None
 
 
+def take(
+    registrations: Registrations[T],
+    name: str,
+    app: FastAPI,
+    function_of: Callable[[T], Handler],
+) -> T | None:
+    """Take the newest registration that is a route of the app, else the newest."""
+    served = take_served(registrations, name, app, function_of)
+    return served or take_newest(registrations, name, function_of)
+
+
 def take_newest(
     registrations: Registrations[T], name: str, function_of: Callable[[T], Handler]
 ) -> T | None:

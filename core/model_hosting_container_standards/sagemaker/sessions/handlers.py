@@ -16,7 +16,7 @@ from ...common.fastapi.body import (
     replace_json_body,
 )
 from ...common.handler.model_call import ModelCall, content_of
-from ...common.handler.ownership import take_newest, take_served
+from ...common.handler.ownership import take
 from ...common.handler.registry import Registrations
 from ...common.transforms import compile_path, fill_defaults
 from ...config import Settings
@@ -166,7 +166,9 @@ def take_engine_sessions(app: FastAPI) -> EngineSessions | None:
     Raises:
         HandlerNotFoundError: only one of the two handlers was registered.
     """
-    create, close = (_take(app, name) for name in (_CREATE, _CLOSE))
+    create, close = (
+        take(session_registry, name, app, _function) for name in (_CREATE, _CLOSE)
+    )
     if create is None and close is None:
         return None
     if create is None or close is None:
@@ -176,11 +178,6 @@ def take_engine_sessions(app: FastAPI) -> EngineSessions | None:
             "not: an engine that begins sessions also ends them. Register both."
         )
     return EngineSessions(create, close)
-
-
-def _take(app: FastAPI, name: str) -> SessionHandler | None:
-    served = take_served(session_registry, name, app, _function)
-    return served or take_newest(session_registry, name, _function)
 
 
 def _function(handler: SessionHandler) -> Callable[..., Any]:
