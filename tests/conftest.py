@@ -17,6 +17,7 @@ from model_hosting_container_standards.config import variables
 from other_process import Other
 
 Script = Callable[..., Path]
+SetLimits = Callable[..., None]
 Includer = Callable[[FastAPI, APIRouter], None]
 
 
@@ -125,3 +126,19 @@ def start() -> Iterator[Callable[..., Other]]:
     yield begin
     for other in started:
         other.kill()
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> SetLimits:
+    """Turn the throttle on, as an operator does."""
+
+    def set_limits(
+        in_flight: object = "", per_second: object = "", by_variable: bool = True
+    ) -> None:
+        monkeypatch.setenv("MHCS_THROTTLE_MAX_IN_FLIGHT", str(in_flight))
+        monkeypatch.setenv("MHCS_THROTTLE_MAX_PER_SECOND", str(per_second))
+        if by_variable:
+            throttle = "mhcs.throttle:Throttle"
+            monkeypatch.setenv("CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE", throttle)
+
+    return set_limits

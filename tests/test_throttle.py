@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import model_hosting_container_standards.sagemaker as sagemaker
+from conftest import SetLimits
 from customised import Exchange, app_with, client_with, ping
 from mhcs.throttle import Throttle
 from model_hosting_container_standards.exceptions import (
@@ -23,26 +24,8 @@ from model_hosting_container_standards.exceptions import (
     MiddlewareRegistrationError,
 )
 
-VARIABLE: Final = "CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE"
 IN_FLIGHT: Final = "MHCS_THROTTLE_MAX_IN_FLIGHT"
 PER_SECOND: Final = "MHCS_THROTTLE_MAX_PER_SECOND"
-
-SetLimits = Callable[..., None]
-
-
-@pytest.fixture
-def limits(monkeypatch: pytest.MonkeyPatch) -> SetLimits:
-    """Turn the throttle on, as an operator does."""
-
-    def set_limits(
-        in_flight: object = "", per_second: object = "", by_variable: bool = True
-    ) -> None:
-        monkeypatch.setenv(IN_FLIGHT, str(in_flight))
-        monkeypatch.setenv(PER_SECOND, str(per_second))
-        if by_variable:
-            monkeypatch.setenv(VARIABLE, "mhcs.throttle:Throttle")
-
-    return set_limits
 
 
 class Held:

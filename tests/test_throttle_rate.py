@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from conftest import SetLimits
 from customised import client_with
 from mhcs.throttle import Throttle
-
-VARIABLE: Final = "CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE"
-IN_FLIGHT: Final = "MHCS_THROTTLE_MAX_IN_FLIGHT"
-PER_SECOND: Final = "MHCS_THROTTLE_MAX_PER_SECOND"
-
-SetLimits = Callable[..., None]
-
-
-@pytest.fixture
-def limits(monkeypatch: pytest.MonkeyPatch) -> SetLimits:
-    """Turn the throttle on, as an operator does."""
-
-    def set_limits(
-        in_flight: object = "", per_second: object = "", by_variable: bool = True
-    ) -> None:
-        monkeypatch.setenv(IN_FLIGHT, str(in_flight))
-        monkeypatch.setenv(PER_SECOND, str(per_second))
-        if by_variable:
-            monkeypatch.setenv(VARIABLE, "mhcs.throttle:Throttle")
-
-    return set_limits
 
 
 class Clock:
