@@ -104,6 +104,7 @@ def test_a_bad_value_is_named_with_its_variable_and_what_is_allowed(
         ("tensorrt_llm, VLLM", "vllm", True),
         ("*", "vllm", True),
         ("tensorrt_llm", "vllm", False),
+        ("TensorRT-LLM", "tensorrt_llm", True),
         ("", "vllm", False),
     ],
 )

@@ -88,7 +88,13 @@ def test_the_wheel_replaces_the_published_package_for_vllm(wheel: Path) -> None:
 def test_the_wheel_has_the_command_and_the_engines(wheel: Path) -> None:
     entry_points = text(wheel, ".dist-info/entry_points.txt")
     assert "[console_scripts]\nmhcs = mhcs.cli:main\n" in entry_points
-    assert "[model_hosting_container_standards.engines]\nvllm = " in entry_points
+    _, _, engines = entry_points.partition(
+        "[model_hosting_container_standards.engines]\n"
+    )
+    assert engines.split() == [
+        *("tensorrt_llm", "=", "mhcs.tensorrt_llm:engine"),
+        *("vllm", "=", "mhcs.vllm:engine"),
+    ]
 
 
 def test_the_start_files_name_the_same_function(wheel: Path) -> None:

@@ -64,7 +64,9 @@ def parse_rate(value: str) -> float:
 
 
 def parse_names(value: str) -> frozenset[str]:
-    return frozenset(name.strip().lower() for name in value.split(",") if name.strip())
+    """Return names as engines have them: those of their modules."""
+    names = (name.strip().lower().replace("-", "_") for name in value.split(","))
+    return frozenset(name for name in names if name)
 
 
 def parse_defaults(value: str) -> Mapping[str, Any]:

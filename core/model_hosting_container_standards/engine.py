@@ -62,7 +62,10 @@ class Engine(Protocol):
         """The app's routes a client may choose by the ``route`` attribute."""
 
     def adapter_backend(self, app: FastAPI) -> AdapterBackend:
-        """What loads adapters for the app; used once the app has started."""
+        """What loads adapters for the app; used once the app has started.
+
+        Asked for before ours, the app's routes may be stood in front of.
+        """
 
 
 class AdapterBackend(Protocol):
@@ -110,7 +113,11 @@ class AdapterBackend(Protocol):
         """Names of adapters that the engine has without us."""
 
     def finds(self, name: str) -> bool:
-        """Whether a request may name what the engine has, or finds, without us."""
+        """Whether a request may name what the engine has, or finds, without us.
+
+        True also where nothing is known of the name, but the engine refuses those it
+        does not know.
+        """
 
     async def load(self, adapter: Adapter) -> None:
         """Load an adapter, or do nothing if it is loaded."""

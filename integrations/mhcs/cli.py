@@ -11,7 +11,7 @@ import typer
 from . import doctor
 
 app = typer.Typer(
-    help="SageMaker's hosting contract for an unchanged vLLM.",
+    help="SageMaker's hosting contract for an unchanged vLLM or TensorRT-LLM.",
     no_args_is_help=True,
     add_completion=False,
 )

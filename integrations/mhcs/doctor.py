@@ -87,8 +87,8 @@ def examine() -> Report:
     report.problems.extend(_unpatchable())
     if not report.doors:
         report.problems.append(
-            "No engine is installed here: install vllm, or run this in the environment "
-            "of the server."
+            "No engine is installed here: install vllm or tensorrt_llm, or run this in "
+            "the environment of the server."
         )
     _resolve_handlers(settings, report)
     return report

@@ -99,6 +99,8 @@ class VLLMAdapters:
         return own_names(self._models.lora_requests)
 
     def finds(self, name: str) -> bool:
+        if self.unavailable():
+            return True  # vLLM refuses what it does not know.
         if name in self.own_models() or name in self.own_adapters():
             return True
         if not getattr(self._models, "lora_resolvers", ()):

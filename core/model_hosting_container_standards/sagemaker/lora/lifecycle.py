@@ -53,6 +53,15 @@ class Lifecycle:
         assert self.current is not None
         return self.current
 
+    def check_absent(self, name: str) -> None:
+        """Refuse an adapter where there can be none, unless the engine may have it.
+
+        Raises:
+            AdapterError: an engine that does not know the name would answer without it.
+        """
+        if self._error and self.backend is not None and not self.backend.finds(name):
+            raise self._error
+
     def surround(self, app: FastAPI) -> None:
         """Start after whatever else the app starts, and end before it ends."""
         inner = app.router.lifespan_context

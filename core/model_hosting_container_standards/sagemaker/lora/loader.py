@@ -63,6 +63,8 @@ class Loader:
         if not pinned or self.backend is None:
             return
         slots = self.backend.slots
+        if not slots:
+            raise AdapterCapacityError("This server's engine cannot pin adapters.")
         others += len(self.backend.own_adapters())
         # An engine that computes as many others at once as it has slots, whatever is
         # pinned, would be out of slots in the middle of a step.

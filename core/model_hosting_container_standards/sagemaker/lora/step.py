@@ -47,6 +47,8 @@ class AdapterStep:
         """
         name = header_text(adapter_id)
         adapters = self.adapters.current
+        if adapters is None:
+            _check_absent(self.adapters, name)
         if adapters is None or adapters.backend is None:
             return await self._answer(handler, name, scope, receive, send)
         leased = await _lease(adapters, name)
@@ -64,6 +66,13 @@ class AdapterStep:
         except ClientDisconnect:
             return  # Nobody is left to be answered.
         await handler(scope, receive, send)
+
+
+def _check_absent(adapters: Lifecycle, name: str) -> None:
+    try:
+        adapters.check_absent(name)
+    except AdapterError as error:
+        raise HTTPException(error.status_code, str(error)) from None
 
 
 async def _lease(adapters: Adapters, name: str) -> Adapter | None:

@@ -1,0 +1,132 @@
+"""Adapters of a TensorRT-LLM server, which itself can neither load nor unload any.
+
+It reads an adapter when the first request brings its path, and keeps it by its number
+alone: a number that came again with another path would answer from the old weights. So
+a number names one registration for ever, and what is unregistered is only forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from model_hosting_container_standards.exceptions import (
+    AdapterCapacityError,
+    AdapterEngineError,
+    AdapterError,
+)
+from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
+from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+
+from .requests import lora_request, takes_adapters
+
+#: What the engine raises when it is dead, rather than one request of it.
+_DEAD: Final = ("CppExecutorError",)
+#: Any model has this token, so that none has to be made of a text.
+_ANY_TOKEN: Final = 0
+
+
+class TensorRTAdapters:
+    """The ``AdapterBackend`` of a TensorRT-LLM server, for every release since 1.0."""
+
+    slots: Final[int] = 0
+    flags: Final[Collection[str]] = ()
+
+    def __init__(self, app: FastAPI, server: Any) -> None:
+        self._app = app
+        self._server = server
+        #: What is registered; None before the start, and where there can be nothing.
+        self.registered: Adapters | None = None
+
+    @property
+    def server_name(self) -> str:
+        # Known since the server was told where to listen. All its front ends share it.
+        port = getattr(self._server, "port", None)
+        return "tensorrt_llm" if port is None else f"tensorrt_llm-{port}"
+
+    def unavailable(self) -> str | None:
+        if not takes_adapters(self._app):
+            return (
+                "This server takes no adapters: TensorRT-LLM has them since 1.0, for "
+                "completions and chat."
+            )
+        if self._lora_config is None:
+            return (
+                "LoRA is not enabled: start trtllm-serve with --extra_llm_api_options "
+                "FILE, a YAML file that has a lora_config."
+            )
+        return None
+
+    @property
+    def max_rank(self) -> int | None:
+        return getattr(self._lora_config, "max_lora_rank", None)
+
+    @property
+    def kept(self) -> int | None:
+        return getattr(self._lora_config, "max_cpu_loras", None)
+
+    def attach(self, adapters: Adapters) -> None:
+        self.registered = adapters
+
+    def give_back(self, adapter: Adapter) -> None:
+        """End a request's lease."""
+        if self.registered is not None:
+            self.registered.give_back(adapter)
+
+    def own_models(self) -> Collection[str]:
+        return [self._server.model]
+
+    def own_adapters(self) -> Collection[str]:
+        return ()
+
+    def finds(self, name: str) -> bool:
+        return name in self.own_models()
+
+    async def load(self, adapter: Adapter) -> None:
+        """Have one token generated: what is wrong with an adapter is known then."""
+        from tensorrt_llm import SamplingParams
+        from tensorrt_llm.executor.request import LoRARequest
+
+        with _errors_of_the_engine():
+            promise = self._generator.generate_async(
+                inputs=[_ANY_TOKEN],
+                sampling_params=SamplingParams(max_tokens=1),
+                lora_request=LoRARequest(**lora_request(adapter)),
+            )
+            await promise.aresult()
+
+    async def unload(self, adapter: Adapter) -> None:
+        """Do nothing: the engine drops what has not been used for longest."""
+
+    async def pin(self, adapter: Adapter) -> None:
+        raise AdapterCapacityError(f"{adapter.name!r}: TensorRT-LLM has no pins.")
+
+    async def unpin(self, adapter: Adapter) -> None:
+        """Do nothing: none is pinned."""
+
+    @property
+    def _generator(self) -> Any:
+        """The engine: ``llm`` up to 1.2, ``generator`` since."""
+        server = self._server
+        return getattr(server, "generator", None) or getattr(server, "llm", None)
+
+    @property
+    def _lora_config(self) -> Any:
+        return getattr(getattr(self._generator, "args", None), "lora_config", None)
+
+
+@contextlib.contextmanager
+def _errors_of_the_engine() -> Iterator[None]:
+    """Raise what the engine reports as one of our errors."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) or repr(error)
+        if type(error).__name__ in _DEAD:
+            raise AdapterEngineError(
+                f"TensorRT-LLM's engine is dead: {reason}"
+            ) from error
+        raise AdapterError(reason) from error

@@ -1,0 +1,79 @@
+"""TensorRT-LLM, as the core sees it. Importing this does not import TensorRT-LLM."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from . import hooks
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from model_hosting_container_standards.engine import AdapterBackend
+
+#: The routes under /v1 that run a model, of all releases.
+INFERENCE_PATHS: Final = frozenset(
+    {
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/messages",
+        "/v1/responses",
+    }
+)
+
+
+class TensorRTLLM:
+    """The ``Engine`` of ``trtllm-serve``, for every release since 0.17."""
+
+    name: Final[str] = "tensorrt_llm"
+    health_path: Final[str] = "/health"
+    adapter_path: Final[str] = "model"
+    invocation_paths: Final[Mapping[str, str]] = {
+        "messages": "/v1/chat/completions",
+        "prompt": "/v1/completions",
+        "input": "/v1/responses",
+    }
+    #: What customers import has not moved since 0.17.
+    moved_names: Final[Mapping[str, Sequence[str]]] = {}
+
+    def patch(self) -> None:
+        hooks.patch()
+
+    def problems(self) -> Iterable[str]:
+        return ()
+
+    def owns(self, app: FastAPI) -> bool:
+        return find_server(app) is not None
+
+    def inference_paths(self, app: FastAPI) -> Collection[str]:
+        return INFERENCE_PATHS & {getattr(r, "path", None) for r in _routes(app)}
+
+    def adapter_backend(self, app: FastAPI) -> AdapterBackend:
+        # Imported late, as all that only a server needs.
+        from .adapters import TensorRTAdapters
+        from .requests import lead_requests
+
+        adapters = TensorRTAdapters(app, find_server(app))
+        lead_requests(app, self.inference_paths(app), adapters)
+        return adapters
+
+
+def find_server(app: FastAPI) -> Any:
+    """Return the ``OpenAIServer`` whose methods answer the app's routes, or None."""
+    for route in _routes(app):
+        server = getattr(getattr(route, "endpoint", None), "__self__", None)
+        if type(server).__module__.startswith("tensorrt_llm."):
+            return server
+    return None
+
+
+def _routes(app: FastAPI) -> Iterator[Any]:
+    # Imported late: workers load this module too, and need no FastAPI.
+    from model_hosting_container_standards.common.fastapi.routing import iter_routes
+
+    return iter_routes(app)
+
+
+engine: Final = TensorRTLLM()

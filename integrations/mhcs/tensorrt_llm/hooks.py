@@ -1,0 +1,92 @@
+"""Where TensorRT-LLM is patched: its server calls ``bootstrap`` once it has its routes.
+
+The modules are imported by MPI workers and postprocessing workers too, which run the
+console script again: there, wrapping the classes is all that happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Final
+
+import wrapt
+
+from mhcs.guard import guarded, logger
+
+SERVER_MODULE: Final = "tensorrt_llm.serve.openai_server"
+DISAGGREGATED_MODULE: Final = "tensorrt_llm.serve.openai_disagg_server"
+COMMAND_MODULE: Final = "tensorrt_llm.commands.serve"
+CONSEQUENCE: Final = (
+    "/ping, /invocations and /adapters will be missing: use a release of TensorRT-LLM "
+    "that this version supports, or update model-hosting-container-standards."
+)
+DISAGGREGATED_PROBLEM: Final = (
+    "`trtllm-serve disaggregated` has a server of its own, which gets no /ping, "
+    "/invocations and /adapters: use `trtllm-serve MODEL` to serve on SageMaker."
+)
+GRPC_PROBLEM: Final = (
+    "`trtllm-serve --grpc` has no HTTP server that could get /ping, /invocations and "
+    "/adapters: leave --grpc out to serve on SageMaker."
+)
+
+
+def patch() -> None:
+    """Register the hooks. TensorRT-LLM is not imported."""
+    wrapt.register_post_import_hook(_patch_server, SERVER_MODULE)
+    wrapt.register_post_import_hook(_report_disaggregated, DISAGGREGATED_MODULE)
+    wrapt.register_post_import_hook(_report_grpc, COMMAND_MODULE)
+
+
+def _patch_server(module: ModuleType) -> None:
+    with guarded(f"Patching {module.__name__}"):
+        if "OpenAIServer" not in vars(module):
+            raise LookupError(f"{module.__name__} has no OpenAIServer. {CONSEQUENCE}")
+        _wrap(module, "OpenAIServer", "__init__", _bootstrap_server)
+
+
+def _report_disaggregated(module: ModuleType) -> None:
+    _wrap(module, "OpenAIDisaggServer", "__init__", _reporting(DISAGGREGATED_PROBLEM))
+
+
+def _report_grpc(module: ModuleType) -> None:
+    _wrap(module, "", "launch_grpc_server", _reporting(GRPC_PROBLEM))
+
+
+def _wrap(
+    module: ModuleType, owner: str, name: str, wrapper: Callable[..., Any]
+) -> None:
+    """Wrap what is there and not wrapped yet; other releases may not have it."""
+    holder = vars(module).get(owner) if owner else module
+    function = vars(holder).get(name) if holder is not None else None
+    if function is not None and not isinstance(function, wrapt.FunctionWrapper):
+        wrapt.wrap_function_wrapper(holder, name, wrapper)
+
+
+def _reporting(problem: str) -> Callable[..., Any]:
+    def report(
+        wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any
+    ) -> Any:
+        logger.error(problem)
+        return wrapped(*args, **kwargs)
+
+    return report
+
+
+def _bootstrap_server(
+    wrapped: Callable[..., Any], server: Any, args: Any, kwargs: Any
+) -> None:
+    # Every release has other arguments. None of them is looked at.
+    wrapped(*args, **kwargs)
+    app = getattr(server, "app", None)
+    if app is None:
+        with guarded("Giving TensorRT-LLM's server its routes"):
+            raise LookupError(f"The server has no app. {CONSEQUENCE}")
+        return
+    # As vLLM does for its own: customers' handlers get at the engine by way of it.
+    app.state.openai_server = server
+    # Imported late: workers register the hooks too, and need no FastAPI. Not guarded: a
+    # customer's handler that cannot be used must stop the start.
+    from model_hosting_container_standards.sagemaker import bootstrap
+
+    bootstrap(app)
