@@ -3,6 +3,7 @@
 
 PYTHON ?= python3.11
 VENV ?= .venv
+VENV_OPTIONS ?=
 MODEL ?=
 HOST ?= 127.0.0.1
 PORT ?= 8080
@@ -13,7 +14,7 @@ TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm format lint test all serve tiny-model bench bench-serving clean pre-commit-install
+.PHONY: help install dev vllm format lint test gpu-test all serve tiny-model bench bench-serving clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -43,7 +44,7 @@ $(VENV)/.pip:
 	    echo "Install Python 3.11, or name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
 	    exit 1; }
 	@echo "making $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
 	@$(BIN)/python -m pip install -qq --upgrade 'pip>=25.1'
 	@touch $@
 
@@ -58,11 +59,17 @@ lint: dev ## ruff and mypy
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# Two at once: one waits for servers while the other works. What shares a server runs
+# in one of them (tests/conftest.py).
 test: install ## pytest, and 95 % of the branches
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# In an engine's own image: make gpu-test PYTHON=python3 VENV_OPTIONS=--system-site-packages
+gpu-test: dev ## the promises on the engines of VENV, which need a GPU
+	MODEL=$(MODEL) $(BIN)/python -m pytest gpu_tests $(ARGS)
 
 all: lint test ## lint and test
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from fastapi import APIRouter, FastAPI, Request
@@ -19,6 +19,16 @@ from other_process import Other
 Script = Callable[..., Path]
 SetLimits = Callable[..., None]
 Includer = Callable[[FastAPI, APIRouter], None]
+
+#: Tests whose servers serve several files.
+SHARED: Final = ("real_vllm/test_adapters", "promises/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what runs in one process when tests run in several: what shares servers."""
+    for item in items:
+        group = next((name for name in SHARED if name in item.nodeid), item.location[0])
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

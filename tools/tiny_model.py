@@ -3,18 +3,20 @@
     python tools/tiny_model.py build/tiny-llama --lora french --lora poet
 
 writes the model to build/tiny-llama (1 MB, random weights, the same every time) and
-LoRA adapters beside it, to build/french and build/poet. What is there is left alone.
+LoRA adapters beside it, to build/french and build/poet. What is there is left alone,
+so adapters may be made for any model of a Llama's layout.
 
 Its text makes no sense but is legible, and differs from adapter to adapter.
 """
 
 import argparse
+import functools
 import json
 import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # torch and transformers take seconds to import, and a second run needs neither.
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ def main() -> None:
     destination: Path = arguments.destination
     make_once(destination, write_model)
     for name in arguments.lora:
-        make_once(destination.parent / name, write_adapter)
+        write = functools.partial(write_adapter, destination)
+        make_once(destination.parent / name, write)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -157,16 +160,17 @@ def is_word(text: str) -> bool:
     return text.isascii() and text.isalpha()
 
 
-def write_adapter(folder: Path) -> None:
+def write_adapter(model: Path, folder: Path) -> None:
     """Write a LoRA adapter as PEFT does. Another name, another adapter."""
     from safetensors.torch import save_file
 
     seed = zlib.crc32(folder.name.encode())
-    save_file(adapter_weights(seed), folder / "adapter_model.safetensors")
+    config = json.loads((model / "config.json").read_text())
+    save_file(adapter_weights(config, seed), folder / "adapter_model.safetensors")
     settings = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": "tiny-llama",
+        "base_model_name_or_path": model.name,
         "bias": "none",
         "r": LORA_RANK,
         "lora_alpha": 2 * LORA_RANK,
@@ -176,19 +180,27 @@ def write_adapter(folder: Path) -> None:
     (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2))
 
 
-def adapter_weights(seed: int) -> "dict[str, Tensor]":
+def adapter_weights(config: dict[str, Any], seed: int) -> "dict[str, Tensor]":
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    shapes = {"lora_A": (LORA_RANK, HIDDEN), "lora_B": (HIDDEN, LORA_RANK)}
     return {
         f"base_model.model.model.layers.{layer}.self_attn.{target}.{half}.weight": (
             torch.randn(shape, generator=generator) * 0.3
         )
-        for layer in range(LAYERS)
+        for layer in range(config["num_hidden_layers"])
         for target in LORA_TARGETS
-        for half, shape in shapes.items()
+        for half, shape in adapter_shapes(config, target).items()
     }
+
+
+def adapter_shapes(config: dict[str, Any], target: str) -> dict[str, tuple[int, int]]:
+    """The shapes of the two halves, as (rows, columns)."""
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    size = config.get("head_dim") or hidden // heads
+    if target == "v_proj":
+        heads = config.get("num_key_value_heads") or heads
+    return {"lora_A": (LORA_RANK, hidden), "lora_B": (heads * size, LORA_RANK)}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,12 @@
+"""All promises, on each engine that is installed here."""
+
+from __future__ import annotations
+
+import pytest
+
+from promises.test_adapters import *
+from promises.test_customised import *
+from promises.test_disconnects import *
+from promises.test_routes import *
+
+pytestmark = pytest.mark.gpu

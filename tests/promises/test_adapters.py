@@ -1,0 +1,317 @@
+"""Adapters: registered, asked, listed, unregistered; by one front end and by two."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from servers import Server, free_port
+
+from .engines import EngineUnderTest
+from .fixtures import new_client
+from .requests import (
+    ADAPTER,
+    ALIAS,
+    ROUTES,
+    ask,
+    completion,
+    register,
+    request,
+    streamed_text,
+    text_of,
+)
+
+#: Whatever one process knows and the other does not would be missed by one of these.
+AGAIN = 6
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
+def shared(request: pytest.FixtureRequest, engine: EngineUnderTest) -> Iterator[Server]:
+    if not engine.has_adapters:
+        pytest.skip(f"{engine.name} has no adapters")
+    if request.param > engine.most_processes:
+        pytest.skip(f"{engine.name} has one front end")
+    with engine.serve(env={"MHCS_AUTO": "1"}, processes=request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def client(shared: Server) -> Iterator[httpx.Client]:
+    """A client whose every request may reach another process; nothing is registered."""
+    with new_client(shared) as client:
+        for adapter in client.get("/adapters").json()["adapters"]:
+            client.delete(f"/adapters/{adapter['name']}").raise_for_status()
+        yield client
+
+
+@pytest.fixture(scope="module")
+def sources(
+    engine: EngineUnderTest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("adapters")
+    return {name: engine.write_adapter(root / name, name) for name in ("cats", "dogs")}
+
+
+def test_each_adapter_has_a_text_of_its_own_in_every_process(
+    client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
+) -> None:
+    base = text_of(ask(client, engine))
+    for name, src in (("one", sources["cats"]), ("org/two", sources["dogs"])):
+        answer = register(client, name, src)
+        assert (answer.status_code, answer.text) == (200, f"Adapter {name} registered")
+    texts = {
+        name: {
+            text_of(answer)
+            for _ in range(AGAIN)
+            for answer in (
+                ask(client, engine, adapter=name),
+                ask(client, engine, model=name),
+                ask(client, engine, "/v1/completions", model=name),
+            )
+        }
+        for name in ("one", "org/two")
+    }
+    (one,), (two,) = texts.values()
+    assert len({base, one, two}) == 3
+    assert text_of(ask(client, engine)) == base
+
+
+@pytest.mark.parametrize("kind", ROUTES)
+def test_each_route_answers_by_the_adapter_whole_and_streamed(
+    client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str], kind: str
+) -> None:
+    register(client, "one", sources["cats"])
+    body = request(kind, engine, model="one")
+    base = text_of(client.post(ROUTES[kind], json=request(kind, engine)))
+    for path in (ROUTES[kind], "/invocations"):
+        text = text_of(client.post(path, json=body))
+        assert text != base
+        with client.stream("POST", path, json={**body, "stream": True}) as answer:
+            assert streamed_text(answer.iter_lines()) == text
+
+
+def test_the_header_goes_before_the_bodys_model(
+    client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
+) -> None:
+    for name, src in sources.items():
+        register(client, name, src)
+    expected = text_of(ask(client, engine, model="cats"))
+    assert text_of(ask(client, engine, adapter="cats", model="dogs")) == expected
+    body = {k: v for k, v in completion(engine).items() if k != "model"}
+    answer = client.post("/invocations", json=body, headers={ADAPTER: "cats"})
+    assert text_of(answer) == expected
+
+
+def test_the_header_may_name_the_base_model(
+    client: httpx.Client, engine: EngineUnderTest
+) -> None:
+    by_header = ask(client, engine, adapter=engine.model)
+    assert text_of(by_header) == text_of(ask(client, engine))
+
+
+def test_all_clients_see_the_same_adapters(
+    client: httpx.Client, shared: Server, sources: dict[str, str]
+) -> None:
+    # As the platform asks: no body, and twice if it got no answer.
+    query = {"name": "one", "src": sources["cats"], "preload": "true", "pin": "false"}
+    for _ in range(2):
+        answer = client.post("/adapters", params=query)
+        assert (answer.status_code, answer.text) == (200, "Adapter one registered")
+    url = f"{shared.url}/adapters?name=two&src={sources['dogs']}"
+    curl = ["curl", "-sS", "--noproxy", "*", "-X", "POST", url]
+    printed = subprocess.run(curl, capture_output=True, check=True, text=True)
+    assert printed.stdout == "Adapter two registered"
+    for _ in range(AGAIN):
+        listed = client.get("/adapters").json()["adapters"]
+        assert [adapter["name"] for adapter in listed] == ["one", "two"]
+        assert {adapter["status"] for adapter in listed} == {"loaded"}
+        page = client.get("/adapters?limit=1").json()
+        assert [adapter["name"] for adapter in page["adapters"]] == ["one"]
+        token = page["next_page_token"]
+        page = client.get(f"/adapters?limit=1&next_page_token={token}").json()
+        assert [adapter["name"] for adapter in page["adapters"]] == ["two"]
+        assert page["next_page_token"] is None
+
+
+def test_texts_have_the_alias(client: httpx.Client, sources: dict[str, str]) -> None:
+    headers = {ALIAS: "Felix"}
+    body = {"name": "one", "src": sources["cats"]}
+    answer = client.post("/adapters", json=body, headers=headers)
+    assert answer.text == "Adapter Felix registered"
+    answer = client.delete("/adapters/one", headers=headers)
+    assert answer.text == "Adapter Felix unregistered"
+
+
+def test_what_is_unregistered_is_unknown_to_every_process(
+    client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
+) -> None:
+    register(client, "one", sources["cats"])
+    assert text_of(ask(client, engine, adapter="one"))
+    removed = client.delete("/adapters/one")
+    assert (removed.status_code, removed.text) == (200, "Adapter one unregistered")
+    assert client.delete("/adapters/one").status_code == 404
+    for _ in range(AGAIN):
+        assert client.get("/adapters/one").status_code == 404
+        assert ask(client, engine, adapter="one").status_code == 404
+        if engine.knows_its_models:
+            assert ask(client, engine, model="one").status_code == 404
+
+
+def test_a_name_that_comes_again_answers_from_its_new_weights(
+    client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
+) -> None:
+    expected = {}
+    for name, src in sources.items():
+        register(client, "changing", src)
+        answers = {text_of(ask(client, engine, model="changing")) for _ in range(AGAIN)}
+        (expected[name],) = answers
+        assert client.delete("/adapters/changing").status_code == 200
+    assert expected["cats"] != expected["dogs"]
+    # And with both known to the engine from before.
+    register(client, "changing", sources["cats"])
+    for _ in range(AGAIN):
+        assert text_of(ask(client, engine, adapter="changing")) == expected["cats"]
+
+
+def test_a_folder_that_changed_answers_from_its_new_weights(
+    client: httpx.Client, engine: EngineUnderTest, tmp_path: Path
+) -> None:
+    texts = []
+    for text in ("cats", "dogs"):
+        src = engine.write_adapter(tmp_path / "same", text)
+        register(client, "same", src).raise_for_status()
+        texts.append({text_of(ask(client, engine, model="same")) for _ in range(AGAIN)})
+        client.delete("/adapters/same").raise_for_status()
+    (first,), (second,) = texts
+    assert first != second
+
+
+def test_an_adapter_is_replaced_at_once(
+    client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
+) -> None:
+    register(client, "expected", sources["dogs"])
+    register(client, "one", sources["cats"])
+    refused = register(client, "one", sources["dogs"])
+    assert refused.status_code == 409
+    assert "load_inplace" in refused.text
+    register(client, "one", sources["dogs"], load_inplace=True).raise_for_status()
+    expected = text_of(ask(client, engine, model="expected"))
+    for _ in range(AGAIN):
+        assert text_of(ask(client, engine, adapter="one")) == expected
+
+
+def test_an_adapter_may_wait_for_its_first_request(
+    client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
+) -> None:
+    register(client, "one", sources["cats"], preload=False).raise_for_status()
+    assert client.get("/adapters/one").json()["status"] == "registered"
+    assert text_of(ask(client, engine, adapter="one"))
+    assert client.get("/adapters/one").json()["status"] == "loaded"
+
+
+def test_a_pin_is_kept_or_refused(
+    client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
+) -> None:
+    status = 200 if engine.has_pins else 507
+    assert register(client, "one", sources["cats"], pin=True).status_code == status
+    if not engine.has_pins:
+        assert client.get("/adapters").json()["adapters"] == []
+        register(client, "one", sources["cats"]).raise_for_status()
+        assert client.post("/adapters/one/update?pin=true").status_code == 507
+    pinned = client.get("/adapters/one").json()["pin"]
+    assert pinned is engine.has_pins
+    assert text_of(ask(client, engine, adapter="one"))
+
+
+def test_bad_registrations_are_refused_and_leave_nothing(
+    client: httpx.Client,
+    engine: EngineUnderTest,
+    sources: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused: dict[int, list[dict[str, Any]]] = {
+        400: [
+            {"name": "", "src": sources["cats"]},
+            {"name": "a\nb", "src": sources["cats"]},
+            {"name": "one"},
+            {"name": "one", "src": 5},
+            {"name": "one", "src": str(empty)},
+            {"name": "one", "src": __file__},
+        ],
+        404: [{"name": "one", "src": "/no/such/folder"}],
+        409: [{"name": engine.model, "src": sources["cats"]}],
+    }
+    for status, bodies in refused.items():
+        for body in bodies:
+            answer = client.post("/adapters", json=body)
+            assert answer.status_code == status, (body, answer.text)
+    assert client.get("/adapters").json()["adapters"] == []
+    assert text_of(ask(client, engine))
+
+
+def test_an_unknown_adapter_is_a_404(
+    client: httpx.Client, engine: EngineUnderTest
+) -> None:
+    assert client.get("/adapters/nobody").status_code == 404
+    assert client.post("/adapters/nobody/update?pin=false").status_code == 404
+    answer = ask(client, engine, adapter="nobody")
+    assert answer.status_code == 404
+    assert "nobody" in answer.text
+
+
+def test_a_body_that_cannot_hold_the_name_is_a_400(
+    client: httpx.Client, sources: dict[str, str]
+) -> None:
+    register(client, "one", sources["cats"])
+    for body in (b"[]", b"{", b"", b"\xff"):
+        answer = client.post("/invocations", content=body, headers={ADAPTER: "one"})
+        assert answer.status_code == 400, answer.text
+
+
+def test_registered_by_many_at_once_an_adapter_is_there_once(
+    client: httpx.Client, shared: Server, sources: dict[str, str]
+) -> None:
+    def once(_: int) -> int:
+        with new_client(shared) as client:
+            return register(client, "one", sources["cats"]).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        assert {*threads.map(once, range(16))} == {200}
+    assert len(client.get("/adapters").json()["adapters"]) == 1
+
+
+def test_a_server_that_starts_again_has_its_adapters_back(
+    engine: EngineUnderTest, sources: dict[str, str], tmp_path: Path
+) -> None:
+    if not engine.has_adapters:
+        pytest.skip(f"{engine.name} has no adapters")
+    port = free_port()
+    env = {"MHCS_AUTO": "1", "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "state")}
+    with engine.serve(env=env, port=port) as server:
+        register(server.client, "one", sources["cats"]).raise_for_status()
+        expected = text_of(ask(server.client, engine, adapter="one"))
+        server.kill()
+    with engine.serve(env=env, port=port) as server:
+        assert text_of(ask(server.client, engine, adapter="one")) == expected
+
+
+def test_without_lora_nothing_answers_in_its_place(
+    engine: EngineUnderTest, sources: dict[str, str]
+) -> None:
+    with engine.serve(env={"MHCS_AUTO": "1"}, lora=False) as server:
+        refused = register(server.client, "one", sources["cats"])
+        assert refused.status_code == 400
+        assert "start" in refused.text or "1.0" in refused.text
+        assert server.client.get("/adapters").status_code == 400
+        answer = ask(server.client, engine, adapter="one")
+        assert answer.status_code in (400, 404), answer.text
+        by_name = ask(server.client, engine, adapter=engine.model)
+        assert text_of(by_name) == text_of(ask(server.client, engine))

@@ -1,0 +1,111 @@
+"""A customer's script: handlers, sessions, middleware and formatters."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+
+from servers import Server, serve_until_exit
+from session_client import begin, close, not_found
+
+from .engines import EngineUnderTest
+from .fixtures import new_client
+from .requests import SESSION, completion, streamed_text, text_of
+
+
+def test_the_scripts_handlers_answer(customised: Server) -> None:
+    for method in ("GET", "HEAD", "POST"):
+        assert customised.client.request(method, "/ping").status_code == 201
+    answer = customised.client.post("/invocations", content=b"\xff\x00")
+    assert answer.json() == {"bytes": 2, "count": 0}
+
+
+def test_the_engines_routes_are_as_they_were(
+    customised: Server, engine: EngineUnderTest
+) -> None:
+    answer = customised.client.post("/v1/completions", json=completion(engine))
+    assert text_of(answer)
+
+
+def test_a_session_counts_until_it_is_closed(customised: Server) -> None:
+    with new_client(customised) as client:
+        session = begin(client)
+        counts = [ask_session(client, session).json()["count"] for _ in range(4)]
+        assert counts == [1, 2, 3, 4]
+        assert close(client, session).text == f"Session {session} closed"
+        gone = ask_session(client, session)
+        assert (gone.status_code, gone.json()["detail"]) == not_found(session)
+
+
+def test_sessions_that_run_at_once_know_nothing_of_each_other(
+    customised: Server,
+) -> None:
+    def converse(_: int) -> list[int]:
+        with new_client(customised) as client:
+            session = begin(client)
+            return [ask_session(client, session).json()["count"] for _ in range(5)]
+
+    with ThreadPoolExecutor(4) as threads:
+        assert [*threads.map(converse, range(12))] == [[1, 2, 3, 4, 5]] * 12
+
+
+def ask_session(client: httpx.Client, session: str) -> httpx.Response:
+    return client.post("/invocations", json={}, headers={SESSION: session})
+
+
+def test_middleware_sees_every_answer(customised: Server) -> None:
+    for path in ("/ping", "/v1/models", "/nope"):
+        answer = customised.client.get(path)
+        assert (answer.headers["x-noted"], answer.headers["x-signed"]) == ("yes", "yes")
+
+
+def test_the_throttle_refuses_before_anything_else(customised: Server) -> None:
+    answer = customised.client.get("/v1/models", headers={"x-too-much": "1"})
+    assert answer.status_code == 429
+    assert "x-noted" not in answer.headers
+
+
+def test_the_input_formatter_makes_a_request_of_a_text(
+    customised: Server, engine: EngineUnderTest
+) -> None:
+    headers = {"content-type": "text/plain", "x-model": engine.model}
+    answer = customised.client.post("/v1/completions", content="hello", headers=headers)
+    body = completion(engine, max_tokens=4)
+    same = customised.client.post("/v1/completions", json=body)
+    assert text_of(answer) == text_of(same)
+
+
+def test_a_stream_passes_all_middleware(
+    customised: Server, engine: EngineUnderTest
+) -> None:
+    body = completion(engine)
+    whole = text_of(customised.client.post("/v1/completions", json=body))
+    streamed = {**body, "stream": True}
+    with customised.client.stream("POST", "/v1/completions", json=streamed) as answer:
+        assert answer.headers["x-signed"] == "yes"
+        assert streamed_text(answer.iter_lines()) == whole
+
+
+def test_handlers_by_variable_come_before_the_scripts(
+    engine: EngineUnderTest, script: Path
+) -> None:
+    (script / "others.py").write_text("def invoke(): return 'other'")
+    env = {
+        "SAGEMAKER_MODEL_PATH": str(script),
+        "CUSTOM_FASTAPI_INVOCATION_HANDLER": "others.py:invoke",
+        "CUSTOM_FASTAPI_PING_HANDLER": "/v1/models",
+    }
+    with engine.serve(env=env, lora=False) as server:
+        assert server.client.post("/invocations").json() == "other"
+        assert server.client.get("/ping").json()["object"] == "list"
+
+
+def test_a_handler_that_is_not_there_stops_the_start(engine: EngineUnderTest) -> None:
+    server = engine.serve(env={"CUSTOM_FASTAPI_PING_HANDLER": "nowhere.py:ping"})
+    server.client.close()
+    end = serve_until_exit(server.command[:-4], server.env, timeout=server.timeout)
+    server.close()
+    assert end.status != 0
+    assert "CUSTOM_FASTAPI_PING_HANDLER=nowhere.py:ping" in end.stdout + end.stderr

@@ -1,0 +1,58 @@
+"""A client that hangs up: the engine stops, whatever stands between them."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from servers import HOST, Server, polling
+
+from .engines import EngineUnderTest, Load
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("path", ["/invocations", "/v1/completions"])
+def test_an_unchanged_server_sees_it(
+    server: Server, engine: EngineUnderTest, path: str, stream: bool
+) -> None:
+    check_disconnect(server, engine, path, stream=stream)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_customised_server_sees_it(
+    customised: Server, engine: EngineUnderTest, stream: bool
+) -> None:
+    check_disconnect(customised, engine, "/v1/completions", stream=stream)
+
+
+def check_disconnect(
+    server: Server, engine: EngineUnderTest, path: str, *, stream: bool = False
+) -> None:
+    """Hang up while the engine computes, which must give up."""
+    before = load_of(engine, server)
+    content = json.dumps({**engine.endless(), "stream": stream}).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n"
+    )
+    with socket.create_connection((HOST, server.port)) as connection:
+        connection.sendall(head.encode() + content)
+        for _ in polling(30):
+            if load_of(engine, server).running > before.running:
+                break
+        else:
+            raise AssertionError("The engine never began.")
+    for _ in polling(30):
+        now = load_of(engine, server)
+        if now.aborted > before.aborted:
+            break
+    assert now == Load(before.running, before.aborted + 1)
+
+
+def load_of(engine: EngineUnderTest, server: Server) -> Load:
+    load = engine.load(server)
+    if load is None:
+        pytest.skip(f"{engine.name} does not tell what it is doing")
+    return load
