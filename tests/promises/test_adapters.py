@@ -31,10 +31,18 @@ from .requests import (
 AGAIN = 6
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
-def shared(request: pytest.FixtureRequest, engine: EngineUnderTest) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def with_adapters(engine: EngineUnderTest) -> EngineUnderTest:
     if not engine.has_adapters:
         pytest.skip(f"{engine.name} has no adapters")
+    return engine
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
+def shared(
+    request: pytest.FixtureRequest, with_adapters: EngineUnderTest
+) -> Iterator[Server]:
+    engine = with_adapters
     if request.param > engine.most_processes:
         pytest.skip(f"{engine.name} has one front end")
     with engine.serve(env={"MHCS_AUTO": "1"}, processes=request.param) as server:
@@ -289,11 +297,9 @@ def test_registered_by_many_at_once_an_adapter_is_there_once(
 
 
 def test_a_server_that_starts_again_has_its_adapters_back(
-    engine: EngineUnderTest, sources: dict[str, str], tmp_path: Path
+    with_adapters: EngineUnderTest, sources: dict[str, str], tmp_path: Path
 ) -> None:
-    if not engine.has_adapters:
-        pytest.skip(f"{engine.name} has no adapters")
-    port = free_port()
+    engine, port = with_adapters, free_port()
     env = {"MHCS_AUTO": "1", "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "state")}
     with engine.serve(env=env, port=port) as server:
         register(server.client, "one", sources["cats"]).raise_for_status()

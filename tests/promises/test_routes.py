@@ -91,14 +91,7 @@ def test_curl_gets_an_answer(server: Server, engine: EngineUnderTest) -> None:
     assert '"choices"' in printed.stdout
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"prompt": None},
-        {"max_tokens": "many"},
-        {"temperature": -1},
-    ],
-)
+@pytest.mark.parametrize("change", [{"prompt": None}, {"max_tokens": "many"}])
 def test_the_engines_checks_of_a_request_stay(
     server: Server, engine: EngineUnderTest, change: dict[str, Any]
 ) -> None:

@@ -1,0 +1,3 @@
+from .openai_server import OpenAIServer
+
+__all__ = ["OpenAIServer"]

@@ -1,0 +1,11 @@
+"""Requests of 0.17: no ``lora_request``, and 16 tokens unless told otherwise."""
+
+from standins.trtllm_common import protocol
+
+
+class CompletionRequest(protocol.CompletionRequest):
+    max_tokens: int | None = 16
+
+
+class ChatCompletionRequest(protocol.ChatCompletionRequest):
+    pass

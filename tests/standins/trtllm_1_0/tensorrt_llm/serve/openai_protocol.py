@@ -1,0 +1,12 @@
+"""Requests with ``lora_request``, whose path must be there when it is parsed."""
+
+from standins.trtllm_common import protocol
+from tensorrt_llm.executor.request import LoRARequest
+
+
+class CompletionRequest(protocol.CompletionRequest):
+    lora_request: LoRARequest | None = None
+
+
+class ChatCompletionRequest(protocol.ChatCompletionRequest):
+    lora_request: LoRARequest | None = None

@@ -1,0 +1,87 @@
+"""``--num_serve_frontends K``: one launcher, and K - 1 that attach to its worker.
+
+They are the same command line once more, with the worker's address in
+``TLLM_EXECUTOR_ATTACH_INFO``. Each says over a pipe when it is built; the launcher
+serves once all are. The port is theirs together, by ``SO_REUSEPORT``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+from standins.trtllm_common import facts
+from standins.trtllm_common.child import environment_without_mpi
+from standins.trtllm_common.llm import ATTACH_INFO, LLM
+
+_READY_FD = "TLLM_FRONTEND_READY_FD"
+
+
+def is_attached() -> bool:
+    return ATTACH_INFO in os.environ
+
+
+def spawn_attached(llm: LLM, count: int) -> list[subprocess.Popen[bytes]]:
+    """Start all front ends but this one, and wait until they are built."""
+    facts.role = "launcher"
+    attach = json.dumps({"address": llm._executor.address})
+    children, pipes = [], []
+    for number in range(1, count):
+        read_fd, write_fd = os.pipe()
+        children.append(_spawn(number, attach, write_fd))
+        os.close(write_fd)
+        pipes.append(read_fd)
+    _wait_until_ready(pipes)
+    return children
+
+
+def _spawn(number: int, attach: str, ready_fd: int) -> subprocess.Popen[bytes]:
+    env = {
+        **environment_without_mpi(),
+        ATTACH_INFO: attach,
+        "TLLM_EXECUTOR_FRONTEND_ID": str(number),
+        "TLLM_DISABLE_MPI": "1",
+        _READY_FD: str(ready_fd),
+    }
+    # The pipe to its standard input says, by its end, that the launcher is gone.
+    return subprocess.Popen(
+        [sys.executable, *sys.argv],
+        env=env,
+        stdin=subprocess.PIPE,
+        pass_fds=(ready_fd,),
+    )
+
+
+def _wait_until_ready(pipes: list[int]) -> None:
+    for pipe in pipes:
+        if os.read(pipe, 1) != b"R":
+            raise RuntimeError("An attached frontend exited before signaling READY")
+        os.close(pipe)
+
+
+def say_ready() -> None:
+    """Tell the launcher that this front end is built, and end when it does."""
+    facts.role = "attached"
+    pipe = int(os.environ.pop(_READY_FD))
+    os.write(pipe, b"R")
+    os.close(pipe)
+    threading.Thread(target=_end_with_launcher, daemon=True).start()
+
+
+def _end_with_launcher() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def terminate(children: list[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            child.terminate()
+    for child in children:
+        child.wait()

@@ -1,0 +1,165 @@
+"""The front end's end of the line to the worker: ``llm._executor``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import subprocess
+import threading
+import uuid
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+from tensorrt_llm.executor import CppExecutorError
+
+from standins.trtllm_common import child, worker
+from standins.trtllm_common.output import RequestOutput
+
+_GRACE_S = 5.0
+
+
+class Proxy:
+    """A worker of our own, or one that another front end has started.
+
+    ``error`` is set once the worker is lost. If it was killed, the requests under way
+    fail with ``CppExecutorError``. If it ended by itself they are never answered, as
+    in the real one, where nobody tells them; the next request gets the error, and
+    those after it that the LLM is shutting down.
+    """
+
+    def __init__(self, address: str, owned: subprocess.Popen[bytes] | None) -> None:
+        self.address = address
+        self.error: Exception | None = None
+        self.doing_shutdown = False
+        self._owned = owned
+        self._ids = itertools.count(1)
+        self._promises: dict[int, RequestOutput] = {}
+        self._questions: dict[int, asyncio.Future[Any]] = {}
+        line = socket.socket(socket.AF_UNIX)
+        line.connect(address)
+        self._line = Connection(line.detach())
+        self._sending = threading.Lock()
+        self.worker_pid: int = self._line.recv()["hello"]
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    @classmethod
+    def launch(cls, config: Mapping[str, Any]) -> Proxy:
+        """Start a worker; return once it has its model."""
+        # Linux's kind of name that is no file: nothing is left, however we end.
+        address = f"\0trtllm-{uuid.uuid4().hex}"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen(64)
+            fd = listener.fileno()
+            process = child.spawn(
+                worker.__name__, "__worker__", {**config, "fd": fd}, [fd]
+            )
+        return cls(address, process)
+
+    # --- requests ------------------------------------------------------------------
+
+    def submit(
+        self, prompt: Any, max_tokens: int | None, lora: Mapping[str, Any] | None
+    ) -> RequestOutput:
+        """Hand a request to the worker.
+
+        Raises:
+            RuntimeError: there is no worker.
+        """
+        self._raise_background_error()
+        promise = RequestOutput(next(self._ids), prompt, self._abort)
+        self._promises[promise.request_id] = promise
+        self._send(
+            {
+                "type": "generate",
+                "id": promise.request_id,
+                "prompt": prompt,
+                "max_tokens": max_tokens,
+                "lora": lora,
+            }
+        )
+        return promise
+
+    async def ask(self, what: str) -> Any:
+        """Return the worker's ``stats``, which empties them, or ``facts``."""
+        question = next(self._ids)
+        answer = asyncio.get_running_loop().create_future()
+        self._questions[question] = answer
+        self._send({"type": what, "id": question})
+        return await answer
+
+    def check_health(self) -> bool:
+        return self.error is None and not self.doing_shutdown
+
+    def is_connected(self) -> bool:
+        return self._listener.is_alive()
+
+    def shutdown(self) -> None:
+        """End the worker, if it is ours."""
+        self.doing_shutdown = True
+        if self._owned is None:
+            return
+        assert self._owned.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._owned.stdin.close()
+        try:
+            self._owned.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._owned.kill()
+            self._owned.wait()
+
+    # --- inside --------------------------------------------------------------------
+
+    def _raise_background_error(self) -> None:
+        if self.doing_shutdown:
+            raise RuntimeError("LLM is shutting down")
+        if self.error is not None:
+            self.doing_shutdown = not isinstance(self.error, CppExecutorError)
+            raise self.error
+
+    def _abort(self, request_id: int) -> None:
+        self._send({"type": "abort", "id": request_id})
+        if self.error is not None and (promise := self._promises.get(request_id)):
+            # Here the real one waits on, and keeps its server from ending: SIGKILL
+            # would have to, and no client could tell.
+            promise.put({"reason": "cancelled"})
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        with self._sending, contextlib.suppress(OSError):
+            self._line.send(message)
+
+    def _listen(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self._take(self._line.recv())
+        self._lose()
+
+    def _take(self, message: Mapping[str, Any]) -> None:
+        if "dies_of" in message:
+            self.error = RuntimeError(message["dies_of"])
+        elif "answer" in message:
+            answered = self._questions.pop(message["answer"])
+            answered.get_loop().call_soon_threadsafe(
+                _settle, answered, message["value"]
+            )
+        else:
+            self._promises[message["id"]].put(message)
+            if "token" not in message:
+                del self._promises[message["id"]]
+
+    def _lose(self) -> None:
+        for answered in self._questions.values():
+            answered.get_loop().call_soon_threadsafe(_settle, answered, None)
+        if self.error is None and not self.doing_shutdown:
+            self.error = CppExecutorError("The worker is gone.")
+            for promise in list(self._promises.values()):
+                promise.put(self.error)
+
+
+def _settle(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)

@@ -1,0 +1,221 @@
+"""What the server objects of all releases do alike; each adds its own ``__init__``."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, cast
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from tensorrt_llm.executor import CppExecutorError
+from tensorrt_llm.sampling_params import SamplingParams
+from tensorrt_llm.version import __version__
+
+from standins.trtllm_common import answers, facts
+from standins.trtllm_common.llm import LLM
+from standins.trtllm_common.output import RequestOutput
+
+#: How often a watcher looks whether its client is gone; the real one's is 1 s.
+WATCH_INTERVAL_S: Final = 0.05
+
+
+class Server:
+    """Routes, lifespan and generations.
+
+    ``engine`` is the stand-in's own name for what releases call ``llm``, and since 1.3
+    ``generator``.
+    """
+
+    app: FastAPI
+
+    def prepare(self, engine: LLM, model: str) -> None:
+        """Keep what every release keeps, and make the app."""
+        self.engine = engine
+        self.facts = facts.Facts()
+        folder = Path(model)
+        self.model = folder.name if folder.is_dir() else model
+        self.app = FastAPI(lifespan=self._lifespan)
+        self.app.add_exception_handler(RequestValidationError, self._validation_error)
+        self.app.add_api_route("/standin", self.look_inside, methods=["GET"])
+
+    @asynccontextmanager
+    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        yield
+        self.engine.shutdown()
+
+    async def _validation_error(self, request: Request, error: Exception) -> Response:
+        return self.validation_error(str(error))
+
+    def validation_error(self, message: str) -> Response:
+        return answers.error(message)
+
+    def add_routes(self, method: str, routes: dict[str, Any]) -> None:
+        for path, endpoint in routes.items():
+            self.app.add_api_route(path, endpoint, methods=[method])
+
+    def register_common_routes(self) -> None:
+        routes = {
+            "/health": self.health,
+            "/version": self.version,
+            "/v1/models": self.get_model,
+            "/metrics": self.get_iteration_stats,
+        }
+        self.add_routes("GET", routes)
+
+    # --- routes --------------------------------------------------------------------
+
+    async def health(self) -> Response:
+        return Response(status_code=200)
+
+    async def version(self) -> JSONResponse:
+        return JSONResponse({"version": __version__})
+
+    async def get_model(self) -> JSONResponse:
+        card = {"id": self.model, "object": "model", "owned_by": "tensorrt_llm"}
+        return JSONResponse({"object": "list", "data": [card]})
+
+    async def get_iteration_stats(self) -> JSONResponse:
+        """Answer the statistics since the last time: they are gone then."""
+        self.facts.drains += 1
+        return JSONResponse([stats async for stats in self.engine.get_stats_async(2)])
+
+    async def look_inside(self) -> JSONResponse:
+        return await facts.look_inside(self)
+
+    # --- generations ---------------------------------------------------------------
+
+    async def complete(self, request: Any, raw_request: Request | None) -> Response:
+        prompt = request.prompt
+        one = isinstance(prompt, str) or isinstance(prompt[0], int)
+        try:
+            promises = [
+                self.begin(text, request, request.max_tokens, raw_request)
+                for text in ([prompt] if one else prompt)
+            ]
+            if request.stream:
+                return _streaming(self._completion_chunks(promises))
+            await asyncio.gather(*(promise.aresult() for promise in promises))
+            return JSONResponse(answers.completion(self.model, promises))
+        except (RuntimeError, ValueError) as error:
+            return self._failed(error)
+
+    async def chat(self, request: Any, raw_request: Request | None) -> Response:
+        text = _text_of(request.messages)
+        try:
+            limit = request.max_completion_tokens or request.max_tokens
+            promise = self.begin(text, request, limit, raw_request)
+            if request.stream:
+                return _streaming(self._chat_chunks(promise))
+            return JSONResponse(answers.chat(self.model, await promise))
+        except (RuntimeError, ValueError) as error:
+            return self._failed(error)
+
+    async def respond(self, request: Any, raw_request: Request) -> Response:
+        given = request.input
+        text = given if isinstance(given, str) else _text_of(given)
+        try:
+            promise = self.begin(text, request, request.max_output_tokens, raw_request)
+            if request.stream:
+                return _streaming(self._response_events(promise))
+            return JSONResponse(answers.response(self.model, await promise))
+        except (RuntimeError, ValueError) as error:
+            return self._failed(error)
+
+    def begin(
+        self,
+        prompt: Any,
+        request: Any,
+        max_tokens: int | None,
+        raw_request: Request | None,
+    ) -> RequestOutput:
+        """Begin a generation, and watch its client."""
+        promise = self.engine.generate_async(
+            inputs=prompt,
+            sampling_params=SamplingParams(max_tokens=max_tokens),
+            streaming=bool(request.stream),
+            **self.lora_of(request),
+        )
+        self.facts.generations_begun += 1
+        if raw_request is not None:
+            self._watch(raw_request, promise)
+        return promise
+
+    def lora_of(self, request: Any) -> dict[str, Any]:
+        """Return what an adapter adds to ``generate_async``: nothing up to 0.21."""
+        return {}
+
+    def _watch(self, raw_request: Request, promise: RequestOutput) -> None:
+        watcher = asyncio.create_task(self.await_disconnected(raw_request, promise))
+        self.facts.watchers.add(watcher)
+        watcher.add_done_callback(self.facts.watchers.discard)
+
+    async def await_disconnected(
+        self, raw_request: Request, promise: RequestOutput
+    ) -> None:
+        # It polls: what reads the connection is asked, and says nothing by itself.
+        while not await raw_request.is_disconnected():  # noqa: ASYNC110
+            await asyncio.sleep(WATCH_INTERVAL_S)
+        if not promise.finished:
+            self.facts.aborted += 1
+            promise.abort()
+
+    def _failed(self, error: Exception) -> Response:
+        if isinstance(error, CppExecutorError):
+            signal.raise_signal(signal.SIGINT)
+            # The real handlers return nothing then: a 200 whose body is "null".
+            return cast(Response, None)
+        return answers.error(str(error))
+
+    # An error in these comes after the headers: the stream ends unfinished, at 200.
+
+    async def _completion_chunks(
+        self, promises: Sequence[RequestOutput]
+    ) -> AsyncIterator[str]:
+        for index, promise in enumerate(promises):
+            async for output in promise:
+                chunk = answers.completion_chunk(self.model, index, output)
+                yield answers.event(chunk)
+        yield answers.DONE
+
+    async def _chat_chunks(self, promise: RequestOutput) -> AsyncIterator[str]:
+        async for output in promise:
+            yield answers.event(answers.chat_chunk(self.model, output))
+        yield answers.DONE
+
+    async def _response_events(self, promise: RequestOutput) -> AsyncIterator[str]:
+        async for output in promise:
+            delta = output.outputs[0].text_diff
+            body = {"type": "response.output_text.delta", "delta": delta}
+            yield answers.event(body)
+        body = answers.response(self.model, promise)
+        yield answers.event({"type": "response.completed", "response": body})
+
+    # --- serving -------------------------------------------------------------------
+
+    async def serve(
+        self, host: str, port: int, sockets: list[socket.socket] | None = None
+    ) -> None:
+        self.facts.stack_built_early = self.app.middleware_stack is not None
+        config = uvicorn.Config(
+            self.app, host=host, port=port, log_level="warning", timeout_keep_alive=5
+        )
+        await uvicorn.Server(config).serve(sockets=sockets)
+
+
+def _streaming(chunks: AsyncIterator[str]) -> StreamingResponse:
+    return StreamingResponse(chunks, media_type="text/event-stream")
+
+
+def _text_of(messages: Sequence[dict[str, Any]]) -> str:
+    """Return the last message's text, which is what the stand-in answers to."""
+    content = messages[-1]["content"]
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content)

@@ -1,0 +1,11 @@
+"""The names of ``tensorrt_llm.executor`` that a server or a customer imports."""
+
+from .request import LoRARequest
+from .utils import RequestError
+
+
+class CppExecutorError(RuntimeError):
+    """The engine is lost; a handler that sees it ends the server by SIGINT."""
+
+
+__all__ = ["CppExecutorError", "LoRARequest", "RequestError"]

@@ -1,0 +1,79 @@
+"""``trtllm-serve`` of main: several front ends, and middleware by name."""
+
+import asyncio
+import inspect
+from importlib import import_module
+
+from tensorrt_llm.serve import OpenAIServer
+
+from standins.trtllm_common import frontends
+from standins.trtllm_common.command import (
+    Options,
+    bound_socket,
+    make_llm,
+    read_config,
+    run,
+    serve_grpc,
+)
+from standins.trtllm_common.disaggregated import disaggregated
+
+
+def serve(options: Options) -> None:
+    if options.grpc and options.middleware:
+        raise SystemExit("Error: --middleware is not supported with --grpc")
+    if options.grpc:
+        serve_grpc(options)
+    else:
+        _launch_server(options, None)
+
+
+def serve_encoder(options: Options) -> None:
+    _launch_server(options, "MM_ENCODER")
+
+
+def _launch_server(options: Options, role: str | None) -> None:
+    # The file's number counts when the command line has none.
+    count = options.num_serve_frontends
+    if count == 1:
+        count = read_config(options).get("num_serve_frontends", 1)
+    attached = frontends.is_attached()
+    with bound_socket(options, reuse_port=count > 1) as sock:
+        llm = make_llm(options)
+        server = OpenAIServer(
+            generator=llm,
+            model=options.model,
+            tool_parser=None,
+            server_role=role,
+            metadata_server_cfg=None,
+        )
+        _add_middleware(server, options.middleware)
+        children = []
+        if attached:
+            frontends.say_ready()
+        elif count > 1:
+            children = frontends.spawn_attached(llm, count)
+        try:
+            asyncio.run(server(options.host, options.port, sockets=[sock]))
+        finally:
+            frontends.terminate(children)
+
+
+def _add_middleware(server: OpenAIServer, names: list[str]) -> None:
+    """Add classes and functions to the finished app, the last one outermost."""
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        middleware = getattr(import_module(module), attribute)
+        if inspect.isclass(middleware):
+            server.app.add_middleware(middleware)
+        else:
+            server.app.middleware("http")(middleware)
+
+
+def main() -> None:
+    run(
+        {
+            "serve": serve,
+            "disaggregated": disaggregated,
+            "mm_embedding_serve": serve_encoder,
+        }
+    )

@@ -1,0 +1,176 @@
+"""The doors through which TensorRT-LLM gets our routes, and those that stay shut."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import pytest
+
+from layouts import CUSTOMER, MHCS_RUN
+from servers import polling
+from trtllm import MODEL, RELEASES, SERVE, TrtllmServer, fail_to_start, trtllm
+
+BY_AUTO: Final = {"MHCS_AUTO": "1"}
+BY_MODEL_PATH: Final = {"SAGEMAKER_MODEL_PATH": str(CUSTOMER)}
+LAUNCH: Final = (sys.executable, str(CUSTOMER / "launch_trtllm.py"), MODEL)
+DOORS: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]]] = {
+    "MHCS_AUTO=1": (SERVE, BY_AUTO),
+    "SAGEMAKER_MODEL_PATH": (SERVE, BY_MODEL_PATH),
+    "mhcs run": ((*MHCS_RUN, *SERVE), {}),
+    "import mhcs.auto": (LAUNCH, {}),
+}
+OLDEST, NEWEST = RELEASES[0], RELEASES[-1]
+#: What a worker must not get from us.
+ONLY_FOR_SERVERS: Final = {
+    "model_hosting_container_standards.sagemaker",
+    "model_hosting_container_standards.sagemaker.bootstrap",
+    "mhcs.tensorrt_llm.adapters",
+    "mhcs.tensorrt_llm.requests",
+    "sqlite3",
+}
+
+
+def starts() -> Iterator[Any]:
+    """Yield every release, and every door of the oldest and the newest."""
+    for release in RELEASES:
+        for door, start in DOORS.items():
+            if door == "MHCS_AUTO=1" or release in (OLDEST, NEWEST):
+                yield pytest.param((release, *start), id=f"{release}-{door}")
+
+
+@pytest.fixture(scope="module", params=starts())
+def server(request: pytest.FixtureRequest) -> Iterator[TrtllmServer]:
+    release, command, env = request.param
+    with trtllm(release, command=command, env=env) as server:
+        yield server
+
+
+def test_the_contracts_routes_are_there_once(server: TrtllmServer) -> None:
+    routes = server.facts()["routes"]
+    for path in ("/ping", "/invocations", "/adapters/{adapter_name:path}/update"):
+        assert path in routes
+    body = {"model": MODEL, "prompt": "hello"}
+    answer = server.client.post("/v1/completions", json=body)
+    assert answer.json()["choices"][0]["text"] == "base: hello"
+
+
+def test_ping_runs_no_generation_and_takes_no_statistics(server: TrtllmServer) -> None:
+    before = server.facts()
+    for method in ("GET", "HEAD", "POST"):
+        assert server.client.request(method, "/ping").status_code in (200, 201)
+    after = server.facts()
+    for name in ("generations_begun", "drains"):
+        assert after[name] == before[name]
+    assert after["worker"]["generations"] == before["worker"]["generations"]
+
+
+def test_the_middleware_stack_is_left_to_the_engine(server: TrtllmServer) -> None:
+    assert server.facts()["stack_built_early"] is False
+
+
+def test_workers_get_nothing_but_the_patch(server: TrtllmServer) -> None:
+    worker = server.facts()["worker"]
+    assert worker["run_name"] == "__worker__"
+    assert ONLY_FOR_SERVERS.isdisjoint(worker["modules"])
+
+
+def test_the_log_is_that_of_the_engine(server: TrtllmServer) -> None:
+    ours = ("mhcs", "model_hosting_container_standards", "Traceback")
+    assert not any(word in server.output() for word in ours)
+
+
+# --- a server and its helpers ------------------------------------------------------
+
+
+@pytest.mark.parametrize("release", [OLDEST, NEWEST])
+def test_postprocessing_workers_do_not_bootstrap(release: str) -> None:
+    workers = ("--num_postprocess_workers", "2")
+    env = {"LOG_LEVEL": "INFO", **BY_AUTO}
+    with trtllm(release, *workers, env=env) as server:
+        assert len(server.facts()["worker"]["postprocess_pids"]) == 2
+        assert server.output().count("/ping is answered by") == 1
+
+
+def test_both_front_ends_have_the_routes() -> None:
+    env = {"LOG_LEVEL": "INFO", **BY_AUTO}
+    with trtllm(NEWEST, env=env, frontends=2) as server:
+        assert server.output().count("/ping is answered by") == 2
+
+
+def test_middleware_of_the_engines_own_option_is_around_ours() -> None:
+    option = ("--middleware", "customised.PassOn")
+    with trtllm(NEWEST, *option, env=BY_AUTO) as server:
+        assert "PassOn" in server.facts()["middleware"]
+        assert server.client.get("/ping").status_code == 200
+
+
+@pytest.mark.parametrize("release", RELEASES[-2:])
+def test_ping_is_503_without_an_engine_where_the_server_knows(release: str) -> None:
+    with trtllm(release, env=BY_AUTO) as server:
+        os.kill(server.facts()["worker"]["pid"], signal.SIGKILL)
+        for _ in polling(30):
+            if server.client.get("/health").status_code == 503:
+                break
+        assert server.client.get("/ping").status_code == 503
+
+
+# --- doors that stay shut ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "env"),
+    [
+        (SERVE, {}),
+        (SERVE, {"MHCS_AUTO": "0", **BY_MODEL_PATH}),
+        (SERVE, {"MHCS_DISABLE": "tensorrt_llm", **BY_AUTO}),
+        (SERVE, {"MHCS_DISABLE": "vllm, TensorRT-LLM", **BY_AUTO}),
+        (SERVE, {"MHCS_DISABLE": "*", **BY_AUTO}),
+        (LAUNCH, {"MHCS_AUTO": "0"}),
+    ],
+    ids=str,
+)
+def test_an_engine_that_shall_not_be_patched_is_left_alone(
+    command: tuple[str, ...], env: dict[str, str]
+) -> None:
+    with trtllm(NEWEST, command=command, env=env) as server:
+        assert server.client.get("/ping").status_code == 404
+        assert "/ping" not in server.facts()["routes"]
+        assert "mhcs" not in server.output()
+
+
+@pytest.mark.parametrize("release", [OLDEST, "trtllm_1_2", NEWEST])
+def test_a_disaggregated_server_is_reported_and_not_patched(release: str) -> None:
+    command = ("trtllm-serve", "disaggregated")
+    with trtllm(release, command=command, env=BY_AUTO) as server:
+        assert server.client.get("/ping").status_code == 404
+        output = server.output()
+    assert output.count("`trtllm-serve disaggregated` has a server of its own") == 1
+    assert "use `trtllm-serve MODEL` to serve on SageMaker" in output
+
+
+def test_grpc_is_reported() -> None:
+    with trtllm(NEWEST, "--grpc", env=BY_AUTO, ready_path=None) as server:
+        for _ in polling(30):
+            if "--grpc" in server.output():
+                break
+        assert "leave --grpc out to serve on SageMaker" in server.output()
+
+
+# --- patches that fail -------------------------------------------------------------
+
+
+def test_a_bad_switch_is_one_line_and_the_engine_starts_without_us() -> None:
+    with trtllm(NEWEST, env={"MHCS_AUTO": "banana"}) as server:
+        assert server.client.get("/ping").status_code == 404
+        output = server.output()
+    assert output.count("MHCS_AUTO='banana' is not allowed") == 1
+
+
+def test_a_handler_that_cannot_be_used_stops_the_start() -> None:
+    end = fail_to_start(NEWEST, env={"CUSTOM_FASTAPI_PING_HANDLER": "no.py:ping"})
+    assert end.status != 0
+    assert "CUSTOM_FASTAPI_PING_HANDLER=no.py:ping" in end.stderr

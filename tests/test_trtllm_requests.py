@@ -1,0 +1,261 @@
+"""What a request to TensorRT-LLM's own routes may say of adapters, and what not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from adapter_engine import BROKEN, write_adapter
+from trtllm import (
+    ENDED_BY_BAD_ADAPTER,
+    LORA,
+    MODEL,
+    RELEASES,
+    WITH_LORA,
+    TrtllmServer,
+    lora_request,
+    trtllm,
+)
+
+BY_AUTO: Final = {"MHCS_AUTO": "1"}
+ADAPTER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
+CHAT: Final = "/v1/chat/completions"
+COMPLETIONS: Final = "/v1/completions"
+JSON_TYPE: Final = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module", params=WITH_LORA)
+def server(request: pytest.FixtureRequest) -> Iterator[TrtllmServer]:
+    with trtllm(request.param, lora=True, env=BY_AUTO) as server:
+        yield server
+
+
+@pytest.fixture
+def cats(tmp_path: Path) -> str:
+    return write_adapter(tmp_path / "cats", "cats")
+
+
+@pytest.fixture
+def registered(server: TrtllmServer, cats: str) -> Iterator[str]:
+    """The name of an adapter."""
+    body = {"name": "felix", "src": cats}
+    server.client.post("/adapters", json=body).raise_for_status()
+    yield "felix"
+    server.client.delete("/adapters/felix")
+
+
+def completion(**fields: Any) -> dict[str, Any]:
+    return {"model": MODEL, "prompt": "hello", **fields}
+
+
+def error_of(answer: httpx.Response) -> str:
+    """Return the message of an error in the form of the engine's own."""
+    error = answer.json()
+    assert error.keys() == {"object", "message", "type", "param", "code"}
+    assert (error["object"], error["code"]) == ("error", answer.status_code)
+    message: str = error["message"]
+    return message
+
+
+def text(answer: httpx.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    found: str = answer.json()["choices"][0]["text"]
+    return found
+
+
+@pytest.mark.parametrize("path", ["/invocations", COMPLETIONS])
+@pytest.mark.parametrize("has_others", [False, True])
+def test_a_client_cannot_bring_a_path(
+    server: TrtllmServer,
+    cats: str,
+    path: str,
+    has_others: bool,
+    request: pytest.FixtureRequest,
+) -> None:
+    if has_others:
+        request.getfixturevalue("registered")
+    body = completion(lora_request=lora_request("mine", 1, cats))
+    plain = json.dumps(body)
+    contents = {
+        "plain": plain.encode(),
+        "escaped": plain.replace("lora_request", "lora\\u005frequest").encode(),
+        "UTF-16": plain.encode("utf-16"),
+    }
+    loads = server.facts()["worker"]["loads"]
+    for written, content in contents.items():
+        answer = server.client.post(path, content=content, headers=JSON_TYPE)
+        assert answer.status_code == 400, written
+        assert "register the adapter by POST /adapters" in error_of(answer)
+    assert server.facts()["worker"]["loads"] == loads
+
+
+def test_a_null_is_no_path(server: TrtllmServer) -> None:
+    answer = server.client.post(COMPLETIONS, json=completion(lora_request=None))
+    assert text(answer) == "base: hello"
+
+
+def test_what_a_client_brings_beside_a_name_is_overridden(
+    server: TrtllmServer, registered: str, tmp_path: Path
+) -> None:
+    dogs = write_adapter(tmp_path / "dogs", "dogs")
+    body = completion(model=registered, lora_request=lora_request("mine", 1, dogs))
+    assert text(server.client.post(COMPLETIONS, json=body)) == "cats: hello"
+    headers = {ADAPTER: registered}
+    answer = server.client.post("/invocations", json=body, headers=headers)
+    assert text(answer) == "cats: hello"
+
+
+def test_a_route_without_adapters_refuses_what_names_one(
+    server: TrtllmServer, registered: str
+) -> None:
+    if "/v1/responses" not in server.facts()["routes"]:
+        pytest.skip("the release has no /v1/responses")
+    for path in ("/v1/responses", "/invocations"):
+        body = {"model": registered, "input": "hello"}
+        answer = server.client.post(path, json=body)
+        assert answer.status_code == 400
+        assert "by its base model alone" in error_of(answer)
+        body["model"] = MODEL
+        assert server.client.post(path, json=body).status_code == 200
+
+
+def test_a_model_that_is_no_adapter_is_none_of_our_business(
+    server: TrtllmServer, registered: str
+) -> None:
+    answer = server.client.post(COMPLETIONS, json=completion(model="anything"))
+    assert text(answer) == "base: hello"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"\xff", b'{"model": 5}', b'{"model": ["felix"]}']
+)
+def test_the_engine_says_what_is_wrong_with_a_body(
+    server: TrtllmServer, registered: str, content: bytes
+) -> None:
+    answer = server.client.post(COMPLETIONS, content=content, headers=JSON_TYPE)
+    assert answer.status_code == 400, answer.text
+    assert "lora" not in answer.text
+
+
+def test_an_adapter_of_which_the_files_are_gone_is_an_error(
+    server: TrtllmServer, registered: str, cats: str
+) -> None:
+    for file in Path(cats).iterdir():
+        file.rename(file.with_suffix(".gone"))
+    Path(cats).rename(f"{cats}-gone")
+    answer = server.client.post(COMPLETIONS, json=completion(model=registered))
+    assert 400 <= answer.status_code < 500, answer.text
+
+
+def test_numbers_are_never_used_again(server: TrtllmServer, tmp_path: Path) -> None:
+    for text_ in ("one", "two", "three"):
+        src = write_adapter(tmp_path / "same", text_)
+        body = {"name": "same", "src": src}
+        server.client.post("/adapters", json=body).raise_for_status()
+        answer = server.client.post(COMPLETIONS, json=completion(model="same"))
+        assert text(answer) == f"{text_}: hello"
+        server.client.delete("/adapters/same").raise_for_status()
+    numbers = [number for number, _ in server.facts()["worker"]["loads"]]
+    assert len(numbers) == len({*numbers})
+
+
+def test_more_adapters_than_the_engine_keeps_answer_in_turn(
+    server: TrtllmServer, tmp_path: Path
+) -> None:
+    names = [f"adapter-{n}" for n in range(LORA["lora_config"]["max_cpu_loras"] + 2)]
+    for name in names:
+        body = {"name": name, "src": write_adapter(tmp_path / name, name)}
+        server.client.post("/adapters", json=body).raise_for_status()
+    for _ in range(2):
+        for name in names:
+            answer = server.client.post(COMPLETIONS, json=completion(model=name))
+            assert text(answer) == f"{name}: hello"
+    for name in names:
+        server.client.delete(f"/adapters/{name}").raise_for_status()
+
+
+# --- what the engine cannot load ---------------------------------------------------
+
+
+@pytest.mark.parametrize("preload", [True, False])
+def test_a_rank_too_high_never_gets_to_the_engine(
+    server: TrtllmServer, tmp_path: Path, preload: bool
+) -> None:
+    src = write_adapter(tmp_path / "high", "high", r=65)
+    body = {"name": "high", "src": src, "preload": preload}
+    answer = server.client.post("/adapters", json=body)
+    assert answer.status_code == 400
+    assert "takes ranks up to 64" in answer.text
+    assert src not in [path for _, path in server.facts()["worker"]["loads"]]
+
+
+@pytest.mark.parametrize("release", WITH_LORA)
+def test_what_the_engine_refuses_is_not_registered(
+    release: str, tmp_path: Path
+) -> None:
+    env = {**BY_AUTO, "TRTLLM_STANDIN_BAD_ADAPTER": "fails"}
+    with trtllm(release, lora=True, env=env) as server:
+        src = write_adapter(tmp_path / "bad", BROKEN)
+        answer = server.client.post("/adapters", json={"name": "bad", "src": src})
+        assert answer.status_code == 400
+        assert BROKEN in answer.text
+        assert server.client.get("/adapters").json()["adapters"] == []
+        lazily = {"name": "bad", "src": src, "preload": False}
+        assert server.client.post("/adapters", json=lazily).status_code == 200
+        stream = completion(model="bad", stream=True)
+        answer = server.client.post(COMPLETIONS, json=stream)
+        assert answer.status_code == 400
+        assert BROKEN in error_of(answer)
+        assert server.client.get("/adapters/bad").json()["status"] == "failed"
+        again = server.client.post(COMPLETIONS, json=stream)
+        assert (again.status_code, error_of(again)[:7]) == (404, "Adapter")
+
+
+def test_an_engine_that_ends_of_an_adapter_is_not_waited_for_for_ever(
+    tmp_path: Path,
+) -> None:
+    release = [r for r in ENDED_BY_BAD_ADAPTER if r in WITH_LORA][-1]
+    with trtllm(release, lora=True, env=BY_AUTO) as server:
+        src = write_adapter(tmp_path / "bad", BROKEN)
+        body = {"name": "bad", "src": src}
+        answer = server.client.post("/adapters", json=body, timeout=90)
+        assert answer.status_code == 503
+        assert "did not answer" in answer.text
+        assert server.client.get("/adapters").json()["adapters"] == []
+
+
+@pytest.mark.parametrize("release", RELEASES[-2:])
+def test_without_an_engine_a_registration_is_a_503(
+    release: str, tmp_path: Path
+) -> None:
+    src = write_adapter(tmp_path / "cats", "cats")
+    with trtllm(release, lora=True, env=BY_AUTO) as server:
+        os.kill(server.facts()["worker"]["pid"], signal.SIGKILL)
+        answer = server.client.post("/adapters", json={"name": "cats", "src": src})
+        assert answer.status_code == 503, answer.text
+
+
+# --- several front ends ------------------------------------------------------------
+
+
+def test_two_front_ends_load_an_adapter_once(tmp_path: Path) -> None:
+    src = write_adapter(tmp_path / "cats", "cats")
+    with trtllm(RELEASES[-1], lora=True, env=BY_AUTO, frontends=2) as server:
+
+        def once(_: int) -> str:
+            with httpx.Client(base_url=server.url, trust_env=False) as client:
+                body = {"name": "cats", "src": src}
+                client.post("/adapters", json=body).raise_for_status()
+                return text(client.post(COMPLETIONS, json=completion(model="cats")))
+
+        with ThreadPoolExecutor(8) as threads:
+            assert {*threads.map(once, range(24))} == {"cats: hello"}
+        assert len(server.facts()["worker"]["loads"]) == 1
