@@ -63,7 +63,7 @@ class Engine:
     name: Final = "bench"
     health_path: Final = "/health"
     adapter_path: Final = "model"
-    invocation_paths: Final[Mapping[str, str]] = {}
+    invocation_paths: Final[Mapping[str, Sequence[str]]] = {}
     moved_names: Final[Mapping[str, Sequence[str]]] = {}
 
     def patch(self) -> None:

@@ -282,7 +282,7 @@ class Published:
 
     name = "test"
     health_path = "/health"
-    invocation_paths: Mapping[str, str] = {}
+    invocation_paths: Mapping[str, Sequence[str]] = {}
     adapter_path = "model"
     moved_names: Mapping[str, Sequence[str]] = {}
 

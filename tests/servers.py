@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
 import httpx
 
@@ -144,6 +144,9 @@ class Process:
         self._stderr.close()
 
 
+S = TypeVar("S", bound="Server")
+
+
 class Server(Process):
     """A server that is told its address: ``--host`` and ``--port`` end its command.
 
@@ -175,7 +178,7 @@ class Server(Process):
         # No proxy of the environment stands between a test and its server.
         self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
 
-    def __enter__(self) -> Server:
+    def __enter__(self: S) -> S:
         try:
             self.start()
             if self.ready_path is not None:

@@ -89,7 +89,11 @@ def test_an_engine_without_slots_pins_nothing(
     engine = AdapterEngine(tmp_path / "engine", slots=0)
     with TestClient(app_of(engine, monkeypatch)) as client:
         body = {"name": "a", "src": write_adapter(tmp_path / "a")}
-        assert client.post("/adapters", json={**body, "pin": True}).status_code == 507
+        refused = client.post("/adapters", json={**body, "pin": True})
+        assert (refused.status_code, refused.json()["detail"]) == (
+            507,
+            "This server's engine cannot pin adapters.",
+        )
         assert client.post("/adapters", json=body).status_code == 200
 
 
@@ -236,6 +240,31 @@ def test_what_failed_comes_back_once_it_is_mended(
     assert client.get("/adapters/a").json()["status"] == "loaded"
     asked = client.post("/invocations", json={}, headers={ADAPTER: "a"})
     assert asked.json()["text"] == "mended"
+
+
+def test_what_comes_back_has_a_number_that_the_engine_has_not_seen(
+    engine: AdapterEngine, client: TestClient, register: Register, tmp_path: Path
+) -> None:
+    """It may remember the old one, as loaded."""
+    assert engine.adapters is not None
+    fail(client, register, "a")
+    number = engine.adapters.get("a").id
+    write_adapter(tmp_path / "a", "mended")
+    assert update(client, "a", preload=False).status_code == 200
+    found = engine.adapters.get("a")
+    assert found.id > number
+    assert not found.preload
+
+
+def test_what_fails_once_more_says_why(
+    client: TestClient, register: Register, tmp_path: Path
+) -> None:
+    fail(client, register, "a")
+    write_adapter(tmp_path / "a", f"{BROKEN} in another way")
+    assert update(client, "a", preload=True).status_code == 400
+    found = client.get("/adapters/a").json()
+    assert found["status"] == "failed"
+    assert "in another way" in found["reason"]
 
 
 @pytest.mark.parametrize("fields", [{"pin": True}, {"preload": True}])

@@ -332,6 +332,9 @@ def test_without_lora_every_call_says_how_to_turn_it_on(
             assert (answer.status_code, answer.json()["detail"]) == (400, reason)
         asked = client.post("/invocations", json={}, headers={ADAPTER: "base"})
         assert asked.status_code == 200
+        # An engine that looks at no name would answer by its base model.
+        asked = client.post("/invocations", json={}, headers={ADAPTER: "a"})
+        assert (asked.status_code, asked.json()["detail"]) == (400, reason)
 
 
 def test_an_app_may_be_started_twice(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
+from types import ModuleType
 
 import pytest
 
@@ -28,6 +30,15 @@ def test_a_strict_guard_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_STRICT", "1")
     with pytest.raises(LookupError):
         fail()
+
+
+def test_a_worker_of_mpi_says_and_raises_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MHCS_STRICT", "1")
+    monkeypatch.setitem(sys.modules, "__worker__", ModuleType("__worker__"))
+    fail()
+    assert not caplog.records
 
 
 def test_a_bad_word_for_strict_is_an_error_of_its_own(

@@ -340,15 +340,21 @@ def test_a_label_that_the_tests_contradict_is_an_error(project: Project) -> None
     assert f"{xml} is of vllm 0.32.0, and not of 0.10.2 as its label says" in error
 
 
-@pytest.mark.parametrize("label", [ON_0_32, "tensorrt-llm 1.2.0 H200", "stand-ins"])
+@pytest.mark.parametrize(
+    ("label", "others"),
+    [
+        (ON_0_32, standin_test("test_doors", "test_the_routes_are", "v0_6-mhcs run")),
+        ("tensorrt-llm 1.2.0 H200", {}),
+        ("stand-ins", {}),
+    ],
+)
 def test_a_run_that_shows_nothing_leaves_the_old_one(
-    project: Project, label: str
+    project: Project, label: str, others: dict[str, str]
 ) -> None:
     project.write(ON_0_32, {REAL_ADAPTERS: PASSES})
-    xml = project.junit({REAL_ADAPTERS: NOT_RUN["is skipped"]})
-    assert f"--run {label!r}: no test of that ran in {xml}" in project.refuse(
-        "--run", label, xml
-    )
+    xml = project.junit({REAL_ADAPTERS: NOT_RUN["is skipped"], **others})
+    error = project.refuse("--run", label, xml)
+    assert f"--run {label!r}: no test of that ran in {xml}" in error
     assert "ran in no file" in project.refuse("--run", label)
 
 

@@ -142,7 +142,7 @@ def test_an_engine_that_shall_not_be_patched_is_left_alone(
         assert "mhcs" not in server.output()
 
 
-@pytest.mark.parametrize("release", [OLDEST, "trtllm_1_2", NEWEST])
+@pytest.mark.parametrize("release", ["trtllm_0_21", "trtllm_1_2", NEWEST])
 def test_a_disaggregated_server_is_reported_and_not_patched(release: str) -> None:
     command = ("trtllm-serve", "disaggregated")
     with trtllm(release, command=command, env=BY_AUTO) as server:

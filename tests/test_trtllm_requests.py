@@ -15,7 +15,6 @@ import pytest
 
 from adapter_engine import BROKEN, write_adapter
 from trtllm import (
-    ENDED_BY_BAD_ADAPTER,
     LORA,
     MODEL,
     RELEASES,
@@ -217,19 +216,6 @@ def test_what_the_engine_refuses_is_not_registered(
         assert server.client.get("/adapters/bad").json()["status"] == "failed"
         again = server.client.post(COMPLETIONS, json=stream)
         assert (again.status_code, error_of(again)[:7]) == (404, "Adapter")
-
-
-def test_an_engine_that_ends_of_an_adapter_is_not_waited_for_for_ever(
-    tmp_path: Path,
-) -> None:
-    release = [r for r in ENDED_BY_BAD_ADAPTER if r in WITH_LORA][-1]
-    with trtllm(release, lora=True, env=BY_AUTO) as server:
-        src = write_adapter(tmp_path / "bad", BROKEN)
-        body = {"name": "bad", "src": src}
-        answer = server.client.post("/adapters", json=body, timeout=90)
-        assert answer.status_code == 503
-        assert "did not answer" in answer.text
-        assert server.client.get("/adapters").json()["adapters"] == []
 
 
 @pytest.mark.parametrize("release", RELEASES[-2:])

@@ -31,11 +31,12 @@ class Engine(Protocol):
         """The engine's own route that answers ``/ping`` where it has no ``/ping``."""
 
     @property
-    def invocation_paths(self) -> Mapping[str, str]:
+    def invocation_paths(self) -> Mapping[str, Sequence[str]]:
         """Where ``/invocations`` goes when the engine has no such route of its own.
 
-        Maps a key of the request body, such as ``"messages"``, to the engine's route
-        for bodies with that key. The first key that the body has decides.
+        Maps a key of the request body, such as ``"messages"``, to the engine's routes
+        for bodies with that key, of which the first one that a server has answers. The
+        first key that the body has decides.
         """
 
     @property

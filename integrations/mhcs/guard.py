@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from model_hosting_container_standards.config import read_settings
 from model_hosting_container_standards.logging_config import get_logger
 
 logger = get_logger("mhcs")
+
+#: mpi4py's workers run the server's script anew, as a module of this name. They serve
+#: nothing, and the server has said what is wrong.
+_MPI_WORKER: Final = "__worker__"
 
 
 @contextmanager
@@ -21,6 +27,8 @@ def guarded(action: str, consequence: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if _MPI_WORKER in sys.modules:
+            return
         if read_settings().strict:
             raise
         logger.error(

@@ -90,7 +90,8 @@ def _lacks(item: pytest.Function) -> bool:
     release = StandIn(params["engine"])
     if "with_adapters" in item.fixturenames and not release.has_adapters:
         return True
-    return params.get("shared", 1) > release.most_processes
+    processes: int = params.get("shared", 1)
+    return processes > release.most_processes
 
 
 @pytest.fixture(scope="session", params=RELEASES)

@@ -125,11 +125,12 @@ class AnswerFinder(msgspec.Struct, frozen=True):
         return Answer(route, handlers, source, by_route=True) if handlers else None
 
     def _routes_by_body(self, engine: Engine) -> dict[str, ASGIApp]:
-        targets = {
-            key: find_target(self.app, path, "POST")
-            for key, path in engine.invocation_paths.items()
-        }
-        return {key: target for key, target in targets.items() if target is not None}
+        found: dict[str, ASGIApp] = {}
+        for key, paths in engine.invocation_paths.items():
+            targets = (find_target(self.app, path, "POST") for path in paths)
+            if target := next(filter(None, targets), None):
+                found[key] = target
+        return found
 
     def _own(self, route: RouteConfig) -> list[Any]:
         """Return the app's own routes of the contract's path and methods."""

@@ -7,6 +7,7 @@ a number names one registration for ever, and what is unregistered is only forgo
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Collection, Iterator
 from typing import Any, Final
@@ -27,6 +28,8 @@ from .requests import lora_request, takes_adapters
 _DEAD: Final = ("CppExecutorError",)
 #: Any model has this token, so that none has to be made of a text.
 _ANY_TOKEN: Final = 0
+#: Up to 1.2 the engine ends with an adapter that it cannot load, and tells nobody.
+_PATIENCE_S: Final = 60.0
 
 
 class TensorRTAdapters:
@@ -44,8 +47,8 @@ class TensorRTAdapters:
     @property
     def server_name(self) -> str:
         # Known since the server was told where to listen. All its front ends share it.
-        port = getattr(self._server, "port", None)
-        return "tensorrt_llm" if port is None else f"tensorrt_llm-{port}"
+        _, _, port = (getattr(self._server, "binding_addr", None) or "").rpartition(":")
+        return f"tensorrt_llm-{port}" if port else "tensorrt_llm"
 
     def unavailable(self) -> str | None:
         if not takes_adapters(self._app):
@@ -96,7 +99,7 @@ class TensorRTAdapters:
                 sampling_params=SamplingParams(max_tokens=1),
                 lora_request=LoRARequest(**lora_request(adapter)),
             )
-            await promise.aresult()
+            await _answered(promise)
 
     async def unload(self, adapter: Adapter) -> None:
         """Do nothing: the engine drops what has not been used for longest."""
@@ -118,11 +121,24 @@ class TensorRTAdapters:
         return getattr(getattr(self._generator, "args", None), "lora_config", None)
 
 
+async def _answered(promise: Any) -> None:
+    try:
+        await asyncio.wait_for(promise.aresult(), _PATIENCE_S)
+    except asyncio.TimeoutError:
+        promise.abort()
+        raise AdapterEngineError(
+            f"TensorRT-LLM did not answer for {_PATIENCE_S:.0f} s: it has too much to "
+            "do, or it has ended."
+        ) from None
+
+
 @contextlib.contextmanager
 def _errors_of_the_engine() -> Iterator[None]:
     """Raise what the engine reports as one of our errors."""
     try:
         yield
+    except AdapterError:
+        raise
     except Exception as error:
         reason = str(error) or repr(error)
         if type(error).__name__ in _DEAD:

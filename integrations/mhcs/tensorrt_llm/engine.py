@@ -19,6 +19,7 @@ INFERENCE_PATHS: Final = frozenset(
         "/v1/completions",
         "/v1/embeddings",
         "/v1/messages",
+        "/v1/messages/count_tokens",
         "/v1/responses",
     }
 )
@@ -30,10 +31,11 @@ class TensorRTLLM:
     name: Final[str] = "tensorrt_llm"
     health_path: Final[str] = "/health"
     adapter_path: Final[str] = "model"
-    invocation_paths: Final[Mapping[str, str]] = {
-        "messages": "/v1/chat/completions",
-        "prompt": "/v1/completions",
-        "input": "/v1/responses",
+    invocation_paths: Final[Mapping[str, Sequence[str]]] = {
+        "messages": ["/v1/chat/completions"],
+        "prompt": ["/v1/completions"],
+        # A server that embeds does nothing else.
+        "input": ["/v1/embeddings", "/v1/responses"],
     }
     #: What customers import has not moved since 0.17.
     moved_names: Final[Mapping[str, Sequence[str]]] = {}

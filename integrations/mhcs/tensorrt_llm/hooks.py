@@ -6,6 +6,7 @@ console script again: there, wrapping the classes is all that happens.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
@@ -58,7 +59,7 @@ def _wrap(
 ) -> None:
     """Wrap what is there and not wrapped yet; other releases may not have it."""
     holder = vars(module).get(owner) if owner else module
-    function = vars(holder).get(name) if holder is not None else None
+    function = inspect.getattr_static(holder, name, None)
     if function is not None and not isinstance(function, wrapt.FunctionWrapper):
         wrapt.wrap_function_wrapper(holder, name, wrapper)
 

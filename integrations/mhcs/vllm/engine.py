@@ -39,10 +39,10 @@ class VLLM:
     health_path: Final[str] = "/health"
     adapter_path: Final[str] = "model"
     #: For 0.6, the last release line without an /invocations of its own.
-    invocation_paths: Final[Mapping[str, str]] = {
-        "messages": "/v1/chat/completions",
-        "prompt": "/v1/completions",
-        "input": "/v1/embeddings",
+    invocation_paths: Final[Mapping[str, Sequence[str]]] = {
+        "messages": ["/v1/chat/completions"],
+        "prompt": ["/v1/completions"],
+        "input": ["/v1/embeddings"],
     }
     moved_names: Final[Mapping[str, Sequence[str]]] = MOVED_NAMES
 

@@ -82,7 +82,7 @@ def bound_socket(options: Options, reuse_port: bool = False) -> socket.socket:
     return sock
 
 
-def serve_grpc(options: Options) -> None:
+def launch_grpc_server(options: Options) -> None:
     """Load the model and listen: without an app, and without a word of HTTP."""
     llm = make_llm(options)
     try:

@@ -9,13 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from ...exceptions import AdapterError, AdapterNotFoundError
+from .weights import WEIGHTS, check_weights
 
 CONFIG: Final = "adapter_config.json"
-WEIGHTS: Final = (
-    "adapter_model.safetensors",
-    "adapter_model.bin",
-    "adapter_model.pt",
-)
 #: Far more than any configuration has.
 _LARGEST_CONFIG: Final = 1 << 20
 
@@ -54,10 +50,7 @@ def check_folder(path: Path, root: Path | None, max_rank: int | None) -> None:
         if root is not None:
             _check_links(path, root.resolve())
         rank = _rank(_config(path))
-        if not any((path / name).is_file() for name in WEIGHTS):
-            raise AdapterError(
-                f"{str(path)!r} is no adapter: it has none of {', '.join(WEIGHTS)}."
-            )
+        check_weights(path)
     except OSError as error:
         raise AdapterError(f"{str(path)!r} cannot be read: {error.strerror}.") from None
     if max_rank is not None and rank > max_rank:

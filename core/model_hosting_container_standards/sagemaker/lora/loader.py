@@ -105,10 +105,6 @@ class Loader:
         """
         try:
             await self.check_folder(adapter.path)
-            if not adapter.answers:
-                await self._change(
-                    adapter, self.check_capacity, state="ready", reason=None
-                )
             await self.load_and_pin(adapter)
             await self._change(adapter, loaded=True)
         except (AdapterEngineError, AdapterCapacityError):

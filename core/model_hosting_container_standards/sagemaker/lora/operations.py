@@ -11,7 +11,12 @@ from typing import Any, Final
 from starlette.concurrency import run_in_threadpool
 
 from ...common.storage import ByteLocks
-from ...exceptions import AdapterConflictError, AdapterError
+from ...exceptions import (
+    AdapterCapacityError,
+    AdapterConflictError,
+    AdapterEngineError,
+    AdapterError,
+)
 from ...logging_config import get_logger
 from .adapter import Adapter, Wanted
 from .files import locate
@@ -76,9 +81,11 @@ class Operations:
     async def update(self, name: str, pin: bool | None, preload: bool | None) -> None:
         async with self._alone(name):
             adapter = self._store.get(name)
+            if not adapter.answers:
+                adapter = await self._register_anew(adapter, pin)
             if pin:
                 await self._loader.pin(adapter)
-            elif (preload and not adapter.loaded) or not adapter.answers:
+            elif preload and not adapter.loaded:
                 await self._loader.load(adapter)
             if pin is False and adapter.pin:
                 await self._loader.unpin(self._store.get(name))
@@ -118,6 +125,32 @@ class Operations:
             )
         if wanted.pin and not existing.pin:
             await self._loader.pin(existing)
+
+    async def _register_anew(self, failed: Adapter, pin: bool | None) -> Adapter:
+        """Try once more what could not be loaded.
+
+        Under another id: an engine remembers what became of the one it had.
+        """
+        wanted = Wanted(
+            name=failed.name,
+            src=failed.src,
+            pin=failed.pin if pin is None else pin,
+            replace=True,
+            options=failed.options,
+        )
+        try:
+            path = await self._loader.check_folder(failed.path)
+            replaced = await self._load_new(wanted, path, None)
+        except (AdapterEngineError, AdapterCapacityError):
+            raise  # Neither tells anything of the adapter.
+        except AdapterError as error:
+            await self._loader.write(self._store.fail, failed, str(error))
+            raise
+        await self._retire_soon(replaced)
+        adapter = self._store.get(failed.name)
+        return await self._loader.write(
+            self._store.change, adapter, preload=failed.preload
+        )
 
     async def _load_new(
         self, wanted: Wanted, path: str, by_handler: ByHandler | None

@@ -7,10 +7,10 @@ from tensorrt_llm.serve import OpenAIServer
 from standins.trtllm_common.command import (
     Options,
     bound_socket,
+    launch_grpc_server,
     make_llm,
     refuse,
     run,
-    serve_grpc,
 )
 from standins.trtllm_common.disaggregated import disaggregated
 
@@ -18,7 +18,7 @@ from standins.trtllm_common.disaggregated import disaggregated
 def serve(options: Options) -> None:
     refuse(options, "middleware", "num_serve_frontends")
     if options.grpc:
-        serve_grpc(options)
+        launch_grpc_server(options)
     else:
         _launch_server(options, None)
 

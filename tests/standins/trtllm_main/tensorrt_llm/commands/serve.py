@@ -10,10 +10,10 @@ from standins.trtllm_common import frontends
 from standins.trtllm_common.command import (
     Options,
     bound_socket,
+    launch_grpc_server,
     make_llm,
     read_config,
     run,
-    serve_grpc,
 )
 from standins.trtllm_common.disaggregated import disaggregated
 
@@ -22,7 +22,7 @@ def serve(options: Options) -> None:
     if options.grpc and options.middleware:
         raise SystemExit("Error: --middleware is not supported with --grpc")
     if options.grpc:
-        serve_grpc(options)
+        launch_grpc_server(options)
     else:
         _launch_server(options, None)
 

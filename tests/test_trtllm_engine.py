@@ -1,0 +1,197 @@
+"""TensorRT-LLM's engine object, on servers of the shapes that releases have."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
+from pydantic import BaseModel
+
+from mhcs.tensorrt_llm import adapters as adapters_module
+from mhcs.tensorrt_llm import engine, hooks
+from mhcs.tensorrt_llm.adapters import TensorRTAdapters
+from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.exceptions import AdapterEngineError
+from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
+
+ADAPTER = Adapter(
+    id=1 << 20,
+    name="cats",
+    src="/cats",
+    path="/cats",
+    engine_name="cats",
+    preload=True,
+    pin=False,
+    state="ready",
+    loaded=False,
+    by_handler=False,
+    reason=None,
+    options={},
+)
+
+
+class Server:
+    """What answers the engine's routes."""
+
+    __module__ = "tensorrt_llm.serve.openai_server"
+    model = "standin"
+
+    def __init__(self, *paths: str, generator: Any = None, **attributes: Any) -> None:
+        self.generator = generator
+        vars(self).update(attributes)
+        self.app = FastAPI()
+        for path in paths:
+            self.app.add_api_route(path, self.answer, methods=["POST"])
+
+    async def answer(self, request: Request) -> dict[str, str]:
+        return {"path": request.url.path}
+
+
+def client_of(server: Server) -> TestClient:
+    return TestClient(sagemaker.bootstrap(server.app))
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"messages": []}, "/v1/chat/completions"),
+        ({"prompt": ""}, "/v1/completions"),
+        ({"input": ""}, "/v1/responses"),
+    ],
+)
+def test_the_body_chooses_the_route(body: dict[str, Any], path: str) -> None:
+    server = Server("/v1/chat/completions", "/v1/completions", "/v1/responses")
+    with client_of(server) as client:
+        assert client.post("/invocations", json=body).json() == {"path": path}
+
+
+def test_a_server_that_embeds_embeds() -> None:
+    with client_of(Server("/v1/embeddings")) as client:
+        answer = client.post("/invocations", json={"input": "hello"})
+        assert answer.json() == {"path": "/v1/embeddings"}
+        answer = client.post("/invocations", json={"prompt": "hello"})
+        assert answer.status_code == 400
+        assert "'input'" in answer.text
+
+
+def test_an_app_of_somebody_else_is_not_its_own() -> None:
+    assert not engine.owns(FastAPI())
+    assert engine.owns(Server("/v1/completions").app)
+    assert list(engine.problems()) == []
+
+
+@pytest.mark.parametrize(
+    ("attributes", "name"),
+    [
+        ({}, "tensorrt_llm"),
+        ({"binding_addr": None}, "tensorrt_llm"),
+        ({"binding_addr": "http://0.0.0.0:8080"}, "tensorrt_llm-8080"),
+        ({"binding_addr": "http://::1:8080"}, "tensorrt_llm-8080"),
+    ],
+)
+def test_front_ends_of_a_port_share_their_state(
+    attributes: dict[str, Any], name: str
+) -> None:
+    server = Server("/v1/completions", **attributes)
+    assert TensorRTAdapters(server.app, server).server_name == name
+
+
+# --- the engine that loads adapters ------------------------------------------------
+
+
+class Promise:
+    """An answer that comes, fails, or never comes."""
+
+    def __init__(self, error: Exception | None, comes: bool = True) -> None:
+        self.error = error
+        self.comes = comes
+        self.is_aborted = False
+
+    async def aresult(self) -> None:
+        if not self.comes:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+@pytest.fixture
+def tensorrt_llm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names that the engine's package has."""
+    package: Any = ModuleType("tensorrt_llm")
+    package.SamplingParams = SimpleNamespace
+    request: Any = ModuleType("tensorrt_llm.executor.request")
+    request.LoRARequest = SimpleNamespace
+    for module in (package, ModuleType("tensorrt_llm.executor"), request):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def backend_of(promise: Promise) -> TensorRTAdapters:
+    generator = SimpleNamespace(generate_async=lambda **_: promise)
+    server = Server("/v1/completions", generator=generator)
+    return TensorRTAdapters(server.app, server)
+
+
+async def test_an_answer_that_never_comes_is_given_up(
+    tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters_module, "_PATIENCE_S", 0.01)
+    promise = Promise(None, comes=False)
+    with pytest.raises(AdapterEngineError, match="did not answer for 0 s"):
+        await backend_of(promise).load(ADAPTER)
+    assert promise.is_aborted
+
+
+async def test_a_dead_engine_says_nothing_of_the_adapter(tensorrt_llm: None) -> None:
+    class CppExecutorError(Exception):
+        """As the engine's own is called."""
+
+    with pytest.raises(AdapterEngineError, match="is dead: gone"):
+        await backend_of(Promise(CppExecutorError("gone"))).load(ADAPTER)
+
+
+# --- releases that nobody has seen -------------------------------------------------
+
+
+def test_a_module_without_the_server_is_one_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hooks._patch_server(ModuleType(hooks.SERVER_MODULE))
+    [record] = caplog.records
+    assert "has no OpenAIServer" in record.getMessage()
+    assert "update model-hosting-container-standards" in record.getMessage()
+
+
+def test_a_server_without_an_app_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
+    class OpenAIServer:
+        """Keeps its app elsewhere."""
+
+    module: Any = ModuleType(hooks.SERVER_MODULE)
+    module.OpenAIServer = OpenAIServer
+    hooks._patch_server(module)
+    hooks._patch_server(module)  # A second time changes nothing.
+    module.OpenAIServer()
+    [record] = caplog.records
+    assert "The server has no app" in record.getMessage()
+
+
+class WithAdapters(BaseModel):
+    lora_request: dict[str, Any] | None = None
+
+
+def test_a_request_model_by_another_name_is_found() -> None:
+    server = Server()
+
+    async def future(request: WithAdapters) -> None: ...
+
+    server.app.add_api_route("/v1/future", future, methods=["POST"])
+    reason = TensorRTAdapters(server.app, server).unavailable()
+    assert reason is not None
+    assert "lora_config" in reason
