@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from model_hosting_container_standards import sagemaker
+from trtllm import trtllm
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -41,3 +42,15 @@ def test_a_server_of_ones_own_answers() -> None:
     client = TestClient(app)
     assert client.get("/ping").json() == "up"
     assert client.post("/invocations", json=[1]).json() == [1]
+
+
+@pytest.mark.parametrize("release", ["trtllm_0_21", "trtllm_1_3"])
+def test_a_script_for_tensorrt_llm_lets_it_answer(release: str) -> None:
+    env = {"SAGEMAKER_MODEL_PATH": str(EXAMPLES / "trtllm_completion")}
+    with trtllm(release, env=env) as server:
+        body = {"model": "standin", "prompt": "hello"}
+        answer = server.client.post("/invocations", json=body)
+        assert answer.json()["choices"][0]["text"] == "base: hello"
+        body["prompt"] = "hello " * 200
+        refused = server.client.post("/invocations", json=body)
+        assert (refused.status_code, refused.json()["detail"][:8]) == (400, "A prompt")

@@ -1,0 +1,17 @@
+"""TensorRT-LLM answers; this script says how long a prompt may be.
+
+Runs on TensorRT-LLM 0.20 and newer.
+"""
+
+from fastapi import HTTPException, Request
+from tensorrt_llm.serve.openai_protocol import CompletionRequest
+
+from model_hosting_container_standards import sagemaker
+
+
+@sagemaker.invoke
+async def invoke(request: CompletionRequest, raw_request: Request):
+    if len(request.prompt) > 1000:
+        raise HTTPException(400, "A prompt may have 1,000 characters here.")
+    server = raw_request.app.state.openai_server
+    return await server.openai_completion(request, raw_request)
