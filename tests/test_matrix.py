@@ -370,7 +370,7 @@ def test_a_stand_in_of_unknown_releases_is_an_error(project: Project) -> None:
         standin_test("test_doors", "test_the_routes_are", "v9_0-mhcs run")
     )
     error = project.refuse("--run", "stand-ins", xml)
-    assert "the stand-in v9_0 stands for: say so in STAND_INS" in error
+    assert "the stand-in v9_0 stands for is not in tools/matrix_tables.py" in error
 
 
 # --- our own tests -----------------------------------------------------------------

@@ -1,0 +1,193 @@
+"""Write the matrix of README.md: what was run on which release of which engine.
+
+    python tools/matrix.py --run "vllm 0.10.2 CPU" build/results/vllm-0.10.2.xml
+    python tools/matrix.py --run "tensorrt-llm 1.2.0 H200" build/results/gpu.xml
+    python tools/matrix.py --run stand-ins build/results/test.xml
+    python tools/matrix.py --check
+
+A run is what `pytest --junitxml` wrote, in one file or in several that belong together.
+The label, ENGINE RELEASE HARDWARE, says what the tests of a real engine ran on. Tests
+of stand-ins name theirs themselves, and are read whatever the label is.
+
+tests/results.json keeps what each run showed. A new run of the same engine, release and
+hardware takes the place of the old one. Without --run the table is written anew; with
+--check nothing is, and the exit status is 1 if the table is not what the results give.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from matrix_runs import Run, Runs, Target, condense, contains, stand_in, version
+from matrix_tables import (
+    ABSENT,
+    ALIKE,
+    DOORS,
+    ENGINES,
+    FEATURES,
+    READ,
+    RELEASES,
+    STAND_IN,
+    STAND_INS,
+)
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- matrix -->", "<!-- /matrix -->"
+COLUMNS = (*DOORS, *FEATURES)
+LEGEND = """\
+`run`: its tests pass on the engine itself, on that hardware; `stand-in`: on a package
+laid out as the release is; `source`: read in its source; `-`: it has no such thing;
+`?`: unknown; `failed`: a test fails. hook is `import mhcs.auto`, `.pth` a variable."""
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    readme, results = arguments.readme, arguments.results
+    runs = load_runs(results)
+    for label, *files in arguments.run:
+        runs |= condense(label, files)
+    before = read(readme)
+    after = with_matrix(before, matrix(runs), readme)
+    if arguments.check:
+        expect_same(before, after, readme, results)
+    if arguments.run:
+        save_runs(runs, results)
+    if before != after:
+        readme.write_text(after)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--run", nargs="+", action="append", default=[], metavar=("LABEL", "XML")
+    )
+    what.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--results", type=Path, default=ROOT / "tests/results.json")
+    return parser.parse_args()
+
+
+def expect_same(before: str, after: str, readme: Path, results: Path) -> None:
+    if before != after:
+        raise SystemExit(
+            f"The matrix in {readme} is not what {results} gives: write it by "
+            "`python tools/matrix.py`."
+        )
+
+
+# --- files -------------------------------------------------------------------------
+
+
+def read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise SystemExit(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def load_runs(path: Path) -> Runs:
+    try:
+        return dict(load_run(**entry) for entry in json.loads(read(path)))
+    except (TypeError, ValueError) as error:
+        raise SystemExit(
+            f"{path} is no list of runs: {error}. Mend it, or write [] into it and "
+            "read the runs again."
+        ) from None
+
+
+def load_run(
+    date: str, tests: dict[str, dict[str, int]], **target: str
+) -> tuple[Target, Run]:
+    return Target(**target), Run(date, tests)
+
+
+def save_runs(runs: Runs, path: Path) -> None:
+    ordered = sorted(runs.items(), key=lambda item: order(item[0]))
+    entries = [{**target._asdict(), **run._asdict()} for target, run in ordered]
+    path.write_text(json.dumps(entries, indent=2) + "\n")
+
+
+def with_matrix(text: str, tables: str, path: Path) -> str:
+    """Return the text with the tables between its two marks."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(
+            f"{path} has no place for the matrix: put the lines {BEGIN} and {END}, in "
+            "this order, where it shall be."
+        )
+    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+
+
+# --- the table ---------------------------------------------------------------------
+
+
+def matrix(runs: Runs) -> str:
+    return "\n\n".join([*(table(engine, runs) for engine in ENGINES), LEGEND])
+
+
+def table(engine: str, runs: Runs) -> str:
+    head = [ENGINES[engine], "like", *COLUMNS]
+    rows = [row(target, runs) for target in targets(engine, runs)]
+    return "\n".join(map(line, [head, ["---"] * len(head), *rows]))
+
+
+def line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def targets(engine: str, runs: Runs) -> list[Target]:
+    """Return every target that was run, and every release that was not."""
+    real = [run for run in runs if run.engine == engine and run.hardware != STAND_IN]
+    # 1.2.0 is a 1.2.
+    releases = [f"{target.release}." for target in real]
+    missing = [
+        Target(engine, release, "")
+        for release in RELEASES[engine]
+        if not any(known.startswith(f"{release}.") for known in releases)
+    ]
+    return sorted([*real, *missing], key=order)
+
+
+def order(target: Target) -> tuple[str, bool, tuple[int, ...], Target]:
+    stands_in = target.hardware == STAND_IN
+    return target.engine, stands_in, version(target.release), target
+
+
+def row(target: Target, runs: Runs) -> list[str]:
+    name = f"{target.release} {target.hardware}".strip()
+    like = (name for span, name in ALIKE.items() if contains(span, target))
+    return [name, next(like, ""), *(cell(target, column, runs) for column in COLUMNS)]
+
+
+def cell(target: Target, column: str, runs: Runs) -> str:
+    """Return the best that is known, and a failure rather than what is less sure."""
+    layouts = (name for name, span in STAND_INS.items() if contains(span, target))
+    standing_in = [runs.get(stand_in(name)) for name in layouts]
+    known = fact(target, column)
+    return (
+        verdict(runs.get(target), column, "run")
+        or (known if known == ABSENT else "")
+        or next((verdict(run, column, STAND_IN) for run in standing_in), "")
+        or known
+        or "?"
+    )
+
+
+def verdict(run: Run | None, column: str, word: str) -> str:
+    tests = run.tests.get(column, {}) if run else {}
+    if tests.get("failed"):
+        return "failed"
+    return word if tests.get("passed") else ""
+
+
+def fact(target: Target, column: str) -> str:
+    known = (facts for span, facts in READ.items() if contains(span, target))
+    return next((facts[column] for facts in known if column in facts), "")
+
+
+if __name__ == "__main__":
+    main()

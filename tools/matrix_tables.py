@@ -1,0 +1,152 @@
+"""What ``matrix.py`` knows: engines, releases, what each test shows, what was read."""
+
+from typing import Final, NamedTuple
+
+#: Newer than every release that has a number.
+MAIN: Final = "main"
+#: Newer than everything.
+NEVER: Final = "1000000"
+STAND_IN: Final = "stand-in"
+
+#: How the engines are called in the table, in labels by their distribution's name.
+ENGINES: Final = {"vllm": "vLLM", "tensorrt-llm": "TensorRT-LLM"}
+#: Each has a row, whether or not it was run.
+RELEASES: Final = {
+    "vllm": (
+        *("0.6.6", "0.8.5", "0.10.2", "0.11.0", "0.11.2", "0.13.0"),
+        *("0.17.1", "0.21.0", "0.24.0", "0.28.0", "0.32.0"),
+    ),
+    "tensorrt-llm": ("0.17", "0.21", "1.0", "1.2", "1.3", MAIN),
+}
+DOORS: Final = ("bootstrap", "hook", ".pth", "mhcs run")
+FEATURES: Final = (
+    *("handlers", "moved names", "adapters", "two processes"),
+    *("sessions", "middleware", "streams", "disconnects"),
+)
+
+
+class Span(NamedTuple):
+    """The releases of an engine from ``first`` on, up to the last before ``below``."""
+
+    engine: str
+    first: str
+    below: str = NEVER
+
+
+#: Releases that are alike to us: in where vLLM has ``build_app`` and what it takes, or
+#: in what the ``__init__`` of TensorRT-LLM's server takes.
+ALIKE: Final = {
+    Span("vllm", "0.6", "0.7"): "0.6",
+    Span("vllm", "0.7", "0.10"): "0.7 - 0.9",
+    Span("vllm", "0.10", "0.11.1"): "0.10 - 0.11.0",
+    Span("vllm", "0.11.1", "0.16"): "0.11.1 - 0.15",
+    Span("vllm", "0.16", "0.19"): "0.16 - 0.18",
+    Span("vllm", "0.19", "0.24"): "0.19 - 0.23",
+    Span("vllm", "0.24", "0.29"): "0.24 - 0.28",
+    Span("vllm", "0.29", "0.34"): "0.29 - 0.33",
+    Span("tensorrt-llm", "0.17", "0.20"): "0.17 - 0.19",
+    Span("tensorrt-llm", "0.20", "1.1"): "0.20 - 1.0",
+    Span("tensorrt-llm", "1.2", "1.3"): "1.2",
+    Span("tensorrt-llm", "1.3"): "1.3 and newer",
+}
+#: What each folder of ``tests/standins`` stands for, as the ids of tests name it.
+STAND_INS: Final = {
+    "v0_6": Span("vllm", "0.6", "0.7"),
+    "v0_10": Span("vllm", "0.7", "0.11.1"),
+    "v0_28": Span("vllm", "0.11.1", "0.29"),
+    "v0_29": Span("vllm", "0.29"),
+    "trtllm_0_17": Span("tensorrt-llm", "0.17", "0.20"),
+    "trtllm_0_21": Span("tensorrt-llm", "0.20", "1.0"),
+    "trtllm_1_0": Span("tensorrt-llm", "1.0", "1.1"),
+    "trtllm_1_2": Span("tensorrt-llm", "1.2", "1.3"),
+    "trtllm_1_3": Span("tensorrt-llm", "1.3", MAIN),
+    "trtllm_main": Span("tensorrt-llm", MAIN),
+}
+
+# --- what a test shows -------------------------------------------------------------
+
+# Tests are named as in the XML: `tests.real_vllm.test_adapters::test_name[its-id]`.
+STAND_IN_ID: Final = r"\[(?:.*-)?(v\d+_\d+|trtllm_(?:\d+_\d+|main))[-\]]"
+#: Tests of an engine itself. Where two engines share a suite, the id says which it is.
+REAL: Final = {
+    r"tests\.real_vllm\.": "vllm",
+    r"gpu_tests\.\w+::\w+\[(?:.*-)?vllm[-\]]": "vllm",
+    r"gpu_tests\.\w+::\w+\[(?:.*-)?trtllm-serve[-\]]": "tensorrt-llm",
+}
+_REAL: Final = r"tests\.real_vllm\.test_"
+_PROMISE: Final = r"(?:tests\.promises\.\w+|gpu_tests\.test_promises)::test_"
+#: Of all that runs behind a door these tell whether it opened, and whether once.
+_OPENED: Final = r"tests\.test_\w*doors::test_the_(?:customers|contracts|routes)_\w+"
+_DOOR: Final = _OPENED + r"\[(?:.*-)?"
+_SESSIONS: Final = _REAL + "sessions_and_middleware::test_"
+
+#: Tests that match a pattern show what is behind it. What matches none is ignored.
+SHOWN: Final = {
+    _DOOR + "its own call": ("bootstrap",),
+    _DOOR + r"import mhcs\.auto\]": ("hook",),
+    _DOOR + r"mhcs run\]": ("mhcs run",),
+    # Not "its own call and MHCS_AUTO=1", which would open without the variable.
+    _DOOR + r"(?:MHCS_AUTO=1|SAGEMAKER_MODEL_PATH|python -m)\]": (".pth",),
+    r"tests\.test_\w*doors::test_the_customers_": ("handlers",),
+    r"tests\.test_section8::test_(?:ping|the_scripts|a_name)_": ("moved names",),
+    _REAL + "customer_scripts::": ("handlers",),
+    _REAL + "customer_scripts::test_in_every_server_process": ("two processes",),
+    _REAL + r"customer_scripts::\w+_stream": ("streams",),
+    _REAL + "section8::": ("handlers", "moved names"),
+    _REAL + r"adapters\w*::": ("adapters",),
+    _REAL + r"adapters\w*::.*\[.*two processes": ("two processes",),
+    _REAL + r"engine_routes::\w+_adapter": ("adapters",),
+    _REAL + r"engine_routes::\w+_streamed": ("streams",),
+    _SESSIONS: ("two processes",),
+    _SESSIONS + "(?:a_conversation|no_request|a_session)_": ("sessions",),
+    _SESSIONS + "(?:middleware|the_formatter|the_throttle|a_stream)_": ("middleware",),
+    _SESSIONS + "a_stream_": ("streams",),
+    _PROMISE + "(?:the_scripts|handlers_by|a_handler)_": ("handlers",),
+    _PROMISE + r"\w+\[.*(?:one process|two processes)": ("adapters",),
+    _PROMISE + "a_server_that_starts_again_": ("adapters",),
+    _PROMISE + r"\w+\[.*two processes": ("two processes",),
+    _PROMISE + "(?:a_session|sessions_that)_": ("sessions",),
+    _PROMISE + "(?:middleware|the_throttle|the_input|a_stream_passes)_": (
+        "middleware",
+    ),
+    _PROMISE + r"(?:a_stream_|\w+_streamed)": ("streams",),
+    _PROMISE + r"\w+_server_sees_it": ("disconnects",),
+}
+#: Releases that call ``bootstrap`` by themselves.
+CALL_US: Final = Span("vllm", "0.11.1")
+#: In addition, on releases that do: servers for which no variable asks for a patch.
+SHOWN_UNASKED: Final = {
+    _REAL + "adapters::test_(?:each_adapter|all_clients)_": ("bootstrap",),
+}
+#: And on those that do not: a variable is all that lets us in.
+SHOWN_PATCHED: Final = {
+    _REAL + "engine_routes::test_(?:ping|the_log|a_completion)_": (".pth",),
+    _PROMISE + "(?:ping_answers|invocations_answers|the_scripts)_": (".pth",),
+}
+
+# --- what was read -----------------------------------------------------------------
+
+SOURCE: Final = "source"
+ABSENT: Final = "-"
+#: Facts about releases that nothing has to be run for.
+READ: Final = {
+    # Of the releases that call us it is build_app's last step.
+    Span("vllm", "0", "0.11.1"): {"bootstrap": ABSENT},
+    Span("vllm", "0.11.1"): {"bootstrap": SOURCE},
+    # Where build_app is defined, and that a hook there comes in time.
+    Span("vllm", "0.6"): {"hook": SOURCE, ".pth": SOURCE, "mhcs run": SOURCE},
+    # The old and the new path of each name, and load_lora_adapter.
+    Span("vllm", "0.7"): {"moved names": SOURCE, "adapters": SOURCE},
+    # None has a route of ours. The app is made inside __init__, in every release, and
+    # takes routes and middleware after it.
+    Span("tensorrt-llm", "0.17"): {
+        "bootstrap": ABSENT,
+        **dict.fromkeys(("hook", ".pth", "mhcs run", "handlers", "middleware"), SOURCE),
+    },
+    # A request may name an adapter from 1.0 on.
+    Span("tensorrt-llm", "0", "1.0"): {"adapters": ABSENT},
+    Span("tensorrt-llm", "1.0"): {"adapters": SOURCE},
+    # The newest has --num_serve_frontends.
+    Span("tensorrt-llm", "0", MAIN): {"two processes": ABSENT},
+    Span("tensorrt-llm", MAIN): {"two processes": SOURCE},
+}
