@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from packaging.version import Version
 
 from servers import Server
 
@@ -36,23 +37,29 @@ ENV: Final = {
 #: A start takes 30 s when nothing else runs.
 START_TIMEOUT_S: Final = 240.0
 
+
+def release() -> tuple[int, ...]:
+    """Return the installed vLLM's release, ``()`` where there is none."""
+    try:
+        return Version(metadata.version("vllm")).release
+    except metadata.PackageNotFoundError:
+        return ()
+
+
+# What releases have, and what their predecessors do not.
+RELEASE: Final = release()
+#: Since 0.11.1 vLLM calls us by itself. Before, something has to ask for our patches.
+PATCHED: Final[Mapping[str, str]] = {} if RELEASE >= (0, 11, 1) else {"MHCS_AUTO": "1"}
+
 # Greedy, so that the same request has the same answer.
 GREEDY: Final = {"model": "tiny", "max_tokens": 8, "temperature": 0}
 COMPLETION: Final = {**GREEDY, "prompt": "hello"}
 CHAT: Final = {**GREEDY, "messages": [{"role": "user", "content": "hello"}]}
 
 
-def is_installed() -> bool:
-    try:
-        metadata.version("vllm")
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 requires_vllm: Final = [
     pytest.mark.vllm,
-    pytest.mark.skipif(not is_installed(), reason="vLLM is not installed: make vllm"),
+    pytest.mark.skipif(not RELEASE, reason="vLLM is not installed: make vllm"),
 ]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from real import ADAPTERS, adapter_path, serve, tiny_model
+from real import ADAPTERS, PATCHED, adapter_path, serve, tiny_model
 from servers import Server, free_port
 
 #: How many adapters the server computes at once, and keeps.
@@ -86,6 +86,7 @@ class Deployment:
         self.processes = processes
         self.root = root
         self._env = {
+            **PATCHED,
             "SAGEMAKER_ADAPTERS_ROOT": str(root),
             "SAGEMAKER_ADAPTERS_PATH": str(state),
         }
