@@ -11,7 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
-from real import ADAPTERS, PATCHED, adapter_path, serve, tiny_model
+from real import (
+    ADAPTERS,
+    API_SERVERS,
+    PATCHED,
+    adapter_path,
+    serve,
+    tiny_model,
+    two_processes,
+)
 from servers import Server, free_port
 
 #: How many adapters the server computes at once, and keeps.
@@ -94,8 +102,8 @@ class Deployment:
         self.server = self._new_server()
 
     def _new_server(self) -> Server:
-        count = f"--api-server-count={self.processes}"
-        options = (count, f"--max-loras={SLOTS}", f"--max-cpu-loras={SLOTS}")
+        processes = API_SERVERS if self.processes > 1 else ()
+        options = (*processes, f"--max-loras={SLOTS}", f"--max-cpu-loras={SLOTS}")
         return serve(*options, env=self._env, port=self._port)
 
     def start_anew(self) -> None:
@@ -116,7 +124,11 @@ class Deployment:
             self.server.client.delete(path).raise_for_status()
 
 
-@pytest.fixture(scope="session", params=[1, 2], ids=["one process", "two processes"])
+@pytest.fixture(
+    scope="session",
+    params=[1, pytest.param(2, marks=two_processes)],
+    ids=["one process", "two processes"],
+)
 def shared_deployment(
     request: pytest.FixtureRequest,
     adapters_root: Path,

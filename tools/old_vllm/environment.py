@@ -76,6 +76,8 @@ def install_vllm(release: Release, python: Path) -> None:
             *("--group", f"{ROOT / 'pyproject.toml'}:dev", "--editable", str(ROOT)),
             *(release.wheel, release.transformers, entry),
             *requirements_of_torch(site_packages(python)),
+            # It was in every environment once, and so was never asked for.
+            "setuptools",
         )
 
 
