@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,14 @@ def adapters_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         apply(copy_adapter("adapter-a", root / damage))
     (root / "link-out").symlink_to(adapter_path("adapter-a"))
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def versions(record_testsuite_property: Callable[[str, object], None]) -> None:
+    """Say in the report of --junitxml what was tested with what."""
+    record_testsuite_property("python", platform.python_version())
+    for name in ("vllm", "torch", "transformers", "fastapi", "starlette", "pydantic"):
+        record_testsuite_property(name, metadata.version(name))
 
 
 class Deployment:
