@@ -1,5 +1,6 @@
 """An environment of one release: its wheel, its torch, and this package."""
 
+import platform
 import re
 import subprocess
 import sys
@@ -22,8 +23,9 @@ UV: Final = (sys.executable, "-m", "uv")
 EXCLUDED: Final = (*LEFT_OUT, "intel-extension-for-pytorch")
 #: What torch asks for and has no use for on a CPU: several GB.
 OF_CUDA: Final = re.compile("nvidia|cuda|triton")
-#: Loads all that a server loads before it reads its model, the extension included.
+#: Loads what a server loads before it reads its model, and what only ours has.
 PROBE: Final = (
+    "import mhcs.vllm;"
     "import vllm._C, vllm.entrypoints.openai.api_server;"
     "from vllm.platforms import current_platform;"
     "assert current_platform.is_cpu(), current_platform"
@@ -32,7 +34,7 @@ PROBE: Final = (
 
 def build(release: Release, folder: Path) -> None:
     """Make ``folder`` an environment in which ``vllm serve`` and the tests run."""
-    require_python()
+    require_wheels()
     started = time.monotonic()
     uv("venv", "--clear", "--python", sys.executable, str(folder))
     python = folder / "bin" / "python"
@@ -43,7 +45,9 @@ def build(release: Release, folder: Path) -> None:
     say(f"vLLM {release.version} is ready, {time.monotonic() - started:.0f} s")
 
 
-def require_python() -> None:
+def require_wheels() -> None:
+    if platform.machine() != "x86_64":
+        sys.exit(f"Older vLLM is set up on x86_64 only, not on {platform.machine()}.")
     if sys.version_info[:2] not in PYTHONS:
         sys.exit(
             f"Older vLLM has wheels for Python 3.11 and 3.12, and this is {sys.version}"

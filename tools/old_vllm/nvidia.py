@@ -10,23 +10,25 @@ A CPU build of torch needs none of this and is left as it is.
 """
 
 import re
-import subprocess
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
+from typing import Final
+
+from .binutils import run
 
 #: Its functions take the names that are looked up in any library, too.
-RUNTIME = re.compile(r"libcudart\.so")
-LIBRARY = re.compile(r"lib(cu|nv|nccl)\w*\.so")
-FUNCTION = re.compile(r"(__)?(cu|nv|nccl)[A-Za-z]*[A-Z]")
-TEXT = re.compile(r"GetError(String|Name)$|GetErrorString$")
+RUNTIME: Final = re.compile(r"libcudart\.so")
+LIBRARY: Final = re.compile(r"lib(cu|nv|nccl)\w*\.so")
+FUNCTION: Final = re.compile(r"(__)?(cu|nv|nccl)[A-Za-z]*[A-Z]")
+TEXT: Final = re.compile(r"GetError(String|Name)$|GetErrorString$")
 
-#: cudaErrorNoDevice. To the other libraries, too, any number but 0 is an error.
-ERROR = "movl $100, %eax"
-MESSAGE = "leaq message(%rip), %rax"
+# Instructions of x86-64. 100 is cudaErrorNoDevice; to the other libraries any number
+# but 0 is an error. Only what returns a text must return one.
+ERROR: Final = "movl $100, %eax"
+MESSAGE: Final = "leaq message(%rip), %rax"
 
 
 def stand_in(libraries: Path) -> None:
@@ -95,10 +97,3 @@ def assembly(functions: Iterable[str]) -> str:
         code = MESSAGE if TEXT.search(name) else ERROR
         lines += [f".globl {name}", f".type {name}, @function", f"{name}: {code}; ret"]
     return "\n".join([*lines, '.section .note.GNU-stack, "", @progbits', ""])
-
-
-def run(*command: str) -> str:
-    try:
-        return subprocess.run(command, stdout=-1, check=True, text=True).stdout
-    except FileNotFoundError:
-        sys.exit(f"This needs {command[0]}: install gcc and binutils.")

@@ -14,17 +14,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from .nvidia import run
+from .binutils import run
 
 VERSION: Final = "GLIBCXX_3.4.32"
 WEAK: Final = 2
 #: Where the flags are in an entry (Elf64_Vernaux): behind a hash of four bytes.
 FLAGS_OFFSET: Final = 4
 
-SECTION = re.compile(
+SECTION: Final = re.compile(
     r"Version needs section.*?Offset: 0x([0-9a-f]+)(.*?)(?:\n\n|\Z)", re.DOTALL
 )
-ENTRY = re.compile(rf"0x([0-9a-f]+):   Name: {re.escape(VERSION)}  Flags: none")
+ENTRY: Final = re.compile(rf"0x([0-9a-f]+):   Name: {re.escape(VERSION)}  Flags: none")
 
 
 def forgive(package: Path) -> None:
