@@ -8,17 +8,18 @@ MODEL ?=
 HOST ?= 127.0.0.1
 PORT ?= 8080
 ARGS ?=
+VERSION ?=
 
 BIN := $(VENV)/bin
 TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm format lint test gpu-test all serve tiny-model bench bench-serving clean pre-commit-install
+.PHONY: help install dev vllm format lint test test-vllm gpu-test all serve tiny-model bench bench-serving clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
-	@echo "variables: PYTHON=$(PYTHON) VENV=$(VENV) MODEL=$(MODEL) HOST=$(HOST) PORT=$(PORT) ARGS=$(ARGS) VLLM_VERSION=$(VLLM_VERSION)"
+	@echo "variables: PYTHON=$(PYTHON) VENV=$(VENV) MODEL=$(MODEL) HOST=$(HOST) PORT=$(PORT) ARGS=$(ARGS) VLLM_VERSION=$(VLLM_VERSION) VERSION=$(VERSION)"
 
 # --- set-up ------------------------------------------------------------------------
 
@@ -66,6 +67,17 @@ test: install ## pytest, and 95 % of the branches
 	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# An environment takes 3 GB and a run ten minutes: it is removed after a green one, and
+# left for a look at it after another. OLD is where it is, RESULT what came of it.
+OLD := build/vllm-$(VERSION)
+RESULT := build/results/vllm-$(VERSION).xml
+
+test-vllm: dev ## the tests of a real vLLM in a new environment with vLLM VERSION
+	@rm -f $(RESULT)
+	PYTHONPATH=tools $(BIN)/python -m old_vllm "$(VERSION)" $(OLD)
+	$(OLD)/bin/python -m pytest -m vllm --junitxml=$(RESULT) $(ARGS)
+	rm -rf $(OLD)
 
 # In an engine's own image: make gpu-test PYTHON=python3 VENV_OPTIONS=--system-site-packages
 gpu-test: dev ## the promises on the engines of VENV, which need a GPU

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from packaging.version import Version
 
 from servers import Server
 
@@ -36,23 +37,46 @@ ENV: Final = {
 #: A start takes 30 s when nothing else runs.
 START_TIMEOUT_S: Final = 240.0
 
+
+def release() -> tuple[int, ...]:
+    """Return the installed vLLM's release, ``()`` where there is none."""
+    try:
+        return Version(metadata.version("vllm")).release
+    except metadata.PackageNotFoundError:
+        return ()
+
+
+RELEASE: Final = release()
+
+# --- what a release has, and its predecessors do not ----------------------------------
+
+#: vLLM calls us by itself. Before, something has to ask for our patches.
+PATCHED: Final[Mapping[str, str]] = {} if RELEASE >= (0, 11, 1) else {"MHCS_AUTO": "1"}
+#: How many processes answer requests where it is asked for more than one.
+PROCESSES: Final = 2 if RELEASE >= (0, 9) else 1
+API_SERVERS: Final = (f"--api-server-count={PROCESSES}",) if PROCESSES > 1 else ()
+two_processes: Final = pytest.mark.skipif(
+    PROCESSES < 2, reason="vLLM has --api-server-count since 0.9"
+)
+#: A body of /invocations that is no JSON is a 400 of vLLM's own. Before, it is a 500.
+REFUSES_BAD_JSON: Final = RELEASE >= (0, 9)
+#: So is JSON that is no object, and text that is no UTF-8.
+REFUSES_BAD_BODIES: Final = RELEASE >= (0, 14)
+#: On a CPU, what is loaded last is mixed into the base model's answers, with its own
+#: ``--lora-modules`` too.
+KEEPS_BASE_MODEL: Final = RELEASE >= (0, 9)
+#: Adapters can be pinned and removed from outside of the engine's process.
+PINS: Final = RELEASE >= (0, 9)
+
 # Greedy, so that the same request has the same answer.
 GREEDY: Final = {"model": "tiny", "max_tokens": 8, "temperature": 0}
 COMPLETION: Final = {**GREEDY, "prompt": "hello"}
 CHAT: Final = {**GREEDY, "messages": [{"role": "user", "content": "hello"}]}
 
 
-def is_installed() -> bool:
-    try:
-        metadata.version("vllm")
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 requires_vllm: Final = [
     pytest.mark.vllm,
-    pytest.mark.skipif(not is_installed(), reason="vLLM is not installed: make vllm"),
+    pytest.mark.skipif(not RELEASE, reason="vLLM is not installed: make vllm"),
 ]
 
 
@@ -83,6 +107,17 @@ def serve_module(*arguments: str, env: Mapping[str, str] | None = None) -> Serve
     module = ["-m", "vllm.entrypoints.openai.api_server", "--model", tiny_model()]
     command = [sys.executable, *module, *OPTIONS, *arguments]
     return Server(command, {**ENV, **(env or {})}, timeout=START_TIMEOUT_S)
+
+
+def reason(document: Any) -> str:
+    """Return the text of an error's document, in the form this release has for it."""
+    if RELEASE >= (0, 10, 1):
+        found: str = document["error"]["message"]
+    elif RELEASE >= (0, 9) or "detail" not in document:
+        found = document["message"]
+    else:  # FastAPI's own form.
+        found = document["detail"]
+    return found
 
 
 def complete(server: Server, path: str, adapter: str = "", **fields: Any) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -30,6 +31,8 @@ HOST = "127.0.0.1"
 #: How long a server may take to end after SIGTERM, before it is killed.
 GRACE_S = 15.0
 POLL_S = 0.05
+#: Below those that Linux hands out.
+PORTS = range(20_000, 32_000)
 
 _OUR_PREFIXES = (
     "CUSTOM_",
@@ -261,11 +264,16 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on, and that the kernel gives to nobody.
+
+    A server may bind it a minute later: were it one of those that connections get, or
+    other tests, something else could have it by then.
+    """
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise ServerFailed(f"there is no free port in {PORTS}")
 
 
 def polling(timeout: float, interval: float = POLL_S) -> Iterator[None]:

@@ -92,6 +92,12 @@ class Models:
             ]
         return "unloaded"
 
+    def show(self) -> list[str]:
+        """Return the names that /v1/models shows, in its order."""
+        registry = self.lora_requests
+        entries = registry.values() if isinstance(registry, dict) else registry
+        return [entry.lora_name for entry in entries]
+
     def find(self, name: str) -> Any:
         """Return an entry as the release's serving code looks it up."""
         if isinstance(self.lora_requests, dict):
@@ -159,6 +165,7 @@ async def test_vllms_own_adapters_stay_beside_ours(vllm: VLLM, wanted: Wanted) -
     await vllm.models.load_lora_adapter(asked("own"))
     await vllm.adapters.register(wanted)
     assert vllm.backend.own_adapters() == ["own"]
+    assert vllm.models.show() == ["own", "a"]
     assert vllm.backend.finds("own")
     assert not vllm.backend.finds("other")
     with pytest.raises(AdapterError, match="has already"):

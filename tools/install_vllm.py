@@ -30,7 +30,8 @@ CPU_VERSION = "0.32.0"
 
 # torch is installed on its own, before anything asks for it. The others have no CPU
 # build, or are of no use on a CPU, and text models run without them.
-NOT_REQUIRED = re.compile(r"(torch|torchvision|torchaudio|torchcodec|triton)\b")
+LEFT_OUT = ("torch", "torchvision", "torchaudio", "torchcodec", "triton")
+NOT_REQUIRED = re.compile(rf"({'|'.join(LEFT_OUT)})\b")
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 SITE_PACKAGES = Path(sysconfig.get_path("purelib"))

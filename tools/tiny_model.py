@@ -89,8 +89,9 @@ def write_model(folder: Path) -> None:
     tokenizer = train_tokenizer()
     # Inside tokenizer_config.json, where every release of transformers looks for it.
     tokenizer.save_pretrained(folder, save_jinja_files=False)
-    name_tokenizer_class(folder / "tokenizer_config.json")
+    change(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
     random_llama(tokenizer).save_pretrained(folder)
+    change(folder / "config.json", torch_dtype="bfloat16")
 
 
 def train_tokenizer() -> "PreTrainedTokenizerFast":
@@ -116,10 +117,13 @@ def train_tokenizer() -> "PreTrainedTokenizerFast":
     )
 
 
-def name_tokenizer_class(config: Path) -> None:
-    """transformers 5 writes a name here that transformers 4 does not know."""
-    settings = json.loads(config.read_text())
-    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+def change(config: Path, **settings: str) -> None:
+    """Add what an older transformers asks for, by names that newer ones understand.
+
+    Up to 4.55 it looks for torch_dtype; up to 4.57 it does not know the class that a
+    newer one has written.
+    """
+    settings = {**json.loads(config.read_text()), **settings}
     config.write_text(json.dumps(settings, indent=2))
 
 

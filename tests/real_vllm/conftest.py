@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from real import ADAPTERS, adapter_path, serve, tiny_model
+from real import (
+    ADAPTERS,
+    API_SERVERS,
+    PATCHED,
+    adapter_path,
+    serve,
+    tiny_model,
+    two_processes,
+)
 from servers import Server, free_port
 
 #: How many adapters the server computes at once, and keeps.
@@ -76,6 +86,14 @@ def adapters_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def versions(record_testsuite_property: Callable[[str, object], None]) -> None:
+    """Say in the report of --junitxml what was tested with what."""
+    record_testsuite_property("python", platform.python_version())
+    for name in ("vllm", "torch", "transformers", "fastapi", "starlette", "pydantic"):
+        record_testsuite_property(name, metadata.version(name))
+
+
 class Deployment:
     """A vLLM server that may be killed and started again: same port, same state.
 
@@ -86,6 +104,7 @@ class Deployment:
         self.processes = processes
         self.root = root
         self._env = {
+            **PATCHED,
             "SAGEMAKER_ADAPTERS_ROOT": str(root),
             "SAGEMAKER_ADAPTERS_PATH": str(state),
         }
@@ -93,8 +112,8 @@ class Deployment:
         self.server = self._new_server()
 
     def _new_server(self) -> Server:
-        count = f"--api-server-count={self.processes}"
-        options = (count, f"--max-loras={SLOTS}", f"--max-cpu-loras={SLOTS}")
+        processes = API_SERVERS if self.processes > 1 else ()
+        options = (*processes, f"--max-loras={SLOTS}", f"--max-cpu-loras={SLOTS}")
         return serve(*options, env=self._env, port=self._port)
 
     def start_anew(self) -> None:
@@ -115,7 +134,11 @@ class Deployment:
             self.server.client.delete(path).raise_for_status()
 
 
-@pytest.fixture(scope="session", params=[1, 2], ids=["one process", "two processes"])
+@pytest.fixture(
+    scope="session",
+    params=[1, pytest.param(2, marks=two_processes)],
+    ids=["one process", "two processes"],
+)
 def shared_deployment(
     request: pytest.FixtureRequest,
     adapters_root: Path,

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from real import ADAPTER, ADAPTERS, COMPLETION, requires_vllm
+from real import ADAPTER, ADAPTERS, COMPLETION, PINS, requires_vllm
 
 from .conftest import Deployment, copy_adapter, cut_weights
 
@@ -105,7 +105,7 @@ def test_traffic_sees_the_right_text_while_adapters_come_and_go(
                 TRAFFIC_S if deployment.processes > 1 else TRAFFIC_S / 4
             )
             rounds = 0
-            while time.monotonic() < end:
+            while time.monotonic() < end or rounds < 4:
                 src = ADAPTERS[rounds % 2]
                 assert register(client, "changing", src).status_code == 200
                 # Registered: from here on it is this one's text, in every process.
@@ -114,7 +114,6 @@ def test_traffic_sees_the_right_text_while_adapters_come_and_go(
                 assert client.delete("/adapters/changing").status_code == 200
                 assert invoke(client, "changing").status_code == 404
                 rounds += 1
-    assert rounds > 3
     assert all(answered.values()), answered
 
 
@@ -171,7 +170,7 @@ def make_calls(client: httpx.Client, journal: Journal, seed: int) -> None:
 BYSTANDERS: list[dict[str, Any]] = [
     {"name": "moved", "src": "moved"},
     {"name": "broken", "src": "broken"},
-    {"name": "pinned", "src": "adapter-a", "pin": True},
+    {"name": "pinned", "src": "adapter-a", "pin": PINS},
     {"name": "later", "src": "adapter-b", "preload": False},
 ]
 
@@ -207,7 +206,7 @@ def test_a_crash_leaves_what_the_completed_calls_explain(
             adapter = listed[name]
             assert adapter["status"] == ("registered" if name == "later" else "loaded")
             assert text_of(invoke(client, name)) == texts[adapter["src"]]
-        assert listed["pinned"]["pin"]
+        assert listed["pinned"]["pin"] == PINS
         check_what_failed(client, deployment.root, listed)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from real import COMPLETION, requires_vllm, serve, serve_module
+from real import API_SERVERS, COMPLETION, PROCESSES, requires_vllm, serve, serve_module
 from servers import Server
 
 pytestmark = requires_vllm
@@ -174,14 +174,14 @@ def invoke():
 def test_in_every_server_process_once_and_logging_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(LOGGING)
     env = {"SAGEMAKER_MODEL_PATH": str(tmp_path)}
-    with serve("--api-server-count=2", env=env) as server:
+    with serve(*API_SERVERS, env=env) as server:
         for _ in range(20):
             # Each on a connection of its own, so that both processes get some.
             close = {"connection": "close"}
             answer = server.client.post("/invocations", headers=close).json()
             assert answer["before"] == answer["after"]
         answered = f"/invocations is answered by model.invoke ({tmp_path}"
-        assert server.output().count(answered) == 2
+        assert server.output().count(answered) == PROCESSES
 
 
 def test_a_spec_that_cannot_be_used_ends_the_server(tmp_path: Path) -> None:

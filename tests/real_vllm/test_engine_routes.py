@@ -9,7 +9,19 @@ from typing import Any
 import openai
 import pytest
 
-from real import ADAPTER, CHAT, COMPLETION, adapter_path, complete, requires_vllm, serve
+from real import (
+    ADAPTER,
+    CHAT,
+    COMPLETION,
+    KEEPS_BASE_MODEL,
+    REFUSES_BAD_BODIES,
+    REFUSES_BAD_JSON,
+    adapter_path,
+    complete,
+    reason,
+    requires_vllm,
+    serve,
+)
 from servers import Server
 
 pytestmark = requires_vllm
@@ -75,14 +87,15 @@ def test_the_engines_checks_of_a_request_stay(server: Server) -> None:
     for path in ("/invocations", "/v1/completions"):
         answer = server.client.post(path, content="{}", headers={"content-type": "x/y"})
         assert answer.status_code in (400, 415), answer.text
-        assert "error" in answer.json()
+        assert "application/json" in reason(answer.json())
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[1, 2]", b""])
 def test_a_broken_body_is_the_clients_error(server: Server, body: bytes) -> None:
     json_type = {"content-type": "application/json"}
     answer = server.client.post("/invocations", content=body, headers=json_type)
-    assert answer.status_code == 400, answer.text
+    refused = REFUSES_BAD_JSON if body in (b"{", b"") else REFUSES_BAD_BODIES
+    assert answer.status_code == (400 if refused else 500), answer.text
 
 
 def test_the_adapter_header_chooses_the_adapter(server: Server) -> None:
@@ -99,7 +112,8 @@ def test_the_adapter_header_chooses_the_adapter(server: Server) -> None:
     headers = {ADAPTER: "mine"}
     gone = server.client.post("/invocations", json=COMPLETION, headers=headers)
     assert gone.status_code == 404
-    assert complete(server, "/invocations") == base
+    if KEEPS_BASE_MODEL:
+        assert complete(server, "/invocations") == base
 
 
 def test_vllms_own_adapters_stay_beside_ours(server: Server) -> None:

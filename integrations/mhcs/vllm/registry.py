@@ -85,7 +85,7 @@ class LiveDict(dict[str, Any]):
 
 
 class LiveList(list[Any]):
-    """A registry of releases that search it from its beginning."""
+    """A registry of releases that go through it for a name."""
 
     def __init__(self, own: Collection[Any], entries: Entries) -> None:
         super().__init__(own)
@@ -95,11 +95,15 @@ class LiveList(list[Any]):
         return [entry.lora_name for entry in super().__iter__()]
 
     def __iter__(self) -> Iterator[Any]:
-        yield from self._registered.current().values()
-        yield from super().__iter__()
+        # As in LiveDict: its own come first, and a name of ours hides one of its own.
+        ours = self._registered.current()
+        for entry in super().__iter__():
+            if entry.lora_name not in ours:
+                yield entry
+        yield from ours.values()
 
     def __len__(self) -> int:
-        return super().__len__() + len(self._registered.current())
+        return sum(1 for _ in self)
 
 
 LiveRegistry = LiveDict | LiveList

@@ -1,0 +1,117 @@
+"""An environment of one release: its wheel, its torch, and this package."""
+
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from install_vllm import LEFT_OUT, write_entry_wheel
+
+from . import nvidia, symbol_versions
+from .releases import Release
+
+ROOT: Final = Path(__file__).parents[2]
+#: The Pythons that all of these releases have wheels for.
+PYTHONS: Final = ((3, 11), (3, 12))
+UV: Final = (sys.executable, "-m", "uv")
+#: What comes before the rest or not at all.
+EXCLUDED: Final = (*LEFT_OUT, "intel-extension-for-pytorch")
+#: What torch asks for and has no use for on a CPU: several GB.
+OF_CUDA: Final = re.compile("nvidia|cuda|triton")
+#: Loads what a server loads before it reads its model, and what only ours has.
+PROBE: Final = (
+    "import mhcs.vllm;"
+    "import vllm._C, vllm.entrypoints.openai.api_server;"
+    "from vllm.platforms import current_platform;"
+    "assert current_platform.is_cpu(), current_platform"
+)
+
+
+def build(release: Release, folder: Path) -> None:
+    """Make ``folder`` an environment in which ``vllm serve`` and the tests run."""
+    require_wheels()
+    started = time.monotonic()
+    uv("venv", "--clear", "--python", sys.executable, str(folder))
+    python = folder / "bin" / "python"
+    install_torch(release, python)
+    install_vllm(release, python)
+    symbol_versions.forgive(site_packages(python) / "vllm")
+    probe(release, python)
+    say(f"vLLM {release.version} is ready, {time.monotonic() - started:.0f} s")
+
+
+def require_wheels() -> None:
+    if platform.machine() != "x86_64":
+        sys.exit(f"Older vLLM is set up on x86_64 only, not on {platform.machine()}.")
+    if sys.version_info[:2] not in PYTHONS:
+        sys.exit(
+            f"Older vLLM has wheels for Python 3.11 and 3.12, and this is {sys.version}"
+            ": make VENV with another one, e.g. make PYTHON=python3.11 VENV=.venv311"
+        )
+
+
+def install_torch(release: Release, python: Path) -> None:
+    """Install torch, and nothing of what it asks for."""
+    say(f"installing torch {release.torch}")
+    alone = (f"torch=={release.torch}", *release.companions)
+    uv("pip", "install", "--python", str(python), "--no-deps", *alone)
+    nvidia.stand_in(site_packages(python) / "torch" / "lib")
+
+
+def install_vllm(release: Release, python: Path) -> None:
+    """Install the release, what it needs, this package and what its tests need.
+
+    In one go: this package is what the release's requirement of it is met by.
+    """
+    say(f"installing vLLM {release.version}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        excluded = folder / "excluded.txt"
+        excluded.write_text("\n".join(EXCLUDED))
+        entry = write_entry_wheel(f"{release.version}+cpu", folder)
+        uv(
+            *("pip", "install", "--python", str(python), "--compile-bytecode"),
+            *("--excludes", str(excluded), "--find-links", str(folder)),
+            *("--group", f"{ROOT / 'pyproject.toml'}:dev", "--editable", str(ROOT)),
+            *(release.wheel, release.transformers, entry),
+            *requirements_of_torch(site_packages(python)),
+            # It was in every environment once, and so was never asked for.
+            "setuptools",
+        )
+
+
+def requirements_of_torch(folder: Path) -> list[str]:
+    (torch,) = metadata.distributions(name="torch", path=[str(folder)])
+    lines = torch.requires or []
+    return [x for x in lines if not OF_CUDA.match(x) and "extra ==" not in x]
+
+
+def site_packages(python: Path) -> Path:
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(subprocess.check_output([python, "-c", code], text=True).strip())
+
+
+def probe(release: Release, python: Path) -> None:
+    command = [str(python), "-c", PROBE]
+    end = subprocess.run(command, capture_output=True, check=False, text=True)
+    if end.returncode:
+        sys.exit(
+            f"{end.stdout}{end.stderr}\nvLLM {release.version} does not load: its "
+            "recipe in tools/old_vllm/releases.py lacks something, or one of its "
+            "requirements has had a release that it does not know."
+        )
+
+
+def uv(*arguments: str) -> None:
+    command = [*UV, *arguments, "--quiet"]
+    if subprocess.run(command, check=False).returncode:
+        sys.exit(f"failed: {' '.join(command)}")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
