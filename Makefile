@@ -62,9 +62,11 @@ lint: dev ## ruff and mypy
 
 # Two at once: one waits for servers while the other works. What shares a server runs
 # in one of them (tests/conftest.py).
+TWO := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+
 test: install ## pytest, and 95 % of the branches
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/coverage run -m pytest $(TWO) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -76,7 +78,7 @@ RESULT := build/results/vllm-$(VERSION).xml
 test-vllm: dev ## the tests of a real vLLM in a new environment with vLLM VERSION
 	@rm -f $(RESULT)
 	PYTHONPATH=tools $(BIN)/python -m old_vllm "$(VERSION)" $(OLD)
-	$(OLD)/bin/python -m pytest -m vllm --junitxml=$(RESULT) $(ARGS)
+	$(OLD)/bin/python -m pytest -m vllm --junitxml=$(RESULT) $(TWO) $(ARGS)
 	rm -rf $(OLD)
 
 # In an engine's own image: make gpu-test PYTHON=python3 VENV_OPTIONS=--system-site-packages
