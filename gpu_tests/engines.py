@@ -123,10 +123,8 @@ class RealVLLM(RealEngine):
     def load(self, server: Server) -> Load | None:
         metrics = server.client.get("/metrics").text
         running = _metric(metrics, r"vllm:num_requests_running")
-        aborted = _metric(
-            metrics, r'vllm:request_success_total(?=\{[^}]*finished_reason="abort")'
-        )
-        return Load(running, aborted)
+        completed = _metric(metrics, r"vllm:request_success_total")
+        return Load(running, completed)
 
 
 class RealTensorRTLLM(RealEngine):

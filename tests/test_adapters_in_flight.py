@@ -15,7 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from adapter_engine import AdapterEngine, Gate, app_of, write_adapter
+from adapter_engine import DEADLY, AdapterEngine, Gate, app_of, write_adapter
 from decorated import ADAPTER
 
 
@@ -310,3 +310,19 @@ async def test_after_the_end_nothing_is_opened_again(
         async with app.router.lifespan_context(app):
             assert (await late.get("/adapters")).status_code == 200
         assert (await late.get("/adapters")).status_code == 503
+
+
+async def test_all_who_wait_for_a_first_load_share_what_comes_of_it(
+    engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """One after the other, each would wait as long as an engine that hangs lets it."""
+    await register(client, tmp_path, "a", DEADLY, preload=False)
+    gate = engine.gates["load"] = Gate()
+    requests = [asyncio.create_task(ask(client, "a")) for _ in range(3)]
+    await gate.reached.wait()
+    gate.opened.set()
+    assert await finish(*requests) == ["The engine is dead."] * 3
+    assert engine.calls == ["load a"]
+    del engine.gates["load"]
+    assert await ask(client, "a") == "The engine is dead."
+    assert engine.calls == ["load a"] * 2

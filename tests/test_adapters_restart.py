@@ -57,6 +57,24 @@ def statuses(client: TestClient) -> dict[str, str]:
     return {adapter["name"]: adapter["status"] for adapter in shown}
 
 
+def test_what_ends_the_engine_ends_two_starts_and_not_the_third(
+    engine: AdapterEngine, serve: Serve, tmp_path: Path
+) -> None:
+    with serve() as client:
+        register(client, tmp_path / "good")
+        register(client, tmp_path / "turned")
+    write_adapter(tmp_path / "turned", DEADLY)
+    for _ in range(2):
+        with pytest.raises(AdapterEngineError), serve():
+            """It does not start."""
+    with serve() as client:
+        assert statuses(client) == {"good": "loaded", "turned": "failed"}
+        assert "ended twice" in client.get("/adapters/turned").json()["reason"]
+        write_adapter(tmp_path / "turned", "mended")
+        assert client.post("/adapters/turned/update?preload=true").status_code == 200
+        assert statuses(client) == {"good": "loaded", "turned": "loaded"}
+
+
 def test_everything_is_back(serve: Serve, tmp_path: Path) -> None:
     engine = AdapterEngine(tmp_path / "engine", slots=4)
     with serve(engine) as client:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
+from adapter_engine import write_adapter
 from mhcs.tensorrt_llm import adapters as adapters_module
 from mhcs.tensorrt_llm import engine, hooks
 from mhcs.tensorrt_llm.adapters import TensorRTAdapters
+from mhcs.tensorrt_llm.requests import answer_by_adapter
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.exceptions import AdapterEngineError
+from model_hosting_container_standards.exceptions import (
+    AdapterEngineError,
+    StorageError,
+)
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
+from model_hosting_container_standards.sagemaker.lora.step import LEASED
 
 ADAPTER = Adapter(
     id=1 << 20,
@@ -45,6 +53,7 @@ class Server:
         self.generator = generator
         vars(self).update(attributes)
         self.app = FastAPI()
+        self.app.state.openai_server = self
         for path in paths:
             self.app.add_api_route(path, self.answer, methods=["POST"])
 
@@ -82,7 +91,6 @@ def test_a_server_that_embeds_embeds() -> None:
 def test_an_app_of_somebody_else_is_not_its_own() -> None:
     assert not engine.owns(FastAPI())
     assert engine.owns(Server("/v1/completions").app)
-    assert list(engine.problems()) == []
 
 
 @pytest.mark.parametrize(
@@ -98,7 +106,7 @@ def test_front_ends_of_a_port_share_their_state(
     attributes: dict[str, Any], name: str
 ) -> None:
     server = Server("/v1/completions", **attributes)
-    assert TensorRTAdapters(server.app, server).server_name == name
+    assert TensorRTAdapters(server).server_name == name
 
 
 # --- the engine that loads adapters ------------------------------------------------
@@ -136,25 +144,33 @@ def tensorrt_llm(monkeypatch: pytest.MonkeyPatch) -> None:
 def backend_of(promise: Promise) -> TensorRTAdapters:
     generator = SimpleNamespace(generate_async=lambda **_: promise)
     server = Server("/v1/completions", generator=generator)
-    return TensorRTAdapters(server.app, server)
+    return TensorRTAdapters(server)
+
+
+@pytest.fixture
+def cats(tmp_path: Path) -> Adapter:
+    src = write_adapter(tmp_path / "cats")
+    return msgspec.structs.replace(ADAPTER, src=src, path=src)
 
 
 async def test_an_answer_that_never_comes_is_given_up(
-    tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch
+    tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch, cats: Adapter
 ) -> None:
     monkeypatch.setattr(adapters_module, "_PATIENCE_S", 0.01)
     promise = Promise(None, comes=False)
     with pytest.raises(AdapterEngineError, match="did not answer for 0 s"):
-        await backend_of(promise).load(ADAPTER)
+        await backend_of(promise).load(cats)
     assert promise.is_aborted
 
 
-async def test_a_dead_engine_says_nothing_of_the_adapter(tensorrt_llm: None) -> None:
+async def test_a_dead_engine_says_nothing_of_the_adapter(
+    tensorrt_llm: None, cats: Adapter
+) -> None:
     class CppExecutorError(Exception):
         """As the engine's own is called."""
 
-    with pytest.raises(AdapterEngineError, match="is dead: gone"):
-        await backend_of(Promise(CppExecutorError("gone"))).load(ADAPTER)
+    with pytest.raises(AdapterEngineError, match="engine failed: gone"):
+        await backend_of(Promise(CppExecutorError("gone"))).load(cats)
 
 
 # --- releases that nobody has seen -------------------------------------------------
@@ -183,15 +199,75 @@ def test_a_server_without_an_app_is_one_error(caplog: pytest.LogCaptureFixture) 
 
 
 class WithAdapters(BaseModel):
+    model: str
     lora_request: dict[str, Any] | None = None
 
 
-def test_a_request_model_by_another_name_is_found() -> None:
-    server = Server()
+def test_a_method_by_another_name_is_found() -> None:
+    class Future(Server):
+        async def some_other_name(self, request: WithAdapters) -> None: ...
 
-    async def future(request: WithAdapters) -> None: ...
-
-    server.app.add_api_route("/v1/future", future, methods=["POST"])
-    reason = TensorRTAdapters(server.app, server).unavailable()
+    reason = TensorRTAdapters(Future()).unavailable()
     assert reason is not None
     assert "lora_config" in reason
+
+
+def test_annotations_for_type_checkers_only_do_no_harm() -> None:
+    class Future(Server):
+        async def first(self, request: Unknown) -> None: ...  # type: ignore[name-defined] # noqa: F821
+        async def second(self, request: WithAdapters) -> None: ...
+
+    reason = TensorRTAdapters(Future()).unavailable()
+    assert reason is not None
+    assert "lora_config" in reason
+
+
+# --- requests that name an adapter -------------------------------------------------
+
+
+class Registered:
+    """Adapters of which there are none any more, or whose table cannot be read."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def view(self) -> dict[str, Adapter]:
+        if self.error is not None:
+            raise self.error
+        return {}
+
+
+def asked(server: Server, request: WithAdapters, scope: Any) -> Any:
+    async def answer(*given: Any) -> Any:
+        return request.lora_request
+
+    raw_request = SimpleNamespace(scope=scope)
+    return answer_by_adapter(answer, server, (request, raw_request), {})
+
+
+async def test_an_adapter_that_left_while_the_body_came_answers_still(
+    tensorrt_llm: None,
+) -> None:
+    server = Server()
+    server.app.state.sagemaker_adapters = Registered()
+    request = WithAdapters(model="cats")
+    brought = await asked(server, request, {LEASED: ADAPTER})
+    assert (brought.lora_int_id, brought.lora_path) == (ADAPTER.id, ADAPTER.path)
+    assert await asked(server, WithAdapters(model="cats"), {}) is None
+
+
+async def test_a_table_that_cannot_be_read_is_a_507(tensorrt_llm: None) -> None:
+    server = Server()
+    server.app.state.sagemaker_adapters = Registered(StorageError("The disk is full."))
+    answer = await asked(server, WithAdapters(model="cats"), {})
+    assert answer.status_code == 507
+    assert b"The disk is full." in answer.body
+
+
+def test_a_server_of_a_derived_class_has_the_routes() -> None:
+    class Derived(Server):
+        """Somebody's own."""
+
+    with client_of(Derived("/v1/completions")) as client:
+        answer = client.post("/invocations", json={"prompt": "hello"})
+        assert answer.json() == {"path": "/v1/completions"}

@@ -33,7 +33,9 @@ JSON_TYPE: Final = {"content-type": "application/json"}
 
 @pytest.fixture(scope="module", params=WITH_LORA)
 def server(request: pytest.FixtureRequest) -> Iterator[TrtllmServer]:
-    with trtllm(request.param, lora=True, env=BY_AUTO) as server:
+    # What it drops it reads again: the worst that a release might do.
+    env = {**BY_AUTO, "TRTLLM_STANDIN_REREADS": "1"}
+    with trtllm(request.param, lora=True, env=env) as server:
         yield server
 
 
@@ -151,7 +153,8 @@ def test_an_adapter_of_which_the_files_are_gone_is_an_error(
         file.rename(file.with_suffix(".gone"))
     Path(cats).rename(f"{cats}-gone")
     answer = server.client.post(COMPLETIONS, json=completion(model=registered))
-    assert 400 <= answer.status_code < 500, answer.text
+    assert answer.status_code == 404
+    assert f"The files of adapter 'felix' are gone from {cats}" in error_of(answer)
 
 
 def test_numbers_are_never_used_again(server: TrtllmServer, tmp_path: Path) -> None:
@@ -245,3 +248,68 @@ def test_two_front_ends_load_an_adapter_once(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as threads:
             assert {*threads.map(once, range(24))} == {"cats: hello"}
         assert len(server.facts()["worker"]["loads"]) == 1
+
+
+# --- customers' handlers -----------------------------------------------------------
+
+SCRIPT: Final = """
+from fastapi import Request
+from tensorrt_llm.serve.openai_protocol import CompletionRequest
+
+from model_hosting_container_standards import sagemaker
+
+
+@sagemaker.invoke
+@sagemaker.inject_adapter_id("model")
+async def invoke(request: CompletionRequest, raw_request: Request):
+    server = raw_request.app.state.openai_server
+    return await server.openai_completion(request, raw_request)
+"""
+
+
+@pytest.mark.parametrize("release", [WITH_LORA[0], WITH_LORA[-1]])
+def test_a_customers_handler_answers_by_adapters_too(
+    release: str, model_folder: Path, tmp_path: Path, cats: str
+) -> None:
+    (model_folder / "model.py").write_text(SCRIPT)
+    dogs = write_adapter(tmp_path / "dogs", "dogs")
+    env = {"SAGEMAKER_MODEL_PATH": str(model_folder)}
+    with trtllm(release, lora=True, env=env) as server:
+        client = server.client
+        body = {"name": "felix", "src": cats}
+        client.post("/adapters", json=body).raise_for_status()
+        by_model = client.post("/invocations", json=completion(model="felix"))
+        assert text(by_model) == "cats: hello"
+        headers = {ADAPTER: "felix"}
+        by_header = client.post("/invocations", json=completion(), headers=headers)
+        assert text(by_header) == "cats: hello"
+        mine = completion(lora_request=lora_request("mine", 1, dogs))
+        refused = client.post("/invocations", json=mine)
+        assert refused.status_code == 400
+        assert "register the adapter by POST /adapters" in error_of(refused)
+
+
+HANDLERS: Final = """
+from fastapi import Request
+
+from model_hosting_container_standards import sagemaker
+
+
+@sagemaker.register_load_adapter_handler({"name": "body.name"})
+async def load(raw_request: Request):
+    pass
+"""
+
+
+def test_what_a_handler_has_loaded_never_gets_to_the_engine(model_folder: Path) -> None:
+    (model_folder / "model.py").write_text(HANDLERS)
+    env = {"SAGEMAKER_MODEL_PATH": str(model_folder)}
+    with trtllm(WITH_LORA[-1], lora=True, env=env) as server:
+        body = {"name": "felix", "src": "s3://bucket/cats"}
+        server.client.post("/adapters", json=body).raise_for_status()
+        for fields, headers in (({"model": "felix"}, {}), ({}, {ADAPTER: "felix"})):
+            answer = server.client.post(
+                "/invocations", json=completion(**fields), headers=headers
+            )
+            assert answer.status_code == 400
+            assert "loaded by a handler" in error_of(answer)

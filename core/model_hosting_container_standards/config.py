@@ -63,6 +63,19 @@ def parse_rate(value: str) -> float:
     raise ValueError("use a number above 0")
 
 
+def parse_retries(value: str) -> int:
+    if not (value.isdecimal() and value.isascii()) or int(value) > 1_000_000:
+        raise ValueError("write a whole number, 0 or more")
+    return int(value)
+
+
+def parse_file(value: str) -> Path:
+    path = Path(value)
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {str(path.parent)!r}")
+    return path
+
+
 def parse_names(value: str) -> frozenset[str]:
     """Return names as engines have them: those of their modules."""
     names = (name.strip().lower().replace("-", "_") for name in value.split(","))
@@ -265,6 +278,24 @@ class Settings:
         default=None,
         parse=parse_rate,
         meaning="mhcs.throttle: requests a process begins to answer each second",
+    )
+    auto_recovery = Variable(
+        "PROCESS_AUTO_RECOVERY",
+        default=True,
+        parse=parse_boolean,
+        meaning="standard-supervisor: restart the server when it crashes",
+    )
+    max_start_retries = Variable(
+        "PROCESS_MAX_START_RETRIES",
+        default=3,
+        parse=parse_retries,
+        meaning="standard-supervisor: restarts in a row before it gives up",
+    )
+    supervisor_config = Variable[Path | None](
+        "SUPERVISOR_CONFIG_PATH",
+        default=None,
+        parse=parse_file,
+        meaning="standard-supervisor: where supervisord's configuration is written",
     )
     strict = Variable(
         "MHCS_STRICT",

@@ -63,10 +63,7 @@ class Engine(Protocol):
         """The app's routes a client may choose by the ``route`` attribute."""
 
     def adapter_backend(self, app: FastAPI) -> AdapterBackend:
-        """What loads adapters for the app; used once the app has started.
-
-        Asked for before ours, the app's routes may be stood in front of.
-        """
+        """What loads adapters for the app; used once the app has started."""
 
 
 class AdapterBackend(Protocol):

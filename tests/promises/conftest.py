@@ -62,9 +62,9 @@ class StandIn:
         if self.name not in WATCHING:
             return None
         facts = _facts_of_all(server)
-        return Load(
-            sum(one["watchers"] for one in facts), sum(one["aborted"] for one in facts)
-        )
+        running = sum(one["watchers"] for one in facts)
+        ended = sum(one["generations_begun"] - one["aborted"] for one in facts)
+        return Load(running, ended - running)
 
 
 def _facts_of_all(server: Server) -> Collection[dict[str, Any]]:

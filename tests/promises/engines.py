@@ -10,10 +10,10 @@ from servers import Server
 
 
 class Load(NamedTuple):
-    """How many requests an engine computes now, and how many it has given up."""
+    """How many requests an engine computes now, and how many it has completed."""
 
     running: int
-    aborted: int
+    completed: int
 
 
 class EngineUnderTest(Protocol):

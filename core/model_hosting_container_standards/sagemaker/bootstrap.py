@@ -75,12 +75,12 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     if engine is not None:
         install_moved_names(engine.moved_names)
     script = load_customer_script(settings)
-    adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     finder = AnswerFinder(app, engine, settings, script)
     ping = finder.find(PING_ROUTE)
     invocations = finder.find(INVOCATIONS_ROUTE)
     middleware = find_middleware(settings, script)
     layers = _make_layers(app, middleware)
+    adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     add_adapter_routes(app, adapters, settings)
     # After it, as what is put first last is found soonest.
     if ping is not None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any, Final
-
-from fastapi import FastAPI
 
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
@@ -21,15 +20,17 @@ from model_hosting_container_standards.exceptions import (
 )
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+from model_hosting_container_standards.sagemaker.lora.weights import WEIGHTS
 
-from .requests import lora_request, takes_adapters
+from .requests import ADAPTERS, make_lora_request, takes_adapters
 
-#: What the engine raises when it is dead, rather than one request of it.
-_DEAD: Final = ("CppExecutorError",)
+#: What the engine raises when a request is at fault; anything else is its own fault.
+_OF_THE_REQUEST: Final = frozenset({"RequestError", "ValueError"})
+_FORMATS: Final = WEIGHTS[:2]
 #: Any model has this token, so that none has to be made of a text.
 _ANY_TOKEN: Final = 0
 #: Up to 1.2 the engine ends with an adapter that it cannot load, and tells nobody.
-_PATIENCE_S: Final = 60.0
+_PATIENCE_S: Final = 45.0
 
 
 class TensorRTAdapters:
@@ -38,11 +39,8 @@ class TensorRTAdapters:
     slots: Final[int] = 0
     flags: Final[Collection[str]] = ()
 
-    def __init__(self, app: FastAPI, server: Any) -> None:
-        self._app = app
+    def __init__(self, server: Any) -> None:
         self._server = server
-        #: What is registered; None before the start, and where there can be nothing.
-        self.registered: Adapters | None = None
 
     @property
     def server_name(self) -> str:
@@ -51,7 +49,7 @@ class TensorRTAdapters:
         return f"tensorrt_llm-{port}" if port else "tensorrt_llm"
 
     def unavailable(self) -> str | None:
-        if not takes_adapters(self._app):
+        if not takes_adapters(self._server):
             return (
                 "This server takes no adapters: TensorRT-LLM has them since 1.0, for "
                 "completions and chat."
@@ -72,12 +70,7 @@ class TensorRTAdapters:
         return getattr(self._lora_config, "max_cpu_loras", None)
 
     def attach(self, adapters: Adapters) -> None:
-        self.registered = adapters
-
-    def give_back(self, adapter: Adapter) -> None:
-        """End a request's lease."""
-        if self.registered is not None:
-            self.registered.give_back(adapter)
+        setattr(self._server.app.state, ADAPTERS, adapters)
 
     def own_models(self) -> Collection[str]:
         return [self._server.model]
@@ -91,15 +84,19 @@ class TensorRTAdapters:
     async def load(self, adapter: Adapter) -> None:
         """Have one token generated: what is wrong with an adapter is known then."""
         from tensorrt_llm import SamplingParams
-        from tensorrt_llm.executor.request import LoRARequest
 
+        _check_format(adapter)
         with _errors_of_the_engine():
             promise = self._generator.generate_async(
                 inputs=[_ANY_TOKEN],
                 sampling_params=SamplingParams(max_tokens=1),
-                lora_request=LoRARequest(**lora_request(adapter)),
+                lora_request=make_lora_request(adapter),
             )
-            await _answered(promise)
+            try:
+                await asyncio.wait_for(promise.aresult(), _PATIENCE_S)
+            except asyncio.TimeoutError:
+                promise.abort()
+                raise
 
     async def unload(self, adapter: Adapter) -> None:
         """Do nothing: the engine drops what has not been used for longest."""
@@ -121,15 +118,11 @@ class TensorRTAdapters:
         return getattr(getattr(self._generator, "args", None), "lora_config", None)
 
 
-async def _answered(promise: Any) -> None:
-    try:
-        await asyncio.wait_for(promise.aresult(), _PATIENCE_S)
-    except asyncio.TimeoutError:
-        promise.abort()
-        raise AdapterEngineError(
-            f"TensorRT-LLM did not answer for {_PATIENCE_S:.0f} s: it has too much to "
-            "do, or it has ended."
-        ) from None
+def _check_format(adapter: Adapter) -> None:
+    if not any(Path(adapter.path, name).is_file() for name in _FORMATS):
+        raise AdapterError(
+            f"{adapter.path!r}: TensorRT-LLM reads {' or '.join(_FORMATS)}."
+        )
 
 
 @contextlib.contextmanager
@@ -139,10 +132,14 @@ def _errors_of_the_engine() -> Iterator[None]:
         yield
     except AdapterError:
         raise
+    except asyncio.TimeoutError as error:
+        raise AdapterEngineError(
+            f"TensorRT-LLM did not answer for {_PATIENCE_S:.0f} s: it has too much to "
+            "do, or it has ended."
+        ) from error
     except Exception as error:
         reason = str(error) or repr(error)
-        if type(error).__name__ in _DEAD:
-            raise AdapterEngineError(
-                f"TensorRT-LLM's engine is dead: {reason}"
-            ) from error
-        raise AdapterError(reason) from error
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        if kinds & _OF_THE_REQUEST:
+            raise AdapterError(reason) from error
+        raise AdapterEngineError(f"TensorRT-LLM's engine failed: {reason}") from error

@@ -18,9 +18,12 @@ INFERENCE_PATHS: Final = frozenset(
         "/v1/chat/completions",
         "/v1/completions",
         "/v1/embeddings",
+        "/v1/images/edits",
+        "/v1/images/generations",
         "/v1/messages",
         "/v1/messages/count_tokens",
         "/v1/responses",
+        "/v1/videos/generations",
     }
 )
 
@@ -33,8 +36,8 @@ class TensorRTLLM:
     adapter_path: Final[str] = "model"
     invocation_paths: Final[Mapping[str, Sequence[str]]] = {
         "messages": ["/v1/chat/completions"],
-        "prompt": ["/v1/completions"],
-        # A server that embeds does nothing else.
+        "prompt": ["/v1/completions", "/v1/images/generations"],
+        # A server that embeds, or makes images, does nothing else.
         "input": ["/v1/embeddings", "/v1/responses"],
     }
     #: What customers import has not moved since 0.17.
@@ -47,7 +50,8 @@ class TensorRTLLM:
         return ()
 
     def owns(self, app: FastAPI) -> bool:
-        return find_server(app) is not None
+        # As the hook has left it: without that, its requests do not know of adapters.
+        return hasattr(app.state, "openai_server")
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         return INFERENCE_PATHS & {getattr(r, "path", None) for r in _routes(app)}
@@ -55,20 +59,8 @@ class TensorRTLLM:
     def adapter_backend(self, app: FastAPI) -> AdapterBackend:
         # Imported late, as all that only a server needs.
         from .adapters import TensorRTAdapters
-        from .requests import lead_requests
 
-        adapters = TensorRTAdapters(app, find_server(app))
-        lead_requests(app, self.inference_paths(app), adapters)
-        return adapters
-
-
-def find_server(app: FastAPI) -> Any:
-    """Return the ``OpenAIServer`` whose methods answer the app's routes, or None."""
-    for route in _routes(app):
-        server = getattr(getattr(route, "endpoint", None), "__self__", None)
-        if type(server).__module__.startswith("tensorrt_llm."):
-            return server
-    return None
+        return TensorRTAdapters(app.state.openai_server)
 
 
 def _routes(app: FastAPI) -> Iterator[Any]:

@@ -15,6 +15,8 @@ import wrapt
 
 from mhcs.guard import guarded, logger
 
+from .requests import answer_by_adapter, answering_methods
+
 SERVER_MODULE: Final = "tensorrt_llm.serve.openai_server"
 DISAGGREGATED_MODULE: Final = "tensorrt_llm.serve.openai_disagg_server"
 COMMAND_MODULE: Final = "tensorrt_llm.commands.serve"
@@ -43,22 +45,23 @@ def _patch_server(module: ModuleType) -> None:
     with guarded(f"Patching {module.__name__}"):
         if "OpenAIServer" not in vars(module):
             raise LookupError(f"{module.__name__} has no OpenAIServer. {CONSEQUENCE}")
-        _wrap(module, "OpenAIServer", "__init__", _bootstrap_server)
+        server = module.OpenAIServer
+        _wrap(server, "__init__", _bootstrap_server)
+        for name, _ in [*answering_methods(server)]:
+            _wrap(server, name, answer_by_adapter)
 
 
 def _report_disaggregated(module: ModuleType) -> None:
-    _wrap(module, "OpenAIDisaggServer", "__init__", _reporting(DISAGGREGATED_PROBLEM))
+    server = vars(module).get("OpenAIDisaggServer")
+    _wrap(server, "__init__", _reporting(DISAGGREGATED_PROBLEM))
 
 
 def _report_grpc(module: ModuleType) -> None:
-    _wrap(module, "", "launch_grpc_server", _reporting(GRPC_PROBLEM))
+    _wrap(module, "launch_grpc_server", _reporting(GRPC_PROBLEM))
 
 
-def _wrap(
-    module: ModuleType, owner: str, name: str, wrapper: Callable[..., Any]
-) -> None:
+def _wrap(holder: Any, name: str, wrapper: Callable[..., Any]) -> None:
     """Wrap what is there and not wrapped yet; other releases may not have it."""
-    holder = vars(module).get(owner) if owner else module
     function = inspect.getattr_static(holder, name, None)
     if function is not None and not isinstance(function, wrapt.FunctionWrapper):
         wrapt.wrap_function_wrapper(holder, name, wrapper)

@@ -49,6 +49,7 @@ class Operations:
         self._leases = leases
         self._tasks: set[asyncio.Task[Any]] = set()
         self._retiring: set[int] = set()
+        self._loading: dict[str, asyncio.Task[None]] = {}
 
     async def register(self, wanted: Wanted, by_handler: ByHandler | None) -> None:
         path = await self._locate(wanted, by_handler)
@@ -83,7 +84,7 @@ class Operations:
             adapter = self._store.get(name)
             if not adapter.answers:
                 adapter = await self._register_anew(adapter, pin)
-            if pin:
+            elif pin:
                 await self._loader.pin(adapter)
             elif preload and not adapter.loaded:
                 await self._loader.load(adapter)
@@ -94,6 +95,13 @@ class Operations:
         logger.info("Adapter %r is updated: pin %s, preload %s", name, pin, preload)
 
     async def load_on_first_use(self, name: str) -> None:
+        """Load an adapter once for all who wait for it, whatever comes of it."""
+        if (loading := self._loading.get(name)) is None:
+            loading = self._loading[name] = self.spawn(self._load_on_first_use(name))
+            loading.add_done_callback(lambda _: self._loading.pop(name, None))
+        await asyncio.shield(loading)
+
+    async def _load_on_first_use(self, name: str) -> None:
         async with self._alone(name):
             adapter = self._store.get(name)
             if adapter.answers and not adapter.loaded:

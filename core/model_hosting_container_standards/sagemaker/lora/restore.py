@@ -19,6 +19,14 @@ _JOINING: Final = 0
 #: Shared by every process of a running server.
 _RUNNING: Final = 1
 
+#: Why an adapter is not loaded that may have ended an engine: the first time the next
+#: start tries it once more.
+ENDED_ONCE: Final = "The server ended while this adapter was loaded at its start."
+ENDED: Final = (
+    "The server ended twice while this adapter was loaded at its start. POST it again, "
+    "or update it, to try once more."
+)
+
 
 async def join(adapters: Adapters) -> None:
     """Restore what is registered, unless another process of this server has done so."""
@@ -68,7 +76,13 @@ async def _restore_registered(adapters: Adapters, backend: AdapterBackend) -> No
 
 
 async def _restore_one(adapters: Adapters, adapter: Adapter, *, load: bool) -> None:
+    if adapter.reason == ENDED:
+        raise AdapterError(ENDED)
     await adapters.loader.check_folder(adapter.path)
     if load:
+        # An engine may end with it, and this start; or somebody ends both, by chance.
+        adapters.store.fail(
+            adapter, ENDED if adapter.reason == ENDED_ONCE else ENDED_ONCE
+        )
         await adapters.loader.load_and_pin(adapter)
     adapters.store.change(adapter, state="ready", loaded=load, reason=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
@@ -17,6 +17,10 @@ from .lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     from .adapters import Adapters
+
+
+#: Where a request's scope has the adapter that is leased for it.
+LEASED: Final = "model_hosting_container_standards.adapter"
 
 
 class AdapterStep:
@@ -52,6 +56,7 @@ class AdapterStep:
         if adapters is None or adapters.backend is None:
             return await self._answer(handler, name, scope, receive, send)
         leased = await _lease(adapters, name)
+        scope[LEASED] = leased
         try:
             return await self._answer(handler, name, scope, receive, send)
         finally:
