@@ -87,7 +87,13 @@ def test_the_wheel_replaces_the_published_package_for_vllm(wheel: Path) -> None:
 
 def test_the_wheel_has_the_command_and_the_engines(wheel: Path) -> None:
     entry_points = text(wheel, ".dist-info/entry_points.txt")
-    assert "[console_scripts]\nmhcs = mhcs.cli:main\n" in entry_points
+    supervisor = "model_hosting_container_standards.supervisor"
+    for command in (
+        f"generate-supervisor-config = {supervisor}.generate:main",
+        "mhcs = mhcs.cli:main",
+        f"standard-supervisor = {supervisor}.standard_supervisor:main",
+    ):
+        assert f"\n{command}\n" in entry_points
     _, _, engines = entry_points.partition(
         "[model_hosting_container_standards.engines]\n"
     )

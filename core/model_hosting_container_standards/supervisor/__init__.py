@@ -1,0 +1,1 @@
+"""``standard-supervisor``: restarts a command that crashes, until it gives up."""

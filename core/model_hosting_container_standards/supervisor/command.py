@@ -1,0 +1,56 @@
+"""A command on its way through supervisord's configuration, byte for byte.
+
+There, percent signs, semicolons, quotes and line ends mean something. So a command goes
+in as one word of harmless characters, and what supervisord starts makes the command of
+that word, and becomes it.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+#: What needs no such word: a person may want to read the configuration.
+_HARMLESS: Final = re.compile(r"[A-Za-z0-9@+=:,./_-]+")
+_BETWEEN: Final = "\0"
+
+
+def command_line(command: Sequence[str]) -> str:
+    """Return what supervisord's ``command`` has to be to start ``command``."""
+    if all(_HARMLESS.fullmatch(argument) for argument in command):
+        return " ".join(command)
+    module = [sys.executable, "-m", __name__, encode(command)]
+    return " ".join(shlex.quote(part) for part in module).replace("%", "%%")
+
+
+def encode(command: Sequence[str]) -> str:
+    """Return a command as one word of letters, digits, ``-``, ``_`` and ``=``."""
+    return base64.urlsafe_b64encode(os.fsencode(_BETWEEN.join(command))).decode()
+
+
+def decode(word: str) -> list[str]:
+    """Undo :func:`encode`."""
+    return os.fsdecode(base64.urlsafe_b64decode(word)).split(_BETWEEN)
+
+
+def become(command: Sequence[str]) -> NoReturn:
+    """Become the command: only what keeps it from running comes back, as an exit.
+
+    Raises:
+        SystemExit: it cannot be run; its status is the one that a shell would give.
+    """
+    try:
+        os.execvp(command[0], [*command])
+    except OSError as error:
+        sys.stderr.write(f"standard-supervisor: {command[0]}: {error.strerror}\n")
+        missing = isinstance(error, FileNotFoundError)
+        raise SystemExit(127 if missing else 126) from None
+
+
+if __name__ == "__main__":
+    become(decode(sys.argv[1]))

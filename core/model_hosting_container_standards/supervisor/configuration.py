@@ -1,0 +1,124 @@
+"""supervisord's configuration: the contract's, and what the environment adds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ..config import Settings
+from ..exceptions import ConfigurationError
+from .command import command_line
+from .keys import KEYS
+
+PROGRAM: Final = "app"
+PREFIX: Final = "SUPERVISOR_"
+#: What begins as an addition does, and is none: ours, and supervisord's own.
+_OTHERS: Final = frozenset(
+    {
+        Settings.supervisor_config.name,
+        "SUPERVISOR_ENABLED",
+        "SUPERVISOR_GROUP_NAME",
+        "SUPERVISOR_PROCESS_NAME",
+        "SUPERVISOR_SERVER_URL",
+    }
+)
+#: A server has done well for this long, in seconds: more than SageMaker gives it to
+#: start. One that crashes earlier, time and again, is given up.
+HEALTHY_S: Final = 600
+#: What SageMaker gives a container to end.
+STOP_S: Final = 30
+
+Sections = dict[str, dict[str, str]]
+
+
+def configure(
+    command: Sequence[str],
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    pid_file: Path,
+    program: str = PROGRAM,
+) -> str:
+    """Return the text of the configuration by which supervisord runs ``command``.
+
+    Raises:
+        ConfigurationError: a ``SUPERVISOR_...`` variable names no key of supervisord.
+    """
+    sections = _sections(command, settings, pid_file, program)
+    for section, key, value in _additions(environ):
+        sections.setdefault(section, {})[key] = value
+    return "\n".join(_lines(sections))
+
+
+def _sections(
+    command: Sequence[str], settings: Settings, pid_file: Path, program: str
+) -> Sections:
+    supervisord = {
+        "nodaemon": "true",
+        "loglevel": "info",
+        "logfile": "/dev/null",
+        "logfile_maxbytes": "0",
+        "pidfile": str(pid_file).replace("%", "%%"),
+    }
+    if os.geteuid() == 0:
+        # Or it warns of what is the rule in a container.
+        supervisord["user"] = "root"
+    return {
+        "supervisord": supervisord,
+        f"program:{program}": {
+            "command": command_line(command),
+            "autostart": "true",
+            "autorestart": "unexpected" if settings.auto_recovery else "false",
+            "exitcodes": "0",
+            "startretries": str(settings.max_start_retries),
+            "startsecs": str(HEALTHY_S),
+            "stopsignal": "TERM",
+            "stopwaitsecs": str(STOP_S),
+            # Its workers are its own to end; who outlives it is ended after it.
+            "stopasgroup": "false",
+            "killasgroup": "true",
+            "stdout_logfile": "/dev/stdout",
+            "stdout_logfile_maxbytes": "0",
+            "stderr_logfile": "/dev/stderr",
+            "stderr_logfile_maxbytes": "0",
+        },
+    }
+
+
+def _additions(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Return section, key and value of each ``SUPERVISOR_{SECTION}_{KEY}``."""
+    return [
+        (*_split(name, value), value)
+        for name, value in sorted(environ.items())
+        if name.startswith(PREFIX) and name not in _OTHERS and value.strip()
+    ]
+
+
+def _split(name: str, value: str) -> tuple[str, str]:
+    """Return the section and the key: both may have ``_`` in them, so keys are known.
+
+    Raises:
+        ConfigurationError: supervisord has no such key, or could not read the value.
+    """
+    rest = name.removeprefix(PREFIX).lower()
+    if "\n" in value:
+        raise ConfigurationError(name, value, "supervisord takes one line")
+    # The longest key that fits: `logfile` is the end of `stdout_logfile`.
+    for key in sorted(KEYS, key=len, reverse=True):
+        if rest.endswith(f"_{key}"):
+            return rest.removesuffix(f"_{key}").replace("__", ":"), key
+    raise ConfigurationError(
+        name,
+        value,
+        "end the name with a key of supervisord, such as STARTSECS in "
+        f"{PREFIX}PROGRAM__{PROGRAM.upper()}_STARTSECS",
+    )
+
+
+def _lines(sections: Sections) -> list[str]:
+    lines = []
+    for section, keys in sections.items():
+        lines += [f"[{section}]", *(f"{key} = {keys[key]}" for key in keys), ""]
+    return lines

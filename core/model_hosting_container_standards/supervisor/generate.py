@@ -1,0 +1,51 @@
+"""The command ``generate-supervisor-config``: the configuration, for one's own use."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ..config import read_settings
+from ..exceptions import ConfigurationError
+from ..logging_config import configure_logging, get_logger
+from .configuration import PROGRAM, configure
+from .files import write_private
+
+logger = get_logger(__name__)
+
+
+def main() -> None:
+    """Write the configuration for the command of the command line."""
+    arguments = _parser().parse_args()
+    configure_logging(arguments.log_level)
+    output: Path = arguments.output
+    try:
+        text = configure(
+            [arguments.command, *arguments.arguments],
+            read_settings(),
+            os.environ,
+            pid_file=Path(f"{output}.pid"),
+            program=arguments.program_name,
+        )
+        write_private(output, text)
+    except (ConfigurationError, OSError) as error:
+        sys.exit(f"generate-supervisor-config: {error}")
+    logger.info("%s is written", output)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="generate-supervisor-config",
+        description="Write a configuration by which supervisord runs a command.",
+    )
+    add = parser.add_argument
+    name = "the program's name (%(default)s)"
+    levels = ("ERROR", "INFO", "DEBUG")
+    add("-o", "--output", type=Path, required=True, help="the file to write")
+    add("-p", "--program-name", default=PROGRAM, help=name)
+    add("--log-level", choices=levels, default="ERROR", help="level of our log")
+    add("command", help="the command to run")
+    add("arguments", nargs=argparse.REMAINDER, help="its arguments")
+    return parser

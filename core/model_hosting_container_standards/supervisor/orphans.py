@@ -1,0 +1,59 @@
+"""What a program leaves behind when it ends: workers, which may hold a GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Container
+from pathlib import Path
+from typing import Final
+
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_POLL_S: Final = 0.02
+
+
+def adopt() -> None:
+    """Become the parent of whatever a child leaves behind, as process 1 is anyway."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end(spared: Container[int], grace_s: float = 0.0) -> None:
+    """End every child but those that are spared: by SIGTERM, then by SIGKILL.
+
+    Children of theirs become ours when they end, and end in their turn.
+    """
+    deadline = time.monotonic() + grace_s
+    asked: set[int] = set()
+    while orphans := [pid for pid in children() if pid not in spared]:
+        late = time.monotonic() >= deadline
+        for pid in orphans:
+            if late or pid not in asked:
+                _send(pid, signal.SIGKILL if late else signal.SIGTERM)
+                asked.add(pid)
+        for pid in orphans:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(_POLL_S)
+
+
+def children() -> list[int]:
+    """Return the children of this process, also those that wait to be reaped."""
+    stats = Path("/proc").glob("[0-9]*/stat")
+    return [int(stat.parent.name) for stat in stats if _parent(stat) == os.getpid()]
+
+
+def _parent(stat: Path) -> int | None:
+    try:
+        text = stat.read_text(errors="replace")
+    except OSError:
+        return None  # It is gone.
+    # Its name is in parentheses, and may have spaces and parentheses of its own.
+    return int(text.rpartition(")")[2].split()[1])
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,146 @@
+"""supervisord in this process, with an end: what it gives up ends it too."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from supervisor import events
+from supervisor.datatypes import RestartUnconditionally, RestartWhenExitUnexpected
+from supervisor.medusa import asyncore_25 as asyncore
+from supervisor.options import ServerOptions
+from supervisor.states import ProcessStates, SupervisorStates
+from supervisor.supervisord import Supervisor
+
+from . import orphans, signals
+from .configuration import PROGRAM, STOP_S
+
+#: The status of a container whose server was given up.
+GIVEN_UP: Final = 1
+_RUNS: Final = (ProcessStates.STARTING, ProcessStates.RUNNING)
+
+
+def supervise(config: Path) -> int:
+    """Run the program of a configuration until it ends for good; return its status."""
+    orphans.adopt()
+    for output in (sys.stdout, sys.stderr):
+        _append(output.fileno())
+    options = Options()
+    options.realize(["--configuration", str(config), "--nodaemon"])
+    options.first = True
+    options.test = False
+    supervision = Supervision(options)
+    try:
+        supervision.main()
+    except asyncore.ExitNow:
+        pass
+    finally:
+        options.close_httpservers()
+        options.close_logger()
+    orphans.end(spared=())
+    return supervision.status
+
+
+def _append(descriptor: int) -> None:
+    """Let several write to what may be a file, and none over another's lines."""
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
+
+
+class Options(ServerOptions):  # type: ignore[misc]
+    """supervisord's ways to the system."""
+
+    #: How the child ended that was reaped last, as in :mod:`subprocess`; None: it has
+    #: not even begun.
+    returncode: int | None = None
+    #: Until when what a program leaves behind may end by itself.
+    deadline = 0.0
+
+    def setsignals(self) -> None:
+        super().setsignals()
+        signals.release()
+
+    def fork(self) -> int:
+        self.returncode = None
+        return signals.fork()
+
+    def waitpid(self) -> tuple[int | None, int | None]:
+        pid, status = super().waitpid()
+        if pid in self.pidhistory:
+            self.returncode = os.waitstatus_to_exitcode(status)
+            orphans.end(self.pidhistory, max(0.0, self.deadline - time.monotonic()))
+        return pid, status
+
+
+class Supervision(Supervisor):  # type: ignore[misc]
+    """A supervisord that ends when its program does."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        #: The status of this process; None until it is known.
+        self._status: int | None = None
+        self._signal = signal.SIGTERM
+
+    @property
+    def status(self) -> int:
+        """What the container ends with: as a shell, 128 and more for a signal."""
+        returncode = -self._signal if self._status is None else self._status
+        return returncode if returncode >= 0 else 128 - returncode
+
+    def runforever(self) -> None:
+        # Not before: supervisord forgets who listens when it begins to run.
+        events.subscribe(events.ProcessStateFatalEvent, self._give_up)
+        events.subscribe(events.ProcessStateExitedEvent, self._look_at_the_end)
+        events.subscribe(events.ProcessStateBackoffEvent, self._look_at_the_end)
+        events.subscribe(events.ProcessStateStoppedEvent, self._note)
+        super().runforever()
+
+    def handle_signal(self) -> None:
+        number = self.options.get_signal()
+        if number == signal.SIGHUP:
+            self._pass_on(number)
+        elif number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            self._signal = number
+            self._shut_down(f"received {signal.Signals(number).name}")
+
+    def _give_up(self, event: Any) -> None:
+        """A program crashed too often. Were that all, nobody would notice."""
+        if self.options.mood > SupervisorStates.SHUTDOWN:
+            self._status = GIVEN_UP
+            self._shut_down(f"{event.process.config.name} is given up")
+
+    def _look_at_the_end(self, event: Any) -> None:
+        """End with a program that is not to be started again."""
+        config = event.process.config
+        returncode = self.options.returncode
+        if returncode is None:
+            return
+        crashed = returncode not in config.exitcodes
+        again = config.autorestart is RestartUnconditionally or (
+            crashed and config.autorestart is RestartWhenExitUnexpected
+        )
+        if config.name == PROGRAM and not again:
+            self._status = returncode
+            self._shut_down(f"{config.name} has ended")
+
+    def _note(self, event: Any) -> None:
+        """Remember how the program ended that was told to."""
+        if event.process.config.name == PROGRAM and self._status is None:
+            self._status = self.options.returncode
+
+    def _pass_on(self, number: int) -> None:
+        for group in self.process_groups.values():
+            for process in group.processes.values():
+                if process.config.name == PROGRAM and process.state in _RUNS:
+                    process.signal(number)
+
+    def _shut_down(self, reason: str) -> None:
+        # supervisord's own logger, which has another idea of arguments.
+        self.options.logger.warn("%(reason)s: shutting down", reason=reason)  # noqa: G010
+        self.options.deadline = time.monotonic() + STOP_S
+        self.options.mood = SupervisorStates.SHUTDOWN

@@ -1,0 +1,44 @@
+"""Signals that must reach somebody, whenever they come."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+#: What ends a command, or tells it something.
+PASSED_ON: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+
+
+def hold() -> None:
+    """Keep signals that come before somebody can take them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+
+
+def release() -> None:
+    """Take them, and those that were kept."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    hold()
+    try:
+        yield
+    finally:
+        release()
+
+
+def fork() -> int:
+    """Fork as :func:`os.fork` does; the child dies of signals until it is a program.
+
+    Its handlers are those of its parent, which would note a signal and forget it.
+    """
+    with held():
+        pid = os.fork()
+        if pid == 0:
+            for number in PASSED_ON:
+                signal.signal(number, signal.SIG_DFL)
+    return pid

@@ -1,0 +1,345 @@
+"""standard-supervisor: it restarts, gives up, passes on signals and leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from servers import Process, polling, run_until_exit
+
+SUPERVISOR: Final = str(Path(sys.executable).with_name("standard-supervisor"))
+PATIENCE_S: Final = 30.0
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a Python program under the supervisor; it ends with the test."""
+    started: list[Process] = []
+
+    def begin(source: str, *arguments: Any, **env: str) -> Process:
+        program = [sys.executable, "-c", textwrap.dedent(source), *arguments]
+        started.append(Process([SUPERVISOR, *program], env))
+        started[-1].start()
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.close()
+
+
+def wait_for(path: Path) -> str:
+    """Return the content of a file as soon as it has some."""
+    for _ in polling(PATIENCE_S):
+        if path.exists() and (content := path.read_text()):
+            return content
+    raise AssertionError(f"{path} was not written")
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+def wait_until_gone(pid: int) -> None:
+    for _ in polling(PATIENCE_S):
+        if not is_there(pid):
+            return
+    raise AssertionError(f"{pid} still runs")
+
+
+#: Writes its process id to the file it is told, and waits.
+WAITS: Final = """
+    import os, signal, sys, time
+    from pathlib import Path
+    Path(sys.argv[1]).write_text(f"{os.getpid()} ")
+    while True:
+        signal.pause()
+    """
+
+
+# --- restarts ----------------------------------------------------------------------
+
+
+def test_a_program_that_crashed_is_started_again(start: Start, tmp_path: Path) -> None:
+    process = start(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        with open(sys.argv[1], "a") as file:
+            file.write(f"{os.getpid()} ")
+        if len(Path(sys.argv[1]).read_text().split()) < 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        tmp_path / "pids",
+    )
+    assert process.wait(PATIENCE_S) == 0
+    assert len({*(tmp_path / "pids").read_text().split()}) == 3
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_what_crashes_time_and_again_is_given_up(
+    start: Start, tmp_path: Path, retries: int
+) -> None:
+    source = "import sys; open(sys.argv[1], 'a').write('x'); sys.exit(3)"
+    runs = tmp_path / "runs"
+    process = start(source, runs, PROCESS_MAX_START_RETRIES=str(retries))
+    assert process.wait(PATIENCE_S) == 1
+    assert runs.read_text() == "x" * (1 + retries)
+    assert "app is given up" in process.output()
+
+
+def test_what_ends_well_has_ended(start: Start) -> None:
+    process = start("print('done')")
+    assert process.wait(PATIENCE_S) == 0
+    assert process.stdout().count("done\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "status"), [("no-such-command", 127), ("/etc/passwd", 126)]
+)
+def test_what_cannot_be_run_is_not_tried_again(command: str, status: int) -> None:
+    end = run_until_exit([SUPERVISOR, command])
+    assert end.status == status
+    assert f"standard-supervisor: {command}: " in end.stderr
+
+
+def test_nothing_to_run_is_an_error() -> None:
+    end = run_until_exit([SUPERVISOR])
+    assert (end.status, end.stderr[:6]) == (2, "usage:")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PROCESS_MAX_START_RETRIES", "-1"),
+        ("PROCESS_MAX_START_RETRIES", "many"),
+        ("PROCESS_AUTO_RECOVERY", "perhaps"),
+        ("SUPERVISOR_CONFIG_PATH", "/no/such/folder/supervisord.conf"),
+        ("SUPERVISOR_PROGRAM__APP_NOTHING", "1"),
+    ],
+)
+def test_a_bad_value_is_named(name: str, value: str) -> None:
+    end = run_until_exit([SUPERVISOR, "true"], {name: value})
+    assert end.status == 1
+    assert f"{name}={value!r} is not allowed" in end.stderr
+
+
+def test_without_recovery_it_becomes_the_command(start: Start, tmp_path: Path) -> None:
+    process = start(WAITS, tmp_path / "pid", PROCESS_AUTO_RECOVERY="false")
+    assert int(wait_for(tmp_path / "pid")) == process.pid
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == -signal.SIGTERM
+
+
+# --- signals -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [("sys.exit(0)", 0), ("sys.exit(7)", 7), ("os.abort()", 128 + signal.SIGABRT)],
+)
+def test_sigterm_is_the_programs_to_answer(
+    start: Start, tmp_path: Path, answer: str, status: int
+) -> None:
+    process = start(
+        f"""
+        import os, signal, sys
+        from pathlib import Path
+        def end(*_):
+            {answer}
+        signal.signal(signal.SIGTERM, end)
+        Path(sys.argv[1]).write_text("ready")
+        while True:
+            signal.pause()
+        """,
+        tmp_path / "ready",
+    )
+    wait_for(tmp_path / "ready")
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == status
+
+
+def test_a_program_that_dies_of_sigterm_is_told_so(
+    start: Start, tmp_path: Path
+) -> None:
+    process = start(WAITS, tmp_path / "pid")
+    pid = int(wait_for(tmp_path / "pid"))
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM
+    assert not is_there(pid)
+
+
+def test_sighup_reaches_the_program(start: Start, tmp_path: Path) -> None:
+    process = start(
+        """
+        import signal, sys
+        from pathlib import Path
+        def note(*_):
+            Path(sys.argv[2]).write_text("hung up")
+        signal.signal(signal.SIGHUP, note)
+        Path(sys.argv[1]).write_text("ready")
+        while True:
+            signal.pause()
+        """,
+        tmp_path / "ready",
+        tmp_path / "noted",
+    )
+    wait_for(tmp_path / "ready")
+    os.kill(process.pid, signal.SIGHUP)
+    assert wait_for(tmp_path / "noted") == "hung up"
+    assert process.status() is None
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.2])
+def test_sigterm_is_heard_whenever_it_comes(
+    start: Start, tmp_path: Path, delay: float
+) -> None:
+    process = start(WAITS, tmp_path / "pid")
+    for _ in polling(delay, interval=0.01):
+        pass
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(10) in (-signal.SIGTERM, 128 + signal.SIGTERM)
+    if (tmp_path / "pid").exists():
+        assert not is_there(int((tmp_path / "pid").read_text()))
+
+
+def test_between_two_restarts_too(start: Start) -> None:
+    process = start("raise SystemExit(3)", PROCESS_MAX_START_RETRIES="1000")
+    for _ in polling(PATIENCE_S):
+        if process.output().count("exited: app") >= 2:
+            break
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(10) == 128 + signal.SIGTERM
+
+
+# --- what is left ------------------------------------------------------------------
+
+#: Starts a worker in a session of its own, and does what it is told.
+WITH_WORKER: Final = """
+    import os, signal, subprocess, sys, time
+    from pathlib import Path
+    worker = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    with open(sys.argv[1], "a") as file:
+        file.write(f"{{worker.pid}} ")
+    {then}
+    """
+
+
+def test_workers_of_a_crash_are_gone_before_it_starts_again(
+    start: Start, tmp_path: Path
+) -> None:
+    crash = "os.kill(os.getpid(), signal.SIGKILL)"
+    env = {"PROCESS_MAX_START_RETRIES": "1"}
+    process = start(WITH_WORKER.format(then=crash), tmp_path / "pids", **env)
+    assert process.wait(PATIENCE_S) == 1
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2
+    assert not any(is_there(pid) for pid in pids)
+
+
+def test_workers_of_a_program_that_ended_are_gone(start: Start, tmp_path: Path) -> None:
+    process = start(WITH_WORKER.format(then="signal.pause()"), tmp_path / "pids")
+    pid = int(wait_for(tmp_path / "pids"))
+    os.kill(process.pid, signal.SIGTERM)
+    process.wait(PATIENCE_S)
+    assert not is_there(pid)
+
+
+def test_files_are_private_and_gone_afterwards(start: Start, tmp_path: Path) -> None:
+    process = start(WAITS, tmp_path / "pid", TMPDIR=str(tmp_path))
+    wait_for(tmp_path / "pid")
+    [folder] = tmp_path.glob("mhcs-*")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {file.name for file in folder.iterdir()} == {
+        "supervisord.conf",
+        "supervisord.pid",
+    }
+    assert (folder / "supervisord.conf").stat().st_mode & 0o777 == 0o600
+    os.kill(process.pid, signal.SIGTERM)
+    process.wait(PATIENCE_S)
+    assert not folder.exists()
+
+
+def test_the_configuration_may_have_a_place_of_its_own(tmp_path: Path) -> None:
+    config = tmp_path / "supervisord.conf"
+    end = run_until_exit([SUPERVISOR, "true"], {"SUPERVISOR_CONFIG_PATH": str(config)})
+    assert end.status == 0
+    assert "command = true" in config.read_text()
+    assert config.stat().st_mode & 0o777 == 0o600
+
+
+def test_it_needs_no_environment_on_the_path() -> None:
+    end = run_until_exit([SUPERVISOR, "/bin/echo", "a b"], {"PATH": "/usr/bin:/bin"})
+    assert end.status == 0, end.stderr
+    assert "a b\n" in end.stdout
+
+
+# --- as process 1 ------------------------------------------------------------------
+
+UNSHARE: Final = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+def can_unshare() -> bool:
+    try:
+        return subprocess.run([*UNSHARE, "true"], check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not can_unshare(), reason="no process namespace can be made here")
+def test_as_process_1_it_reaps_and_ends(tmp_path: Path) -> None:
+    program = textwrap.dedent(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        for _ in range(5):
+            if os.fork() == 0:
+                if os.fork() == 0:
+                    os._exit(0)  # Its parent is gone: it becomes a child of process 1.
+                os._exit(0)
+            os.wait()
+        Path(sys.argv[1]).write_text(f"{os.getppid()} ")
+        while True:
+            signal.pause()
+        """
+    )
+    file = tmp_path / "ready"
+    command = [*UNSHARE, SUPERVISOR, sys.executable, "-c", program, file]
+    process = Process([str(part) for part in command])
+    try:
+        process.start()
+        assert wait_for(file) == "1 "
+        first = int(
+            subprocess.run(
+                ["pgrep", "--parent", str(process.pid)],
+                capture_output=True,
+                check=True,
+                text=True,
+            ).stdout
+        )
+        for _ in polling(PATIENCE_S):
+            if len(_children(first)) == 1:
+                break
+        assert len(_children(first)) == 1
+        os.kill(first, signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM
+    finally:
+        process.close()
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

@@ -1,0 +1,186 @@
+"""Commands get through supervisord's configuration byte for byte."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from supervisor.options import ServerOptions
+
+from model_hosting_container_standards.config import read_settings
+from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.supervisor.command import decode, encode
+from model_hosting_container_standards.supervisor.configuration import configure
+from servers import run_until_exit
+
+SUPERVISOR: Final = Path(sys.executable).with_name("standard-supervisor")
+GENERATE: Final = Path(sys.executable).with_name("generate-supervisor-config")
+HOSTILE: Final = [
+    "",
+    " ",
+    "  two  spaces  ",
+    "\t",
+    "line\nend",
+    "carriage\rreturn",
+    "100%",
+    "%(ENV_HOME)s",
+    "%%",
+    "a;b",
+    "a ; b",
+    ";",
+    "#",
+    "a # b",
+    "'",
+    '"',
+    "it's",
+    'say "hi"',
+    "\\",
+    "\\n",
+    "$HOME",
+    "`id`",
+    "$(id)",
+    "*",
+    "~",
+    "--option=a b",
+    '{"json": ["a", 1]}',
+    "[section]",
+    "key = value",
+    "é\u2603\U0001f600",
+    os.fsdecode(b"\xff\xfe"),
+    "a" * 5000,
+]
+
+
+def argv_of(text: str, folder: Path) -> list[str]:
+    """Return the command that supervisord itself makes of a configuration."""
+    file = folder / "supervisord.conf"
+    file.write_bytes(os.fsencode(text))
+    options = ServerOptions()
+    options.realize(["-c", str(file), "-n"])
+    [group] = options.process_group_configs
+    words = shlex.split(group.process_configs[0].command)
+    return decode(words[-1]) if words[0] == sys.executable else words
+
+
+def configuration(command: list[str], **environ: str) -> str:
+    pid_file = Path(tempfile.gettempdir(), "100%.pid")
+    return configure(command, read_settings(), environ, pid_file=pid_file)
+
+
+@pytest.mark.parametrize("argument", HOSTILE, ids=range(len(HOSTILE)))
+def test_an_argument_is_what_it_was(tmp_path: Path, argument: str) -> None:
+    for command in (["echo", argument], [argument, "x"]):
+        assert argv_of(configuration(command), tmp_path) == command
+
+
+# What a command line can have: no null bytes, and bytes that are no UTF-8.
+ARGUMENTS: Final = st.binary(max_size=40).map(
+    lambda raw: os.fsdecode(raw.replace(b"\0", b""))
+)
+
+
+@given(st.lists(ARGUMENTS | st.sampled_from(HOSTILE), min_size=1, max_size=6))
+def test_any_command_is_one_harmless_word(command: list[str]) -> None:
+    word = encode(command)
+    assert word.isascii()
+    assert not set(word) & set(" \t\n%;#'\"\\$")
+    assert decode(word) == command
+
+
+def test_all_of_them_arrive_in_a_real_process() -> None:
+    show = "import os, sys; print(*[os.fsencode(a).hex() for a in sys.argv[1:]])"
+    end = run_until_exit([SUPERVISOR, sys.executable, "-c", show, *HOSTILE])
+    assert end.status == 0, end.stderr
+    expected = " ".join(os.fsencode(argument).hex() for argument in HOSTILE)
+    assert expected in end.stdout.splitlines()
+
+
+def test_a_plain_command_can_be_read() -> None:
+    text = configuration(["vllm", "serve", "/opt/ml/model", "--port=8080"])
+    assert "command = vllm serve /opt/ml/model --port=8080\n" in text
+
+
+# --- what the environment adds -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "line"),
+    [
+        ("SUPERVISOR_PROGRAM__APP_STARTSECS", "program:app", "startsecs"),
+        (
+            "SUPERVISOR_PROGRAM__APP_STDOUT_LOGFILE_MAXBYTES",
+            "program:app",
+            "stdout_logfile_maxbytes",
+        ),
+        ("SUPERVISOR_PROGRAM__LOG_SHIPPER_COMMAND", "program:log_shipper", "command"),
+        ("SUPERVISOR_SUPERVISORD_LOGLEVEL", "supervisord", "loglevel"),
+        ("SUPERVISOR_UNIX_HTTP_SERVER_FILE", "unix_http_server", "file"),
+        (
+            "SUPERVISOR_RPCINTERFACE__SUPERVISOR_SUPERVISOR.RPCINTERFACE_FACTORY",
+            "rpcinterface:supervisor",
+            "supervisor.rpcinterface_factory",
+        ),
+    ],
+)
+def test_a_variable_sets_a_key(name: str, section: str, line: str) -> None:
+    text = configuration(["x"], **{name: "7"})
+    [block] = [b for b in text.split("\n\n") if b.startswith(f"[{section}]\n")]
+    assert f"\n{line} = 7" in block
+    assert block.count(f"\n{line} = ") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("SUPERVISOR_PROGRAM__APP_STARTSEC", "7", "end the name with a key"),
+        ("SUPERVISOR_LOGLEVEL", "7", "end the name with a key"),
+        ("SUPERVISOR_PROGRAM__APP_USER", "a\n[x]", "takes one line"),
+    ],
+)
+def test_what_is_no_key_is_an_error(name: str, value: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason) as raised:
+        configuration(["x"], **{name: value})
+    assert name in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["SUPERVISOR_ENABLED", "SUPERVISOR_PROCESS_NAME", "SUPERVISOR_CONFIG_PATH"]
+)
+def test_variables_of_supervisord_itself_add_nothing(name: str) -> None:
+    assert configuration(["x"], **{name: "1"}) == configuration(["x"])
+
+
+# --- generate-supervisor-config ----------------------------------------------------
+
+
+def generate(*arguments: Any, env: dict[str, str] | None = None) -> Any:
+    return run_until_exit([GENERATE, *arguments], env)
+
+
+def test_the_configuration_can_be_written_alone(tmp_path: Path) -> None:
+    output = tmp_path / "supervisord.conf"
+    env = {"PROCESS_MAX_START_RETRIES": "7", "PROCESS_AUTO_RECOVERY": "false"}
+    end = generate("-o", output, "-p", "llm", "vllm", "serve", "-o", "100%", env=env)
+    assert (end.status, end.stdout) == (0, ""), end.stderr
+    text = output.read_text()
+    assert "[program:llm]" in text
+    assert "startretries = 7" in text
+    assert "autorestart = false" in text
+    assert argv_of(text, tmp_path) == ["vllm", "serve", "-o", "100%"]
+    assert output.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    end = generate("-o", tmp_path / "no" / "folder.conf", "vllm")
+    assert end.status == 1
+    assert "No such file or directory" in end.stderr
+    end = generate("vllm")
+    assert end.status == 2
+    assert "--output" in end.stderr
