@@ -58,10 +58,11 @@ API_SERVERS: Final = (f"--api-server-count={PROCESSES}",) if PROCESSES > 1 else 
 two_processes: Final = pytest.mark.skipif(
     PROCESSES < 2, reason="vLLM has --api-server-count since 0.9"
 )
-#: A body of /invocations that is no JSON is a 400 of vLLM's own. Before, it is a 500.
+#: Its own /invocations answers 400 to a body that is no JSON, to one that is no UTF-8,
+#: to one that is no object. Before, each of them is a 500.
 REFUSES_BAD_JSON: Final = RELEASE >= (0, 9)
-#: So is JSON that is no object, and text that is no UTF-8.
-REFUSES_BAD_BODIES: Final = RELEASE >= (0, 14)
+REFUSES_BAD_TEXT: Final = RELEASE >= (0, 18)
+REFUSES_LISTS: Final = RELEASE >= (0, 24)
 #: On a CPU, what is loaded last is mixed into the base model's answers, with its own
 #: ``--lora-modules`` too.
 KEEPS_BASE_MODEL: Final = RELEASE >= (0, 9)

@@ -14,8 +14,9 @@ from real import (
     CHAT,
     COMPLETION,
     KEEPS_BASE_MODEL,
-    REFUSES_BAD_BODIES,
     REFUSES_BAD_JSON,
+    REFUSES_BAD_TEXT,
+    REFUSES_LISTS,
     adapter_path,
     complete,
     reason,
@@ -90,11 +91,21 @@ def test_the_engines_checks_of_a_request_stay(server: Server) -> None:
         assert "application/json" in reason(answer.json())
 
 
-@pytest.mark.parametrize("body", [b"{", b"\xff", b"[1, 2]", b""])
-def test_a_broken_body_is_the_clients_error(server: Server, body: bytes) -> None:
-    json_type = {"content-type": "application/json"}
-    answer = server.client.post("/invocations", content=body, headers=json_type)
-    refused = REFUSES_BAD_JSON if body in (b"{", b"") else REFUSES_BAD_BODIES
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        (b"{", REFUSES_BAD_JSON),
+        (b"", REFUSES_BAD_JSON),
+        (b"\xff", REFUSES_BAD_TEXT),
+        (b"[1, 2]", REFUSES_LISTS),
+    ],
+)
+def test_a_broken_body_is_the_clients_error(
+    server: Server, body: bytes, refused: bool
+) -> None:
+    # On a connection of its own: after an exception the server ends it.
+    headers = {"content-type": "application/json", "connection": "close"}
+    answer = server.client.post("/invocations", content=body, headers=headers)
     assert answer.status_code == (400 if refused else 500), answer.text
 
 
