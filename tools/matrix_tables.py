@@ -97,7 +97,6 @@ SHOWN: Final = {
     _REAL + r"adapters\w*::.*\[.*two processes": ("two processes",),
     _REAL + r"engine_routes::\w+_adapter": ("adapters",),
     _REAL + r"engine_routes::\w+_streamed": ("streams",),
-    _SESSIONS: ("two processes",),
     _SESSIONS + "(?:a_conversation|no_request|a_session)_": ("sessions",),
     _SESSIONS + "(?:middleware|the_formatter|the_throttle|a_stream)_": ("middleware",),
     _SESSIONS + "a_stream_": ("streams",),
@@ -137,6 +136,8 @@ READ: Final = {
     Span("vllm", "0.6"): {"hook": SOURCE, ".pth": SOURCE, "mhcs run": SOURCE},
     # The old and the new path of each name, and load_lora_adapter.
     Span("vllm", "0.7"): {"moved names": SOURCE, "adapters": SOURCE},
+    # --api-server-count came with 0.9.
+    Span("vllm", "0", "0.9"): {"two processes": ABSENT},
     # None has a route of ours. The app is made inside __init__, in every release, and
     # takes routes and middleware after it.
     Span("tensorrt-llm", "0.17"): {

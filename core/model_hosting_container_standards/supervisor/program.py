@@ -140,6 +140,8 @@ class Supervision(Supervisor):  # type: ignore[misc]
                     process.signal(number)
 
     def _shut_down(self, reason: str) -> None:
+        if self.options.mood == SupervisorStates.SHUTDOWN:
+            return  # It is said, and the time runs.
         # supervisord's own logger, which has another idea of arguments.
         self.options.logger.warn("%(reason)s: shutting down", reason=reason)  # noqa: G010
         self.options.deadline = time.monotonic() + STOP_S
