@@ -69,6 +69,12 @@ def parse_retries(value: str) -> int:
     return int(value)
 
 
+def parse_port(value: str) -> int:
+    if not (value.isdecimal() and value.isascii()) or not 0 < int(value) < 65536:
+        raise ValueError("write a port, 1 to 65535")
+    return int(value)
+
+
 def parse_file(value: str) -> Path:
     path = Path(value)
     if not path.parent.is_dir():
@@ -278,6 +284,12 @@ class Settings:
         default=None,
         parse=parse_rate,
         meaning="mhcs.throttle: requests a process begins to answer each second",
+    )
+    port = Variable(
+        "SAGEMAKER_BIND_TO_PORT",
+        default=8080,
+        parse=parse_port,
+        meaning="mhcs serve: where SageMaker calls",
     )
     auto_recovery = Variable(
         "PROCESS_AUTO_RECOVERY",

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import Annotated
 
 import typer
 
+from model_hosting_container_standards.config import read_settings
+from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.supervisor import signals
+from model_hosting_container_standards.supervisor.standard_supervisor import (
+    run as supervise,
+)
+
 from . import doctor
+from .serve import command_of
 
 app = typer.Typer(
     help="SageMaker's hosting contract for an unchanged vLLM or TensorRT-LLM.",
@@ -33,6 +42,36 @@ def run(
         # The statuses a shell gives for a command it cannot find, or cannot run.
         typer.echo(f"mhcs run: {command[0]}: {error.strerror}", err=True)
         raise typer.Exit(127 if isinstance(error, FileNotFoundError) else 126) from None
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+def serve(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Arguments of the engine, which win; a model may be first."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the command, and do not run it.")
+    ] = False,
+) -> None:
+    """Serve this image's model with its engine, and keep it running."""
+    # First of all: process 1 has no second chance to hear them.
+    signals.hold()
+    try:
+        command = command_of(read_settings(), os.environ, arguments or ())
+    except (ConfigurationError, LookupError) as error:
+        typer.echo(f"mhcs serve: {error}", err=True)
+        raise typer.Exit(1) from None
+    if dry_run:
+        typer.echo(shlex.join(command))
+        return
+    if not os.environ.get("MHCS_AUTO", "").strip():
+        os.environ["MHCS_AUTO"] = "1"
+    sys.exit(supervise(command))
 
 
 @app.command("doctor")
