@@ -62,7 +62,7 @@ lint: dev ## ruff and mypy
 
 # Two at once: one waits for servers while the other works. What shares a server runs
 # in one of them (tests/conftest.py).
-TWO := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+TWO := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 test: install ## pytest, and 95 % of the branches
 	$(BIN)/coverage erase

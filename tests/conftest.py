@@ -27,13 +27,23 @@ SHARED: Final = ("real_vllm/test_adapters", "promises/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what runs in one process when tests run in several: what shares servers."""
+    """Let reports say what was tested: tools/matrix.py believes nothing else."""
     for item in items:
-        group = next((name for name in SHARED if name in item.nodeid), item.location[0])
-        item.add_marker(pytest.mark.xdist_group(group))
         if RELEASE and item.get_closest_marker("vllm"):
-            # tools/matrix.py believes this rather than what it is told.
             item.user_properties.append(("vllm", version("vllm")))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Run a file in one process, and so files that share servers."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByServers(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return next((name for name in SHARED if name in file), file)
+
+    return ByServers(config, log)
 
 
 @pytest.fixture(autouse=True)
