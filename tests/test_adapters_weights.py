@@ -61,6 +61,12 @@ def test_the_file_that_engines_take_first_is_looked_at(tmp_path: Path) -> None:
         check_weights(tmp_path)
 
 
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "adapter_model.bin").touch()
+    with pytest.raises(AdapterError, match="is damaged: it is empty"):
+        check_weights(tmp_path)
+
+
 def test_no_file_is_no_adapter(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="has none of adapter_model.safetensors"):
         check_weights(tmp_path)

@@ -58,6 +58,21 @@ def test_a_healthy_set_up_has_no_problems(script: Script) -> None:
     assert "problems:\n  none" in text
 
 
+def test_an_engine_that_nothing_patches_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SAGEMAKER_MODEL_PATH")
+    (tmp_path / "site" / "tensorrt_llm").mkdir(parents=True)
+    (tmp_path / "site" / "tensorrt_llm" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    problem = "tensorrt_llm does not know this package"
+    status, output = doctor_says()
+    assert (status, problem in output) == (1, True)
+    for value in ("0", "1"):
+        monkeypatch.setenv("MHCS_AUTO", value)
+        assert problem not in doctor_says()[1]
+
+
 @pytest.mark.usefixtures("engine_is_installed")
 @pytest.mark.parametrize(
     ("name", "value", "door"),

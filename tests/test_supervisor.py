@@ -109,12 +109,26 @@ def test_what_ends_well_has_ended(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "status"), [("no-such-command", 127), ("/etc/passwd", 126)]
+    ("command", "status"),
+    [("no-such-command", 127), ("/etc/passwd", 126), ("", 126)],
 )
 def test_what_cannot_be_run_is_not_tried_again(command: str, status: int) -> None:
     end = run_until_exit([SUPERVISOR, command])
     assert end.status == status
     assert f"standard-supervisor: {command}: " in end.stderr
+
+
+def test_it_can_be_asked_what_it_does() -> None:
+    end = run_until_exit([SUPERVISOR, "--help"])
+    assert (end.status, end.stdout[:26]) == (0, "usage: standard-supervisor")
+
+
+def test_a_place_that_is_a_folder_is_an_error(tmp_path: Path) -> None:
+    end = run_until_exit(
+        [SUPERVISOR, "true"], {"SUPERVISOR_CONFIG_PATH": str(tmp_path)}
+    )
+    assert end.status == 1
+    assert f"Is a directory: '{tmp_path}'" in end.stderr
 
 
 def test_nothing_to_run_is_an_error() -> None:
@@ -183,24 +197,28 @@ def test_a_program_that_dies_of_sigterm_is_told_so(
     assert not is_there(pid)
 
 
-def test_sighup_reaches_the_program(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2"])
+def test_other_signals_reach_the_program(
+    start: Start, tmp_path: Path, name: str
+) -> None:
     process = start(
         """
         import signal, sys
         from pathlib import Path
         def note(*_):
-            Path(sys.argv[2]).write_text("hung up")
-        signal.signal(signal.SIGHUP, note)
+            Path(sys.argv[2]).write_text("told")
+        signal.signal(getattr(signal, sys.argv[3]), note)
         Path(sys.argv[1]).write_text("ready")
         while True:
             signal.pause()
         """,
         tmp_path / "ready",
         tmp_path / "noted",
+        name,
     )
     wait_for(tmp_path / "ready")
-    os.kill(process.pid, signal.SIGHUP)
-    assert wait_for(tmp_path / "noted") == "hung up"
+    os.kill(process.pid, signal.Signals[name])
+    assert wait_for(tmp_path / "noted") == "told"
     assert process.status() is None
 
 
@@ -256,6 +274,21 @@ def test_workers_of_a_program_that_ended_are_gone(start: Start, tmp_path: Path) 
     pid = int(wait_for(tmp_path / "pids"))
     os.kill(process.pid, signal.SIGTERM)
     process.wait(PATIENCE_S)
+    assert not is_there(pid)
+
+
+def test_what_outlives_a_program_has_the_programs_time(
+    start: Start, tmp_path: Path
+) -> None:
+    stubborn = "signal.pause()"
+    source = WITH_WORKER.replace('["sleep", "1000"]', "STUBBORN").format(then=stubborn)
+    worker = "trap '' TERM; while :; do sleep 1; done"
+    source = source.replace("STUBBORN", repr(["sh", "-c", worker]))
+    env = {"SUPERVISOR_PROGRAM__APP_STOPWAITSECS": "1"}
+    process = start(source, tmp_path / "pids", **env)
+    pid = int(wait_for(tmp_path / "pids"))
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(15) == 128 + signal.SIGTERM
     assert not is_there(pid)
 
 

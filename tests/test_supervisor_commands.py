@@ -122,11 +122,6 @@ def test_a_plain_command_can_be_read() -> None:
         ("SUPERVISOR_PROGRAM__LOG_SHIPPER_COMMAND", "program:log_shipper", "command"),
         ("SUPERVISOR_SUPERVISORD_LOGLEVEL", "supervisord", "loglevel"),
         ("SUPERVISOR_UNIX_HTTP_SERVER_FILE", "unix_http_server", "file"),
-        (
-            "SUPERVISOR_RPCINTERFACE__SUPERVISOR_SUPERVISOR.RPCINTERFACE_FACTORY",
-            "rpcinterface:supervisor",
-            "supervisor.rpcinterface_factory",
-        ),
     ],
 )
 def test_a_variable_sets_a_key(name: str, section: str, line: str) -> None:
@@ -139,8 +134,9 @@ def test_a_variable_sets_a_key(name: str, section: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("SUPERVISOR_PROGRAM__APP_STARTSEC", "7", "end the name with a key"),
-        ("SUPERVISOR_LOGLEVEL", "7", "end the name with a key"),
+        ("SUPERVISOR_PROGRAM__APP_STARTSEC", "7", "write a section and a key"),
+        ("SUPERVISOR_PROGRAM_APP_STARTSECS", "7", "write a section and a key"),
+        ("SUPERVISOR_LOGLEVEL", "7", "write a section and a key"),
         ("SUPERVISOR_PROGRAM__APP_USER", "a\n[x]", "takes one line"),
     ],
 )
@@ -155,6 +151,11 @@ def test_what_is_no_key_is_an_error(name: str, value: str, reason: str) -> None:
 )
 def test_variables_of_supervisord_itself_add_nothing(name: str) -> None:
     assert configuration(["x"], **{name: "1"}) == configuration(["x"])
+
+
+def test_a_server_of_supervisords_can_be_talked_to() -> None:
+    text = configuration(["x"], SUPERVISOR_UNIX_HTTP_SERVER_FILE="/run/s.sock")
+    assert "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = " in text
 
 
 # --- generate-supervisor-config ----------------------------------------------------
@@ -173,6 +174,7 @@ def test_the_configuration_can_be_written_alone(tmp_path: Path) -> None:
     assert "[program:llm]" in text
     assert "startretries = 7" in text
     assert "autorestart = false" in text
+    assert "startsecs = 1\n" in text
     assert argv_of(text, tmp_path) == ["vllm", "serve", "-o", "100%"]
     assert output.stat().st_mode & 0o777 == 0o600
 

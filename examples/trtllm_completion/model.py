@@ -10,8 +10,9 @@ from model_hosting_container_standards import sagemaker
 
 
 @sagemaker.invoke
+@sagemaker.inject_adapter_id("model")
 async def invoke(request: CompletionRequest, raw_request: Request):
-    if len(request.prompt) > 1000:
+    if len(str(request.prompt)) > 1000:
         raise HTTPException(400, "A prompt may have 1,000 characters here.")
     server = raw_request.app.state.openai_server
     return await server.openai_completion(request, raw_request)

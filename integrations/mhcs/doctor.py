@@ -227,12 +227,24 @@ def _misspelt_variables() -> Iterator[str]:
 def _unpatchable() -> Iterator[str]:
     for engine in installed_engines():
         yield from engine.problems()
+        if _is_unreachable(engine.name):
+            yield (
+                f"{engine.name} does not know this package, and nothing asks for it to "
+                "be patched: it will have no routes of SageMaker's. Set MHCS_AUTO=1, or "
+                "import mhcs.auto before the engine."
+            )
     if reason_to_patch() and not _pth_is_installed():
         yield (
             "mhcs.pth is not in site-packages, so the environment alone patches "
             "nothing: install with pip into the environment, not with --target, or "
             "import mhcs.auto before the engine."
         )
+
+
+def _is_unreachable(engine: str) -> bool:
+    """Whether an installed engine gets no routes, and nobody said that it shall not."""
+    asked = reason_to_patch() or os.environ.get("MHCS_AUTO", "").strip()
+    return not asked and bool(util.find_spec(engine)) and not _calls_bootstrap(engine)
 
 
 def _pth_is_installed() -> bool:
@@ -271,7 +283,7 @@ def _middleware(
 def _who_answers(name: str, settings: Settings, script: ModuleType | None) -> str:
     customer = resolve_customer_handler(name, settings, script)
     if customer is None:
-        return "the framework's registered handler, or the engine's own route"
+        return "the framework's registered handler, or the engine"
     return f"{_target(customer)} ({customer.source})"
 
 

@@ -46,8 +46,9 @@ def become(command: Sequence[str]) -> NoReturn:
     """
     try:
         os.execvp(command[0], [*command])
-    except OSError as error:
-        sys.stderr.write(f"standard-supervisor: {command[0]}: {error.strerror}\n")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        sys.stderr.write(f"standard-supervisor: {command[0]}: {reason}\n")
         missing = isinstance(error, FileNotFoundError)
         raise SystemExit(127 if missing else 126) from None
 

@@ -30,6 +30,13 @@ HEALTHY_S: Final = 600
 #: What SageMaker gives a container to end.
 STOP_S: Final = 30
 
+#: supervisord's sections; those that end in a colon have names of their own behind it.
+_SERVERS: Final = frozenset({"inet_http_server", "unix_http_server"})
+_KINDS: Final = ("program:", "eventlistener:", "fcgi-program:", "group:")
+_RPC_INTERFACE: Final = {
+    "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+}
+
 Sections = dict[str, dict[str, str]]
 
 
@@ -40,6 +47,7 @@ def configure(
     *,
     pid_file: Path,
     program: str = PROGRAM,
+    healthy_s: int = HEALTHY_S,
 ) -> str:
     """Return the text of the configuration by which supervisord runs ``command``.
 
@@ -47,8 +55,12 @@ def configure(
         ConfigurationError: a ``SUPERVISOR_...`` variable names no key of supervisord.
     """
     sections = _sections(command, settings, pid_file, program)
+    sections[f"program:{program}"]["startsecs"] = str(healthy_s)
     for section, key, value in _additions(environ):
         sections.setdefault(section, {})[key] = value
+    if sections.keys() & _SERVERS:
+        # What supervisorctl talks to.
+        sections.setdefault("rpcinterface:supervisor", _RPC_INTERFACE)
     return "\n".join(_lines(sections))
 
 
@@ -73,7 +85,6 @@ def _sections(
             "autorestart": "unexpected" if settings.auto_recovery else "false",
             "exitcodes": "0",
             "startretries": str(settings.max_start_retries),
-            "startsecs": str(HEALTHY_S),
             "stopsignal": "TERM",
             "stopwaitsecs": str(STOP_S),
             # Its workers are its own to end; who outlives it is ended after it.
@@ -107,14 +118,22 @@ def _split(name: str, value: str) -> tuple[str, str]:
         raise ConfigurationError(name, value, "supervisord takes one line")
     # The longest key that fits: `logfile` is the end of `stdout_logfile`.
     for key in sorted(KEYS, key=len, reverse=True):
-        if rest.endswith(f"_{key}"):
-            return rest.removesuffix(f"_{key}").replace("__", ":"), key
+        section = rest.removesuffix(f"_{key}").replace("__", ":")
+        if section != rest.replace("__", ":") and _is_section(section):
+            return section, key
     raise ConfigurationError(
         name,
         value,
-        "end the name with a key of supervisord, such as STARTSECS in "
-        f"{PREFIX}PROGRAM__{PROGRAM.upper()}_STARTSECS",
+        "write a section and a key of supervisord, as in "
+        f"{PREFIX}PROGRAM__{PROGRAM.upper()}_STOPWAITSECS",
     )
+
+
+def _is_section(name: str) -> bool:
+    kind, colon, own = name.partition(":")
+    if own:
+        return kind + colon in _KINDS
+    return name == "supervisord" or name in _SERVERS
 
 
 def _lines(sections: Sections) -> list[str]:

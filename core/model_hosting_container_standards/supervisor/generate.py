@@ -28,6 +28,9 @@ def main() -> None:
             os.environ,
             pid_file=Path(f"{output}.pid"),
             program=arguments.program_name,
+            # A supervisord of one's own takes what ends sooner for a failed start,
+            # whatever its status is.
+            healthy_s=1,
         )
         write_private(output, text)
     except (ConfigurationError, OSError) as error:

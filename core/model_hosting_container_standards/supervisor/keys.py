@@ -65,7 +65,6 @@ KEYS: Final = frozenset(
         "stopsignal",
         "stopwaitsecs",
         "strip_ansi",
-        "supervisor.rpcinterface_factory",
         "umask",
         "user",
         "username",

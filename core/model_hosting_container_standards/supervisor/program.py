@@ -18,10 +18,12 @@ from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.supervisord import Supervisor
 
 from . import orphans, signals
-from .configuration import PROGRAM, STOP_S
+from .configuration import PROGRAM
 
 #: The status of a container whose server was given up.
 GIVEN_UP: Final = 1
+#: supervisord has its own meanings for some of them, which nobody needs here.
+_PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _RUNS: Final = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 
@@ -63,6 +65,7 @@ class Options(ServerOptions):  # type: ignore[misc]
 
     def setsignals(self) -> None:
         super().setsignals()
+        signal.signal(signal.SIGUSR1, self.signal_receiver.receive)
         signals.release()
 
     def fork(self) -> int:
@@ -102,7 +105,7 @@ class Supervision(Supervisor):  # type: ignore[misc]
 
     def handle_signal(self) -> None:
         number = self.options.get_signal()
-        if number == signal.SIGHUP:
+        if number in _PASSED_ON:
             self._pass_on(number)
         elif number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             self._signal = number
@@ -134,15 +137,19 @@ class Supervision(Supervisor):  # type: ignore[misc]
             self._status = self.options.returncode
 
     def _pass_on(self, number: int) -> None:
-        for group in self.process_groups.values():
-            for process in group.processes.values():
-                if process.config.name == PROGRAM and process.state in _RUNS:
-                    process.signal(number)
+        for process in self._processes():
+            if process.config.name == PROGRAM and process.state in _RUNS:
+                process.signal(number)
 
     def _shut_down(self, reason: str) -> None:
         if self.options.mood == SupervisorStates.SHUTDOWN:
             return  # It is said, and the time runs.
         # supervisord's own logger, which has another idea of arguments.
         self.options.logger.warn("%(reason)s: shutting down", reason=reason)  # noqa: G010
-        self.options.deadline = time.monotonic() + STOP_S
+        grace = max(process.config.stopwaitsecs for process in self._processes())
+        self.options.deadline = time.monotonic() + grace
         self.options.mood = SupervisorStates.SHUTDOWN
+
+    def _processes(self) -> list[Any]:
+        groups = self.process_groups.values()
+        return [process for group in groups for process in group.processes.values()]

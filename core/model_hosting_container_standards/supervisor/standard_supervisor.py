@@ -37,14 +37,14 @@ def run(command: Sequence[str]) -> int | str:
     from ..exceptions import ConfigurationError
     from .command import become
 
-    if not command:
-        sys.stderr.write(f"{USAGE}\n")
-        return 2
+    if not command or command[0] in ("-h", "--help"):
+        (sys.stdout if command else sys.stderr).write(f"{USAGE}\n")
+        return 0 if command else 2
     try:
         settings = read_settings()
         if settings.auto_recovery and shutil.which(command[0]):
             return _supervise(command, settings)
-    except ConfigurationError as error:
+    except (ConfigurationError, OSError) as error:
         return f"standard-supervisor: {error}"
     # What cannot be run is not tried again and again: this says what is wrong.
     signals.release()

@@ -32,16 +32,18 @@ def check_weights(folder: Path) -> None:
         raise AdapterError(
             f"{str(folder)!r} is no adapter: it has none of {', '.join(WEIGHTS)}."
         )
-    if found.name == SAFETENSORS and not _is_whole(found):
+    if not _is_whole(found):
         raise AdapterError(
-            f"{str(found)!r} is damaged: it is no safetensors file, or a part of one. "
-            "Copy it anew."
+            f"{str(found)!r} is damaged: it is empty, a part of a file, or something "
+            "else. Copy it anew."
         )
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether the header of a safetensors file can be read, and fits its size."""
+    """Whether a file has something, and its header fits its size if it has one."""
     size = file.stat().st_size
+    if file.name != SAFETENSORS:
+        return size > 0
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(_LENGTH_BYTES), "little")
         if length > min(size - _LENGTH_BYTES, _LONGEST_HEADER):
