@@ -66,8 +66,8 @@ two_processes: Final = pytest.mark.skipif(
 REFUSES_BAD_JSON: Final = RELEASE >= (0, 9)
 REFUSES_BAD_TEXT: Final = RELEASE >= (0, 18)
 REFUSES_LISTS: Final = RELEASE >= (0, 28)
-#: On a CPU, what is loaded last is mixed into the base model's answers, with its own
-#: ``--lora-modules`` too.
+#: On a CPU, the base model's answers are its own. Before, the adapter that was loaded
+#: last is mixed into them, also when nothing of vLLM is patched.
 KEEPS_BASE_MODEL: Final = RELEASE >= (0, 9)
 #: Adapters can be pinned and removed from outside of the engine's process.
 PINS: Final = RELEASE >= (0, 9)
