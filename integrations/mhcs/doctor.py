@@ -229,9 +229,9 @@ def _unpatchable() -> Iterator[str]:
         yield from engine.problems()
         if _is_unreachable(engine.name):
             yield (
-                f"{engine.name} does not know this package, and nothing asks for it to "
-                "be patched: it will have no routes of SageMaker's. Set MHCS_AUTO=1, or "
-                "import mhcs.auto before the engine."
+                f"{engine.name} does not know this package, and nothing asks for it "
+                "to be patched: it will have no routes of SageMaker's. Set "
+                "MHCS_AUTO=1, or import mhcs.auto before the engine."
             )
     if reason_to_patch() and not _pth_is_installed():
         yield (
