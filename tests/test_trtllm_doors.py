@@ -29,7 +29,6 @@ ONLY_FOR_SERVERS: Final = {
     "model_hosting_container_standards.sagemaker",
     "model_hosting_container_standards.sagemaker.bootstrap",
     "mhcs.tensorrt_llm.adapters",
-    "sqlite3",
 }
 
 
