@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from servers import run_until_exit
 from venvs import ROOT
 
 TOOL: Final = ROOT / "tools" / "matrix.py"
@@ -398,3 +399,8 @@ def collected(*paths: str) -> list[str]:
     end = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True)
     ids = [line.partition(".py::") for line in end.stdout.splitlines()]
     return [f"{path.replace('/', '.')}::{name}" for path, found, name in ids if found]
+
+
+def test_the_readme_has_what_the_results_give() -> None:
+    end = run_until_exit([sys.executable, TOOL, "--check"])
+    assert end.status == 0, end.stderr
