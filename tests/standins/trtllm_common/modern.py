@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from fastapi import Request
@@ -9,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tensorrt_llm.serve.openai_protocol import ChatCompletionRequest, ResponsesRequest
 
+from standins.trtllm_common.llm import LLM
 from standins.trtllm_common.requests import PrometheusServer
 
 
@@ -26,6 +28,27 @@ class ServerArrivalTimeMiddleware:
 
 class ModernServer(PrometheusServer):
     """Since 1.2."""
+
+    def set_up(self, engine: LLM, model: str, server_role: Any) -> None:
+        """Do what constructors do, whatever they call their engine."""
+        self.tokenizer = engine.tokenizer
+        self.server_role = server_role
+        self.binding_addr: str | None = None
+        self.host: str | None = None
+        self.port: int | None = None
+        self.prepare(engine, model)
+        if server_role == "MM_ENCODER":
+            self.register_mm_encoder_routes()
+        else:
+            self.register_routes()
+        self.app.add_middleware(ServerArrivalTimeMiddleware)
+
+    async def __call__(
+        self, host: str, port: int, sockets: list[socket.socket] | None = None
+    ) -> None:
+        self.binding_addr = f"http://{host}:{port}"
+        self.host, self.port = host, port
+        await self.serve(host, port, sockets)
 
     def register_routes(self) -> None:
         super().register_routes()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,10 +104,16 @@ class Loader:
         Raises:
             AdapterError: it cannot be loaded.
         """
-        try:
+        async with self.keeping_reason(adapter):
             await self.check_folder(adapter.path)
             await self.load_and_pin(adapter)
             await self._change(adapter, loaded=True)
+
+    @asynccontextmanager
+    async def keeping_reason(self, adapter: Adapter) -> AsyncIterator[None]:
+        """Let a registered adapter that is refused keep the reason, as failed."""
+        try:
+            yield
         except (AdapterEngineError, AdapterCapacityError):
             raise  # Neither tells anything of the adapter.
         except AdapterError as error:

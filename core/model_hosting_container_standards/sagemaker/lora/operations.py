@@ -11,12 +11,7 @@ from typing import Any, Final
 from starlette.concurrency import run_in_threadpool
 
 from ...common.storage import ByteLocks
-from ...exceptions import (
-    AdapterCapacityError,
-    AdapterConflictError,
-    AdapterEngineError,
-    AdapterError,
-)
+from ...exceptions import AdapterConflictError, AdapterError
 from ...logging_config import get_logger
 from .adapter import Adapter, Wanted
 from .files import locate
@@ -146,14 +141,9 @@ class Operations:
             replace=True,
             options=failed.options,
         )
-        try:
+        async with self._loader.keeping_reason(failed):
             path = await self._loader.check_folder(failed.path)
             replaced = await self._load_new(wanted, path, None)
-        except (AdapterEngineError, AdapterCapacityError):
-            raise  # Neither tells anything of the adapter.
-        except AdapterError as error:
-            await self._loader.write(self._store.fail, failed, str(error))
-            raise
         await self._retire_soon(replaced)
         adapter = self._store.get(failed.name)
         return await self._loader.write(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 from standins.trtllm_common.llm import LLM
-from standins.trtllm_common.modern import GeneratorServer, ServerArrivalTimeMiddleware
+from standins.trtllm_common.modern import GeneratorServer
 
 
 class OpenAIServer(GeneratorServer):
@@ -22,21 +21,4 @@ class OpenAIServer(GeneratorServer):
         chat_template: str | None = None,
     ) -> None:
         self.generator = generator
-        self.tokenizer = generator.tokenizer
-        self.server_role = server_role
-        self.binding_addr: str | None = None
-        self.host: str | None = None
-        self.port: int | None = None
-        self.prepare(generator, model)
-        if server_role == "MM_ENCODER":
-            self.register_mm_encoder_routes()
-        else:
-            self.register_routes()
-        self.app.add_middleware(ServerArrivalTimeMiddleware)
-
-    async def __call__(
-        self, host: str, port: int, sockets: list[socket.socket] | None = None
-    ) -> None:
-        self.binding_addr = f"http://{host}:{port}"
-        self.host, self.port = host, port
-        await self.serve(host, port, sockets)
+        self.set_up(generator, model, server_role)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from http import HTTPStatus
 from typing import Any
 
@@ -12,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from standins.trtllm_common import answers
 from standins.trtllm_common.llm import LLM
-from standins.trtllm_common.modern import GeneratorServer, ServerArrivalTimeMiddleware
+from standins.trtllm_common.modern import GeneratorServer
 from tensorrt_llm.serve.openai_protocol import (
     AnthropicCountTokensRequest,
     AnthropicMessagesRequest,
@@ -38,17 +37,7 @@ class OpenAIServer(GeneratorServer):
         media_load_workers: int = 8,
     ) -> None:
         self.generator = generator
-        self.tokenizer = generator.tokenizer
-        self.server_role = server_role
-        self.binding_addr: str | None = None
-        self.host: str | None = None
-        self.port: int | None = None
-        self.prepare(generator, model)
-        if server_role == "MM_ENCODER":
-            self.register_mm_encoder_routes()
-        else:
-            self.register_routes()
-        self.app.add_middleware(ServerArrivalTimeMiddleware)
+        self.set_up(generator, model, server_role)
 
     def register_routes(self) -> None:
         super().register_routes()
@@ -77,10 +66,3 @@ class OpenAIServer(GeneratorServer):
         self, request: AnthropicCountTokensRequest
     ) -> JSONResponse:
         return JSONResponse({"input_tokens": len(str(request.messages).split())})
-
-    async def __call__(
-        self, host: str, port: int, sockets: list[socket.socket] | None = None
-    ) -> None:
-        self.binding_addr = f"http://{host}:{port}"
-        self.host, self.port = host, port
-        await self.serve(host, port, sockets)
