@@ -216,6 +216,17 @@ class Server(Process):
                     return
         raise ServerFailed(self._describe(f"has no {path} after {timeout} s"))
 
+    def new_client(self) -> httpx.Client:
+        """Return a client each of whose requests may reach another process.
+
+        Each closes its connection, and not the client's pool: httpcore may close, as
+        one too many, a connection that another thread is about to take from it.
+        """
+        headers = {"Connection": "close"}
+        return httpx.Client(
+            base_url=self.url, timeout=60, trust_env=False, headers=headers
+        )
+
     def close(self) -> None:
         self.client.close()
         super().close()

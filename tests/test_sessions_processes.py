@@ -83,16 +83,6 @@ def environment(app: Path, folder: Path) -> dict[str, str]:
     }
 
 
-@contextlib.contextmanager
-def new_connections(server: Server) -> Iterator[httpx.Client]:
-    """A client whose every request may reach another process."""
-    limits = httpx.Limits(max_keepalive_connections=0)
-    with httpx.Client(
-        base_url=server.url, timeout=60, trust_env=False, limits=limits
-    ) as client:
-        yield client
-
-
 def processes(client: httpx.Client, expected: int) -> set[int]:
     """Return the processes that answer, once there are as many as expected."""
     found: set[int] = set()
@@ -106,7 +96,7 @@ def processes(client: httpx.Client, expected: int) -> set[int]:
 @pytest.mark.parametrize("workers", [2, 4])
 def test_no_request_of_a_session_is_lost(app: Path, folder: Path, workers: int) -> None:
     """What one process has put, whichever is asked next has got."""
-    with serve(app, folder, workers) as server, new_connections(server) as client:
+    with serve(app, folder, workers) as server, server.new_client() as client:
         processes(client, workers)
 
         def converse(_: int) -> tuple[str, set[int]]:
@@ -137,7 +127,7 @@ def test_no_request_of_a_session_is_lost(app: Path, folder: Path, workers: int) 
 def test_a_process_that_is_killed_takes_no_session_with_it(
     app: Path, folder: Path
 ) -> None:
-    with serve(app, folder, workers=2) as server, new_connections(server) as client:
+    with serve(app, folder, workers=2) as server, server.new_client() as client:
         before = processes(client, 2)
         victim = min(before)
         ids = [begin(client) for _ in range(20)]
@@ -240,7 +230,7 @@ def test_processes_that_were_forked_share_their_sessions(
     command = [sys.executable, "forking.py"]
     with (
         Server(command, environment(app, folder), app) as server,
-        new_connections(server) as client,
+        server.new_client() as client,
     ):
         processes(client, 2)
         seen = set()

@@ -25,7 +25,7 @@ from model_hosting_container_standards.exceptions import (
     StorageError,
 )
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
-from model_hosting_container_standards.sagemaker.lora.step import LEASED
+from model_hosting_container_standards.sagemaker.lora.leases import LEASED
 
 ADAPTER = Adapter(
     id=1 << 20,
@@ -237,12 +237,11 @@ class Registered:
         return {}
 
 
-def asked(server: Server, request: WithAdapters, scope: Any) -> Any:
+def asked(server: Server, request: WithAdapters) -> Any:
     async def answer(*given: Any) -> Any:
         return request.lora_request
 
-    raw_request = SimpleNamespace(scope=scope)
-    return answer_by_adapter(answer, server, (request, raw_request), {})
+    return answer_by_adapter(answer, server, (request,), {})
 
 
 async def test_an_adapter_that_left_while_the_body_came_answers_still(
@@ -251,15 +250,17 @@ async def test_an_adapter_that_left_while_the_body_came_answers_still(
     server = Server()
     server.app.state.sagemaker_adapters = Registered()
     request = WithAdapters(model="cats")
-    brought = await asked(server, request, {LEASED: ADAPTER})
+    token = LEASED.set(ADAPTER)
+    brought = await asked(server, request)
+    LEASED.reset(token)
     assert (brought.lora_int_id, brought.lora_path) == (ADAPTER.id, ADAPTER.path)
-    assert await asked(server, WithAdapters(model="cats"), {}) is None
+    assert await asked(server, WithAdapters(model="cats")) is None
 
 
 async def test_a_table_that_cannot_be_read_is_a_507(tensorrt_llm: None) -> None:
     server = Server()
     server.app.state.sagemaker_adapters = Registered(StorageError("The disk is full."))
-    answer = await asked(server, WithAdapters(model="cats"), {})
+    answer = await asked(server, WithAdapters(model="cats"))
     assert answer.status_code == 507
     assert b"The disk is full." in answer.body
 

@@ -5,6 +5,7 @@ Stand-ins mirror vLLM's client and registry by the facts; tests/real_vllm has th
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from model_hosting_container_standards.exceptions import (
 )
 from model_hosting_container_standards.sagemaker.lora.adapter import Wanted
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+from model_hosting_container_standards.sagemaker.lora.leases import LEASED
 
 
 class LoRARequest(msgspec.Struct):
@@ -209,6 +211,23 @@ async def test_a_registry_is_a_dict_in_every_way(
     await vllm.adapters.unregister("a")
     assert registry["a"].lora_name == "a"
     await vllm.adapters.close()
+
+
+async def test_a_request_keeps_the_adapter_it_has_a_lease_of(
+    vllm: VLLM, wanted: Wanted
+) -> None:
+    """vLLM looks for the name several times, while a DELETE waits for the request."""
+    await vllm.adapters.register(wanted)
+    leased = vllm.adapters.lease("a")
+    token = LEASED.set(leased)
+    leaving = asyncio.create_task(vllm.adapters.unregister("a"))
+    while "a" in vllm.adapters.view():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert vllm.models.find("a").lora_int_id == leased.id
+    LEASED.reset(token)
+    assert vllm.models.find("a") is None
+    vllm.adapters.give_back(leased)
+    await leaving
 
 
 async def test_the_engine_knows_each_registration_by_a_name_of_its_own(

@@ -13,7 +13,7 @@ from servers import Server
 from trtllm import MODEL, RELEASES, WATCHING, WITH_LORA, trtllm
 
 from .engines import Load
-from .fixtures import customised, new_client, script, server
+from .fixtures import customised, script, server
 
 __all__ = ["customised", "engine", "script", "server"]
 
@@ -71,7 +71,7 @@ def _facts_of_all(server: Server) -> Collection[dict[str, Any]]:
     """Return what each front end says of itself; none can be asked by name."""
     processes = 2 if "--num_serve_frontends" in server.command else 1
     facts: dict[int, dict[str, Any]] = {}
-    with new_client(server) as client:
+    with server.new_client() as client:
         while len(facts) < processes:
             one = client.get("/standin").json()
             facts[one["pid"]] = one

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from servers import Server
@@ -106,9 +105,3 @@ def customised(engine: EngineUnderTest, script: Path) -> Iterator[Server]:
     processes = engine.most_processes
     with engine.serve(env=env, lora=False, processes=processes) as server:
         yield server
-
-
-def new_client(server: Server) -> httpx.Client:
-    """Return a client whose every request may reach another process."""
-    limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.Client(base_url=server.url, timeout=60, trust_env=False, limits=limits)

@@ -14,7 +14,6 @@ import pytest
 from servers import Server, free_port
 
 from .engines import EngineUnderTest
-from .fixtures import new_client
 from .requests import (
     ADAPTER,
     ALIAS,
@@ -52,7 +51,7 @@ def shared(
 @pytest.fixture
 def client(shared: Server) -> Iterator[httpx.Client]:
     """A client whose every request may reach another process; nothing is registered."""
-    with new_client(shared) as client:
+    with shared.new_client() as client:
         for adapter in client.get("/adapters").json()["adapters"]:
             client.delete(f"/adapters/{adapter['name']}").raise_for_status()
         yield client
@@ -288,7 +287,7 @@ def test_registered_by_many_at_once_an_adapter_is_there_once(
     client: httpx.Client, shared: Server, sources: dict[str, str]
 ) -> None:
     def once(_: int) -> int:
-        with new_client(shared) as client:
+        with shared.new_client() as client:
             return register(client, "one", sources["cats"]).status_code
 
     with ThreadPoolExecutor(8) as threads:

@@ -11,7 +11,6 @@ from servers import Server, serve_until_exit
 from session_client import begin, close, not_found
 
 from .engines import EngineUnderTest
-from .fixtures import new_client
 from .requests import SESSION, completion, streamed_text, text_of
 
 
@@ -30,7 +29,7 @@ def test_the_engines_routes_are_as_they_were(
 
 
 def test_a_session_counts_until_it_is_closed(customised: Server) -> None:
-    with new_client(customised) as client:
+    with customised.new_client() as client:
         session = begin(client)
         counts = [ask_session(client, session).json()["count"] for _ in range(4)]
         assert counts == [1, 2, 3, 4]
@@ -44,7 +43,7 @@ def test_sessions_that_run_at_once_know_nothing_of_each_other(
     customised: Server,
 ) -> None:
     def converse(_: int) -> list[int]:
-        with new_client(customised) as client:
+        with customised.new_client() as client:
             session = begin(client)
             return [ask_session(client, session).json()["count"] for _ in range(5)]
 

@@ -123,10 +123,7 @@ class Deployment:
         self.server.__enter__()
 
     def new_client(self) -> httpx.Client:
-        """Return a client whose every request may reach another process."""
-        limits = httpx.Limits(max_keepalive_connections=0)
-        url = self.server.url
-        return httpx.Client(base_url=url, timeout=60, trust_env=False, limits=limits)
+        return self.server.new_client()
 
     def unregister_all(self) -> None:
         for adapter in self.server.client.get("/adapters").json()["adapters"]:

@@ -51,11 +51,7 @@ def server(env: dict[str, str], port: int) -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
-    """A client whose every request may reach another process."""
-    limits = httpx.Limits(max_keepalive_connections=0)
-    with httpx.Client(
-        base_url=server.url, timeout=60, trust_env=False, limits=limits
-    ) as client:
+    with server.new_client() as client:
         yield client
 
 

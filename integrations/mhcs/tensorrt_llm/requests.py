@@ -60,15 +60,14 @@ async def answer_by_adapter(
 
     given = [*args, *kwargs.values()]
     request = next(value for value in given if hasattr(value, "model"))
-    scope: Any = next((v.scope for v in given if hasattr(v, "scope")), {})
     try:
-        await _bring_adapter(server, request, scope)
+        await _bring_adapter(server, request)
     except (AdapterError, StorageError) as error:
         return _refusal(error)
     return await wrapped(*args, **kwargs)
 
 
-async def _bring_adapter(server: Any, request: Any, scope: Any) -> None:
+async def _bring_adapter(server: Any, request: Any) -> None:
     """Give a request the ``lora_request`` of the adapter it names.
 
     Raises:
@@ -77,7 +76,7 @@ async def _bring_adapter(server: Any, request: Any, scope: Any) -> None:
     from model_hosting_container_standards.exceptions import AdapterError
 
     adapters: Adapters | None = getattr(server.app.state, ADAPTERS, None)
-    adapter = None if adapters is None else await _adapter_of(adapters, request, scope)
+    adapter = None if adapters is None else await _adapter_of(adapters, request)
     if adapter is not None:
         if FIELD not in type(request).model_fields:
             raise AdapterError(
@@ -89,12 +88,12 @@ async def _bring_adapter(server: Any, request: Any, scope: Any) -> None:
         raise AdapterError(_OWN_PATH)
 
 
-async def _adapter_of(adapters: Adapters, request: Any, scope: Any) -> Adapter | None:
+async def _adapter_of(adapters: Adapters, request: Any) -> Adapter | None:
     from model_hosting_container_standards.exceptions import AdapterError
-    from model_hosting_container_standards.sagemaker.lora.step import LEASED
+    from model_hosting_container_standards.sagemaker.lora.leases import LEASED
 
     name = request.model
-    adapter: Adapter | None = scope.get(LEASED)
+    adapter = LEASED.get()
     # The step's may have been unregistered while the body came.
     if adapter is None or adapter.name != name:
         if not isinstance(name, str) or name not in adapters.view():

@@ -7,6 +7,7 @@ from typing import Any
 
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+from model_hosting_container_standards.sagemaker.lora.leases import LEASED
 
 #: What vLLM calls an adapter by a name: a ``LoRARequest``.
 MakeRequest = Callable[[Adapter, str], Any]
@@ -30,6 +31,13 @@ class Entries:
         return self.current().get(name) or self._before.get(name)
 
     def current(self) -> dict[str, Any]:
+        """Return the entries, with that of the request under way even if it leaves."""
+        entries, leased = self._of_the_view(), LEASED.get()
+        if leased is None or leased.by_handler or leased.name in entries:
+            return entries
+        return {**entries, leased.name: self._make_request(leased, leased.name)}
+
+    def _of_the_view(self) -> dict[str, Any]:
         view = self._adapters.view()
         if view is not self._view:
             self._before = self._entries

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Final
 
 import msgspec
@@ -12,6 +13,8 @@ import msgspec
 from ...common.storage import ByteLocks
 from .adapter import Adapter
 
+#: The adapter that is leased for the request under way, by the header that names it.
+LEASED: Final[ContextVar[Adapter | None]] = ContextVar("LEASED", default=None)
 #: How long a lock is kept for the next request.
 _IDLE_S: Final = 0.05
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
@@ -13,14 +13,11 @@ from ...exceptions import AdapterError, StorageError
 from ..headers import header_text
 from .adapter import Adapter
 from .adapter_header import AdapterField, inject
+from .leases import LEASED
 from .lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     from .adapters import Adapters
-
-
-#: Where a request's scope has the adapter that is leased for it.
-LEASED: Final = "model_hosting_container_standards.adapter"
 
 
 class AdapterStep:
@@ -56,10 +53,11 @@ class AdapterStep:
         if adapters is None or adapters.backend is None:
             return await self._answer(handler, name, scope, receive, send)
         leased = await _lease(adapters, name)
-        scope[LEASED] = leased
+        token = LEASED.set(leased)
         try:
             return await self._answer(handler, name, scope, receive, send)
         finally:
+            LEASED.reset(token)
             if leased is not None:
                 adapters.give_back(leased)
 
