@@ -207,8 +207,7 @@ def test_a_second_signal_changes_nothing(server: Server, clients: Clients) -> No
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_supervisor_lets_every_process_finish(folder: Path, workers: int) -> None:
     """Whatever a server of several processes makes of SIGTERM, it comes afterwards."""
-    options = {"under": [SUPERVISOR]}
-    with serve(folder, f"--workers={workers}", **options) as server:
+    with serve(folder, f"--workers={workers}", under=[SUPERVISOR]) as server:
         clients = Clients(server)
         answers = [clients.post(wait=True) for _ in range(8)]
         clients.wait_until_begun(8)
