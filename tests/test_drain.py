@@ -230,3 +230,17 @@ def test_the_supervisor_waits_no_longer_than_it_may(folder: Path) -> None:
         assert '"code":503' in events.result().text
         assert server.wait(20) == 0
         clients.close()
+
+
+def test_a_server_that_ends_of_its_own_accord_has_crashed(folder: Path) -> None:
+    """As vLLM does once its engine is dead: with status 0."""
+    ends = "import os\n\n\n@app.get('/end')\nasync def end():\n    os._exit(0)\n"
+    (folder / "app.py").write_text(
+        APP.replace("sagemaker.bootstrap", f"{ends}\n\nsagemaker.bootstrap")
+    )
+    with serve(folder, under=[SUPERVISOR]) as server:
+        first = server.client.post("/invocations", json={}).json()["process"]
+        with pytest.raises(httpx.RemoteProtocolError):
+            server.client.get("/end")
+        server.wait_until_ready()
+        assert server.client.post("/invocations", json={}).json()["process"] != first

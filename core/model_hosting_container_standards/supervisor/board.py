@@ -19,6 +19,7 @@ from .orphans import lives
 _REPORT: Final = struct.Struct("d?")
 _DEADLINE: Final = struct.Struct("d")
 _END: Final = "end"
+_SERVED: Final = "served"
 
 
 class Seat:
@@ -26,12 +27,14 @@ class Seat:
 
     def __init__(self, folder: Path) -> None:
         self._end = folder / _END
+        self._served = folder / _SERVED
         self._file = folder / str(os.getpid())
         self._descriptor: int | None = None
 
     def take(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
         self._descriptor = os.open(self._file, flags, 0o600)
+        self._served.touch(0o600)
         self.report(is_hung=False)
 
     def report(self, *, is_hung: bool) -> None:
@@ -82,6 +85,10 @@ class Board:
                 if (silent := time.monotonic() - well_at) > stall_s:
                     return f"process {pid} is hung since {silent:.0f} s"
         return None
+
+    def has_served(self) -> bool:
+        """Whether the program has begun to answer requests."""
+        return (self.folder / _SERVED).exists()
 
     def clear(self) -> None:
         """Forget a program that has ended."""

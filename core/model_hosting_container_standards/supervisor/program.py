@@ -147,14 +147,17 @@ class Supervision(Supervisor):  # type: ignore[misc]
         """End with a program that is not to be started again."""
         config = event.process.config
         returncode = self.options.returncode
-        if returncode is None:
+        if returncode is None or config.name != PROGRAM:
             return
+        if self._board.has_served():
+            # Nobody told it to: vLLM ends so when its engine has died.
+            config.exitcodes = [code for code in config.exitcodes if code]
+        self._board.clear()
         crashed = returncode not in config.exitcodes
         again = config.autorestart is RestartUnconditionally or (
             crashed and config.autorestart is RestartWhenExitUnexpected
         )
-        ends = self._told_at is not None or not again
-        if config.name == PROGRAM and ends:
+        if self._told_at is not None or not again:
             self._status = returncode
             self._shut_down(f"{config.name} has ended")
 
