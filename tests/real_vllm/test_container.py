@@ -1,0 +1,171 @@
+"""``mhcs serve`` as process 1 of a container: engines that hang or die, and its end."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from model_hosting_container_standards.supervisor.orphans import descendants
+from real import ADAPTER, COMPLETION, ENV, RELEASE, adapter_path, requires_vllm
+from real import tiny_model as make_tiny_model
+from servers import HOST, Server, free_port, polling
+
+pytestmark = [
+    *requires_vllm,
+    pytest.mark.skipif(RELEASE < (0, 11), reason="its engine may be a thread"),
+]
+
+SESSION: Final = "X-Amzn-SageMaker-Session-Id"
+NAMESPACE: Final = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+START_S: Final = 360
+#: What SageMaker gives a container to end, in seconds.
+ENDS_S: Final = 30
+STREAMS: Final = 8
+KILLS: Final = 2
+
+
+class Container(Server):
+    """``mhcs serve``, as process 1 where this machine allows it."""
+
+    def __init__(self, state: Path) -> None:
+        port = free_port()
+        env = {
+            **ENV,
+            "SAGEMAKER_BIND_TO_PORT": str(port),
+            "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "true",
+            "SAGEMAKER_SESSIONS_PATH": str(state / "sessions"),
+            "SAGEMAKER_ADAPTERS_PATH": str(state / "adapters"),
+            "MHCS_PING_STALL_SECONDS": "5",
+            "MHCS_RESTART_ON_HANG": "true",
+            "PROCESS_MAX_START_RETRIES": "100",
+            "SM_VLLM_MODEL": make_tiny_model(),
+            "SM_VLLM_SERVED_MODEL_NAME": "tiny",
+            "SM_VLLM_MAX_MODEL_LEN": "256",
+            "SM_VLLM_ENFORCE_EAGER": "true",
+            "SM_VLLM_ENABLE_LORA": "true",
+            "SM_VLLM_MAX_LORA_RANK": "8",
+        }
+        self.prefix = NAMESPACE if can_unshare() else ()
+        command = [*self.prefix, Path(sys.executable).with_name("mhcs"), "serve"]
+        super().__init__(command, env, timeout=START_S, port=port)
+        # It knows its address by itself.
+        self.command = [str(part) for part in command]
+
+    @property
+    def first(self) -> int:
+        """Process 1, as it is called outside."""
+        return descendants(self.pid)[0] if self.prefix else self.pid
+
+    def find(self, name: str) -> int:
+        """Return a process below process 1 by what its command line has."""
+        for pid in descendants(self.first):
+            if name in command_line(pid):
+                return pid
+        raise AssertionError(f"There is no {name}.")
+
+    def invoke(self, **headers: str) -> httpx.Response:
+        return self.client.post("/invocations", json=COMPLETION, headers=headers)
+
+    def wait_until_it_answers(self) -> None:
+        """Return once it generates, and says that it is well, or it has ended.
+
+        Saying so without doing so is no state to stay in.
+        """
+        for _ in polling(START_S, interval=0.5):
+            try:
+                well = self.client.get("/ping", timeout=5).status_code == 200
+                if well and self.invoke().status_code == 200:
+                    return
+            except httpx.TransportError:
+                assert self.status() is None, self.output()
+        raise AssertionError(f"It does not recover:\n{self.output()}")
+
+
+def can_unshare() -> bool:
+    if shutil.which(NAMESPACE[0]) is None:
+        return False
+    return subprocess.run([*NAMESPACE, "true"], check=False).returncode == 0
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+@pytest.fixture(scope="module")
+def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    with Container(tmp_path_factory.mktemp("state")) as container:
+        yield container
+
+
+def test_what_is_killed_is_there_again(container: Container) -> None:
+    for _ in range(KILLS):
+        victims = [pid for pid in descendants(container.first) if command_line(pid)]
+        os.kill(random.choice(victims), signal.SIGKILL)
+        container.wait_until_it_answers()
+
+
+def test_a_hung_engine_is_restarted_and_has_all_it_had(container: Container) -> None:
+    adapter = {"name": "a", "src": adapter_path("adapter-a")}
+    container.client.post("/adapters", json=adapter).raise_for_status()
+    begun = container.client.post("/invocations", json={"requestType": "NEW_SESSION"})
+    session = begun.headers[SESSION].partition(";")[0]
+    text = container.invoke(**{ADAPTER: "a"}).json()["choices"][0]["text"]
+    engine = container.find("EngineCore")
+    os.kill(engine, signal.SIGSTOP)
+    for _ in polling(START_S):
+        if not command_line(engine):
+            break
+    container.wait_until_it_answers()
+    answer = container.invoke(**{ADAPTER: "a", SESSION: session})
+    assert answer.json()["choices"][0]["text"] == text
+
+
+def test_no_stream_is_lost_that_can_end_in_time(container: Container) -> None:
+    """The last test: the container ends with it."""
+    body = {**COMPLETION, "max_tokens": 200, "ignore_eos": True, "stream": True}
+    with ThreadPoolExecutor(STREAMS) as threads:
+        streams = [threads.submit(read, container, body) for _ in range(STREAMS)]
+        begun = [next(stream.result()) for stream in streams]
+        os.kill(container.first, signal.SIGTERM)
+        rests = [threads.submit("".join, stream.result()) for stream in streams]
+        for first, rest in zip(begun, rests, strict=True):
+            text = first + rest.result()
+            assert text.endswith("data: [DONE]\n\n")
+            assert text.count('"text"') == 200
+    container.wait(ENDS_S)
+
+
+def read(container: Container, body: dict[str, Any]) -> Iterator[str]:
+    """Return the chunks of a stream that has begun."""
+    chunks = _chunks(container, body)
+    first = next(chunks)
+
+    def all_chunks() -> Iterator[str]:
+        yield first
+        yield from chunks
+
+    return all_chunks()
+
+
+def _chunks(container: Container, body: dict[str, Any]) -> Iterator[str]:
+    with (
+        httpx.Client(trust_env=False, timeout=60) as client,
+        client.stream(
+            "POST", f"http://{HOST}:{container.port}/invocations", json=body
+        ) as answer,
+    ):
+        yield from answer.iter_text()
