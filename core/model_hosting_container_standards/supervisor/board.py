@@ -19,6 +19,8 @@ from .orphans import lives
 _REPORT: Final = struct.Struct("d?")
 _DEADLINE: Final = struct.Struct("d")
 _END: Final = "end"
+#: How long servers have to cut short what they could not answer in time, in seconds.
+LAST_WORD_S: Final = 1.5
 _SERVED: Final = "served"
 
 

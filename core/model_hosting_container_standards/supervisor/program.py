@@ -20,15 +20,13 @@ from supervisor.supervisord import Supervisor
 
 from ..config import Settings
 from . import orphans, signals
-from .board import Board
+from .board import LAST_WORD_S, Board
 from .configuration import PROGRAM
 
 #: The status of a container whose server was given up.
 GIVEN_UP: Final = 1
 #: supervisord has its own meanings for some of them, which nobody needs here.
 _PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-#: How long servers have to cut short what they could not answer in time, in seconds.
-_LAST_WORD_S: Final = 1.5
 _RUNS: Final = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 
@@ -129,7 +127,7 @@ class Supervision(Supervisor):  # type: ignore[misc]
         """Look at the servers, which supervisord does not know; called all the time."""
         super().tick(now)
         if self._told_at is not None:
-            late = time.monotonic() > self._told_at + self._drain_s + _LAST_WORD_S
+            late = time.monotonic() > self._told_at + self._drain_s + LAST_WORD_S
             if late or self._board.is_empty():
                 self._shut_down(f"received {signal.Signals(self._signal).name}")
         elif self._stall_s and (reason := self._board.hung(self._stall_s)):

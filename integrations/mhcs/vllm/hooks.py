@@ -27,6 +27,8 @@ SERVE_HTTP_MODULES: Final = (
     "vllm.entrypoints.launcher",
     "vllm.entrypoints.launchers.launcher",
 )
+#: Where several API servers are started from, since 0.9.
+LAUNCHER_MODULE: Final = "vllm.entrypoints.cli.serve"
 RUST_FRONTEND: Final = "VLLM_USE_RUST_FRONTEND"
 RUST_PROBLEM: Final = (
     f"{RUST_FRONTEND} starts vLLM's HTTP server in Rust: there is no Python app that "
@@ -44,6 +46,7 @@ def patch() -> None:
         wrapt.register_post_import_hook(_patch_build_app, name)
     for name in SERVE_HTTP_MODULES:
         wrapt.register_post_import_hook(_patch_serve_http, name)
+    wrapt.register_post_import_hook(_patch_launcher, LAUNCHER_MODULE)
     # By name: a spawned child learns of its parent only after its imports.
     is_first = multiprocessing.current_process().name == "MainProcess"
     if uses_rust_frontend() and is_first:
@@ -63,6 +66,19 @@ def _patch_build_app(module: ModuleType) -> None:
 def _patch_serve_http(module: ModuleType) -> None:
     with guarded(f"Patching {module.__name__}"):
         _wrap(module, "serve_http", _bootstrap_argument)
+
+
+def _patch_launcher(module: ModuleType) -> None:
+    from .launcher import finishing, with_board
+
+    wrappers = {
+        "run_multi_api_server": with_board,
+        "wait_for_completion_or_failure": finishing,
+    }
+    # Releases before 0.9 have one API server.
+    if wrappers.keys() <= vars(module).keys():
+        for name, wrapper in wrappers.items():
+            wrapt.wrap_function_wrapper(module, name, wrapper)
 
 
 def _wrap(module: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:

@@ -1,0 +1,89 @@
+"""The launcher of several API servers, as a process that is told to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from servers import polling
+
+#: Shaped as vLLM's: it starts servers, and waits for them with a handler of its own.
+LAUNCHER: Final = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+
+import mhcs.vllm.launcher as ours
+
+SERVER = '''
+import sys, time
+from pathlib import Path
+from model_hosting_container_standards.supervisor.board import Seat
+
+seat = Seat(Path(sys.argv[1]))
+seat.take()
+Path("ready").touch()
+while seat.deadline() is None:
+    time.sleep(0.01)
+Path("told").touch()
+while not Path("finished").exists():
+    time.sleep(0.01)
+seat.leave()
+'''
+
+
+def end(*_):
+    Path("ended").write_text(str(Path("finished").exists()))
+    raise SystemExit
+
+
+def wait():
+    while True:
+        time.sleep(1)
+
+
+def launch():
+    signal.signal(signal.SIGTERM, end)
+    folder = os.environ["MHCS_BOARD"]
+    server = subprocess.Popen([sys.executable, "-c", SERVER, folder])
+    try:
+        ours.finishing(wait, None, (), {})
+    finally:
+        server.kill()
+        server.wait()
+
+
+ours.with_board(launch, None, (), {})
+"""
+
+
+@pytest.mark.parametrize("seconds", [30, 0])
+def test_servers_finish_before_their_launcher_ends(
+    tmp_path: Path, seconds: int
+) -> None:
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    env = {**os.environ, "MHCS_DRAIN_SECONDS": str(seconds)}
+    with subprocess.Popen(
+        [sys.executable, "launcher.py"], cwd=tmp_path, env=env
+    ) as launcher:
+        wait_for(tmp_path / "ready")
+        launcher.send_signal(signal.SIGTERM)
+        wait_for(tmp_path / "told")
+        launcher.send_signal(signal.SIGTERM)
+        if seconds:
+            (tmp_path / "finished").touch()
+        assert launcher.wait(30) == 0
+    # The launcher's own handler heard of it afterwards, or when the time was over.
+    assert (tmp_path / "ended").read_text() == str(bool(seconds))
+
+
+def wait_for(file: Path) -> None:
+    for _ in polling(30, interval=0.01):
+        if file.exists():
+            return
+    raise AssertionError(f"There is no {file.name}.")
