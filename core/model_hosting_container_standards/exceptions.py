@@ -13,6 +13,7 @@ MiddlewareError               a middleware cannot be used
   FormatterRegistrationError    the same of an input or output formatter
 SessionNotFoundError          there is no such session, or not any more (400)
 StorageError                  a state folder or its database cannot be used
+RequirementsError             requirements.txt of the model folder cannot be installed
 AdapterError                  an adapter cannot be had as it was asked for (400)
   AdapterNotFoundError          there is no such adapter, or no such folder (404)
   AdapterConflictError          the name is taken (409)
@@ -83,6 +84,10 @@ class SessionNotFoundError(ValueError):
 
 class StorageError(Exception):
     """A state folder or its database cannot be used."""
+
+
+class RequirementsError(Exception):
+    """What requirements.txt of the model folder asks for cannot be installed."""
 
 
 class AdapterError(Exception):
