@@ -40,7 +40,10 @@ def run_to_its_end(command: Sequence[str], deadline: float, **options: Any) -> i
     spared = orphans.children()
     with _awaiting(), orphans.adopted():
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, preexec_fn=_unblock, **options
+            command,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=_unblock,  # noqa: PLW1509 - there are no threads this early.
+            **options,
         )
         try:
             return _wait(child, deadline)
@@ -52,7 +55,7 @@ def run_to_its_end(command: Sequence[str], deadline: float, **options: Any) -> i
 
 @contextmanager
 def _awaiting() -> Iterator[None]:
-    """Keep the signals for :func:`_wait`: no moment is too early, and no handler runs."""
+    """Keep signals for :func:`_wait`: no moment is too early, and no handler runs."""
     # Of a child's end nothing is heard where somebody has it ignored.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)

@@ -1,7 +1,7 @@
 """What an engine needs of an environment: each package, as it is installed there.
 
-This file is run by the environment's own Python, which may have neither this package nor
-any other: it imports nothing but the standard library.
+This file is run by the environment's own Python, which may have neither this package
+nor any other: it imports nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ _VERSION = re.compile(
 
 
 def main(roots: Collection[str]) -> None:
-    """Print, as JSON, whether there is a pip, and the versions to keep by name."""
-    found = {"has_pip": find_spec("pip") is not None, "versions": versions(roots)}
+    """Print, as JSON, who this is, whether there is a pip, and what to keep."""
+    found = {
+        "python": sys.executable,
+        "has_pip": find_spec("pip") is not None,
+        "versions": versions(roots),
+    }
     # On a line of its own: a `.pth` of the environment may have printed something.
     sys.stdout.write(f"\n{json.dumps(found)}\n")
 

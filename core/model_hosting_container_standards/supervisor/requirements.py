@@ -1,18 +1,19 @@
 """requirements.txt of the model folder: installed before the server starts.
 
-It goes into the environment of the command, by that environment's pip, or by uv where it
-has none. What the engine there needs stays as it is: a file that wants it otherwise is
-an error, as is whatever else cannot be installed.
+It goes into the environment of the command, by that environment's pip, or by uv where
+it has none. What the engine there needs stays as it is: a file that wants it otherwise
+is an error, as is whatever else cannot be installed.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,7 @@ from .interpreter import python_of
 LIMIT_S: Final = 300.0
 
 _OURS: Final = __name__.partition(".")[0]
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _PACKAGES: Final = (".whl", ".tar.gz", ".zip")
 #: pip's own options, as variables: those of the environment go before them, and the
 #: arguments before both. An index that does not answer is left within a minute, and a
@@ -53,8 +55,15 @@ _OPTIONS: Final = {
 class Environment(msgspec.Struct, frozen=True):
     """What :mod:`.constraints` finds out about the environment of a command."""
 
+    python: str
     has_pip: bool
     versions: Mapping[str, str]
+
+    def pins(self, names: Container[str] | None = None) -> Iterator[str]:
+        """Yield constraints: on all that the engine needs, or on some of it."""
+        for name, version in self.versions.items():
+            if names is None or name in names:
+                yield f"{name}=={version}"
 
 
 def install(
@@ -71,16 +80,21 @@ def install(
     file = find_file(settings)
     if file is None or not settings.auto_install:
         return
+    text = _read(file)
     python = python_of(command)
     sys.stderr.write(f"standard-supervisor: installing {file} for {python}\n")
-    with tempfile.TemporaryDirectory(prefix="mhcs-") as folder:
-        try:
-            _install(file, python, settings, Path(folder), time.monotonic() + limit_s)
-        except TimeoutError:
-            raise RequirementsError(
-                f"{file} was not installed within {limit_s:g} seconds. Put wheels of "
-                f"all that it asks for into {wheels_of(file)}: no index is asked then."
-            ) from None
+    deadline = time.monotonic() + limit_s
+    try:
+        with tempfile.TemporaryDirectory(prefix="mhcs-") as folder:
+            environment = _look_at(python, Path(folder), deadline)
+            status = _install(file, settings, environment, Path(folder), deadline)
+    except TimeoutError:
+        raise RequirementsError(
+            f"{file} was not installed within {limit_s:g} seconds. Put wheels of all "
+            f"that it asks for into {wheels_of(file)}: no index is asked then."
+        ) from None
+    if status:
+        raise RequirementsError(_what_failed(file, status, text, environment))
 
 
 def find_file(settings: Settings) -> Path | None:
@@ -95,41 +109,32 @@ def wheels_of(file: Path) -> Path:
 
 
 def is_offline(file: Path) -> bool:
-    """Whether there is such a folder, so that no index is asked."""
+    """Whether there are such packages, so that no index is asked."""
     folder = wheels_of(file)
     return folder.is_dir() and any(
         package.name.endswith(_PACKAGES) for package in folder.iterdir()
     )
 
 
-def _install(
-    file: Path, python: Path, settings: Settings, folder: Path, deadline: float
-) -> None:
-    text = file.read_text(encoding="utf-8", errors="replace")
-    environment = _look_at(python, folder, deadline)
-    kept = folder / "constraints.txt"
-    pins = {name: f"{name}=={it}" for name, it in environment.versions.items()}
-    write_private(kept, "\n".join(pins.values()))
-    installer = _installer(python, environment)
-    arguments = _arguments(file, kept, settings.pip_arguments)
-    status = run_to_its_end(
-        [*installer, *arguments],
-        deadline,
-        cwd=file.parent,
-        env={**_OPTIONS, **os.environ},
-    )
-    if status:
-        names = constraints.names_in(text.splitlines())
-        named = [pins[name] for name in dict.fromkeys(names) if name in pins]
-        raise RequirementsError(_what_failed(file, status, named))
+def _read(file: Path) -> str:
+    """Return the text of a file that pip can read."""
+    raw = file.read_bytes()
+    # What some editors, and PowerShell, write.
+    encoding = "utf-16" if raw.startswith(_UTF_16) else "utf-8-sig"
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError:
+        raise RequirementsError(f"{file} is no UTF-8: save it as UTF-8.") from None
 
 
 def _look_at(python: Path, folder: Path, deadline: float) -> Environment:
     """Ask a Python what is installed where it looks."""
-    script = [str(python), constraints.__file__, _OURS, *sorted(engine_names())]
+    roots = (_OURS, *sorted(engine_names()))
     answer = folder / "environment.json"
     with answer.open("wb") as output:
-        status = run_to_its_end(script, deadline, stdout=output)
+        status = run_to_its_end(
+            [str(python), constraints.__file__, *roots], deadline, stdout=output
+        )
     if status:
         raise RequirementsError(
             f"{python}, which the command runs by, cannot say what is installed for "
@@ -138,9 +143,27 @@ def _look_at(python: Path, folder: Path, deadline: float) -> Environment:
     return msgspec.json.decode(answer.read_bytes().splitlines()[-1], type=Environment)
 
 
-def _installer(python: Path, environment: Environment) -> list[str]:
+def _install(
+    file: Path,
+    settings: Settings,
+    environment: Environment,
+    folder: Path,
+    deadline: float,
+) -> int:
+    kept = folder / "constraints.txt"
+    write_private(kept, "\n".join(environment.pins()))
+    return run_to_its_end(
+        [*_installer(environment), *_arguments(file, kept, settings.pip_arguments)],
+        deadline,
+        cwd=file.parent,
+        env={**_OPTIONS, **os.environ},
+    )
+
+
+def _installer(environment: Environment) -> list[str]:
+    python = environment.python
     if environment.has_pip:
-        return [str(python), "-m", "pip", "install"]
+        return [python, "-m", "pip", "install"]
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv is None:
@@ -148,7 +171,7 @@ def _installer(python: Path, environment: Environment) -> list[str]:
             f"{python}, which the command runs by, has no pip, and there is no uv "
             f"either: add pip to the image by `{python} -m ensurepip`, or install uv."
         )
-    return [uv, "pip", "install", "--python", str(python)]
+    return [uv, "pip", "install", "--python", python]
 
 
 def _arguments(file: Path, kept: Path, given: Sequence[str]) -> Iterator[str]:
@@ -171,9 +194,10 @@ def _has(given: Sequence[str], *options: str) -> bool:
     )
 
 
-def _what_failed(file: Path, status: int, named: Sequence[str]) -> str:
+def _what_failed(file: Path, status: int, text: str, environment: Environment) -> str:
     message = f"{file} cannot be installed (status {status}): pip says why above."
-    if named:
+    names = {*constraints.names_in(text.splitlines())}
+    if named := [*environment.pins(names)]:
         message += f" It names what the engine needs as it is: {', '.join(named)}."
     return (
         f"{message} What the engine needs is constrained to what is installed, unless "

@@ -1,8 +1,8 @@
 """The command ``standard-supervisor COMMAND...``: a server that is kept running.
 
-What requirements.txt of the model folder asks for is installed first. Then the command
-is started, and restarted when it crashes. After ``PROCESS_MAX_START_RETRIES`` restarts in a row
-this process ends with status 1, so that the container does. With
+What requirements.txt of the model folder asks for is installed first. The server is
+restarted when it crashes. After ``PROCESS_MAX_START_RETRIES`` restarts in a row this
+process ends with status 1, so that the container does. With
 ``PROCESS_AUTO_RECOVERY=false`` it becomes the command.
 """
 
