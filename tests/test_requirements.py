@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from servers import Exit, Process, run_until_exit
-from test_supervisor import is_there
+from test_supervisor import UNSHARE, can_unshare, is_there
 from trtllm import RELEASES, environment_of
 from venvs import UV, make_venv, run
 from wheels import ALONE, hanging_index, index_of, write_source, write_wheel
@@ -141,6 +141,24 @@ def test_it_is_installed_once_for_all_restarts(
     assert index.asked.count("/simple/restarted/") == 1
 
 
+#: What it has of us: signals that are blocked, and whether it adopts (PR_GET_...).
+INHERITS: Final = """
+import ctypes, signal
+adopts = ctypes.c_int()
+ctypes.CDLL(None).prctl(37, ctypes.byref(adopts), 0, 0, 0)
+print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), adopts.value)
+"""
+
+
+def test_the_command_is_what_it_would_be_without(
+    python: Path, model: Callable[[str], Path], model_folder: Path
+) -> None:
+    model("torch")
+    env = {"SAGEMAKER_MODEL_PATH": str(model_folder), "PROCESS_AUTO_RECOVERY": "0"}
+    end = run_until_exit([SUPERVISOR, python, "-c", INHERITS], env)
+    assert end.stdout.endswith("\nset() 0\n"), end.stderr
+
+
 @pytest.mark.parametrize("variable", ["STANDARD_AUTO_INSTALL_REQ", "nothing"])
 def test_nothing_is_installed_unasked(
     python: Path, model: Callable[[str], Path], ask: Ask, variable: str
@@ -208,6 +226,16 @@ def test_an_environment_without_pip_has_uv(
     write_wheel(model("by_uv"), "by_uv")
     end = ask(fresh_python, "by_uv")
     assert (end.status, end.stdout) == (0, "sees 1.0\n"), end.stderr
+
+
+@pytest.mark.parametrize("name", ["python", "fresh_python"])
+def test_what_is_there_of_the_engine_may_be_named(
+    request: pytest.FixtureRequest, model: Callable[[str], Path], ask: Ask, name: str
+) -> None:
+    # A build for some hardware is of the version that it is made of.
+    model("vllm==0.32.0\nTorch")
+    end = ask(request.getfixturevalue(name), "vllm", PIP_NO_INDEX="1", UV_OFFLINE="1")
+    assert "sees 0.32.0+cpu\n" in end.stdout, end.stderr
 
 
 def test_what_the_engine_does_not_need_may_be_replaced(
@@ -281,8 +309,10 @@ def test_a_package_that_fails_to_build_says_why(
     write_source(
         folder.parent / "broken",
         f"""
-        import os, subprocess
+        import os, signal, subprocess
         from pathlib import Path
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        Path({str(tmp_path / "blocked")!r}).write_text(str(blocked))
         # pip reads what a backend writes, until nobody can write it any more.
         worker = subprocess.Popen(
             ["sleep", "1000"], start_new_session=True, stdout=-3, stderr=-3
@@ -302,6 +332,7 @@ def test_a_package_that_fails_to_build_says_why(
     # What it has started is gone, and so is what we wrote, which was private.
     assert not is_there(int((tmp_path / "worker").read_text()))
     assert (tmp_path / "mode").read_text() == "0o100600"
+    assert (tmp_path / "blocked").read_text() == "set()"
     assert not [*(tmp_path / "tmp").glob("mhcs-*")]
 
 
@@ -370,7 +401,9 @@ def test_an_index_that_does_not_answer_is_left(
         end = ask(python, "torch", PIP_INDEX_URL=url, STANDARD_PIP_ARGS=arguments)
     assert (end.status, "sees" in end.stdout) == (1, False)
     assert "No matching distribution found for somewhere" in end.stderr
-    assert f"{folder}.txt cannot be installed" in end.stderr.splitlines()[-1]
+    reason = end.stderr.splitlines()[-1]
+    assert f"{folder}.txt cannot be installed" in reason
+    assert f"put wheels into {folder}." in reason
 
 
 LIMITED: Final = """
@@ -409,14 +442,21 @@ def assert_nothing_runs(group: int) -> None:
 
 
 @pytest.fixture
+def before() -> list[str]:
+    """What the supervisor is started by."""
+    return []
+
+
+@pytest.fixture
 def installing(
-    python: Path, model: Callable[[str], Path], model_folder: Path
+    python: Path, model: Callable[[str], Path], model_folder: Path, before: list[str]
 ) -> Iterator[Process]:
-    """A supervisor whose pip waits for an index, in which somebody is interested."""
+    """A supervisor whose pip has asked an index, and waits."""
     model("somewhere")
     with hanging_index() as (url, server):
         env = {"SAGEMAKER_MODEL_PATH": str(model_folder), "PIP_INDEX_URL": url}
-        process = Process([SUPERVISOR, python, "-c", SEES, "torch"], env)
+        command = [*before, SUPERVISOR, python, "-c", SEES, "torch"]
+        process = Process(command, env)
         try:
             process.start()
             with server.accept()[0]:
@@ -431,6 +471,33 @@ def test_a_signal_ends_it_at_once(installing: Process, name: str) -> None:
     assert installing.wait(10) == 128 + signal.Signals[name]
     assert_nothing_runs(installing.pid)
     assert "sees" not in installing.stdout()
+
+
+@pytest.mark.skipif(not can_unshare(), reason="no process namespace can be made here")
+@pytest.mark.parametrize("before", [UNSHARE])
+def test_so_it_does_as_process_1(installing: Process) -> None:
+    children = Path(f"/proc/{installing.pid}/task/{installing.pid}/children")
+    os.kill(int(children.read_text()), signal.SIGTERM)
+    assert installing.wait(10) == 128 + signal.SIGTERM
+    assert_nothing_runs(installing.pid)
+
+
+#: Becomes a command that nobody tells of the end of its children.
+DEAF: Final = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_the_end_of_pip_is_heard_by_the_deaf(
+    python: Path, model: Callable[[str], Path], model_folder: Path
+) -> None:
+    model("no_such_package")
+    env = {"SAGEMAKER_MODEL_PATH": str(model_folder), "PIP_NO_INDEX": "1"}
+    command = [sys.executable, "-c", DEAF, SUPERVISOR, python, "-c", SEES, "torch"]
+    end = run_until_exit(command, env)
+    assert (end.status, "cannot be installed" in end.stderr) == (1, True)
 
 
 # --- mhcs serve --------------------------------------------------------------------

@@ -199,7 +199,9 @@ def _what_failed(file: Path, status: int, text: str, environment: Environment) -
     names = {*constraints.names_in(text.splitlines())}
     if named := [*environment.pins(names)]:
         message += f" It names what the engine needs as it is: {', '.join(named)}."
+    if not is_offline(file):
+        message += f" Where no index can be reached, put wheels into {wheels_of(file)}."
     return (
-        f"{message} What the engine needs is constrained to what is installed, unless "
-        "STANDARD_PIP_ARGS has constraints of its own: '-c /dev/null' for none."
+        f"{message} What the engine needs keeps its version, unless STANDARD_PIP_ARGS "
+        "has constraints of its own ('-c /dev/null' for none)."
     )
