@@ -72,6 +72,12 @@ class Engine:
     def problems(self) -> Collection[str]:
         return ()
 
+    async def check(self, _app: FastAPI) -> None:
+        """It answers."""
+
+    async def try_out(self, _app: FastAPI) -> None:
+        """It has answered."""
+
     def owns(self, _app: FastAPI) -> bool:
         return True
 

@@ -296,6 +296,12 @@ class Published:
     def problems(self) -> Collection[str]:
         return ()
 
+    async def check(self, app: FastAPI) -> None:
+        """It answers."""
+
+    async def try_out(self, app: FastAPI) -> None:
+        """It has answered."""
+
     def owns(self, app: FastAPI) -> bool:
         return app is self._app
 

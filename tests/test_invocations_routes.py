@@ -21,6 +21,12 @@ from mhcs.vllm.engine import VLLM
 class Engine(VLLM):
     """An engine that owns the apps of this file."""
 
+    async def check(self, app: FastAPI) -> None:
+        """It answers."""
+
+    async def try_out(self, app: FastAPI) -> None:
+        """It has answered."""
+
     def owns(self, app: FastAPI) -> bool:
         return app.title == "engine"
 

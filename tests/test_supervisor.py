@@ -298,6 +298,7 @@ def test_files_are_private_and_gone_afterwards(start: Start, tmp_path: Path) -> 
     [folder] = tmp_path.glob("mhcs-*")
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {file.name for file in folder.iterdir()} == {
+        "servers",
         "supervisord.conf",
         "supervisord.pid",
     }

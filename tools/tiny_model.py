@@ -69,8 +69,8 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def make_once(destination: Path, write: Callable[[Path], None]) -> None:
-    """Make a folder that is there as a whole or not at all."""
-    if destination.is_dir() and any(destination.iterdir()):
+    """Make a folder that is there as a whole or not at all, by whoever is first."""
+    if is_there(destination):
         print(f"{destination} is there")
         return
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -78,8 +78,16 @@ def make_once(destination: Path, write: Callable[[Path], None]) -> None:
         folder = Path(unfinished, destination.name)
         folder.mkdir()
         write(folder)
-        folder.rename(destination)
+        try:
+            folder.rename(destination)
+        except OSError:
+            if not is_there(destination):
+                raise
     print(f"{destination} is written")
+
+
+def is_there(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def write_model(folder: Path) -> None:

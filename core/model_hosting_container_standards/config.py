@@ -64,7 +64,7 @@ def parse_rate(value: str) -> float:
     raise ValueError("use a number above 0")
 
 
-def parse_retries(value: str) -> int:
+def parse_whole(value: str) -> int:
     if not (value.isdecimal() and value.isascii()) or int(value) > 1_000_000:
         raise ValueError("write a whole number, 0 or more")
     return int(value)
@@ -309,8 +309,32 @@ class Settings:
     max_start_retries = Variable(
         "PROCESS_MAX_START_RETRIES",
         default=3,
-        parse=parse_retries,
+        parse=parse_whole,
         meaning="standard-supervisor: restarts in a row before it gives up",
+    )
+    ping_stall = Variable(
+        "MHCS_PING_STALL_SECONDS",
+        default=120,
+        parse=parse_seconds,
+        meaning="seconds an engine may be silent before /ping calls it hung",
+    )
+    restart_on_hang = Variable(
+        "MHCS_RESTART_ON_HANG",
+        default=False,
+        parse=parse_boolean,
+        meaning="standard-supervisor: restart a server that is hung",
+    )
+    drain_seconds = Variable(
+        "MHCS_DRAIN_SECONDS",
+        default=25,
+        parse=parse_whole,
+        meaning="seconds that running requests have after SIGTERM",
+    )
+    board = Variable[Path | None](
+        "MHCS_BOARD",
+        default=None,
+        parse=Path,
+        meaning="set by standard-supervisor: where servers tell it how they are",
     )
     supervisor_config = Variable[Path | None](
         "SUPERVISOR_CONFIG_PATH",

@@ -65,6 +65,26 @@ class Engine(Protocol):
     def adapter_backend(self, app: FastAPI) -> AdapterBackend:
         """What loads adapters for the app; used once the app has started."""
 
+    async def check(self, app: FastAPI) -> None:
+        """Return once the engine answers, which costs it no generation.
+
+        An engine that cannot be asked so is looked at, and that is all. Asked by each
+        ``/ping``, once at a time.
+
+        Raises:
+            EngineUnhealthyError: the engine is dead.
+        """
+
+    async def try_out(self, app: FastAPI) -> None:
+        """Return once the engine has done a little work.
+
+        Asked when requests have waited for long and nothing came of any. Returns at
+        once where :meth:`check` tells as much.
+
+        Raises:
+            EngineUnhealthyError: the engine is dead.
+        """
+
 
 class AdapterBackend(Protocol):
     """What the standards ask of an engine that loads LoRA adapters.

@@ -14,6 +14,7 @@ MiddlewareError               a middleware cannot be used
 SessionNotFoundError          there is no such session, or not any more (400)
 StorageError                  a state folder or its database cannot be used
 RequirementsError             requirements.txt of the model folder cannot be installed
+EngineUnhealthyError          the engine is dead, or hung (503)
 AdapterError                  an adapter cannot be had as it was asked for (400)
   AdapterNotFoundError          there is no such adapter, or no such folder (404)
   AdapterConflictError          the name is taken (409)
@@ -88,6 +89,10 @@ class StorageError(Exception):
 
 class RequirementsError(Exception):
     """What requirements.txt of the model folder asks for cannot be installed."""
+
+
+class EngineUnhealthyError(Exception):
+    """The engine behind a server is not well: the text says why."""
 
 
 class AdapterError(Exception):

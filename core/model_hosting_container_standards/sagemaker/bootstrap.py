@@ -25,6 +25,7 @@ from .lora.lifecycle import Lifecycle
 from .lora.routes import add_adapter_routes
 from .lora.step import AdapterStep
 from .ping import Ping
+from .serving import Serving
 from .sessions.decorators import session_field_of
 from .sessions.handlers import take_engine_sessions
 from .sessions.step import NoSessions, SessionStep
@@ -82,9 +83,11 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     layers = _make_layers(app, middleware)
     adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     add_adapter_routes(app, adapters, settings)
+    serving = Serving(app, engine, settings)
+    serving.surround(app)
     # After it, as what is put first last is found soonest.
     if ping is not None:
-        _put_first(app, PING_ROUTE, Ping(_with_head(ping)))
+        _put_first(app, PING_ROUTE, Ping(_with_head(ping), serving))
     if invocations is not None:
         session = _session_step(app, settings, invocations)
         endpoint = _invocations(finder, invocations, session, adapters)

@@ -13,6 +13,8 @@ from typing import Final
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _POLL_S: Final = 0.02
+#: Of what /proc says of a process, counted from behind its name.
+_STATE, _PARENT = 0, 1
 
 
 def adopt(adopting: bool = True) -> None:
@@ -51,17 +53,37 @@ def end(spared: Container[int], grace_s: float = 0.0) -> None:
 
 def children() -> list[int]:
     """Return the children of this process, also those that wait to be reaped."""
+    return [pid for pid, parent in _parents().items() if parent == os.getpid()]
+
+
+def descendants(ancestor: int) -> list[int]:
+    """Return the children of a process, their children, and so on."""
+    parents = _parents()
+    found = [ancestor]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found[1:]
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs: one that only waits to be reaped does not."""
+    return _field(Path(f"/proc/{pid}/stat"), _STATE) not in (None, "Z", "X")
+
+
+def _parents() -> dict[int, int]:
+    """Return the parent of each process."""
     stats = Path("/proc").glob("[0-9]*/stat")
-    return [int(stat.parent.name) for stat in stats if _parent(stat) == os.getpid()]
+    found = {int(stat.parent.name): _field(stat, _PARENT) for stat in stats}
+    return {pid: int(parent) for pid, parent in found.items() if parent is not None}
 
 
-def _parent(stat: Path) -> int | None:
+def _field(stat: Path, number: int) -> str | None:
     try:
         text = stat.read_text(errors="replace")
     except OSError:
         return None  # It is gone.
     # Its name is in parentheses, and may have spaces and parentheses of its own.
-    return int(text.rpartition(")")[2].split()[1])
+    return text.rpartition(")")[2].split()[number]
 
 
 def _send(pid: int, number: signal.Signals) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import signal
 import sys
@@ -17,17 +18,21 @@ from supervisor.options import ServerOptions
 from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.supervisord import Supervisor
 
+from ..config import Settings
 from . import orphans, signals
+from .board import Board
 from .configuration import PROGRAM
 
 #: The status of a container whose server was given up.
 GIVEN_UP: Final = 1
 #: supervisord has its own meanings for some of them, which nobody needs here.
 _PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+#: How long servers have to cut short what they could not answer in time, in seconds.
+_LAST_WORD_S: Final = 1.5
 _RUNS: Final = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 
-def supervise(config: Path) -> int:
+def supervise(config: Path, board: Board, settings: Settings) -> int:
     """Run the program of a configuration until it ends for good; return its status."""
     orphans.adopt()
     for output in (sys.stdout, sys.stderr):
@@ -36,7 +41,7 @@ def supervise(config: Path) -> int:
     options.realize(["--configuration", str(config), "--nodaemon"])
     options.first = True
     options.test = False
-    supervision = Supervision(options)
+    supervision = Supervision(options, board, settings)
     try:
         supervision.main()
     except asyncore.ExitNow:
@@ -83,11 +88,17 @@ class Options(ServerOptions):  # type: ignore[misc]
 class Supervision(Supervisor):  # type: ignore[misc]
     """A supervisord that ends when its program does."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, board: Board, settings: Settings) -> None:
         super().__init__(options)
+        self._board = board
+        self._drain_s = settings.drain_seconds
+        #: After how many seconds a hung server is restarted; None: never.
+        self._stall_s = settings.ping_stall if settings.restart_on_hang else None
         #: The status of this process; None until it is known.
         self._status: int | None = None
         self._signal = signal.SIGTERM
+        #: When this process was told to end, by ``time.monotonic``.
+        self._told_at: float | None = None
 
     @property
     def status(self) -> int:
@@ -109,7 +120,22 @@ class Supervision(Supervisor):  # type: ignore[misc]
             self._pass_on(number)
         elif number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             self._signal = number
-            self._shut_down(f"received {signal.Signals(number).name}")
+            self._told_at = self._told_at or time.monotonic()
+            self._board.call_for_the_end(self._told_at + self._drain_s)
+            if number != signal.SIGTERM:
+                self._shut_down(f"received {signal.Signals(number).name}")
+
+    def tick(self, now: float | None = None) -> None:
+        """Look at the servers, which supervisord does not know; called all the time."""
+        super().tick(now)
+        if self._told_at is not None:
+            late = time.monotonic() > self._told_at + self._drain_s + _LAST_WORD_S
+            if late or self._board.is_empty():
+                self._shut_down(f"received {signal.Signals(self._signal).name}")
+        elif self._stall_s and (reason := self._board.hung(self._stall_s)):
+            self.options.logger.warn("%(reason)s: restarting", reason=reason)  # noqa: G010
+            self._pass_on(signal.SIGKILL)
+            self._board.clear()
 
     def _give_up(self, event: Any) -> None:
         """A program crashed too often. Were that all, nobody would notice."""
@@ -121,13 +147,17 @@ class Supervision(Supervisor):  # type: ignore[misc]
         """End with a program that is not to be started again."""
         config = event.process.config
         returncode = self.options.returncode
-        if returncode is None:
+        if returncode is None or config.name != PROGRAM:
             return
+        if self._board.has_served():
+            # Nobody told it to: vLLM ends so when its engine has died.
+            config.exitcodes = [code for code in config.exitcodes if code]
+        self._board.clear()
         crashed = returncode not in config.exitcodes
         again = config.autorestart is RestartUnconditionally or (
             crashed and config.autorestart is RestartWhenExitUnexpected
         )
-        if config.name == PROGRAM and not again:
+        if self._told_at is not None or not again:
             self._status = returncode
             self._shut_down(f"{config.name} has ended")
 
@@ -146,6 +176,11 @@ class Supervision(Supervisor):  # type: ignore[misc]
             return  # It is said, and the time runs.
         # supervisord's own logger, which has another idea of arguments.
         self.options.logger.warn("%(reason)s: shutting down", reason=reason)  # noqa: G010
+        spent = 0.0 if self._told_at is None else time.monotonic() - self._told_at
+        for process in self._processes():
+            # What SageMaker gives is for all of it, supervisord's own second included.
+            left = process.config.stopwaitsecs - math.ceil(spent)
+            process.config.stopwaitsecs = max(1, left - 1 if spent else left)
         grace = max(process.config.stopwaitsecs for process in self._processes())
         self.options.deadline = time.monotonic() + grace
         self.options.mood = SupervisorStates.SHUTDOWN

@@ -14,13 +14,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from ..config import Settings, read_settings
 from . import signals
 from .files import write_private
-
-if TYPE_CHECKING:
-    from ..config import Settings
 
 USAGE: Final = "usage: standard-supervisor COMMAND [ARGUMENT ...]"
 
@@ -34,7 +32,6 @@ def main() -> None:
 
 def run(command: Sequence[str]) -> int | str:
     """Run a command; return the exit status of this process, or what is wrong."""
-    from ..config import read_settings
     from ..exceptions import ConfigurationError, RequirementsError
     from .child import Interrupted
     from .command import become
@@ -58,6 +55,7 @@ def run(command: Sequence[str]) -> int | str:
 
 
 def _supervise(command: Sequence[str], settings: Settings) -> int:
+    from .board import Board
     from .configuration import configure
     from .program import supervise
 
@@ -66,4 +64,7 @@ def _supervise(command: Sequence[str], settings: Settings) -> int:
         text = configure(command, settings, os.environ, pid_file=pid_file)
         config = settings.supervisor_config or Path(folder, "supervisord.conf")
         write_private(config, text)
-        return supervise(config)
+        board = Path(folder, "servers")
+        board.mkdir(0o700)
+        os.environ[Settings.board.name] = str(board)
+        return supervise(config, Board(board), settings)

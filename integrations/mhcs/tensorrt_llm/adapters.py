@@ -22,13 +22,12 @@ from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
 from model_hosting_container_standards.sagemaker.lora.weights import WEIGHTS
 
+from .health import generate_token, generator_of
 from .requests import ADAPTERS, make_lora_request, takes_adapters
 
 #: What the engine raises when a request is at fault; anything else is its own fault.
 _OF_THE_REQUEST: Final = frozenset({"RequestError", "ValueError"})
 _FORMATS: Final = WEIGHTS[:2]
-#: Any model has this token, so that none has to be made of a text.
-_ANY_TOKEN: Final = 0
 #: Up to 1.2 the engine ends with an adapter that it cannot load, and tells nobody.
 _PATIENCE_S: Final = 45.0
 
@@ -83,15 +82,10 @@ class TensorRTAdapters:
 
     async def load(self, adapter: Adapter) -> None:
         """Have one token generated: what is wrong with an adapter is known then."""
-        from tensorrt_llm import SamplingParams
-
         _check_format(adapter)
         with _errors_of_the_engine():
-            promise = self._generator.generate_async(
-                inputs=[_ANY_TOKEN],
-                sampling_params=SamplingParams(max_tokens=1),
-                lora_request=make_lora_request(adapter),
-            )
+            request = make_lora_request(adapter)
+            promise = generate_token(generator_of(self._server), request)
             try:
                 await asyncio.wait_for(promise.aresult(), _PATIENCE_S)
             except asyncio.TimeoutError:
@@ -108,14 +102,9 @@ class TensorRTAdapters:
         """Do nothing: none is pinned."""
 
     @property
-    def _generator(self) -> Any:
-        """The engine: ``llm`` up to 1.2, ``generator`` since."""
-        server = self._server
-        return getattr(server, "generator", None) or getattr(server, "llm", None)
-
-    @property
     def _lora_config(self) -> Any:
-        return getattr(getattr(self._generator, "args", None), "lora_config", None)
+        generator = generator_of(self._server)
+        return getattr(getattr(generator, "args", None), "lora_config", None)
 
 
 def _check_format(adapter: Adapter) -> None:

@@ -53,6 +53,17 @@ class TensorRTLLM:
         # As the hook has left it: without that, its requests do not know of adapters.
         return hasattr(app.state, "openai_server")
 
+    async def check(self, app: FastAPI) -> None:
+        # Imported late, as all that only a server needs.
+        from .health import check
+
+        check(app.state.openai_server)
+
+    async def try_out(self, app: FastAPI) -> None:
+        from .health import try_out
+
+        await try_out(app.state.openai_server)
+
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         return INFERENCE_PATHS & {getattr(r, "path", None) for r in _routes(app)}
 

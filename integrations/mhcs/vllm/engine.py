@@ -59,6 +59,15 @@ class VLLM:
 
         return VLLMAdapters(app)
 
+    async def check(self, app: FastAPI) -> None:
+        # Imported late, as all that only a server needs.
+        from .health import check
+
+        await check(getattr(app.state, "engine_client", None))
+
+    async def try_out(self, app: FastAPI) -> None:
+        """The loop of vLLM's engine has answered :meth:`check`, and so it runs."""
+
     def owns(self, app: FastAPI) -> bool:
         endpoints = (getattr(route, "endpoint", None) for route in _routes(app))
         modules = {getattr(endpoint, "__module__", None) for endpoint in endpoints}

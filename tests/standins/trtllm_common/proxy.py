@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import queue
 import socket
 import subprocess
 import threading
@@ -33,6 +34,7 @@ class Proxy:
     def __init__(self, address: str, owned: subprocess.Popen[bytes] | None) -> None:
         self.address = address
         self.error: Exception | None = None
+        self._error_queue: queue.Queue[Exception] = queue.Queue()
         self.doing_shutdown = False
         self._owned = owned
         self._ids = itertools.count(1)
@@ -141,6 +143,7 @@ class Proxy:
     def _take(self, message: Mapping[str, Any]) -> None:
         if "dies_of" in message:
             self.error = RuntimeError(message["dies_of"])
+            self._error_queue.put(self.error)
         elif "answer" in message:
             answered = self._questions.pop(message["answer"])
             answered.get_loop().call_soon_threadsafe(
@@ -156,6 +159,7 @@ class Proxy:
             answered.get_loop().call_soon_threadsafe(_settle, answered, None)
         if self.error is None and not self.doing_shutdown:
             self.error = CppExecutorError("The worker is gone.")
+            self._error_queue.put(self.error)
             for promise in list(self._promises.values()):
                 promise.put(self.error)
 

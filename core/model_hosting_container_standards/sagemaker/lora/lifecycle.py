@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 
+from ...common.fastapi.lifespan import surround_lifespan
 from ...config import Settings
 from ...engine import AdapterBackend
 from ...exceptions import (
@@ -64,18 +63,7 @@ class Lifecycle:
 
     def surround(self, app: FastAPI) -> None:
         """Start after whatever else the app starts, and end before it ends."""
-        inner = app.router.lifespan_context
-
-        @asynccontextmanager
-        async def lifespan(app: Any) -> AsyncIterator[Any]:
-            async with inner(app) as state:
-                await self.start()
-                try:
-                    yield state
-                finally:
-                    await self.stop()
-
-        app.router.lifespan_context = lifespan
+        surround_lifespan(app, self.start, self.stop)
 
     async def start(self) -> None:
         """Restore what is registered.

@@ -1,0 +1,27 @@
+"""Steps at the start and the end of an app."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+Step = Callable[[], Awaitable[None]]
+
+
+def surround_lifespan(app: FastAPI, start: Step, stop: Step) -> None:
+    """Start after whatever else the app starts so far, and stop before it stops."""
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[Any]:
+        async with inner(app) as state:
+            await start()
+            try:
+                yield state
+            finally:
+                await stop()
+
+    app.router.lifespan_context = lifespan

@@ -1,0 +1,98 @@
+"""The end of a server: what it is answering is answered, and nothing new begun."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from typing import Final
+
+from ...logging_config import get_logger
+from ...supervisor.board import Seat
+from ...supervisor.orphans import descendants
+from .deferred_signal import DeferredSignal
+from .health import Health
+from .traffic import Traffic
+
+logger = get_logger(__name__)
+
+REASON: Final = "This server is shutting down."
+#: How long the engine may take to end once nothing is left to answer, in seconds.
+_ENGINE_S: Final = 4.0
+#: How often the supervisor is looked at, and told that the server lives.
+_BEAT_S: Final = 0.2
+
+
+class Drain:
+    """Lets a server finish when it is told to end by SIGTERM, or by its supervisor.
+
+    Args:
+        seconds: how long requests may take; what is left then is cut short.
+        seat: where the supervisor is, if there is one.
+    """
+
+    def __init__(
+        self, traffic: Traffic, seconds: int, seat: Seat | None, health: Health | None
+    ) -> None:
+        self._traffic = traffic
+        self._seconds = seconds
+        self._seat = seat
+        self._health = health
+        self._signal = DeferredSignal(signal.SIGTERM, self._end_by_signal)
+        self._ending: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._signal.install(loop)
+        if self._seat is not None:
+            self._seat.take()
+            self._watching = loop.create_task(self._watch(self._seat))
+
+    async def stop(self) -> None:
+        """The app ends, whoever has told it to."""
+        self._signal.remove()
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._seat is not None:
+            self._seat.leave()
+
+    def _end_by_signal(self) -> None:
+        deadline = time.monotonic() + self._seconds
+        _end_the_process_at(deadline + _ENGINE_S)
+        self._begin(deadline).add_done_callback(lambda _: self._signal.deliver())
+
+    def _begin(self, deadline: float) -> asyncio.Task[None]:
+        """Begin to end, once."""
+        if self._ending is None:
+            logger.info("Shutting down: finishing what is being answered.")
+            self._traffic.closed = REASON
+            self._ending = asyncio.ensure_future(self._end(deadline))
+        return self._ending
+
+    async def _end(self, deadline: float) -> None:
+        await self._traffic.run_out(deadline - time.monotonic())
+        await self._traffic.cut()
+        if self._seat is not None:
+            self._seat.leave()
+
+    async def _watch(self, seat: Seat) -> None:
+        while (deadline := seat.deadline()) is None:
+            problem = None if self._health is None else await self._health.problem()
+            seat.report(is_hung=problem is not None)
+            await asyncio.sleep(_BEAT_S)
+        self._begin(deadline)
+
+
+def _end_the_process_at(deadline: float) -> None:
+    """Be gone by then, whatever an engine is still waiting for."""
+    timer = threading.Timer(deadline - time.monotonic(), _kill)
+    timer.daemon = True
+    timer.start()
+
+
+def _kill() -> None:
+    for pid in (*descendants(os.getpid()), os.getpid()):
+        os.kill(pid, signal.SIGKILL)

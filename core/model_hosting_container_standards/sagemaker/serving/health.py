@@ -1,0 +1,97 @@
+"""Whether the engine of a server is well, asked without having it generate."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from fastapi import FastAPI
+
+from ...engine import Engine
+from ...exceptions import EngineUnhealthyError
+from .traffic import Traffic
+
+#: How long a healthy engine may take to be heard within one /ping, in seconds. What
+#: takes longer is told by the next one.
+_PATIENCE_S: Final = 0.4
+
+Ask = Callable[[FastAPI], Awaitable[None]]
+
+
+class Question:
+    """Something the engine is asked, once at a time, and answers or not."""
+
+    def __init__(self, ask: Ask, app: FastAPI) -> None:
+        self._ask = ask
+        self._app = app
+        self._task: asyncio.Task[None] | None = None
+        self._asked_at = 0.0
+
+    async def is_answered(self) -> bool:
+        """Whether the engine answers now, or soon.
+
+        Raises:
+            EngineUnhealthyError: it says that it is not well.
+        """
+        if self._task is None:
+            self._asked_at = time.monotonic()
+            self._task = asyncio.ensure_future(self._ask(self._app))
+        task = self._task
+        await asyncio.wait({task}, timeout=_PATIENCE_S)
+        if not task.done():
+            return False
+        if self._task is task:
+            self._task = None
+        task.result()
+        return True
+
+    def waited(self) -> float:
+        """Return for how many seconds the answer has been due."""
+        return 0.0 if self._task is None else time.monotonic() - self._asked_at
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+class Health:
+    """Says what is wrong with a server's engine, within a second.
+
+    Args:
+        stall_s: how long the engine may be silent before it is called hung.
+    """
+
+    def __init__(
+        self, engine: Engine, app: FastAPI, traffic: Traffic, stall_s: float
+    ) -> None:
+        self._traffic = traffic
+        self._stall_s = stall_s
+        self._check = Question(engine.check, app)
+        self._try_out = Question(engine.try_out, app)
+
+    async def problem(self) -> str | None:
+        """Return what is wrong, or None if the engine is well."""
+        try:
+            if not await self._check.is_answered():
+                return self._hung(self._check.waited())
+            silence = self._traffic.silence()
+            # A request that is not streamed may take long: a short one tells.
+            if silence < self._stall_s / 2:
+                return None
+            if await self._try_out.is_answered():
+                self._traffic.note_progress(time.monotonic())
+                return None
+            return self._hung(silence)
+        except EngineUnhealthyError as error:
+            return str(error)
+
+    def _hung(self, seconds: float) -> str | None:
+        if seconds < self._stall_s:
+            return None
+        return f"The engine is hung: it has not answered for {seconds:.0f} s."
+
+    def close(self) -> None:
+        self._check.close()
+        self._try_out.close()

@@ -1,0 +1,108 @@
+"""The requests that a server is answering: counted, refused at its end, cut short."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from fastapi import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ...common.fastapi.middleware.errors import NotingSend, answer_error
+from .exchange import Exchange
+
+#: What only looks.
+_HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+#: How long those that are cut short have for a last word, in seconds.
+_LAST_WORD_S: Final = 1.0
+
+
+class Traffic:
+    """The outermost ASGI app of a server.
+
+    Requests that make it work are those but for ``GET``, ``HEAD`` and ``/ping``.
+    """
+
+    #: What is inside it, known once the server starts.
+    app: ASGIApp
+
+    def __init__(self) -> None:
+        #: Why nothing new is answered any more.
+        self.closed: str | None = None
+        self._open: dict[Exchange, None] = {}
+        self._progress = 0.0
+        self._emptied: asyncio.Future[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in _HARMLESS or _is_ping(scope):
+            await self.app(scope, receive, send)
+        elif self.closed is not None:
+            await _refuse(self.closed, scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(send)
+        self._open[exchange] = None
+        try:
+            await self.app(scope, receive, exchange.send)
+        except asyncio.CancelledError:
+            if not exchange.is_cut:
+                raise
+        finally:
+            try:
+                if exchange.is_cut:
+                    await self._end(exchange, scope, receive, send)
+            finally:
+                self._close(exchange)
+
+    async def _end(
+        self, exchange: Exchange, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        reason = self.closed or ""
+        if exchange.begun:
+            await exchange.end(reason)
+        else:
+            await _refuse(reason, scope, receive, send)
+
+    def _close(self, exchange: Exchange) -> None:
+        del self._open[exchange]
+        self.note_progress(exchange.progress)
+        if not self._open and self._emptied is not None:
+            self._emptied.set_result(None)
+            self._emptied = None
+
+    def note_progress(self, when: float) -> None:
+        """Note that the engine worked, by ``time.monotonic``."""
+        self._progress = max(self._progress, when)
+
+    def silence(self) -> float:
+        """Return for how many seconds requests have waited and nothing came of any."""
+        if not self._open:
+            return 0.0
+        began = next(iter(self._open)).started_at
+        progress = max(exchange.progress for exchange in self._open)
+        return time.monotonic() - max(began, progress, self._progress)
+
+    async def run_out(self, seconds: float) -> None:
+        """Wait until nothing is being answered any more, but no longer than that."""
+        if self._open:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._emptied], timeout=max(0.0, seconds))
+
+    async def cut(self) -> None:
+        """End what is still being answered."""
+        for exchange in self._open:
+            exchange.cut()
+        await self.run_out(_LAST_WORD_S)
+
+
+def _is_ping(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path == scope.get("root_path", "") + "/ping" or path == "/ping"
+
+
+async def _refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> None:
+    error = HTTPException(503, reason, {"Retry-After": "1"})
+    await answer_error(error, scope, receive, NotingSend(send))

@@ -1,0 +1,246 @@
+"""The end of a server: real processes that are told to end while they answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from servers import Server, polling
+
+#: Answers when GET /release says so: whole, as a stream of events, or as another one.
+APP: Final = """
+import asyncio
+import os
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from model_hosting_container_standards import sagemaker
+
+app = FastAPI()
+folder = Path(os.environ["FOLDER"])
+
+
+def begun():
+    return len(list(folder.glob("begun-*")))
+
+
+async def released():
+    (folder / f"begun-{os.getpid()}-{id(object())}-{begun()}").touch()
+    while not (folder / "release").exists():
+        await asyncio.sleep(0.01)
+
+
+async def chunks():
+    yield 'data: {"text": "one"}\\n\\n'
+    await released()
+    yield 'data: {"text": "two"}\\n\\n'
+    yield "data: [DONE]\\n\\n"
+
+
+@app.get("/health")
+async def health():
+    return {"begun": begun()}
+
+
+@app.get("/release")
+async def release():
+    (folder / "release").touch()
+
+
+@app.get("/ping")
+async def ping():
+    return "well"
+
+
+@app.post("/invocations")
+async def invocations(body: dict):
+    if type_ := body.get("stream"):
+        return StreamingResponse(chunks(), media_type=type_)
+    if body.get("wait"):
+        await released()
+    return {"text": "whole", "process": os.getpid()}
+
+
+sagemaker.bootstrap(app)
+"""
+EVENTS: Final = "text/event-stream"
+UVICORN: Final = (sys.executable, "-m", "uvicorn", "app:app", "--log-level=warning")
+SUPERVISOR: Final = Path(sys.executable).with_name("standard-supervisor")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+def serve(folder: Path, *options: str, seconds: int = 30, under: Any = ()) -> Server:
+    env = {
+        "FOLDER": str(folder),
+        "SAGEMAKER_MODEL_PATH": str(folder / "none"),
+        "MHCS_DRAIN_SECONDS": str(seconds),
+    }
+    return Server([*under, *UVICORN, *options], env, folder)
+
+
+class Clients:
+    """Requests that are waited for by threads of their own."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._threads = ThreadPoolExecutor(8)
+
+    def post(self, **body: Any) -> Future[httpx.Response]:
+        return self._threads.submit(self._post, body)
+
+    def _post(self, body: dict[str, Any]) -> httpx.Response:
+        with self._server.new_client() as client:
+            return client.post("/invocations", json=body)
+
+    def wait_until_begun(self, count: int) -> None:
+        for _ in polling(30):
+            if self._server.client.get("/health").json()["begun"] == count:
+                return
+        raise AssertionError("The requests do not begin.")
+
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, folder: Path) -> Iterator[Server]:
+    options = getattr(request, "param", {})
+    with serve(folder, **options) as server:
+        yield server
+
+
+@pytest.fixture
+def clients(server: Server) -> Iterator[Clients]:
+    clients = Clients(server)
+    yield clients
+    clients.close()
+
+
+def tell_to_end(server: Server) -> None:
+    """Send SIGTERM to the server alone, and wait until it knows."""
+    os.kill(server.pid, signal.SIGTERM)
+    for _ in polling(30):
+        if server.client.get("/ping").status_code == 503:
+            return
+    raise AssertionError("It says that it is well.")
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_what_is_being_answered_is_finished(folder: Path, loop: str) -> None:
+    with serve(folder, f"--loop={loop}") as server:
+        clients = Clients(server)
+        whole, events = clients.post(wait=True), clients.post(stream=EVENTS)
+        clients.wait_until_begun(2)
+        tell_to_end(server)
+        refused = server.client.post("/invocations", json={})
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert "shutting down" in refused.text
+        assert "shutting down" in server.client.get("/ping").text
+        assert server.client.head("/ping").status_code == 503
+        assert server.client.get("/release").status_code == 200
+        assert whole.result().json()["text"] == "whole"
+        assert events.result().text.endswith("data: [DONE]\n\n")
+        assert server.wait(10) == -signal.SIGTERM
+        clients.close()
+
+
+@pytest.mark.parametrize("server", [{"seconds": 1}], indirect=True)
+def test_what_takes_too_long_ends_as_a_client_can_see(
+    server: Server, clients: Clients
+) -> None:
+    events, other = clients.post(stream=EVENTS), clients.post(stream="text/plain")
+    whole = clients.post(wait=True)
+    clients.wait_until_begun(3)
+    tell_to_end(server)
+    first, last, rest = events.result().text.split("\n\n")
+    assert (first, rest) == ('data: {"text": "one"}', "")
+    error = json.loads(last.removeprefix("data: "))["error"]
+    assert (error["code"], error["message"]) == (503, "This server is shutting down.")
+    with pytest.raises(httpx.RemoteProtocolError):
+        other.result()
+    assert whole.result().status_code == 503
+    assert server.wait(10) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("server", [{"seconds": 0}], indirect=True)
+def test_nobody_waits_where_nothing_may_be_waited_for(
+    server: Server, clients: Clients
+) -> None:
+    whole = clients.post(wait=True)
+    clients.wait_until_begun(1)
+    os.kill(server.pid, signal.SIGTERM)
+    assert whole.result().status_code == 503
+    assert server.wait(10) == -signal.SIGTERM
+
+
+def test_an_idle_server_ends_at_once(server: Server) -> None:
+    os.kill(server.pid, signal.SIGTERM)
+    assert server.wait(10) == -signal.SIGTERM
+
+
+def test_a_second_signal_changes_nothing(server: Server, clients: Clients) -> None:
+    whole = clients.post(wait=True)
+    clients.wait_until_begun(1)
+    tell_to_end(server)
+    os.kill(server.pid, signal.SIGTERM)
+    server.client.get("/release")
+    assert whole.result().json()["text"] == "whole"
+    assert server.wait(10) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_supervisor_lets_every_process_finish(folder: Path, workers: int) -> None:
+    """Whatever a server of several processes makes of SIGTERM, it comes afterwards."""
+    with serve(folder, f"--workers={workers}", under=[SUPERVISOR]) as server:
+        clients = Clients(server)
+        answers = [clients.post(wait=True) for _ in range(8)]
+        clients.wait_until_begun(8)
+        tell_to_end(server)
+        assert server.client.post("/invocations", json={}).status_code == 503
+        server.client.get("/release")
+        answered = [answer.result().json() for answer in answers]
+        assert [answer["text"] for answer in answered] == ["whole"] * 8
+        # uvicorn's parent of several does not say by which signal it ends.
+        assert server.wait(20) == (128 + signal.SIGTERM if workers == 1 else 0)
+        clients.close()
+
+
+def test_the_supervisor_waits_no_longer_than_it_may(folder: Path) -> None:
+    with serve(folder, "--workers=2", seconds=1, under=[SUPERVISOR]) as server:
+        clients = Clients(server)
+        events = clients.post(stream=EVENTS)
+        clients.wait_until_begun(1)
+        tell_to_end(server)
+        assert '"code":503' in events.result().text
+        assert server.wait(20) == 0
+        clients.close()
+
+
+def test_a_server_that_ends_of_its_own_accord_has_crashed(folder: Path) -> None:
+    """As vLLM does once its engine is dead: with status 0."""
+    ends = "import os\n\n\n@app.get('/end')\nasync def end():\n    os._exit(0)\n"
+    (folder / "app.py").write_text(
+        APP.replace("sagemaker.bootstrap", f"{ends}\n\nsagemaker.bootstrap")
+    )
+    with serve(folder, under=[SUPERVISOR]) as server:
+        first = server.client.post("/invocations", json={}).json()["process"]
+        with pytest.raises(httpx.RemoteProtocolError):
+            server.client.get("/end")
+        server.wait_until_ready()
+        assert server.client.post("/invocations", json={}).json()["process"] != first

@@ -1,0 +1,194 @@
+"""/ping, and the engine behind it: one that answers, is busy, hung or dead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from model_hosting_container_standards import engine as engine_module
+from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.exceptions import EngineUnhealthyError
+
+
+class Engine:
+    """An engine that answers while it runs, and counts what it is asked."""
+
+    name = "test"
+    health_path = "/health"
+    invocation_paths: Mapping[str, Sequence[str]] = {}
+    adapter_path = "model"
+    moved_names: Mapping[str, Sequence[str]] = {}
+
+    def __init__(self) -> None:
+        #: Its loop runs; it works; it has generated what a request waits for.
+        self.runs, self.works, self.done = (asyncio.Event() for _ in range(3))
+        for able in (self.runs, self.works, self.done):
+            able.set()
+        self.dead_of: str | None = None
+        self.checks = self.tries = 0
+
+    async def check(self, app: FastAPI) -> None:
+        self.checks += 1
+        await self._answer(self.runs)
+
+    async def try_out(self, app: FastAPI) -> None:
+        self.tries += 1
+        await self._answer(self.works)
+
+    async def _answer(self, able: asyncio.Event) -> None:
+        if self.dead_of:
+            raise EngineUnhealthyError(self.dead_of)
+        await able.wait()
+
+    def patch(self) -> None:
+        """Nothing has to be patched."""
+
+    def problems(self) -> Collection[str]:
+        return ()
+
+    def owns(self, app: FastAPI) -> bool:
+        return True
+
+    def inference_paths(self, app: FastAPI) -> Collection[str]:
+        return ()
+
+    def adapter_backend(self, app: FastAPI) -> Any:
+        return Backend()
+
+
+class Backend:
+    server_name = "test"
+
+    def unavailable(self) -> str:
+        return "It has no adapters."
+
+
+@pytest.fixture
+async def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+async def client(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx.AsyncClient]:
+    monkeypatch.setenv("MHCS_PING_STALL_SECONDS", "1")
+    monkeypatch.setattr(engine_module, "installed_engines", lambda: iter([engine]))
+    app = FastAPI()
+
+    @app.get("/ping")
+    async def ping() -> str:
+        return "well"
+
+    @app.post("/invocations")
+    async def invocations() -> str:
+        await engine.done.wait()
+        return "generated"
+
+    transport = httpx.ASGITransport(sagemaker.bootstrap(app))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        yield client
+
+
+async def until(client: httpx.AsyncClient, status: int) -> httpx.Response:
+    async def ask() -> httpx.Response:
+        while (answer := await client.get("/ping")).status_code != status:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        return answer
+
+    return await asyncio.wait_for(ask(), 20)
+
+
+async def test_an_engine_that_answers_is_well(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    for method in ("GET", "POST", "HEAD"):
+        assert (await client.request(method, "/ping")).status_code == 200
+    assert (engine.checks, engine.tries) == (3, 0)
+
+
+async def test_a_dead_engine_is_a_503_with_its_reason(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.dead_of = "It ran out of memory."
+    answer = await client.get("/ping")
+    assert answer.status_code == 503
+    assert "It ran out of memory." in answer.text
+    engine.dead_of = None
+    assert (await client.get("/ping")).status_code == 200
+
+
+async def test_an_engine_that_is_busy_for_a_while_is_well(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.runs.clear()
+    assert (await client.get("/ping")).status_code == 200
+
+
+async def test_a_hung_engine_is_a_503_until_it_answers(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.runs.clear()
+    answer = await until(client, 503)
+    assert "hung" in answer.text
+    # However often it is asked, the engine was asked once.
+    assert engine.checks == 1
+    engine.runs.set()
+    assert (await until(client, 200)).text == '"well"'
+
+
+async def test_many_pings_at_once_ask_a_hung_engine_once(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.runs.clear()
+    await asyncio.gather(*(client.get("/ping") for _ in range(20)))
+    assert engine.checks == 1
+
+
+async def test_nothing_is_generated_while_something_comes_of_requests(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    for _ in range(10):
+        assert (await client.post("/invocations")).status_code == 200
+        assert (await client.get("/ping")).status_code == 200
+    assert engine.tries == 0
+
+
+async def test_requests_that_wait_for_nothing_are_a_503(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    """The engine's loop may run, or cannot be asked, and yet nothing is generated."""
+    engine.works.clear()
+    engine.done.clear()
+    waiting = [asyncio.create_task(client.post("/invocations")) for _ in range(3)]
+    answer = await until(client, 503)
+    assert "hung" in answer.text
+    # Further ones are no sign of life.
+    waiting.append(asyncio.create_task(client.post("/invocations")))
+    await asyncio.sleep(0)
+    assert (await client.get("/ping")).status_code == 503
+    engine.works.set()
+    engine.done.set()
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+    assert (await client.get("/ping")).status_code == 200
+
+
+async def test_a_long_request_is_no_hung_engine(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    """Nothing comes of it for long, but the engine works for whoever asks it."""
+    engine.done.clear()
+    waiting = asyncio.create_task(client.post("/invocations"))
+    while engine.tries < 3:
+        assert (await client.get("/ping")).status_code == 200
+        await asyncio.sleep(0.02)
+    engine.done.set()
+    assert (await waiting).status_code == 200

@@ -1,0 +1,66 @@
+"""/ping over TensorRT-LLM, whose own health is 200 whatever its worker does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from servers import polling
+from trtllm import MODEL, RELEASES, TrtllmServer, trtllm
+
+WAITS = {"model": MODEL, "prompt": "<wait>", "max_tokens": 5}
+
+
+def wait_for_ping(server: TrtllmServer, status: int) -> str:
+    for _ in polling(30):
+        answer = server.client.get("/ping")
+        if answer.status_code == status:
+            return answer.text
+    raise AssertionError(f"/ping is never {status}.")
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_worker_that_is_gone_is_a_503(release: str) -> None:
+    with trtllm(release, env={"MHCS_AUTO": "1"}) as server:
+        assert server.client.get("/ping").status_code == 200
+        os.kill(server.facts()["worker"]["pid"], signal.SIGKILL)
+        assert "TensorRT-LLM's engine is dead" in wait_for_ping(server, 503)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_worker_that_hangs_is_a_503_while_requests_wait(release: str) -> None:
+    with (
+        trtllm(
+            release, env={"MHCS_AUTO": "1", "MHCS_PING_STALL_SECONDS": "2"}
+        ) as server,
+        ThreadPoolExecutor() as threads,
+    ):
+        worker = server.facts()["worker"]["pid"]
+        os.kill(worker, signal.SIGSTOP)
+        body = {"model": MODEL, "prompt": "hello", "max_tokens": 5}
+        answer = threads.submit(server.client.post, "/invocations", json=body)
+        assert "hung" in wait_for_ping(server, 503)
+        os.kill(worker, signal.SIGCONT)
+        assert answer.result().status_code == 200
+        wait_for_ping(server, 200)
+
+
+def test_a_request_that_takes_its_time_is_no_hung_engine() -> None:
+    """Nothing comes of it, but the worker generates a token when it is asked to."""
+    with (
+        trtllm(
+            "trtllm_1_2", env={"MHCS_AUTO": "1", "MHCS_PING_STALL_SECONDS": "1"}
+        ) as server,
+        ThreadPoolExecutor() as threads,
+    ):
+        begun = server.facts()["worker"]["generations"]
+        threads.submit(server.new_client().post, "/invocations", json=WAITS)
+        for _ in polling(30):
+            assert server.client.get("/ping").status_code == 200
+            if server.facts()["worker"]["generations"] - begun > 3:
+                break
+        else:
+            raise AssertionError("It is never tried out.")
