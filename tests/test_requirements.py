@@ -455,7 +455,7 @@ def installing(
     model("somewhere")
     with hanging_index() as (url, server):
         env = {"SAGEMAKER_MODEL_PATH": str(model_folder), "PIP_INDEX_URL": url}
-        command = [*before, SUPERVISOR, python, "-c", SEES, "torch"]
+        command = [*before, SUPERVISOR, str(python), "-c", SEES, "torch"]
         process = Process(command, env)
         try:
             process.start()
@@ -495,7 +495,8 @@ def test_the_end_of_pip_is_heard_by_the_deaf(
 ) -> None:
     model("no_such_package")
     env = {"SAGEMAKER_MODEL_PATH": str(model_folder), "PIP_NO_INDEX": "1"}
-    command = [sys.executable, "-c", DEAF, SUPERVISOR, python, "-c", SEES, "torch"]
+    supervised = [SUPERVISOR, str(python), "-c", SEES, "torch"]
+    command = [sys.executable, "-c", DEAF, *supervised]
     end = run_until_exit(command, env)
     assert (end.status, "cannot be installed" in end.stderr) == (1, True)
 
