@@ -31,6 +31,8 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert settings.log_level == logging.ERROR
     assert settings.auto is None
     assert settings.disabled_engines == frozenset()
+    assert settings.auto_install is True
+    assert settings.pip_arguments == ()
     assert settings.strict is False
 
 
@@ -112,6 +114,11 @@ def test_engines_are_disabled_by_name_or_all(
     value: str, engine: str, disabled: bool
 ) -> None:
     assert read_settings({"MHCS_DISABLE": value}).disables(engine) is disabled
+
+
+def test_arguments_of_pip_are_words_of_a_shell() -> None:
+    settings = read_settings({"STANDARD_PIP_ARGS": "-i 'a b' --x=\\'1  # no comment"})
+    assert settings.pip_arguments == ("-i", "a b", "--x='1", "#", "no", "comment")
 
 
 def test_settings_are_frozen() -> None:

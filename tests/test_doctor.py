@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from conftest import Script
 from mhcs import cli, doctor
+from wheels import write_wheel
 
 METADATA = f"""Metadata-Version: 2.1
 Name: vllm
@@ -31,6 +32,27 @@ def engine_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture
 def model_path(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGEMAKER_MODEL_PATH", str(model_folder))
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_the_doctor_says_what_would_be_installed(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> str:
+        text: str = json.loads(doctor_says("--json")[1])["requirements"]
+        return text
+
+    file = model_folder / "requirements.txt"
+    assert said() == f"{file} does not exist"
+    file.touch()
+    by = "is installed by mhcs serve and standard-supervisor, from"
+    assert said() == f"{file} {by} an index"
+    write_wheel(model_folder / "requirements", "wheel")
+    assert said() == f"{file} {by} packages of {model_folder / 'requirements'}"
+    monkeypatch.setenv("STANDARD_AUTO_INSTALL_REQ", "perhaps")
+    assert said() == f"{file} {by} packages of {model_folder / 'requirements'}"
+    monkeypatch.setenv("STANDARD_AUTO_INSTALL_REQ", "0")
+    assert said() == f"{file} is not installed: STANDARD_AUTO_INSTALL_REQ says so"
 
 
 def doctor_says(*arguments: str) -> tuple[int, str]:
@@ -94,6 +116,8 @@ def test_the_doctor_says_why_an_engine_is_not_patched(
     [
         ("MHCS_STRICT", "x", "MHCS_STRICT='x' is not allowed: use 1"),
         ("LOG_LEVEL", "x", "LOG_LEVEL='x' is not allowed"),
+        ("STANDARD_PIP_ARGS", "'x", "write it as a shell reads it"),
+        ("STANDARD_PIP_ARG", "x", "did you mean STANDARD_PIP_ARGS?"),
         ("CUSTOM_PRE_PROCESS", "model:f", "has no 'f'"),
         ("CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE", "/ping", "is a path of the app"),
         ("MHCS_THROTTLE_MAX_IN_FLIGHT", "4", "set CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE="),

@@ -23,6 +23,7 @@ EXAMPLES = ROOT / "examples"
         "fastapi_server/server.py",
         "middleware/model.py",
         "sessions/model.py",
+        "containers/vllm/Dockerfile",
     ],
 )
 def test_the_readme_shows_the_file(file: str) -> None:

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
@@ -80,6 +81,14 @@ def parse_file(value: str) -> Path:
     if not path.parent.is_dir():
         raise ValueError(f"there is no folder {str(path.parent)!r}")
     return path
+
+
+def parse_words(value: str) -> tuple[str, ...]:
+    """Return words as a shell would read them."""
+    try:
+        return tuple(shlex.split(value))
+    except ValueError as error:
+        raise ValueError(f"write it as a shell reads it ({error})") from None
 
 
 def parse_names(value: str) -> frozenset[str]:
@@ -332,6 +341,18 @@ class Settings:
         default=None,
         parse=parse_file,
         meaning="standard-supervisor: where supervisord's configuration is written",
+    )
+    auto_install = Variable(
+        "STANDARD_AUTO_INSTALL_REQ",
+        default=True,
+        parse=parse_boolean,
+        meaning="standard-supervisor: install requirements.txt of the model folder",
+    )
+    pip_arguments = Variable[tuple[str, ...]](
+        "STANDARD_PIP_ARGS",
+        default=(),
+        parse=parse_words,
+        meaning="standard-supervisor: further arguments of that pip install",
     )
     strict = Variable(
         "MHCS_STRICT",

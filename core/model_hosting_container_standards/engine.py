@@ -158,6 +158,13 @@ def installed_engines() -> Iterator[Engine]:
         yield entry_point.load()
 
 
+def engine_names() -> frozenset[str]:
+    """Return the names of those engines, which are those of their modules."""
+    from importlib.metadata import entry_points
+
+    return frozenset(entry_points(group=ENTRY_POINT_GROUP).names)
+
+
 def find_engine(app: FastAPI) -> Engine | None:
     """Return the engine that built ``app``, or None for an app of somebody's own."""
     return next((engine for engine in installed_engines() if engine.owns(app)), None)

@@ -13,6 +13,7 @@ MiddlewareError               a middleware cannot be used
   FormatterRegistrationError    the same of an input or output formatter
 SessionNotFoundError          there is no such session, or not any more (400)
 StorageError                  a state folder or its database cannot be used
+RequirementsError             requirements.txt of the model folder cannot be installed
 EngineUnhealthyError          the engine is dead, or hung (503)
 AdapterError                  an adapter cannot be had as it was asked for (400)
   AdapterNotFoundError          there is no such adapter, or no such folder (404)
@@ -84,6 +85,10 @@ class SessionNotFoundError(ValueError):
 
 class StorageError(Exception):
     """A state folder or its database cannot be used."""
+
+
+class RequirementsError(Exception):
+    """What requirements.txt of the model folder asks for cannot be installed."""
 
 
 class EngineUnhealthyError(Exception):

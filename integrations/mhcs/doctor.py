@@ -49,12 +49,17 @@ from model_hosting_container_standards.sagemaker.config import (
     INVOCATIONS_ROUTE,
     PING_ROUTE,
 )
+from model_hosting_container_standards.supervisor.requirements import (
+    find_file,
+    is_offline,
+    wheels_of,
+)
 
 from ._startup import reason_to_patch
 
 DISTRIBUTION = "model-hosting-container-standards"
 _PACKAGES = (DISTRIBUTION, "fastapi", "starlette", "pydantic", "vllm", "tensorrt-llm")
-_PREFIXES = ("CUSTOM_", "SAGEMAKER_", "MHCS_")
+_PREFIXES = ("CUSTOM_", "SAGEMAKER_", "STANDARD_", "MHCS_")
 
 
 @dataclass(slots=True)
@@ -65,6 +70,7 @@ class Report:
     variables: dict[str, str]
     doors: dict[str, list[str]]
     script: str
+    requirements: str
     handlers: dict[str, str] = field(default_factory=dict)
     middleware: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -78,6 +84,7 @@ def examine() -> Report:
         variables=dict(_set_variables(settings)),
         doors=_doors(settings),
         script=_script(settings),
+        requirements=_requirements_file(settings),
     )
     report.problems.extend(_wrong_variables(settings))
     report.problems.extend(_missing_folders(settings))
@@ -110,6 +117,7 @@ def as_text(report: Report) -> str:
             f"{name}: {door}" for name, ds in report.doors.items() for door in ds
         ],
         "customer script": [report.script],
+        "requirements": [report.requirements],
         "handlers": [f"{path}: {text}" for path, text in report.handlers.items()],
         "middleware": [f"{place}: {text}" for place, text in report.middleware.items()],
         "problems": report.problems,
@@ -141,6 +149,21 @@ def _set_variables(settings: Settings) -> Iterator[tuple[str, str]]:
 def _script(settings: Settings) -> str:
     there = "is loaded" if settings.script.is_file() else "does not exist"
     return f"{settings.script} {there}"
+
+
+def _requirements_file(settings: Settings) -> str:
+    """Say what ``standard-supervisor``, and so ``mhcs serve``, would install."""
+    file = find_file(settings)
+    if file is None:
+        return f"{settings.model_path / 'requirements.txt'} does not exist"
+    try:
+        asked = settings.auto_install
+    except ConfigurationError:
+        asked = True  # It is among the problems.
+    if not asked:
+        return f"{file} is not installed: {Settings.auto_install.name} says so"
+    source = f"packages of {wheels_of(file)}" if is_offline(file) else "an index"
+    return f"{file} is installed by mhcs serve and standard-supervisor, from {source}"
 
 
 def _doors(settings: Settings) -> dict[str, list[str]]:

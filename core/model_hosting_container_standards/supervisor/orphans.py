@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +17,19 @@ _POLL_S: Final = 0.02
 _STATE, _PARENT = 0, 1
 
 
-def adopt() -> None:
+def adopt(adopting: bool = True) -> None:
     """Become the parent of whatever a child leaves behind, as process 1 is anyway."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(adopting), 0, 0, 0)
+
+
+@contextlib.contextmanager
+def adopted() -> Iterator[None]:
+    """Adopt for a while: a command that this process becomes might never reap."""
+    adopt()
+    try:
+        yield
+    finally:
+        adopt(False)
 
 
 def end(spared: Container[int], grace_s: float = 0.0) -> None:

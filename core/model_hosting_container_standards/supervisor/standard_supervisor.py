@@ -1,7 +1,8 @@
 """The command ``standard-supervisor COMMAND...``: a server that is kept running.
 
-It is restarted when it crashes. After ``PROCESS_MAX_START_RETRIES`` restarts in a row
-this process ends with status 1, so that the container does. With
+What requirements.txt of the model folder asks for is installed first. The server is
+restarted when it crashes. After ``PROCESS_MAX_START_RETRIES`` restarts in a row this
+process ends with status 1, so that the container does. With
 ``PROCESS_AUTO_RECOVERY=false`` it becomes the command.
 """
 
@@ -31,18 +32,23 @@ def main() -> None:
 
 def run(command: Sequence[str]) -> int | str:
     """Run a command; return the exit status of this process, or what is wrong."""
-    from ..exceptions import ConfigurationError
+    from ..exceptions import ConfigurationError, RequirementsError
+    from .child import Interrupted
     from .command import become
+    from .requirements import install
 
     if not command or command[0] in ("-h", "--help"):
         (sys.stdout if command else sys.stderr).write(f"{USAGE}\n")
         return 0 if command else 2
     try:
         settings = read_settings()
+        install(command, settings)
         if settings.auto_recovery and shutil.which(command[0]):
             return _supervise(command, settings)
-    except (ConfigurationError, OSError) as error:
+    except (ConfigurationError, RequirementsError, OSError) as error:
         return f"standard-supervisor: {error}"
+    except Interrupted as end:
+        return end.status
     # What cannot be run is not tried again and again: this says what is wrong.
     signals.release()
     return become(command)

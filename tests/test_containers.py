@@ -1,0 +1,28 @@
+"""The examples' Dockerfiles are as a linter wants them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from servers import run_until_exit
+from venvs import ROOT
+
+DOCKERFILES: Final = sorted((ROOT / "examples").rglob("*Dockerfile*"))
+HADOLINT: Final = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+
+
+@pytest.mark.skipif(HADOLINT is None, reason="there is no hadolint for this machine")
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
+def test_the_linter_has_nothing_to_say(file: Path) -> None:
+    end = run_until_exit([str(HADOLINT), "--no-color", file])
+    assert (end.status, end.stdout) == (0, ""), end.stdout + end.stderr
+
+
+def test_there_is_one_for_each_engine() -> None:
+    engines = {file.parent.name for file in DOCKERFILES}
+    assert engines == {"vllm", "tensorrt_llm"}
