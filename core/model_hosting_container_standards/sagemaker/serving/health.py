@@ -81,7 +81,7 @@ class Health:
             if silence < self._stall_s / 2:
                 return None
             if await self._try_out.is_answered():
-                self._traffic.note_progress(time.monotonic())
+                self._traffic.note_progress()
                 return None
             return self._hung(silence)
         except EngineUnhealthyError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from functools import partial
+from time import monotonic
 from typing import Final
 
 from fastapi import HTTPException
@@ -37,53 +38,48 @@ class Traffic:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in _HARMLESS or _is_ping(scope):
             await self.app(scope, receive, send)
-        elif self.closed is not None:
+            return
+        if self.closed is not None:
             await _refuse(self.closed, scope, receive, send)
-        else:
-            await self._answer(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+            return
         exchange = Exchange(send)
         self._open[exchange] = None
         try:
-            await self.app(scope, receive, exchange.send)
-        except asyncio.CancelledError:
-            if not exchange.is_cut:
-                raise
-        finally:
             try:
-                if exchange.is_cut:
-                    await self._end(exchange, scope, receive, send)
-            finally:
-                self._close(exchange)
+                await self.app(scope, receive, exchange.send)
+            except asyncio.CancelledError:
+                if not exchange.is_cut:
+                    raise
+            if exchange.is_cut:
+                await self._end(exchange, scope, receive, send)
+        finally:
+            self._close(exchange)
 
     async def _end(
         self, exchange: Exchange, scope: Scope, receive: Receive, send: Send
     ) -> None:
         reason = self.closed or ""
-        if exchange.begun:
-            await exchange.end(reason)
-        else:
-            await _refuse(reason, scope, receive, send)
+        await exchange.end(partial(_refuse, reason, scope, receive, send), reason)
 
     def _close(self, exchange: Exchange) -> None:
         del self._open[exchange]
-        self.note_progress(exchange.progress)
-        if not self._open and self._emptied is not None:
+        if exchange.progress > self._progress:
+            self._progress = exchange.progress
+        if self._emptied is not None and not self._open:
             self._emptied.set_result(None)
             self._emptied = None
 
-    def note_progress(self, when: float) -> None:
-        """Note that the engine worked, by ``time.monotonic``."""
-        self._progress = max(self._progress, when)
+    def note_progress(self) -> None:
+        """Note that the engine has worked."""
+        self._progress = monotonic()
 
     def silence(self) -> float:
         """Return for how many seconds requests have waited and nothing came of any."""
         if not self._open:
             return 0.0
-        began = next(iter(self._open)).started_at
+        began = next(iter(self._open)).started
         progress = max(exchange.progress for exchange in self._open)
-        return time.monotonic() - max(began, progress, self._progress)
+        return monotonic() - max(began, progress, self._progress)
 
     async def run_out(self, seconds: float) -> None:
         """Wait until nothing is being answered any more, but no longer than that."""
