@@ -54,7 +54,7 @@ def bootstrap(app: FastAPI) -> FastAPI:
         raise TypeError(f"bootstrap() takes a FastAPI app, not {type(app).__name__}.")
     if not is_bootstrapped(app):
         settings = read_settings()
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, settings.log_format)
         routes = list(app.router.routes)
         try:
             _add_contract_routes(app, settings)
@@ -91,6 +91,7 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
         _put_first(app, INVOCATIONS_ROUTE, endpoint)
     if layers is not None:
         layers.surround(app)
+    _add_operations(app, settings, engine)
     for route, answer in ((PING_ROUTE, ping), (INVOCATIONS_ROUTE, invocations)):
         _log(route, answer)
     for place, found in middleware.items():
@@ -104,6 +105,16 @@ def _make_layers(app: FastAPI, middleware: Mapping[str, Found]) -> Layers | None
     from ..common.fastapi.middleware.stack import make_layers
 
     return make_layers(app, middleware)
+
+
+def _add_operations(app: FastAPI, settings: Settings, engine: Engine | None) -> None:
+    """Put around all of it what a server needs to be run: outside of what is there."""
+    # Imported late: with them comes prometheus_client, which only a server needs.
+    from .operations.exposition import add_metrics
+    from .operations.layers import surround
+
+    add_metrics(app, settings, engine)
+    surround(app, settings, engine)
 
 
 def _put_first(app: FastAPI, route: RouteConfig, endpoint: ASGIApp) -> None:

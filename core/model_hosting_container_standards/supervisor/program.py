@@ -17,6 +17,7 @@ from supervisor.options import ServerOptions
 from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.supervisord import Supervisor
 
+from ..config import Settings
 from . import orphans, signals
 from .configuration import PROGRAM
 
@@ -88,6 +89,7 @@ class Supervision(Supervisor):  # type: ignore[misc]
         #: The status of this process; None until it is known.
         self._status: int | None = None
         self._signal = signal.SIGTERM
+        self._starts = 0
 
     @property
     def status(self) -> int:
@@ -97,6 +99,7 @@ class Supervision(Supervisor):  # type: ignore[misc]
 
     def runforever(self) -> None:
         # Not before: supervisord forgets who listens when it begins to run.
+        events.subscribe(events.ProcessStateStartingEvent, self._count)
         events.subscribe(events.ProcessStateFatalEvent, self._give_up)
         events.subscribe(events.ProcessStateExitedEvent, self._look_at_the_end)
         events.subscribe(events.ProcessStateBackoffEvent, self._look_at_the_end)
@@ -110,6 +113,12 @@ class Supervision(Supervisor):  # type: ignore[misc]
         elif number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             self._signal = number
             self._shut_down(f"received {signal.Signals(number).name}")
+
+    def _count(self, event: Any) -> None:
+        """Tell a program how often it has been started again: it gets what is here."""
+        if event.process.config.name == PROGRAM:
+            os.environ[Settings.restarts.name] = str(self._starts)
+            self._starts += 1
 
     def _give_up(self, event: Any) -> None:
         """A program crashed too often. Were that all, nobody would notice."""
