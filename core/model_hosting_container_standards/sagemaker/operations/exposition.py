@@ -16,6 +16,7 @@ from ...common.fastapi.routing import find_target, request_scope
 from ...config import Settings
 from ...engine import Engine
 from ...logging_config import get_logger
+from .request_metrics import SHARED
 
 logger = get_logger(__name__)
 
@@ -66,7 +67,8 @@ def _has_own(app: FastAPI) -> bool:
 
 
 def _registry(settings: Settings) -> CollectorRegistry:
-    if (folder := settings.metrics_folder) is None:
+    # What was imported before the variable was set counts in memory.
+    if (folder := settings.metrics_folder) is None or not SHARED:
         return REGISTRY
     _forget_the_dead(folder)
     registry = CollectorRegistry()

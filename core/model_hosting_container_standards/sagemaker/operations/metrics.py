@@ -1,7 +1,8 @@
-"""What is counted, for Prometheus.
+"""What is counted beside requests, for Prometheus.
 
-Made once for each process, in the registry that engines use too, so that one page has
-all. With ``PROMETHEUS_MULTIPROC_DIR`` the page of any process has the sums of all.
+As those it is made once for each process, in the registry that engines use too, so that
+one page has all. With ``PROMETHEUS_MULTIPROC_DIR`` the page of any process has the sums
+of all.
 """
 
 from __future__ import annotations
@@ -13,29 +14,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-#: Seconds: from an answer out of memory to the longest stream that SageMaker allows.
-_REQUEST_BUCKETS: Final = (
-    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
-    *(1, 2.5, 5, 10, 30, 60, 120, 300),
-)
 _LOAD_BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
-REQUESTS: Final = Counter(
-    "sagemaker_requests",
-    "Requests that have been answered, or have ended without an answer (499).",
-    ["route", "method", "status"],
-)
-DURATION: Final = Histogram(
-    "sagemaker_request_duration_seconds",
-    "Time to the end of the answer, which may be a stream.",
-    ["route"],
-    buckets=_REQUEST_BUCKETS,
-)
-IN_FLIGHT: Final = Gauge(
-    "sagemaker_requests_in_flight",
-    "Requests that are being answered.",
-    multiprocess_mode="livesum",
-)
 ADAPTER_LOADS: Final = Counter(
     "sagemaker_adapter_loads",
     "Adapters that were loaded, or could not be (failed).",

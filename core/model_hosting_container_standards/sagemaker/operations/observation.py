@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from time import perf_counter
 from typing import Final
 
@@ -10,8 +10,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...request_id import REQUEST_ID, X_REQUEST_ID, choose_id, new_id
-from .metrics import DURATION, IN_FLIGHT, REQUESTS
 from .paths import OTHER, route_of
+from .request_metrics import REQUESTS, Series
 
 #: Nobody gets to see it: the client has hung up before an answer began.
 HUNG_UP: Final = 499
@@ -20,8 +20,6 @@ _METHODS: Final = frozenset(
     {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 )
 _HEX_DIGITS: Final = 4
-
-Series = tuple[Callable[[], None], Callable[[float], None]]
 
 
 class Observation:
@@ -43,78 +41,72 @@ class Observation:
         self._series: dict[tuple[str, str, int], Series] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Long, and all in one place: each call of a function is a part of what it costs.
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         start = perf_counter()
-        route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
+        status = HUNG_UP
         method = scope["method"]
-        headers = dict(scope["headers"])
-        chosen = own = choose_id(headers)
-        running = self._running
-        if own in running:
-            own = own + b"-" + new_id(_HEX_DIGITS)
-        running.add(own)
-        _replace_id(scope, headers, own)
-        answer = Answer(send, chosen)
-        token = REQUEST_ID.set(chosen.decode())
-        IN_FLIGHT.inc()
+        route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
+        known = dict(scope["headers"])
+        request_id = own_id = choose_id(known)
+        if own_id in self._running:
+            own_id = own_id + b"-" + new_id(_HEX_DIGITS)
+        self._running.add(own_id)
+        _replace_id(scope, known, own_id)
+
+        def answer(message: Message) -> Awaitable[None]:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = _with_id(message, request_id)
+            return send(message)
+
+        token = REQUEST_ID.set(request_id.decode())
+        REQUESTS.begin()
         try:
             await self.app(scope, receive, answer)
         except ClientDisconnect:
-            answer.status = HUNG_UP
+            status = HUNG_UP
             raise
         except Exception:
-            answer.status = 500
+            status = 500
             raise
         finally:
-            IN_FLIGHT.dec()
+            REQUESTS.end()
             REQUEST_ID.reset(token)
-            running.discard(own)
-            key = route, method, answer.status
-            count, observe = self._series.get(key) or self._add_series(*key)
-            count()
-            observe(perf_counter() - start)
+            self._running.discard(own_id)
+            key = route, method, status
+            series = self._series.get(key) or self._add_series(*key)
+            series.add(perf_counter() - start)
 
     def _add_series(self, route: str, method: str, status: int) -> Series:
         known = method if method in _METHODS else OTHER
-        count = REQUESTS.labels(route, known, str(status)).inc
-        series = count, DURATION.labels(route).observe
+        series = REQUESTS.series(route, known, str(status))
         if known == method:  # Or a client could fill the memory.
             self._series[route, method, status] = series
         return series
 
 
-class Answer:
-    """The ``send`` of a request, which knows the status and adds the id."""
-
-    __slots__ = ("request_id", "send", "status")
-
-    def __init__(self, send: Send, request_id: bytes) -> None:
-        self.send = send
-        self.request_id = request_id
-        self.status = HUNG_UP
-
-    def __call__(self, message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = [
-                header
-                for header in message.get("headers", ())
-                if header[0].lower() != X_REQUEST_ID
-            ]
-            headers.append((X_REQUEST_ID, self.request_id))
-            # Neither is ours to change: an app may send the same objects again.
-            message = {**message, "headers": headers}
-        return self.send(message)
+def _replace_id(scope: Scope, known: dict[bytes, bytes], own_id: bytes) -> None:
+    """Give the app the id, in headers of its own; ``known`` are those there are."""
+    if len(known) == len(scope["headers"]):
+        known[X_REQUEST_ID] = own_id
+        scope["headers"] = [*known.items()]
+    else:  # Some of one name.
+        scope["headers"] = [*_without_id(scope["headers"]), (X_REQUEST_ID, own_id)]
 
 
-def _replace_id(scope: Scope, known: Mapping[bytes, bytes], own: bytes) -> None:
-    """Give the app the id, in headers of its own."""
-    there = known.get(X_REQUEST_ID)
-    if there == own:
-        return
-    headers = scope["headers"]
-    if there is not None:
-        headers = [header for header in headers if header[0] != X_REQUEST_ID]
-    scope["headers"] = [*headers, (X_REQUEST_ID, own)]
+def _with_id(message: Message, request_id: bytes) -> Message:
+    """Return another message: an app may send one, and its headers, again."""
+    headers = message.get("headers", ())
+    for name, _ in headers:
+        if name == X_REQUEST_ID:
+            headers = _without_id(headers)
+            break
+    return {**message, "headers": [*headers, (X_REQUEST_ID, request_id)]}
+
+
+def _without_id(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [header for header in headers if header[0] != X_REQUEST_ID]
