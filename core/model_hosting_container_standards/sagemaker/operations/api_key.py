@@ -78,11 +78,9 @@ def _digest(key: bytes) -> bytes:
 
 
 def _is_free(scope: Scope) -> bool:
-    kind = scope["type"]
-    if kind != "http":
-        return kind != "websocket"
-    path = local_path(scope)
-    if path == PING:
+    if scope["type"] != "http":
+        return bool(scope["type"] != "websocket")
+    if (path := local_path(scope)) == PING:
         return True
     # However many slashes there are: what might be led to a guarded route is guarded.
     first = next(filter(None, path.split("/")), "")

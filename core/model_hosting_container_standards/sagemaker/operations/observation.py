@@ -41,7 +41,7 @@ class Observation:
         self._series: dict[tuple[str, str, int], Series] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Long, and all in one place: each call of a function is a part of what it costs.
+        # Long, as each function more that is called would be a part of what it costs.
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

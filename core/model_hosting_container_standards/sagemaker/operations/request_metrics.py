@@ -63,7 +63,7 @@ class RequestMetrics(Protocol):
 
 
 class LocalSeries:
-    """In plain numbers: the client's own metrics, with locks, take five times as long."""
+    """In plain numbers, as the client's own metrics take five times as long."""
 
     __slots__ = ("buckets", "seconds")
 
