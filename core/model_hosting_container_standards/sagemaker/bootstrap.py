@@ -109,11 +109,13 @@ def _make_layers(app: FastAPI, middleware: Mapping[str, Found]) -> Layers | None
 
 def _add_operations(app: FastAPI, settings: Settings, engine: Engine | None) -> None:
     """Put around all of it what a server needs to be run: outside of what is there."""
-    # Imported late: with them comes prometheus_client, which only a server needs.
+    # Before prometheus_client looks for it, and says less.
+    folder = settings.metrics_folder
+    # Imported late: with them it comes, which only a server needs.
     from .operations.exposition import add_metrics
     from .operations.layers import surround
 
-    add_metrics(app, settings, engine)
+    add_metrics(app, engine, folder)
     surround(app, settings, engine)
 
 

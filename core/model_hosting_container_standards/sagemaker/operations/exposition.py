@@ -13,7 +13,6 @@ from starlette.routing import Match, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from ...common.fastapi.routing import find_target, request_scope
-from ...config import Settings
 from ...engine import Engine
 from ...logging_config import get_logger
 from .request_metrics import SHARED
@@ -35,10 +34,11 @@ class Exposition:
         await self._app(scope, receive, send)
 
 
-def add_metrics(app: FastAPI, settings: Settings, engine: Engine | None) -> None:
+def add_metrics(app: FastAPI, engine: Engine | None, folder: Path | None) -> None:
     """Give the app the page, unless it has one of its own.
 
     Engines use the registry that ours are in, so that their page has ours too.
+    ``folder`` has what several processes count.
     """
     has_statistics = engine is not None and engine.metrics_are_statistics
     if _has_own(app) and not has_statistics:
@@ -47,7 +47,7 @@ def add_metrics(app: FastAPI, settings: Settings, engine: Engine | None) -> None
     if statistics := find_target(app, METRICS, "GET"):
         _put_first(app, Route(STATISTICS, statistics, methods=["GET"]))
         logger.info("The engine's statistics are at %s", STATISTICS)
-    page = Exposition(_registry(settings))
+    page = Exposition(_registry(folder))
     _put_first(app, Route(METRICS, page, methods=["GET"]))
 
 
@@ -66,9 +66,9 @@ def _has_own(app: FastAPI) -> bool:
     )
 
 
-def _registry(settings: Settings) -> CollectorRegistry:
+def _registry(folder: Path | None) -> CollectorRegistry:
     # What was imported before the variable was set counts in memory.
-    if (folder := settings.metrics_folder) is None or not SHARED:
+    if folder is None or not SHARED:
         return REGISTRY
     _forget_the_dead(folder)
     registry = CollectorRegistry()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -56,12 +56,32 @@ class Tracing:
         route = route_of(scope, self._routes) if scope["type"] == "http" else ""
         if route not in _TRACED:
             await self.app(scope, receive, send)
-            return
+        elif (span := self._outer_span()) is not None:
+            span.set_attributes(_own_attributes(scope))
+            await self.app(self._with_context(scope), receive, send)
+        else:
+            await self._trace_request(route, scope, receive, send)
+
+    def _outer_span(self) -> Span | None:
+        """Return the span that somebody around us has begun for the request.
+
+        Newer FastAPIs do, and so does OpenTelemetry's own instrumentation.
+        """
+        server = self._trace.SpanKind.SERVER
+        span = self._trace.get_current_span()
+        # One that is not sampled does not tell its kind.
+        if span.get_span_context().is_valid and getattr(span, "kind", server) is server:
+            return span
+        return None
+
+    async def _trace_request(
+        self, route: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         with self._tracer.start_as_current_span(
             f"{scope['method']} {route}",
             context=self._propagator.extract(self._carrier(scope)),
             kind=self._trace.SpanKind.SERVER,
-            attributes=_attributes(scope, route),
+            attributes={**_http_attributes(scope, route), **_own_attributes(scope)},
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
@@ -117,14 +137,17 @@ class TracedSend:
         return self.send(message)
 
 
-def _attributes(scope: Scope, route: str) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _http_attributes(scope: Scope, route: str) -> dict[str, str]:
+    return {
         "http.request.method": scope["method"],
         "http.route": route,
         "url.path": scope["path"],
         "url.scheme": scope.get("scheme", "http"),
-        "sagemaker.request_id": REQUEST_ID.get() or "",
     }
+
+
+def _own_attributes(scope: Scope) -> dict[str, str]:
+    found = {"sagemaker.request_id": REQUEST_ID.get() or ""}
     for name, value in scope["headers"]:
         if name == ADAPTER_IDENTIFIER:
             found["sagemaker.adapter"] = header_text(value)
