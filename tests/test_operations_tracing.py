@@ -89,7 +89,6 @@ def test_a_request_is_a_span_of_its_clients_trace(spans: Spans) -> None:
         "http.route": "/invocations",
         "http.response.status_code": 200,
         "url.path": "/invocations",
-        "url.scheme": "http",
         "sagemaker.request_id": "mine",
         "sagemaker.adapter": "fr",
     }

@@ -42,12 +42,13 @@ class Tracing:
     """
 
     def __init__(self, app: ASGIApp, tracer: Tracer, routes: Mapping[str, str]) -> None:
-        from opentelemetry import propagate, trace
+        from opentelemetry import context, propagate, trace
 
         self.app = app
         self._tracer = tracer
         self._routes = routes
         self._trace = trace
+        self._context = context
         self._propagator = propagate.get_global_textmap()
         fields = self._propagator.fields
         self._fields = {field.lower().encode(): field for field in fields}
@@ -77,28 +78,31 @@ class Tracing:
     async def _trace_request(
         self, route: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        with self._tracer.start_as_current_span(
+        span = self._tracer.start_span(
             f"{scope['method']} {route}",
             context=self._propagator.extract(self._carrier(scope)),
             kind=self._trace.SpanKind.SERVER,
-            attributes={**_http_attributes(scope, route), **_own_attributes(scope)},
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
+            attributes=_http_attributes(scope, route),
+        )
+        # By hand: the context manager takes as long as another span.
+        token = self._context.attach(self._trace.set_span_in_context(span))
+        try:
             await self._answer(span, scope, receive, send)
+        finally:
+            self._context.detach(token)
+            span.end()
 
     async def _answer(
         self, span: Span, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if span.is_recording():
-            send = TracedSend(span, send)
+        traced = TracedSend(span, send)
         try:
-            await self.app(self._with_context(scope), receive, send)
+            await self.app(self._with_context(scope), receive, traced)
         except Exception as error:
             self._fail(span, type(error).__name__)
             raise
-        if isinstance(send, TracedSend) and send.status >= 500:
-            self._fail(span, str(send.status))
+        if traced.status >= 500:
+            self._fail(span, str(traced.status))
 
     def _fail(self, span: Span, kind: str) -> None:
         span.set_attribute("error.type", kind)
@@ -142,7 +146,7 @@ def _http_attributes(scope: Scope, route: str) -> dict[str, str]:
         "http.request.method": scope["method"],
         "http.route": route,
         "url.path": scope["path"],
-        "url.scheme": scope.get("scheme", "http"),
+        **_own_attributes(scope),
     }
 
 
