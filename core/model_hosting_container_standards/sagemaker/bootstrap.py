@@ -80,6 +80,7 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     invocations = finder.find(INVOCATIONS_ROUTE)
     middleware = find_middleware(settings, script)
     layers = _make_layers(app, middleware)
+    _add_metrics(app, settings, engine)
     adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     add_adapter_routes(app, adapters, settings)
     # After it, as what is put first last is found soonest.
@@ -107,15 +108,20 @@ def _make_layers(app: FastAPI, middleware: Mapping[str, Found]) -> Layers | None
     return make_layers(app, middleware)
 
 
-def _add_operations(app: FastAPI, settings: Settings, engine: Engine | None) -> None:
-    """Put around all of it what a server needs to be run: outside of what is there."""
+def _add_metrics(app: FastAPI, settings: Settings, engine: Engine | None) -> None:
     # Before prometheus_client looks for it, and says less.
     folder = settings.metrics_folder
-    # Imported late: with them it comes, which only a server needs.
+    # Imported late: with it that comes, which only a server needs.
     from .operations.exposition import add_metrics
-    from .operations.layers import surround
 
     add_metrics(app, engine, folder)
+
+
+def _add_operations(app: FastAPI, settings: Settings, engine: Engine | None) -> None:
+    """Put what a server needs to be run around all that there is."""
+    # Imported late, as above.
+    from .operations.layers import surround
+
     surround(app, settings, engine)
 
 
