@@ -89,13 +89,12 @@ class Observation:
         return series
 
 
-def _replace_id(scope: Scope, known: dict[bytes, bytes], own_id: bytes) -> None:
+def _replace_id(scope: Scope, known: Mapping[bytes, bytes], own_id: bytes) -> None:
     """Give the app the id, in headers of its own; ``known`` are those there are."""
-    if len(known) == len(scope["headers"]):
-        known[X_REQUEST_ID] = own_id
-        scope["headers"] = [*known.items()]
-    else:  # Some of one name.
-        scope["headers"] = [*_without_id(scope["headers"]), (X_REQUEST_ID, own_id)]
+    headers = scope["headers"]
+    if X_REQUEST_ID in known:
+        headers = _without_id(headers)
+    scope["headers"] = [*headers, (X_REQUEST_ID, own_id)]
 
 
 def _with_id(message: Message, request_id: bytes) -> Message:
