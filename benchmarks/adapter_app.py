@@ -63,6 +63,7 @@ class Engine:
     name: Final = "bench"
     health_path: Final = "/health"
     adapter_path: Final = "model"
+    metrics_are_statistics: Final = False
     invocation_paths: Final[Mapping[str, Sequence[str]]] = {}
     moved_names: Final[Mapping[str, Sequence[str]]] = {}
 
@@ -82,6 +83,9 @@ class Engine:
         return True
 
     def inference_paths(self, _app: FastAPI) -> Collection[str]:
+        return ()
+
+    def api_keys(self, _app: FastAPI) -> Collection[str]:
         return ()
 
     def adapter_backend(self, _app: FastAPI) -> Backend:

@@ -17,6 +17,7 @@ FOLDER: Final = ROOT / "build" / "bench"
 COMMON_FASTAPI: Final = "0.136.3"
 _PUBLISHED: Final = "model-hosting-container-standards==0.1.16"
 _SERVER: Final = "uvicorn[standard]"
+_TRACING: Final = "opentelemetry-sdk"
 _SOURCES: Final = ("core", "integrations", "pyproject.toml")
 _PTH_FILES: Final = ("mhcs.pth", "mhcs.start")
 
@@ -96,9 +97,9 @@ PUBLISHED: Final = Environment(
     "published", (f"fastapi=={COMMON_FASTAPI}", _SERVER, _PUBLISHED), ours=False
 )
 OURS: Final = Environment(
-    "ours", (f"fastapi=={COMMON_FASTAPI}", _SERVER), like=PUBLISHED
+    "ours", (f"fastapi=={COMMON_FASTAPI}", _SERVER, _TRACING), like=PUBLISHED
 )
-NEWEST: Final = Environment("newest", ("fastapi", _SERVER))
+NEWEST: Final = Environment("newest", ("fastapi", _SERVER, _TRACING))
 # Names of one length, as the interpreter copies paths a good deal while it starts.
 WITH_START_FILES: Final = Environment("start1")
 WITHOUT_START_FILES: Final = Environment("start0", start_files=False)

@@ -206,6 +206,10 @@ _NOTES: Final = """\
   of some 60 bytes, which the handler has at once.
 - "Of a session": sessions are on, and the request has the header of one that was begun
   before; their folder is a temporary one.
+- "Ids and metrics" are what every server has: its request has an id, which goes to the
+  engine and back, and is counted. "All operations": a key, a limit of the body and logs
+  as JSON too; "a span" is one of OpenTelemetry that is recorded and not sent. They are
+  next to the decorated app without any of it, not to the bare one.
 - "Registered adapters" are those of an engine that takes no time and keeps 16 of them:
   the request holds a lease of its adapter, and where more are registered than the
   engine keeps, it looks whether the adapter's files are there. Without them the header

@@ -30,8 +30,9 @@ class Side:
     environment: Environment
 
     def has(self, case: Case) -> bool:
-        """Whether the package can do it: the published one registers no adapters."""
-        return self.environment.ours or not case.setup.registered
+        """Whether the package can do it: the published one cannot do all of it."""
+        setup = case.setup
+        return self.environment.ours or not (setup.registered or setup.operations)
 
 
 SIDES: Final = (

@@ -13,6 +13,12 @@ from exchange import Exchange, Message
 PATH: Final = "/invocations"
 ADAPTER_HEADER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
 ADAPTER: Final = "my-adapter"
+#: What MHCS_API_KEY is where all operations are on.
+KEY: Final = "8f7c3f0c7a444d7e9c7e3a1de4b0a7d1"
+#: What of the operations there is: what always is, what can be turned on too, all.
+ALWAYS_ON: Final = "ids and metrics"
+TURNED_ON: Final = "all but spans"
+ALL_ON: Final = "all"
 SESSION_HEADER: Final = "X-Amzn-SageMaker-Session-Id"
 #: How many there are in a streamed answer, each in a message of its own.
 EVENTS: Final = 200
@@ -47,16 +53,22 @@ class Setup:
             passes on whatever the header says.
         middleware: what is around it, and changes nothing.
         sessions: whether they are on, and each request belongs to one.
+        operations: what of them it has, next to the same app without; "": it is next
+            to the bare app.
     """
 
     registered: int = 0
     middleware: tuple[str, ...] = ()
     sessions: bool = False
+    operations: str = ""
 
 
 PLAIN: Final = Setup()
 FORMATTERS: Final = Setup(middleware=("input_formatter", "output_formatter"))
 SESSIONS: Final = Setup(sessions=True)
+IDS_AND_METRICS: Final = Setup(operations=ALWAYS_ON)
+ALL_BUT_SPANS: Final = Setup(operations=TURNED_ON)
+ALL_OPERATIONS: Final = Setup(operations=ALL_ON)
 THROTTLE: Final = Setup(middleware=(*FORMATTERS.middleware, "throttle"))
 
 
@@ -85,11 +97,13 @@ class Case:
 
     @cached_property
     def headers(self) -> list[tuple[str, str]]:
-        """Twelve of them, and the adapter's or the session's one."""
+        """Twelve of them, and the adapter's, the session's or the key's one."""
         length = ("Content-Length", str(len(self.body)))
         adapter = [(ADAPTER_HEADER, ADAPTER)] if self.with_adapter else []
         session = [(SESSION_HEADER, self.session)] if self.session else []
-        return [*_HEADERS, length, *adapter, *session]
+        guarded = self.setup.operations in (TURNED_ON, ALL_ON)
+        key = [("Authorization", f"Bearer {KEY}")] if guarded else []
+        return [*_HEADERS, length, *adapter, *session, *key]
 
     def exchange(self) -> Exchange:
         """Return a new request of this kind, for an ASGI app."""
@@ -170,6 +184,33 @@ CASES: Final = {
         Case("long", "10 MB prompt, no header", 1.0, _LONGER, False, 1),
         Case("long-adapter", "10 MB prompt, adapter header", 0.9, _LONGER, True, 1),
         Case("session", "small body, of a session", 1.2, _SMALL, False, 100, SESSIONS),
+        Case(
+            "operations",
+            "small body, ids and metrics, over neither",
+            1.1,
+            _SMALL,
+            False,
+            100,
+            IDS_AND_METRICS,
+        ),
+        Case(
+            "operations-on",
+            "small body, all operations but spans, over none",
+            1.25,
+            _SMALL,
+            False,
+            100,
+            ALL_BUT_SPANS,
+        ),
+        Case(
+            "operations-all",
+            "small body, all operations and a span, over none",
+            1.25,
+            _SMALL,
+            False,
+            100,
+            ALL_OPERATIONS,
+        ),
         Case(
             "formatters",
             "small body, formatter pair",

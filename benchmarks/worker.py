@@ -30,8 +30,8 @@ NANOSECONDS: Final = 1000
 
 async def answer_orders(cases: Mapping[str, Case]) -> None:
     (setup,) = {case.setup for case in cases.values()}
-    bare = application.build_bare()
     async with start(setup) as (standard, session):
+        bare = build_base(setup)
         cases = {k: replace(case, session=session) for k, case in cases.items()}
         for case in cases.values():
             await check(bare, standard, case)
@@ -45,6 +45,16 @@ async def answer_orders(cases: Mapping[str, Case]) -> None:
             print(json.dumps(pairs), flush=True)
 
 
+def build_base(setup: Setup) -> FastAPI:
+    """Return what the decorated app is compared with."""
+    if not setup.operations:
+        return application.build_bare()
+    # Imported late: the published package has none.
+    from operations_app import build_without
+
+    return build_without()
+
+
 @asynccontextmanager
 async def start(setup: Setup) -> AsyncIterator[tuple[FastAPI, str]]:
     """Start the decorated app, and the session of its requests if it has sessions."""
@@ -53,6 +63,12 @@ async def start(setup: Setup) -> AsyncIterator[tuple[FastAPI, str]]:
         from adapter_app import start_with
 
         async with start_with(setup.registered) as app:
+            yield app, ""
+    elif setup.operations:
+        import operations_app
+
+        with operations_app.start(setup.operations) as app:
+            await operations_app.check(app, setup.operations)
             yield app, ""
     elif setup.sessions:
         async with session_app.start() as started:

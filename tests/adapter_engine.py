@@ -284,6 +284,7 @@ class Published:
     health_path = "/health"
     invocation_paths: Mapping[str, Sequence[str]] = {}
     adapter_path = "model"
+    metrics_are_statistics = False
     moved_names: Mapping[str, Sequence[str]] = {}
 
     def __init__(self, app: FastAPI, backend: AdapterEngine) -> None:
@@ -306,6 +307,9 @@ class Published:
         return app is self._app
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
+        return ()
+
+    def api_keys(self, app: FastAPI) -> Collection[str]:
         return ()
 
     def adapter_backend(self, app: FastAPI) -> AdapterEngine:

@@ -221,3 +221,12 @@ def test_the_doctor_names_the_middleware_and_who_asked_for_it(
     assert status == 1
     [problem] = json.loads(output)["problems"]
     assert "set MHCS_THROTTLE_MAX_IN_FLIGHT" in problem
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_the_doctor_tells_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MHCS_API_KEY", "s3cret")
+    for arguments in ((), ("--json",)):
+        status, output = doctor_says(*arguments)
+        assert (status, "s3cret" in output) == (0, False)
+        assert "MHCS_API_KEY" in output

@@ -32,6 +32,7 @@ OURS: Final = [
     "/adapters/{adapter_name:path}",
     "/adapters/{adapter_name:path}/update",
     "/invocations",
+    "/metrics",
     "/ping",
 ]
 

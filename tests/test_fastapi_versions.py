@@ -26,11 +26,15 @@ FILES: Final = (
     "test_bootstrap*.py",
     "test_endpoint.py",
     "test_invocations*.py",
+    "test_operations_guard.py",
+    "test_operations_ids.py",
+    "test_operations_tracing.py",
 )
 TOOLS: Final = (
     "httpx",
     "httpx2",
     "hypothesis",
+    "opentelemetry-sdk",
     "pytest>=8.4",
     "pytest-asyncio>=1",
 )

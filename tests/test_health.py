@@ -23,6 +23,7 @@ class Engine:
     invocation_paths: Mapping[str, Sequence[str]] = {}
     adapter_path = "model"
     moved_names: Mapping[str, Sequence[str]] = {}
+    metrics_are_statistics = False
 
     def __init__(self) -> None:
         #: Its loop runs; it works; it has generated what a request waits for.
@@ -49,6 +50,9 @@ class Engine:
         """Nothing has to be patched."""
 
     def problems(self) -> Collection[str]:
+        return ()
+
+    def api_keys(self, app: FastAPI) -> Collection[str]:
         return ()
 
     def owns(self, app: FastAPI) -> bool:

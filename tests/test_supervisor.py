@@ -80,14 +80,17 @@ def test_a_program_that_crashed_is_started_again(start: Start, tmp_path: Path) -
         import os, signal, sys
         from pathlib import Path
         with open(sys.argv[1], "a") as file:
-            file.write(f"{os.getpid()} ")
-        if len(Path(sys.argv[1]).read_text().split()) < 3:
+            file.write(f"{os.getpid()} {os.environ['MHCS_RESTARTS']}\\n")
+        if len(Path(sys.argv[1]).read_text().splitlines()) < 3:
             os.kill(os.getpid(), signal.SIGKILL)
         """,
         tmp_path / "pids",
     )
     assert process.wait(PATIENCE_S) == 0
-    assert len({*(tmp_path / "pids").read_text().split()}) == 3
+    lines = (tmp_path / "pids").read_text().splitlines()
+    pids, restarts = zip(*(line.split() for line in lines), strict=True)
+    assert len({*pids}) == 3
+    assert restarts == ("0", "1", "2")
 
 
 @pytest.mark.parametrize("retries", [0, 1])

@@ -76,6 +76,25 @@ def parse_port(value: str) -> int:
     return int(value)
 
 
+def parse_restarts(value: str) -> int:
+    if value.isdecimal() and value.isascii():
+        return int(value)
+    raise ValueError("use a whole number, 0 or more")
+
+
+def parse_log_format(value: str) -> str:
+    if (form := value.lower()) in ("text", "json"):
+        return form
+    raise ValueError("use text or json")
+
+
+def parse_folder(value: str) -> Path:
+    path = Path(value)
+    if not path.is_dir():
+        raise ValueError("use a folder that exists, and is empty at the start")
+    return path
+
+
 def parse_file(value: str) -> Path:
     path = Path(value)
     if not path.parent.is_dir():
@@ -117,16 +136,23 @@ class Variable(Generic[T]):
 
     ``names`` are asked in order; the first that is set counts. An empty value is the
     same as an unset one. ``parse`` raises :class:`ValueError` with what is allowed.
+    What is ``secret`` is shown to nobody.
     """
 
     def __init__(
-        self, *names: str, default: T, parse: Callable[[str], T], meaning: str
+        self,
+        *names: str,
+        default: T,
+        parse: Callable[[str], T],
+        meaning: str,
+        secret: bool = False,
     ) -> None:
         self.name = names[0]
         self.names = names
         self.default = default
         self.parse = parse
         self.meaning = meaning
+        self.secret = secret
 
     @overload
     def __get__(self, settings: None, owner: type[Settings]) -> Variable[T]: ...
@@ -269,6 +295,43 @@ class Settings:
         default=logging.ERROR,
         parse=parse_log_level,
         meaning="level of this package's own loggers",
+    )
+    log_format = Variable(
+        "MHCS_LOG_FORMAT",
+        default="text",
+        parse=parse_log_format,
+        meaning="form of the lines of this package's own loggers: text or json",
+    )
+    max_body_bytes = Variable[int | None](
+        "MHCS_MAX_BODY_BYTES",
+        default=None,
+        parse=parse_count,
+        meaning="longer bodies of requests are refused",
+    )
+    api_key = Variable[str | None](
+        "MHCS_API_KEY",
+        default=None,
+        parse=str,
+        meaning="the key that clients must have",
+        secret=True,
+    )
+    guard = Variable(
+        "MHCS_GUARD",
+        default=False,
+        parse=parse_boolean,
+        meaning="the engine's own API keys guard our routes too",
+    )
+    restarts = Variable(
+        "MHCS_RESTARTS",
+        default=0,
+        parse=parse_restarts,
+        meaning="set by standard-supervisor: how often it has restarted the server",
+    )
+    metrics_folder = Variable[Path | None](
+        "PROMETHEUS_MULTIPROC_DIR",
+        default=None,
+        parse=parse_folder,
+        meaning="where prometheus_client adds up the metrics of several processes",
     )
     auto = Variable[bool | None](
         "MHCS_AUTO",

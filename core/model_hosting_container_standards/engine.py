@@ -40,6 +40,13 @@ class Engine(Protocol):
         """
 
     @property
+    def metrics_are_statistics(self) -> bool:
+        """Whether the engine's ``/metrics`` is no text for Prometheus.
+
+        It is led to ``/metrics/json`` then, and ours takes its place.
+        """
+
+    @property
     def adapter_path(self) -> str:
         """The body field in which the engine expects the name of an adapter."""
 
@@ -61,6 +68,9 @@ class Engine(Protocol):
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         """The app's routes a client may choose by the ``route`` attribute."""
+
+    def api_keys(self, app: FastAPI) -> Collection[str]:
+        """The keys that the engine's own routes ask clients for."""
 
     def adapter_backend(self, app: FastAPI) -> AdapterBackend:
         """What loads adapters for the app; used once the app has started."""

@@ -6,6 +6,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
+from .request_id import REQUEST_ID
+
 if TYPE_CHECKING:
     StderrHandler = logging.StreamHandler[TextIO]
 else:  # It is no generic class at run time, before Python 3.11.
@@ -13,6 +15,9 @@ else:  # It is no generic class at run time, before Python 3.11.
 
 ROOT_NAME: Final = "model_hosting_container_standards"
 FORMAT: Final = "%(levelname)s %(asctime)s [%(name)s] %(message)s"
+#: The forms that lines have.
+TEXT: Final = "text"
+JSON: Final = "json"
 
 logger = logging.getLogger(ROOT_NAME)
 
@@ -25,24 +30,69 @@ class _LastResortHandler(StderrHandler):
             super().emit(record)
 
 
+class _JSONHandler(StderrHandler):
+    """Prints our lines, which are not passed on."""
+
+
+def _add_request_id(record: logging.LogRecord) -> bool:
+    """End a line with the id of the request it is about, whoever prints it."""
+    request_id = record.request_id = REQUEST_ID.get()
+    # A JSON object has a place of its own for it.
+    if request_id is not None and not _prints_json():
+        ending = f" [{request_id}]"
+        # Without arguments, a % is no more than that.
+        record.msg = (
+            f"{record.msg}{ending.replace('%', '%%') if record.args else ending}"
+        )
+    return True
+
+
+logger.addFilter(_add_request_id)
+
+
 def get_logger(name: str) -> logging.Logger:
     """Return the logger ``name`` below this package's logger."""
-    if name == ROOT_NAME or name.startswith(f"{ROOT_NAME}."):
-        return logging.getLogger(name)
-    return logger.getChild(name)
+    if name != ROOT_NAME and not name.startswith(f"{ROOT_NAME}."):
+        name = f"{ROOT_NAME}.{name}"
+    found = logging.getLogger(name)
+    # A logger's filters see what it logs itself, not what is logged below it.
+    found.addFilter(_add_request_id)
+    return found
 
 
-def configure_logging(level: int) -> None:
-    """Set the level of our loggers, and give them a way out where there is none.
+def configure_logging(level: int, form: str = TEXT) -> None:
+    """Set the level and form of our loggers' lines, and give them a way out.
 
-    A handler (stderr) of our own prints our lines as long as the root logger has none:
-    where logging is set up, before us or later, its handlers do so.
+    As text they go to the root logger's handlers, whoever set those up, before us or
+    later; as long as there are none, a handler (stderr) of our own prints them. As JSON
+    that handler alone does.
     """
     logger.setLevel(level)
-    if not logger.handlers:
+    if form == JSON:
+        _print_json()
+    elif not logger.handlers:
         handler = _LastResortHandler(sys.stderr)
         handler.setFormatter(logging.Formatter(FORMAT))
         logger.addHandler(handler)
+
+
+def _print_json() -> None:
+    if _prints_json():
+        return
+    # Imported late, as only servers that were asked for it need it.
+    from .json_lines import JSONFormatter
+
+    for handler in logger.handlers[:]:
+        if isinstance(handler, _LastResortHandler):
+            logger.removeHandler(handler)
+    handler = _JSONHandler(sys.stderr)
+    handler.setFormatter(JSONFormatter())
+    logger.addHandler(handler)
+    logger.propagate = False
+
+
+def _prints_json() -> bool:
+    return any(isinstance(handler, _JSONHandler) for handler in logger.handlers)
 
 
 def enable_debug_logging() -> None:
@@ -53,5 +103,6 @@ def enable_debug_logging() -> None:
 def reset_logging() -> None:
     """Undo :func:`configure_logging`."""
     logger.setLevel(logging.NOTSET)
+    logger.propagate = True
     for handler in logger.handlers[:]:
         logger.removeHandler(handler)

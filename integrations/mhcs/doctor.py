@@ -59,6 +59,7 @@ from ._startup import reason_to_patch
 
 DISTRIBUTION = "model-hosting-container-standards"
 _PACKAGES = (DISTRIBUTION, "fastapi", "starlette", "pydantic", "vllm", "tensorrt-llm")
+_HIDDEN = "(hidden)"
 _PREFIXES = ("CUSTOM_", "SAGEMAKER_", "STANDARD_", "MHCS_")
 
 
@@ -140,10 +141,10 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def _set_variables(settings: Settings) -> Iterator[tuple[str, str]]:
-    names = {name for variable in variables() for name in variable.names}
-    for name in sorted(names):
+    secret = {name: row.secret for row in variables() for name in row.names}
+    for name in sorted(secret):
         if value := settings.raw(name):
-            yield name, value
+            yield name, _HIDDEN if secret[name] else value
 
 
 def _script(settings: Settings) -> str:

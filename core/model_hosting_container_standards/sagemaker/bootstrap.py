@@ -55,7 +55,7 @@ def bootstrap(app: FastAPI) -> FastAPI:
         raise TypeError(f"bootstrap() takes a FastAPI app, not {type(app).__name__}.")
     if not is_bootstrapped(app):
         settings = read_settings()
-        configure_logging(settings.log_level)
+        configure_logging(settings.log_level, settings.log_format)
         routes = list(app.router.routes)
         try:
             _add_contract_routes(app, settings)
@@ -81,10 +81,10 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     invocations = finder.find(INVOCATIONS_ROUTE)
     middleware = find_middleware(settings, script)
     layers = _make_layers(app, middleware)
+    _add_metrics(app, settings, engine)
     adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     add_adapter_routes(app, adapters, settings)
     serving = Serving(app, engine, settings)
-    serving.surround(app)
     # After it, as what is put first last is found soonest.
     if ping is not None:
         _put_first(app, PING_ROUTE, Ping(_with_head(ping), serving))
@@ -92,8 +92,11 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
         session = _session_step(app, settings, invocations)
         endpoint = _invocations(finder, invocations, session, adapters)
         _put_first(app, INVOCATIONS_ROUTE, endpoint)
+    # From the inside out.
     if layers is not None:
         layers.surround(app)
+    serving.surround(app)
+    _add_operations(app, settings, engine)
     for route, answer in ((PING_ROUTE, ping), (INVOCATIONS_ROUTE, invocations)):
         _log(route, answer)
     for place, found in middleware.items():
@@ -107,6 +110,23 @@ def _make_layers(app: FastAPI, middleware: Mapping[str, Found]) -> Layers | None
     from ..common.fastapi.middleware.stack import make_layers
 
     return make_layers(app, middleware)
+
+
+def _add_metrics(app: FastAPI, settings: Settings, engine: Engine | None) -> None:
+    # Before prometheus_client looks for it, and says less.
+    folder = settings.metrics_folder
+    # Imported late: with it that comes, which only a server needs.
+    from .operations.exposition import add_metrics
+
+    add_metrics(app, engine, folder)
+
+
+def _add_operations(app: FastAPI, settings: Settings, engine: Engine | None) -> None:
+    """Put what a server needs to be run around all that there is."""
+    # Imported late, as above.
+    from .operations.layers import surround
+
+    surround(app, settings, engine)
 
 
 def _put_first(app: FastAPI, route: RouteConfig, endpoint: ASGIApp) -> None:

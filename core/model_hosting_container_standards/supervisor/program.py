@@ -97,6 +97,7 @@ class Supervision(Supervisor):  # type: ignore[misc]
         self._signal = signal.SIGTERM
         #: When this process was told to end, by ``time.monotonic``.
         self._told_at: float | None = None
+        self._starts = 0
 
     @property
     def status(self) -> int:
@@ -106,6 +107,7 @@ class Supervision(Supervisor):  # type: ignore[misc]
 
     def runforever(self) -> None:
         # Not before: supervisord forgets who listens when it begins to run.
+        events.subscribe(events.ProcessStateStartingEvent, self._count)
         events.subscribe(events.ProcessStateFatalEvent, self._give_up)
         events.subscribe(events.ProcessStateExitedEvent, self._look_at_the_end)
         events.subscribe(events.ProcessStateBackoffEvent, self._look_at_the_end)
@@ -134,6 +136,12 @@ class Supervision(Supervisor):  # type: ignore[misc]
             self.options.logger.warn("%(reason)s: restarting", reason=reason)  # noqa: G010
             self._pass_on(signal.SIGKILL)
             self._board.clear()
+
+    def _count(self, event: Any) -> None:
+        """Tell a program how often it has been started again: it gets what is here."""
+        if event.process.config.name == PROGRAM:
+            os.environ[Settings.restarts.name] = str(self._starts)
+            self._starts += 1
 
     def _give_up(self, event: Any) -> None:
         """A program crashed too often. Were that all, nobody would notice."""

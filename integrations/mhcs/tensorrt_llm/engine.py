@@ -34,6 +34,8 @@ class TensorRTLLM:
     name: Final[str] = "tensorrt_llm"
     health_path: Final[str] = "/health"
     adapter_path: Final[str] = "model"
+    #: JSON, which each time is what has come since the last time.
+    metrics_are_statistics: Final[bool] = True
     invocation_paths: Final[Mapping[str, Sequence[str]]] = {
         "messages": ["/v1/chat/completions"],
         "prompt": ["/v1/completions", "/v1/images/generations"],
@@ -66,6 +68,9 @@ class TensorRTLLM:
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         return INFERENCE_PATHS & {getattr(r, "path", None) for r in _routes(app)}
+
+    def api_keys(self, app: FastAPI) -> Collection[str]:  # noqa: ARG002 - it has none
+        return ()
 
     def adapter_backend(self, app: FastAPI) -> AdapterBackend:
         # Imported late, as all that only a server needs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,9 @@ INFERENCE_PATHS: Final = frozenset(
     }
 )
 
+#: What vLLM takes for its ``--api-key`` where there is none.
+_API_KEY: Final = "VLLM_API_KEY"
+
 
 class VLLM:
     """The ``Engine`` of vLLM, for every release since 0.6."""
@@ -38,6 +42,7 @@ class VLLM:
     name: Final[str] = "vllm"
     health_path: Final[str] = "/health"
     adapter_path: Final[str] = "model"
+    metrics_are_statistics: Final[bool] = False
     #: For 0.6, the last release line without an /invocations of its own.
     invocation_paths: Final[Mapping[str, Sequence[str]]] = {
         "messages": ["/v1/chat/completions"],
@@ -52,6 +57,12 @@ class VLLM:
     def problems(self) -> Iterable[str]:
         if hooks.uses_rust_frontend():
             yield hooks.RUST_PROBLEM
+
+    def api_keys(self, app: FastAPI) -> Collection[str]:
+        # One up to 0.9, and several since.
+        given = getattr(getattr(app.state, "args", None), "api_key", None)
+        keys = [given] if isinstance(given, str) else given or []
+        return [key for key in keys or [os.environ.get(_API_KEY, "")] if key]
 
     def adapter_backend(self, app: FastAPI) -> AdapterBackend:
         # Imported late, as all that only a server needs.

@@ -18,6 +18,7 @@ from ...exceptions import (
     AdapterError,
 )
 from ...logging_config import get_logger
+from ..operations.metrics import loading_adapter
 from .adapter import Adapter
 from .files import check_folder, locate
 from .store import AdapterStore
@@ -89,7 +90,8 @@ class Loader:
         Raises:
             AdapterError: it refuses.
         """
-        await self._engine.load(adapter)
+        with loading_adapter():
+            await self._engine.load(adapter)
         if not adapter.pin:
             return
         try:

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from ...common.storage import ByteLocks
 from ...exceptions import AdapterConflictError, AdapterError
 from ...logging_config import get_logger
+from ..operations.metrics import loading_adapter
 from .adapter import Adapter, Wanted
 from .files import locate
 from .leases import Leases
@@ -159,7 +160,8 @@ class Operations:
         adapter = await write(self._store.reserve, wanted, path, handled, check)
         try:
             if by_handler is not None:
-                await by_handler()
+                with loading_adapter():
+                    await by_handler()
             loaded = handled or await self._loader.load_reserved(adapter)
             return await write(self._store.complete, adapter, loaded=loaded)
         except BaseException:

@@ -70,12 +70,13 @@ class SessionStore:
         # A new id needs no look again of any reader, who has never seen it.
         replaces = engine_id is not None
         with self._database.write(visible=replaces) as connection:
-            _sweep(connection)
-            connection.execute(f"{_END} id = ?", [session_id])
+            expired = _sweep(connection)
+            replaced = connection.execute(f"{_END} id = ?", [session_id])
             connection.execute(
                 "INSERT INTO sessions (id, expires, engine_id) VALUES (?, ?, ?)",
                 [session_id, expires, engine_id],
             )
+        _count(begun=1, closed=replaced.rowcount, expired=expired)
 
     def find(self, session_id: str) -> StoredSession:
         """Return a live session, by memory if nothing was closed since.
@@ -94,8 +95,9 @@ class SessionStore:
     def end(self, session_id: str) -> bool:
         """End a session; tell whether it was live."""
         with self._database.write() as connection:
-            _sweep(connection)
+            expired = _sweep(connection)
             ended = connection.execute(f"{_END} {_LIVE}", [session_id, time.time()])
+        _count(closed=ended.rowcount, expired=expired)
         return bool(ended.rowcount)
 
     def put(self, session_id: str, name: str, value: str) -> None:
@@ -105,7 +107,7 @@ class SessionStore:
             SessionNotFoundError: there is no such session.
         """
         with self._database.write(visible=False) as connection:
-            _sweep(connection)
+            expired = _sweep(connection)
             put = connection.execute(
                 "INSERT OR REPLACE INTO session_values "
                 f"SELECT key, ?, ? FROM sessions WHERE {_LIVE}",
@@ -113,6 +115,7 @@ class SessionStore:
             )
             if not put.rowcount:
                 raise SessionNotFoundError(session_id)
+        _count(expired=expired)
 
     def get(self, session_id: str, name: str) -> str | None:
         """Return a value of a live session, None if it has none of this name.
@@ -158,14 +161,15 @@ class SessionStore:
         return found
 
 
-def _sweep(connection: sqlite3.Connection) -> None:
-    """Delete a few rows of sessions that are over."""
+def _sweep(connection: sqlite3.Connection) -> int:
+    """Delete a few rows of sessions that are over; return how many had expired."""
     rows = _SWEPT
+    expired = 0
     over = connection.execute(
-        "SELECT key FROM sessions WHERE expires <= ? ORDER BY expires LIMIT ?",
+        "SELECT key, id FROM sessions WHERE expires <= ? ORDER BY expires LIMIT ?",
         [time.time(), _SWEPT],
     )
-    for (key,) in over.fetchall():
+    for key, session_id in over.fetchall():
         deleted = connection.execute(
             "DELETE FROM session_values WHERE rowid IN "
             "(SELECT rowid FROM session_values WHERE session = ? LIMIT ?)",
@@ -173,6 +177,18 @@ def _sweep(connection: sqlite3.Connection) -> None:
         )
         rows -= deleted.rowcount
         if rows <= 0:
-            return  # The session itself goes last: by it its values are found.
+            break  # The session itself goes last: by it its values are found.
         connection.execute("DELETE FROM sessions WHERE key = ?", [key])
+        expired += session_id is not None
         rows -= 1
+    return expired
+
+
+def _count(begun: int = 0, closed: int = 0, expired: int = 0) -> None:
+    """Count what has been written."""
+    # Imported late: customers' scripts import this module too, and count nothing.
+    from ..operations.metrics import BEGUN, CLOSED, EXPIRED
+
+    BEGUN.inc(begun)
+    CLOSED.inc(closed)
+    EXPIRED.inc(expired)

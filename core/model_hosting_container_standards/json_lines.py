@@ -1,0 +1,36 @@
+"""Lines of a log as JSON objects."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timezone
+
+import msgspec
+
+from .request_id import REQUEST_ID
+
+
+class JSONFormatter(logging.Formatter):
+    """Formats each record as one object on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": _time(record.created),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": _encodable(record.getMessage()),
+        }
+        if (request_id := REQUEST_ID.get()) is not None:
+            line["request_id"] = request_id
+        if record.exc_info:
+            line["exception"] = _encodable(self.formatException(record.exc_info))
+        return msgspec.json.encode(line).decode()
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat("T", "milliseconds")
+
+
+def _encodable(text: str) -> str:
+    """Return the text without what is no Unicode, as names of files may be."""
+    return text.encode(errors="backslashreplace").decode()

@@ -1,0 +1,97 @@
+"""Bodies that are too long are refused before they are read whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from fastapi import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ...config import Settings
+from .refusal import refuse
+
+_CONTENT_LENGTH: Final = b"content-length"
+_TRANSFER_ENCODING: Final = b"transfer-encoding"
+_DIGITS: Final = 20
+
+
+class BodyLimit:
+    """Answers 413 to a body of more than so many bytes.
+
+    A length that is announced is believed, so that nothing is read; of other bodies as
+    much as is allowed.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif (length := _announced(dict(scope["headers"]))) is None:
+            await Body(self.limit, scope, receive, send).pass_on(self.app)
+        elif length > self.limit:
+            await refuse(too_long(self.limit), scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+class Body:
+    """A body whose length nobody knows, and the answer to its request.
+
+    Once it is too long the client has its answer, and for the app the client is gone.
+    """
+
+    def __init__(self, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
+        self._limit = limit
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._length = 0
+        self._answered = False
+        self._refused = False
+
+    async def pass_on(self, app: ASGIApp) -> None:
+        try:
+            await app(self._scope, self.receive, self.send)
+        except ClientDisconnect:
+            if not self._refused:
+                raise
+
+    async def receive(self) -> Message:
+        if self._length > self._limit:
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        self._length += len(message.get("body", b""))
+        if self._length <= self._limit:
+            return message
+        if not self._answered:
+            self._refused = True
+            error = too_long(self._limit)
+            await refuse(error, self._scope, self._receive, self._send)
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if self._refused:
+            return
+        self._answered = True
+        await self._send(message)
+
+
+def too_long(limit: int) -> HTTPException:
+    return HTTPException(
+        413,
+        f"The body has more than {limit} bytes, which is what this server takes "
+        f"({Settings.max_body_bytes.name}).",
+    )
+
+
+def _announced(headers: Mapping[bytes, bytes]) -> int | None:
+    length = headers.get(_CONTENT_LENGTH, b"")
+    if not length.isdigit() or _TRANSFER_ENCODING in headers:
+        return None  # Of the two, the length is the one that does not count.
+    # Python itself refuses to read thousands of digits.
+    return int(length.lstrip(b"0")[:_DIGITS] or b"0")

@@ -1,0 +1,38 @@
+"""What a server's ``/metrics`` says, read as Prometheus reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+
+class Page:
+    """The samples of one page, which must be valid."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"].startswith("text/plain"), response.text
+        self.families = [*text_string_to_metric_families(response.text)]
+        names = [family.name for family in self.families]
+        assert len({*names}) == len(names)
+        self._samples = [
+            sample for family in self.families for sample in family.samples
+        ]
+
+    def value(self, name: str, **labels: str) -> float:
+        """Return the sum of the samples that have these labels, and perhaps more."""
+        return sum(
+            sample.value
+            for sample in self._samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def labels(self, name: str, label: str) -> set[str]:
+        return {s.labels[label] for s in self._samples if s.name == name}
+
+
+def scrape(client: Any) -> Page:
+    """Return the page of a client's server."""
+    return Page(client.get("/metrics"))

@@ -1,0 +1,243 @@
+"""Bodies that are too long are refused before they are read whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+from fastapi import Request, WebSocket
+from fastapi.responses import Response
+from fastapi.testclient import TestClient
+from starlette.requests import ClientDisconnect
+
+from customised import app_with
+from model_hosting_container_standards.sagemaker.operations.body_limit import (
+    BodyLimit,
+)
+from scraped import scrape
+from servers import HOST, Server
+
+LIMIT: Final = 10
+REQUEST: Final = {"type": "http.request", "more_body": True}
+
+
+@pytest.fixture(autouse=True)
+def limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MHCS_MAX_BODY_BYTES", str(LIMIT))
+
+
+def in_chunks(body: bytes) -> Iterator[bytes]:
+    """Return a body whose length nobody announces."""
+    for start in range(0, len(body), 3):
+        yield body[start : start + 3]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("size", [0, 1, LIMIT, LIMIT + 1, 100 * LIMIT])
+def test_a_body_may_be_as_long_as_the_limit(size: int, chunked: bool) -> None:
+    client = TestClient(app_with())
+    body = b"x" * size
+    answer = client.post("/invocations", content=in_chunks(body) if chunked else body)
+    if size <= LIMIT:
+        assert (answer.status_code, answer.content) == (200, body)
+    else:
+        assert answer.status_code == 413
+        detail = answer.json()["detail"]
+        assert "more than 10 bytes" in detail
+        assert "MHCS_MAX_BODY_BYTES" in detail
+
+
+class Exchange:
+    """A request that comes message by message, and what is sent for it."""
+
+    def __init__(self, *headers: tuple[bytes, bytes]) -> None:
+        self.scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/invocations",
+            "root_path": "",
+            "query_string": b"",
+            "headers": [*headers],
+        }
+        self.received = 0
+        self.sent: list[Any] = []
+
+    async def receive(self) -> dict[str, Any]:
+        """Go on, for much longer than anybody should ask."""
+        self.received += 1
+        assert self.received < 100
+        return {**REQUEST, "body": b"xxx"}
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    async def ask(self, app: Any) -> int:
+        await asyncio.wait_for(app(self.scope, self.receive, self.send), 10)
+        [start] = [m for m in self.sent if m["type"] == "http.response.start"]
+        status: int = start["status"]
+        return status
+
+
+@pytest.mark.parametrize("length", [b"11", b"0" * 30 + b"11", b"9" * 5000])
+async def test_of_a_body_that_is_announced_too_long_nothing_is_read(
+    length: bytes,
+) -> None:
+    exchange = Exchange((b"content-length", length))
+    assert await exchange.ask(app_with()) == 413
+    assert exchange.received == 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"content-length", b"nonsense")],
+        [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")],
+    ],
+)
+async def test_of_another_body_no_more_is_read_than_is_allowed(
+    headers: list[tuple[bytes, bytes]],
+) -> None:
+    exchange = Exchange(*headers)
+    assert await exchange.ask(app_with()) == 413
+    assert exchange.received == 4
+
+
+async def test_the_client_is_answered_whatever_the_app_makes_of_it() -> None:
+    seen: list[Any] = []
+
+    async def catches(request: Request) -> Response:
+        try:
+            await request.body()
+        except ClientDisconnect:
+            seen.append(await request.is_disconnected())
+        return Response(b"late")
+
+    exchange = Exchange()
+    assert await exchange.ask(app_with(catches)) == 413
+    assert seen == [True]
+    assert not [m for m in exchange.sent if b"late" in m.get("body", b"")]
+
+
+async def test_other_errors_of_the_app_stay_errors() -> None:
+    async def fails(request: Request) -> None:
+        with contextlib.suppress(ClientDisconnect):
+            await request.body()
+        raise RuntimeError("broken")
+
+    exchange = Exchange()
+    with pytest.raises(RuntimeError, match="broken"):
+        await exchange.ask(app_with(fails))
+    assert exchange.sent[0]["status"] == 413
+
+
+async def test_a_client_that_hangs_up_before_has_hung_up() -> None:
+    async def leave() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def reads(scope: Any, receive: Any, send: Any) -> None:
+        await Request(scope, receive).body()
+
+    exchange = Exchange()
+    with pytest.raises(ClientDisconnect):
+        await BodyLimit(reads, LIMIT)(exchange.scope, leave, exchange.send)
+    assert exchange.sent == []
+
+
+async def test_an_answer_that_has_begun_is_not_replaced() -> None:
+    async def echo(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while (message := await receive())["type"] == "http.request":
+            await send({"type": "http.response.body", **message})
+        await send({"type": "http.response.body", "body": b""})
+
+    exchange = Exchange()
+    assert await exchange.ask(BodyLimit(echo, LIMIT)) == 200
+    assert [m.get("body") for m in exchange.sent[1:]] == [b"xxx"] * 3 + [b""]
+
+
+def test_other_scopes_pass() -> None:
+    app = app_with()
+
+    @app.websocket("/words")
+    async def words(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(await websocket.receive_text())
+        await websocket.close()
+
+    with TestClient(app) as client, client.websocket_connect("/words") as websocket:
+        websocket.send_text("x" * (LIMIT + 1))
+        assert websocket.receive_text() == "x" * (LIMIT + 1)
+
+
+def test_a_refusal_is_counted_and_has_an_id() -> None:
+    client = TestClient(app_with())
+    labels = {"route": "/invocations", "status": "413"}
+    before = scrape(client).value("sagemaker_requests_total", **labels)
+    headers = {"X-Request-Id": "mine"}
+    answer = client.post("/invocations", content=b"x" * 11, headers=headers)
+    assert (answer.status_code, answer.headers["X-Request-Id"]) == (413, "mine")
+    assert scrape(client).value("sagemaker_requests_total", **labels) == before + 1
+
+
+# --- a real server --------------------------------------------------------------------
+
+APP: Final = """
+    from fastapi import FastAPI, Request
+    from model_hosting_container_standards import sagemaker
+
+    app = FastAPI()
+
+    @app.get("/health")
+    async def health():
+        return "up"
+
+    @sagemaker.register_invocation_handler
+    async def invocations(request: Request):
+        return len(await request.body())
+
+    sagemaker.bootstrap(app)
+    """
+
+
+@pytest.fixture(params=["h11", "httptools"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    if request.param == "httptools":
+        pytest.importorskip("httptools")
+    (tmp_path / "served.py").write_text(textwrap.dedent(APP))
+    uvicorn = [sys.executable, "-m", "uvicorn", "served:app", "--log-level=warning"]
+    limit = {"MHCS_MAX_BODY_BYTES": "1000000"}
+    with Server([*uvicorn, f"--http={request.param}"], limit, cwd=tmp_path) as server:
+        yield server
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_server_takes_what_is_allowed_and_refuses_the_rest(
+    server: Server, chunked: bool
+) -> None:
+    for size, status in ((1_000_000, 200), (3_000_000, 413), (10, 200)):
+        body = b"x" * size
+        content = iter([body[: size // 2], body[size // 2 :]]) if chunked else body
+        with contextlib.suppress(httpx.WriteError):
+            answer = server.client.post("/invocations", content=content)
+            assert answer.status_code == status
+
+
+def test_the_answer_comes_before_the_body_does(server: Server) -> None:
+    """Of a client that never ends its body, and announces no length."""
+    with socket.create_connection((HOST, server.port), timeout=30) as connection:
+        connection.sendall(
+            b"POST /invocations HTTP/1.1\r\nHost: a\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n"
+        )
+        for _ in range(11):
+            connection.sendall(b"%x\r\n%b\r\n" % (100_000, b"x" * 100_000))
+        assert b" 413 " in connection.recv(1000).splitlines()[0]

@@ -1,0 +1,251 @@
+"""Who has no key gets no answer, once somebody asks for keys."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Final
+
+import pytest
+from fastapi import FastAPI, HTTPException, Request, WebSocket
+from fastapi.responses import JSONResponse
+from fastapi.testclient import TestClient
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.websockets import WebSocketDisconnect
+
+import model_hosting_container_standards.engine as engine_module
+import model_hosting_container_standards.sagemaker as sagemaker
+from adapter_engine import AdapterEngine, Published
+from customised import app_with
+from mhcs.tensorrt_llm import engine as tensorrt_llm
+from mhcs.vllm import engine as vllm
+from model_hosting_container_standards.exceptions import ConfigurationError
+from scraped import scrape
+
+KEY: Final = "s3cret"
+RIGHT: Final = {"Authorization": f"Bearer {KEY}"}
+
+GUARDED: Final = [
+    ("POST", "/invocations"),
+    ("GET", "/invocations"),
+    ("POST", "//invocations"),
+    ("POST", "/invocations/"),
+    ("POST", "/Invocations"),
+    ("GET", "/adapters"),
+    ("GET", "/adapters/a"),
+    ("GET", "//adapters"),
+    ("DELETE", "/adapters/a"),
+    ("OPTIONS", "/adapters"),
+    ("GET", "/v1/models"),
+    ("POST", "/v1/completions"),
+    ("POST", "/generate"),
+    ("POST", "/ping/../invocations"),
+    ("POST", "/ping/"),
+    ("BREW", "/"),
+    ("GET", "/%61dapters"),
+]
+FREE: Final = [
+    ("GET", "/ping"),
+    ("HEAD", "/ping"),
+    ("POST", "/ping"),
+    ("GET", "/metrics"),
+    ("GET", "/health"),
+    ("OPTIONS", "/generate"),
+]
+
+
+@pytest.fixture(params=["", "/prod"])
+def root(request: pytest.FixtureRequest) -> str:
+    path: str = request.param
+    return path
+
+
+@pytest.fixture
+def client(root: str, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    monkeypatch.setenv("MHCS_API_KEY", KEY)
+    app = app_with()
+    app.get("/v1/models")(models)
+    return TestClient(app, root_path=root)
+
+
+async def models() -> str:
+    return "models"
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED)
+def test_what_makes_the_engine_work_is_guarded(
+    client: TestClient, root: str, method: str, path: str
+) -> None:
+    url = f"http://testserver{root}{path}"
+    answer = client.request(method, url, follow_redirects=False)
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert "Bearer KEY" in answer.json()["detail"]
+    with_key = client.request(method, url, headers=RIGHT)
+    assert with_key.status_code != 401
+
+
+@pytest.mark.parametrize(("method", "path"), FREE)
+def test_what_watches_the_server_is_free(
+    client: TestClient, root: str, method: str, path: str
+) -> None:
+    assert client.request(method, root + path).status_code != 401
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(b"", KEY.encode(), b"Bearer", b"Bearer ", b"Basic " + KEY.encode()),
+        *(
+            b"Bearer s3cre",
+            b"Bearer s3crett",
+            b"Bearer \xff\xfe",
+            b"Bearer caf\xc3\xa9",
+        ),
+        *(b"Bearer S3CRET", b"Bearer s3cret s3cret"),
+    ],
+)
+def test_another_key_is_none(client: TestClient, root: str, header: bytes) -> None:
+    headers = [(b"authorization", header)]
+    answer = client.post(f"{root}/invocations", headers=headers)
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("header", ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret"])
+def test_the_key_opens(client: TestClient, root: str, header: str) -> None:
+    headers = {"Authorization": header}
+    answer = client.post(f"{root}/invocations", content=b"x", headers=headers)
+    assert (answer.status_code, answer.content) == (200, b"x")
+
+
+def test_a_key_may_be_any_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MHCS_API_KEY", "clé")
+    client = TestClient(app_with())
+    headers = [(b"authorization", "Bearer clé".encode())]
+    assert client.post("/invocations", headers=headers).status_code == 200
+
+
+def test_a_mounted_app_is_guarded_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MHCS_API_KEY", KEY)
+    client = TestClient(Starlette(routes=[Mount("/model", app_with())]))
+    assert client.post("/model/invocations").status_code == 401
+    assert client.get("/model/ping").status_code == 200
+    assert client.post("/model/invocations", headers=RIGHT).status_code == 200
+
+
+def test_websockets_are_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MHCS_API_KEY", KEY)
+    app = app_with()
+
+    @app.websocket("/v1/realtime")
+    async def words(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text("welcome")
+        await websocket.close()
+
+    client = TestClient(app)
+    with (
+        pytest.raises(WebSocketDisconnect) as refused,
+        client.websocket_connect("/v1/realtime"),
+    ):
+        pass
+    assert refused.value.code == 1008
+    with client.websocket_connect("/v1/realtime", headers=RIGHT) as websocket:
+        assert websocket.receive_text() == "welcome"
+
+
+def test_a_refusal_looks_as_the_apps_errors_do_is_counted_and_has_an_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MHCS_API_KEY", KEY)
+    app = app_with()
+
+    @app.exception_handler(HTTPException)
+    async def explain(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": {"message": error.detail}}, error.status_code)
+
+    client = TestClient(app)
+    labels = {"route": "/invocations", "status": "401"}
+    before = scrape(client).value("sagemaker_requests_total", **labels)
+    answer = client.post("/invocations", headers={"X-Request-Id": "mine"})
+    assert answer.json()["error"]["message"].startswith("This server wants a key")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.headers["X-Request-Id"] == "mine"
+    assert scrape(client).value("sagemaker_requests_total", **labels) == before + 1
+
+
+# --- the engine's keys ----------------------------------------------------------------
+
+
+class Keyed(Published):
+    """An engine that is started with keys of its own."""
+
+    def api_keys(self, app: FastAPI) -> list[str]:
+        return ["first", "second"]
+
+
+@pytest.fixture
+def keyed(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    app = FastAPI()
+    app.get("/ping")(models)
+    app.post("/invocations")(models)
+    published = Keyed(app, AdapterEngine(tmp_path / "engine"))
+    monkeypatch.setattr(engine_module, "installed_engines", lambda: iter([published]))
+    return app
+
+
+@pytest.mark.parametrize(
+    ("variables", "opened"),
+    [
+        ({}, {"", "first", "second", "third"}),
+        ({"MHCS_GUARD": "1"}, {"first", "second"}),
+        ({"MHCS_API_KEY": "third"}, {"third"}),
+        ({"MHCS_API_KEY": "third", "MHCS_GUARD": "0"}, {"third"}),
+        ({"MHCS_API_KEY": "third", "MHCS_GUARD": "1"}, {"first", "second", "third"}),
+    ],
+)
+def test_whose_keys_count(
+    keyed: FastAPI,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    opened: set[str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    client = TestClient(sagemaker.bootstrap(keyed))
+    found = set()
+    for key in ("", "first", "second", "third"):
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        if client.post("/invocations", headers=headers).status_code == 200:
+            found.add(key)
+    assert found == opened
+
+
+def test_a_guard_without_a_key_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MHCS_GUARD", "1")
+    app = FastAPI()
+    with pytest.raises(ConfigurationError, match="there is no key: set MHCS_API_KEY"):
+        sagemaker.bootstrap(app)
+
+
+@pytest.mark.parametrize(
+    ("given", "variable", "keys"),
+    [
+        (None, "", []),
+        (None, "v", ["v"]),
+        ("a", "v", ["a"]),
+        (["a", "b"], "v", ["a", "b"]),
+        ([], "v", ["v"]),
+        (["", "b"], "v", ["b"]),
+    ],
+)
+def test_vllm_has_its_keys_from_the_command_line_or_its_variable(
+    monkeypatch: pytest.MonkeyPatch, given: Any, variable: str, keys: list[str]
+) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", variable)
+    app = FastAPI()
+    app.state.args = argparse.Namespace(api_key=given)
+    assert list(vllm.api_keys(app)) == keys
+    del app.state.args
+    assert list(vllm.api_keys(app)) == [variable] * bool(variable)
+    assert list(tensorrt_llm.api_keys(app)) == []

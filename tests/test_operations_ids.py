@@ -1,0 +1,204 @@
+"""Every request has an id: the client's or a new one, which the engine gets too."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, Final
+
+import pytest
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+
+import model_hosting_container_standards.sagemaker as sagemaker
+from customised import app_with, client_with
+from model_hosting_container_standards.request_id import REQUEST_ID
+
+INFERENCE: Final = "X-Amzn-SageMaker-Inference-Id"
+X: Final = "X-Request-Id"
+ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
+
+
+async def seen(request: Request) -> dict[str, Any]:
+    """Answer with the id as the log has it, and as an engine gets it."""
+    return {"log": REQUEST_ID.get(), "engine": request.headers.getlist(X)}
+
+
+def client() -> TestClient:
+    return client_with(seen)
+
+
+@pytest.mark.parametrize(
+    ("headers", "chosen"),
+    [
+        ({INFERENCE: "platform", X: "client"}, "platform"),
+        ({INFERENCE: "platform"}, "platform"),
+        ({X: "client"}, "client"),
+        ({INFERENCE: "not an id", X: "client"}, "client"),
+        ({INFERENCE: "", X: "client"}, "client"),
+        ({INFERENCE: "x" * 64}, "x" * 64),
+        ({INFERENCE: "!~%s%"}, "!~%s%"),
+    ],
+)
+def test_the_id_is_the_platforms_else_the_clients(
+    headers: dict[str, str], chosen: str
+) -> None:
+    answer = client().post("/invocations", headers=headers)
+    assert answer.headers.get_list(X) == [chosen]
+    assert answer.json() == {"log": chosen, "engine": [chosen]}
+    assert REQUEST_ID.get() is None
+
+
+@pytest.mark.parametrize("bad", [b"", b"x" * 65, b"a b", b"caf\xc3\xa9", b"a\tb"])
+@pytest.mark.parametrize("name", [INFERENCE, X])
+def test_what_is_no_id_is_replaced_by_a_new_one(name: str, bad: bytes) -> None:
+    answers = [
+        client().post("/invocations", headers=[(name.encode(), bad)]) for _ in range(2)
+    ]
+    ids = [answer.headers[X] for answer in answers]
+    assert all(re.fullmatch("[0-9a-f]{32}", found) for found in ids)
+    assert ids[0] != ids[1]
+    assert answers[0].json() == {"log": ids[0], "engine": [ids[0]]}
+
+
+def test_of_several_ids_the_engine_gets_one() -> None:
+    headers = [(X, "a"), (X, "b"), ("cookie", "1"), ("cookie", "2")]
+    answer = client().post("/invocations", headers=headers)
+    assert answer.headers[X] in "ab"
+    assert answer.json()["engine"] == [answer.headers[X]]
+
+
+def test_the_id_is_on_every_answer_once() -> None:
+    async def handler(request: Request) -> Response:
+        return JSONResponse({}, headers={X: "the engine's"})
+
+    async def fails(request: Request) -> None:
+        raise RuntimeError("broken")
+
+    app = app_with(handler)
+    app.post("/fails")(fails)
+    client = TestClient(app, raise_server_exceptions=False)
+    for path, status in (
+        ("/invocations", 200),
+        ("/fails", 500),
+        ("/of/nobody", 404),
+        ("/openapi.json", 405),
+    ):
+        answer = client.post(path, headers={X: "mine"})
+        assert (answer.status_code, answer.headers.get_list(X)) == (status, ["mine"])
+
+
+def test_what_an_app_sends_or_gets_is_not_changed() -> None:
+    """Neither messages nor lists of headers: they may be shared by all requests."""
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]}
+    end = {"type": "http.response.body", "body": b""}
+
+    async def send_same(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start)
+        await send(end)
+
+    app = FastAPI()
+    app.mount("/same", send_same)
+    sagemaker.bootstrap(app)
+    client = TestClient(app)
+    for name in "xy":
+        assert client.get("/same/", headers={X: name}).headers.get_list(X) == [name]
+    assert start["headers"] == [(b"a", b"b")]
+
+    headers = [(b"host", b"here"), (b"x-request-id", b"no id")]
+    asyncio.run(ask(app, {"headers": headers}))
+    assert headers == [(b"host", b"here"), (b"x-request-id", b"no id")]
+
+
+async def ask(app: FastAPI, scope: dict[str, Any]) -> list[Any]:
+    """Return what is sent for a request, of which only this is known."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    whole = {
+        "type": "http",
+        "method": "GET",
+        "path": "/same/",
+        "root_path": "",
+        "query_string": b"",
+        "headers": [],
+        **scope,
+    }
+    await app(whole, receive, send)
+    return sent
+
+
+async def test_two_of_one_id_at_once_are_told_apart_by_the_engine() -> None:
+    both_are_there = asyncio.Event()
+    engine_ids: list[str] = []
+    logged: list[str | None] = []
+
+    async def wait(request: Request) -> Response:
+        engine_ids.append(request.headers[X])
+        logged.append(REQUEST_ID.get())
+        if len(engine_ids) == 2:
+            both_are_there.set()
+        await asyncio.wait_for(both_are_there.wait(), 5)
+        return Response()
+
+    app = app_with(wait)
+    scope = {
+        "method": "POST",
+        "path": "/invocations",
+        "headers": [(INFERENCE.lower().encode(), b"same")],
+    }
+    answers = await asyncio.gather(*(ask(app, dict(scope)) for _ in range(2)))
+    assert engine_ids[0] == "same"
+    assert re.fullmatch("same-[0-9a-f]{8}", engine_ids[1])
+    assert logged == ["same", "same"]
+    for start, *_ in answers:
+        assert dict(start["headers"])[b"x-request-id"] == b"same"
+    # Both have ended: the id is free again.
+    await ask(app, dict(scope))
+    assert engine_ids[2] == "same"
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_attributes_that_a_handler_sets_reach_the_client(streams: bool) -> None:
+    async def handler(request: Request) -> Response:
+        headers = {ATTRIBUTES: request.headers[ATTRIBUTES]}
+        if streams:
+            return StreamingResponse(iter([b"a", b"b"]), headers=headers)
+        return Response(b"ab", headers=headers)
+
+    answer = client_with(handler).post("/invocations", headers={ATTRIBUTES: "c=1"})
+    assert (answer.content, answer.headers[ATTRIBUTES]) == (b"ab", "c=1")
+
+
+def test_what_middleware_refuses_has_an_id_too() -> None:
+    async def throttle(request: Any, call_next: Any) -> Response:
+        raise HTTPException(429, REQUEST_ID.get())
+
+    answer = client_with(seen, throttle=throttle).get("/ping", headers={X: "mine"})
+    assert (answer.status_code, answer.json()["detail"]) == (429, "mine")
+    assert answer.headers[X] == "mine"
+
+
+def test_an_app_that_has_answered_already_gives_ids_from_now_on() -> None:
+    app = FastAPI()
+    app.post("/invocations")(seen)
+    client = TestClient(app)
+    assert X not in client.post("/invocations").headers
+    sagemaker.bootstrap(app)
+    answer = client.post("/invocations", headers={X: "mine"})
+    assert answer.headers[X] == "mine"
+
+
+def test_threads_of_a_handler_know_the_id() -> None:
+    def handler(request: Request) -> str | None:
+        return REQUEST_ID.get()
+
+    answer = client_with(handler).post("/invocations", headers={X: "mine"})
+    assert answer.json() == "mine"

@@ -1,0 +1,266 @@
+"""Spans of requests, where a process has set OpenTelemetry's SDK up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import Response, StreamingResponse
+from fastapi.testclient import TestClient
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider, sampling
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import ProxyTracerProvider, SpanKind, StatusCode
+
+import model_hosting_container_standards.sagemaker as sagemaker
+from model_hosting_container_standards.sagemaker.operations import tracing
+
+TRACE: Final = "0af7651916cd43dd8448eb211c80319c"
+PARENT: Final = f"00-{TRACE}-b7ad6b7169203331-01"
+ADAPTER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
+
+
+class Spans:
+    """What was exported."""
+
+    def __init__(self, sampler: sampling.Sampler = sampling.ALWAYS_ON) -> None:
+        self._exporter = InMemorySpanExporter()
+        self.provider = TracerProvider(sampler)
+        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+
+    def all(self) -> tuple[ReadableSpan, ...]:
+        return self._exporter.get_finished_spans()
+
+    def one(self) -> ReadableSpan:
+        [span] = self.all()
+        return span
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
+    """Set the SDK up for one test; a process can do so once only."""
+    found = Spans()
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", found.provider)
+    yield found
+    found.provider.shutdown()
+
+
+def app_of(handler: Any, **options: Any) -> FastAPI:
+    """Return an app that makes no spans itself, as newer FastAPIs do."""
+    app = FastAPI(**{"telemetry": {"tracing": False}, **options})
+    app.post("/invocations")(handler)
+    app.get("/ping")(echo)
+    return sagemaker.bootstrap(app)
+
+
+def client_of(app: FastAPI) -> TestClient:
+    return TestClient(app, raise_server_exceptions=False)
+
+
+async def echo(request: Request) -> dict[str, Any]:
+    return {
+        "parents": request.headers.getlist("traceparent"),
+        "state": request.headers.get("tracestate"),
+        "body": (await request.body()).decode(),
+    }
+
+
+def test_a_request_is_a_span_of_its_clients_trace(spans: Spans) -> None:
+    headers = {
+        "traceparent": PARENT,
+        "tracestate": "a=b",
+        "X-Request-Id": "mine",
+        ADAPTER: "fr",
+    }
+    answer = client_of(app_of(echo)).post(
+        "/invocations", content=b"my prompt", headers=headers
+    )
+    span = spans.one()
+    assert (span.name, span.kind) == ("POST /invocations", SpanKind.SERVER)
+    assert span.context is not None
+    assert span.parent is not None
+    assert f"{span.context.trace_id:032x}" == TRACE
+    assert f"{span.parent.span_id:016x}" == "b7ad6b7169203331"
+    assert dict(span.attributes or {}) == {
+        "http.request.method": "POST",
+        "http.route": "/invocations",
+        "http.response.status_code": 200,
+        "url.path": "/invocations",
+        "sagemaker.request_id": "mine",
+        "sagemaker.adapter": "fr",
+    }
+    # The engine's spans are below it.
+    context = f"00-{TRACE}-{span.context.span_id:016x}-01"
+    assert answer.json()["parents"] == [context]
+    assert answer.json()["state"] == "a=b"
+
+
+def test_without_a_client_that_traces_it_begins_a_trace(spans: Spans) -> None:
+    answer = client_of(app_of(echo)).post("/invocations")
+    span = spans.one()
+    assert span.parent is None
+    assert span.context is not None
+    [parent] = answer.json()["parents"]
+    assert parent.split("-")[1] == f"{span.context.trace_id:032x}"
+    assert "sagemaker.adapter" not in (span.attributes or {})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("GET", "/adapters", "GET /adapters"),
+        ("DELETE", "/adapters/a/b", "DELETE /adapters/{name}"),
+        ("GET", "/ping", None),
+        ("GET", "/metrics", None),
+        ("POST", "/of/nobody", None),
+    ],
+)
+def test_the_contracts_routes_have_spans(
+    spans: Spans, method: str, path: str, name: str | None
+) -> None:
+    client_of(app_of(echo)).request(method, path)
+    assert [span.name for span in spans.all()] == ([name] if name else [])
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "kind"),
+    [
+        (HTTPException(503, "my prompt"), 503, StatusCode.ERROR, "503"),
+        (HTTPException(400, "my prompt"), 400, StatusCode.UNSET, None),
+        (RuntimeError("my prompt"), 500, StatusCode.ERROR, "RuntimeError"),
+    ],
+)
+def test_errors_are_told_but_not_what_they_say(
+    spans: Spans, error: Exception, status: int, code: StatusCode, kind: str | None
+) -> None:
+    async def fails(request: Request) -> None:
+        raise error
+
+    client_of(app_of(fails)).post("/invocations")
+    span = spans.one()
+    assert span.status.status_code is code
+    attributes = span.attributes or {}
+    assert attributes["http.response.status_code"] == status
+    assert attributes.get("error.type") == kind
+    assert "my prompt" not in span.to_json()
+
+
+def test_a_stream_is_a_span_to_its_end(spans: Spans) -> None:
+    async def handler(request: Request) -> StreamingResponse:
+        async def chunks() -> Any:
+            yield b"a"
+            assert not spans.all()
+            yield b"b"
+
+        return StreamingResponse(chunks())
+
+    answer = client_of(app_of(handler)).post("/invocations")
+    assert answer.content == b"ab"
+    assert spans.one().status.status_code is StatusCode.UNSET
+
+
+def test_spans_of_handlers_are_below_it(spans: Spans) -> None:
+    async def handler(request: Request) -> Response:
+        with trace.get_tracer("handler").start_as_current_span("inner"):
+            return Response()
+
+    client_of(app_of(handler)).post("/invocations")
+    inner, outer = spans.all()
+    assert inner.parent is not None
+    assert outer.context is not None
+    assert inner.parent.span_id == outer.context.span_id
+
+
+def test_what_is_not_sampled_is_still_handed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    provider = TracerProvider(sampler=sampling.ALWAYS_OFF)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    answer = client_of(app_of(echo)).post(
+        "/invocations", headers={"traceparent": PARENT}
+    )
+    [parent] = answer.json()["parents"]
+    assert parent.split("-")[1] == TRACE
+    assert parent.endswith("-00")
+
+
+def test_refusals_are_spans_too(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MHCS_API_KEY", "key")
+    client_of(app_of(echo)).post("/invocations")
+    assert (spans.one().attributes or {})["http.response.status_code"] == 401
+
+
+def test_it_may_be_set_up_until_the_server_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = Spans()
+    app = app_of(echo)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", found.provider)
+    with client_of(app) as client:
+        client.post("/invocations")
+    assert found.one().name == "POST /invocations"
+
+
+@pytest.mark.parametrize(
+    "provider", [None, trace.NoOpTracerProvider(), ProxyTracerProvider()]
+)
+def test_without_the_sdk_there_are_none(
+    monkeypatch: pytest.MonkeyPatch, provider: Any
+) -> None:
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    assert tracing.configured_tracer() is None
+    headers = {"traceparent": PARENT}
+    answer = client_of(app_of(echo)).post("/invocations", headers=headers)
+    assert answer.json()["parents"] == [PARENT]
+
+
+@pytest.mark.parametrize("sampler", [sampling.ALWAYS_ON, sampling.ALWAYS_OFF])
+def test_a_span_that_somebody_else_has_begun_is_the_one(
+    monkeypatch: pytest.MonkeyPatch, sampler: sampling.Sampler
+) -> None:
+    found = Spans(sampler)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", found.provider)
+    app = app_of(echo)
+    build = app.build_middleware_stack
+
+    def build_in_a_span() -> Any:
+        stack = build()
+
+        async def traced(scope: Any, receive: Any, send: Any) -> None:
+            tracer = trace.get_tracer("another")
+            with tracer.start_as_current_span("another", kind=SpanKind.SERVER):
+                await stack(scope, receive, send)
+
+        return traced
+
+    monkeypatch.setattr(app, "build_middleware_stack", build_in_a_span)
+    headers = {"X-Request-Id": "mine", ADAPTER: "fr", "traceparent": PARENT}
+    answer = client_of(app).post("/invocations", headers=headers)
+    [parent] = answer.json()["parents"]
+    assert parent.split("-")[1] != TRACE
+    if sampler is sampling.ALWAYS_OFF:
+        assert found.all() == ()
+        return
+    span = found.one()
+    assert span.context is not None
+    assert parent.split("-")[2] == f"{span.context.span_id:016x}"
+    wanted = {"sagemaker.request_id": "mine", "sagemaker.adapter": "fr"}
+    assert dict(span.attributes or {}) == wanted
+
+
+def test_a_span_around_the_whole_server_is_another(spans: Spans) -> None:
+    with trace.get_tracer("another").start_as_current_span("start"):
+        client_of(app_of(echo)).post("/invocations")
+    assert [span.name for span in spans.all()] == ["POST /invocations", "start"]
+
+
+def test_a_request_is_one_span_of_a_server_on_any_fastapi(spans: Spans) -> None:
+    """Newer ones make it themselves."""
+    client = client_of(app_of(echo, telemetry={}))
+    client.post("/invocations", headers={"X-Request-Id": "mine"})
+    [span] = [span for span in spans.all() if span.kind is SpanKind.SERVER]
+    assert span.name == "POST /invocations"
+    assert (span.attributes or {})["sagemaker.request_id"] == "mine"
