@@ -10,11 +10,11 @@ from typing import Final
 from fastapi import FastAPI, HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ...common.fastapi.middleware.errors import refuse
 from ...config import Settings
 from ...engine import Engine
 from ...exceptions import ConfigurationError
 from .paths import PING, local_path
-from .refusal import refuse
 
 _AUTHORIZATION: Final = b"authorization"
 #: Methods that change nothing: by them only what is below these paths is guarded.

@@ -10,7 +10,7 @@ from typing import Final
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ...common.fastapi.middleware.errors import NotingSend, answer_error
+from ...common.fastapi.middleware.errors import refuse
 from .exchange import Exchange
 
 #: What only looks.
@@ -40,7 +40,7 @@ class Traffic:
             await self.app(scope, receive, send)
             return
         if self.closed is not None:
-            await _refuse(self.closed, scope, receive, send)
+            await refuse(_unavailable(self.closed), scope, receive, send)
             return
         exchange = Exchange(send)
         self._open[exchange] = None
@@ -59,7 +59,8 @@ class Traffic:
         self, exchange: Exchange, scope: Scope, receive: Receive, send: Send
     ) -> None:
         reason = self.closed or ""
-        await exchange.end(partial(_refuse, reason, scope, receive, send), reason)
+        error = _unavailable(reason)
+        await exchange.end(partial(refuse, error, scope, receive, send), reason)
 
     def _close(self, exchange: Exchange) -> None:
         del self._open[exchange]
@@ -99,6 +100,5 @@ def _is_ping(scope: Scope) -> bool:
     return path == scope.get("root_path", "") + "/ping" or path == "/ping"
 
 
-async def _refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> None:
-    error = HTTPException(503, reason, {"Retry-After": "1"})
-    await answer_error(error, scope, receive, NotingSend(send))
+def _unavailable(reason: str) -> HTTPException:
+    return HTTPException(503, reason, {"Retry-After": "1"})

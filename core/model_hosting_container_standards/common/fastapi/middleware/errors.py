@@ -43,6 +43,13 @@ class NotingSend:
         return self.send(message)
 
 
+async def refuse(
+    error: fastapi.HTTPException, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answer in the place of the app, in the form that its own errors have."""
+    await answer_error(error, scope, receive, NotingSend(send))
+
+
 async def answer_error(
     error: Exception, scope: Scope, receive: Receive, send: NotingSend
 ) -> None:
