@@ -15,7 +15,7 @@ TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm format lint test test-vllm gpu-test all serve tiny-model bench bench-serving clean pre-commit-install
+.PHONY: help install dev vllm format lint test test-vllm gpu-test all serve tiny-model bench bench-serving bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -93,9 +93,12 @@ pre-commit-install: dev ## run `lint` before each commit
 bench: install ## the numbers of README.md, on this machine
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-# It starts its server as the tests do.
+# They start their servers as the tests do.
 bench-serving: install ## /invocations of a real vLLM under load, on this machine
 	PYTHONPATH=tests $(BIN)/python benchmarks/serving.py $(ARGS)
+
+bench-ping: install ## /ping while a real vLLM has more to do than it can
+	PYTHONPATH=tests $(BIN)/python benchmarks/ping.py $(ARGS)
 
 # --- serve -------------------------------------------------------------------------
 
