@@ -11,7 +11,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
-import httpx
 import pytest
 
 from servers import Server, polling
@@ -66,10 +65,8 @@ def read(server: Server, body: Mapping[str, Any], begun: SimpleQueue[str]) -> st
 
 
 def wait_until_unwell(server: Server) -> None:
-    for _ in polling(20):
-        try:
-            if server.client.get("/ping").status_code == 503:
+    with server.new_client() as client:
+        for _ in polling(20, interval=0.01):
+            if client.get("/ping").status_code == 503:
                 return
-        except httpx.TransportError:
-            break
     raise AssertionError("It never says that it is shutting down.")
