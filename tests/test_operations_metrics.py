@@ -26,9 +26,7 @@ from adapter_engine import AdapterEngine, write_adapter
 from customised import app_with
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.exceptions import ConfigurationError
-from model_hosting_container_standards.sagemaker.operations.observation import (
-    Observation,
-)
+from model_hosting_container_standards.sagemaker.serving.traffic import Traffic
 from scraped import Page, scrape
 from servers import Server, polling
 
@@ -119,7 +117,9 @@ async def test_an_end_without_an_answer_is_counted(
     before = scrape(page).value(REQUESTS, **labels)
     scope = {"type": "http", "path": "/gone", "method": "PATCH", "headers": []}
     # As it is around an app that catches nothing.
-    answered: Any = Observation(app, {})(scope, Any, Any)  # type: ignore[arg-type]
+    traffic = Traffic({})
+    traffic.app = app
+    answered: Any = traffic(scope, Any, Any)  # type: ignore[arg-type]
     with pytest.raises(error) if error else contextlib.nullcontext():
         await answered
     assert scrape(page).value(REQUESTS, **labels) == before + 1

@@ -25,13 +25,13 @@ from .lora.lifecycle import Lifecycle
 from .lora.routes import add_adapter_routes
 from .lora.step import AdapterStep
 from .ping import Ping
-from .serving import Serving
 from .sessions.decorators import session_field_of
 from .sessions.handlers import take_engine_sessions
 from .sessions.step import NoSessions, SessionStep
 
 if TYPE_CHECKING:
     from ..common.fastapi.middleware.stack import Layers
+    from .serving import Serving
 
 logger = get_logger(__name__)
 
@@ -84,7 +84,7 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     _add_metrics(app, settings, engine)
     adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     add_adapter_routes(app, adapters, settings)
-    serving = Serving(app, engine, settings)
+    serving = _make_serving(app, settings, engine)
     # After it, as what is put first last is found soonest.
     if ping is not None:
         _put_first(app, PING_ROUTE, Ping(_with_head(ping), serving))
@@ -96,7 +96,6 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     if layers is not None:
         layers.surround(app)
     serving.surround(app)
-    _add_operations(app, settings, engine)
     for route, answer in ((PING_ROUTE, ping), (INVOCATIONS_ROUTE, invocations)):
         _log(route, answer)
     for place, found in middleware.items():
@@ -121,12 +120,11 @@ def _add_metrics(app: FastAPI, settings: Settings, engine: Engine | None) -> Non
     add_metrics(app, engine, folder)
 
 
-def _add_operations(app: FastAPI, settings: Settings, engine: Engine | None) -> None:
-    """Put what a server needs to be run around all that there is."""
+def _make_serving(app: FastAPI, settings: Settings, engine: Engine | None) -> Serving:
     # Imported late, as above.
-    from .operations.layers import surround
+    from .serving import Serving
 
-    surround(app, settings, engine)
+    return Serving(app, engine, settings)
 
 
 def _put_first(app: FastAPI, route: RouteConfig, endpoint: ASGIApp) -> None:

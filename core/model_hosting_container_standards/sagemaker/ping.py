@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .serving import Serving
+if TYPE_CHECKING:
+    from .serving import Serving
 
 
 class Ping:

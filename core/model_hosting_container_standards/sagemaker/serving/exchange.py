@@ -3,41 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Iterable
 from time import monotonic
 from typing import Final
 
 import msgspec
-from starlette.types import Message, Send
+from fastapi import HTTPException
+from starlette.types import Message, Receive, Scope, Send
+
+from ...common.fastapi.middleware.errors import refuse
+from ...request_id import X_REQUEST_ID
 
 _EVENTS: Final = b"text/event-stream"
 #: HTTP's errors begin here: they are no sign of an engine that works.
 _ERRORS: Final = 400
+#: Nobody gets to see it: the client has hung up before an answer began.
+_HUNG_UP: Final = 499
 
 
 class Exchange:
     """A request that is being answered, and how far its response has come."""
 
-    __slots__ = ("_send", "_task", "is_cut", "is_over", "progress", "start", "started")
+    __slots__ = (
+        "_request_id",
+        "_send",
+        "_start",
+        "_task",
+        "began",
+        "is_cut",
+        "is_over",
+        "progress",
+        "status",
+    )
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, request_id: bytes, send: Send) -> None:
+        self._request_id = request_id
         self._send = send
         self._task = asyncio.current_task()
-        self.started = monotonic()
+        #: The message that begins the response, once it has begun.
+        self._start: Message | None = None
+        self.began = monotonic()
         #: When the engine was last seen to work for it; both by ``time.monotonic``.
         self.progress = 0.0
-        #: The message that begins the response, once it has begun.
-        self.start: Message | None = None
+        self.status = _HUNG_UP
         self.is_over = self.is_cut = False
 
     def send(self, message: Message) -> Awaitable[None]:
         if self.is_cut:
             return _nothing()
-        if self.start is None:
-            self.start = message
-        else:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self._start = message = _with_id(message, self._request_id)
+        elif message["type"] == "http.response.body":
             self.is_over = not message.get("more_body", False)
-            if self.start["status"] < _ERRORS:
+            if self.status < _ERRORS:
                 self.progress = monotonic()
         return self._send(message)
 
@@ -47,39 +66,47 @@ class Exchange:
         if self._task is not None:
             self._task.cancel()
 
-    async def end(self, refuse: Callable[[], Awaitable[None]], reason: str) -> None:
+    async def end(self, error: HTTPException, scope: Scope, receive: Receive) -> None:
         """End what was cut short so that the client can see that it was.
-
-        Args:
-            refuse: answers, where nobody has begun to.
 
         Raises:
             ConnectionAbortedError: there is no way but to close the connection.
         """
-        if self.start is None:
-            await refuse()
+        self.is_cut = False
+        if self._start is None:
+            await refuse(error, scope, receive, self.send)
         elif not self.is_over:
-            if not _streams_events(self.start):
-                raise ConnectionAbortedError(reason)
-            body = b"data: %b\n\n" % msgspec.json.encode(_error(reason))
-            await self._send({"type": "http.response.body", "body": body})
+            if not _streams_events(self._start):
+                raise ConnectionAbortedError(error.detail)
+            body = b"data: %b\n\n" % msgspec.json.encode(_document(error))
+            await self.send({"type": "http.response.body", "body": body})
+
+
+def _with_id(message: Message, request_id: bytes) -> Message:
+    """Return another message: an app may send one, and its headers, again."""
+    headers: Iterable[tuple[bytes, bytes]] = message.get("headers", ())
+    for name, _ in headers:
+        if name == X_REQUEST_ID:
+            headers = [header for header in headers if header[0] != X_REQUEST_ID]
+            break
+    return {**message, "headers": [*headers, (X_REQUEST_ID, request_id)]}
 
 
 def _streams_events(start: Message) -> bool:
     return any(
         name.lower() == b"content-type" and value.startswith(_EVENTS)
-        for name, value in start.get("headers", ())
+        for name, value in start["headers"]
     )
 
 
-def _error(reason: str) -> dict[str, object]:
+def _document(error: HTTPException) -> dict[str, object]:
     """Return an error as OpenAI's clients know it from a stream."""
     return {
         "error": {
-            "message": reason,
+            "message": error.detail,
             "type": "ServiceUnavailableError",
             "param": None,
-            "code": 503,
+            "code": error.status_code,
         }
     }
 

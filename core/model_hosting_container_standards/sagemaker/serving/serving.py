@@ -9,40 +9,52 @@ from ...common.fastapi.lifespan import surround_lifespan
 from ...config import Settings
 from ...engine import Engine
 from ...supervisor.board import Seat
+from ..operations.layers import Layers
+from ..operations.metrics import RESTARTS
+from ..operations.paths import known_routes
 from .drain import Drain
 from .health import Health
 from .traffic import Traffic
 
 
 class Serving:
-    """Counts what the app is answering, asks how its engine is, and ends it well."""
+    """Counts what the app is answering, asks how its engine is, and ends it well.
+
+    Raises:
+        ConfigurationError: a variable has a value that is not allowed.
+    """
 
     def __init__(self, app: FastAPI, engine: Engine | None, settings: Settings) -> None:
-        self.traffic = Traffic()
+        routes = known_routes(engine.inference_paths(app) if engine else ())
+        self._layers = Layers(app, settings, engine, routes)
+        self._traffic = Traffic(routes)
         stall_s = settings.ping_stall
-        self.health = Health(engine, app, self.traffic, stall_s) if engine else None
+        self._health = Health(engine, app, self._traffic, stall_s) if engine else None
         seat = Seat(settings.board) if settings.board else None
-        watched = self.health if settings.restart_on_hang else None
-        self.drain = Drain(self.traffic, settings.drain_seconds, seat, watched)
+        watched = self._health if settings.restart_on_hang else None
+        self._drain = Drain(self._traffic, settings.drain_seconds, seat, watched)
+        RESTARTS.set(settings.restarts)
 
     def surround(self, app: FastAPI) -> None:
         """Be outside all that the app has by the time it starts."""
+        surround_lifespan(app, self._drain.start, self._stop)
+        if app.middleware_stack is not None:  # It has answered requests already.
+            app.middleware_stack = self._around(app.middleware_stack)
+            return
         build = app.build_middleware_stack
+        app.build_middleware_stack = lambda: self._around(build())  # type: ignore[method-assign]
 
-        def build_with_traffic() -> ASGIApp:
-            self.traffic.app = build()
-            return self.traffic
-
-        app.build_middleware_stack = build_with_traffic  # type: ignore[method-assign]
-        surround_lifespan(app, self.drain.start, self._stop)
+    def _around(self, app: ASGIApp) -> ASGIApp:
+        self._traffic.app = self._layers.around(app)
+        return self._traffic
 
     async def _stop(self) -> None:
-        await self.drain.stop()
-        if self.health is not None:
-            self.health.close()
+        await self._drain.stop()
+        if self._health is not None:
+            self._health.close()
 
     async def problem(self) -> str | None:
         """Return what keeps the server from answering, or None if nothing does."""
-        if self.traffic.closed is not None:
-            return self.traffic.closed
-        return None if self.health is None else await self.health.problem()
+        if self._traffic.closed is not None:
+            return self._traffic.closed
+        return None if self._health is None else await self._health.problem()

@@ -1,74 +1,120 @@
-"""The requests that a server is answering: counted, refused at its end, cut short."""
+"""Every request: its id, its place in the numbers, and its end."""
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from collections.abc import Mapping
 from time import monotonic
 from typing import Final
 
 from fastapi import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...common.fastapi.middleware.errors import refuse
+from ...request_id import REQUEST_ID, X_REQUEST_ID, choose_id, new_id
+from ..operations.paths import OTHER, PING, route_of
+from ..operations.request_metrics import REQUESTS, Series
 from .exchange import Exchange
 
 #: What only looks.
 _HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS: Final = _HARMLESS | {"DELETE", "PATCH", "POST", "PUT"}
+_HEX_DIGITS: Final = 4
 #: How long those that are cut short have for a last word, in seconds.
 _LAST_WORD_S: Final = 1.0
 
 
 class Traffic:
-    """The outermost ASGI app of a server.
+    """The outermost layer of an app, and one alone, as all requests pay for it.
 
-    Requests that make it work are those but for ``GET``, ``HEAD`` and ``/ping``.
+    The id of a request is :data:`REQUEST_ID` for our own logs, ``X-Request-Id`` in the
+    response and for the engine. Engines take it for the id of a generation, which must
+    be unique while it runs: who has the id of another request that runs, as a client's
+    second try has, is told apart by some digits more.
+
+    Requests that make the server work, which are all but ``GET``, ``HEAD``, ``OPTIONS``
+    and ``/ping``, are refused once it is closed, waited for, and cut short at the last.
+
+    Args:
+        routes: labels of paths, see :func:`known_routes`.
     """
 
     #: What is inside it, known once the server starts.
     app: ASGIApp
 
-    def __init__(self) -> None:
+    def __init__(self, routes: Mapping[str, str]) -> None:
         #: Why nothing new is answered any more.
         self.closed: str | None = None
-        self._open: dict[Exchange, None] = {}
+        self._routes = routes
+        #: By what the engine calls them.
+        self._open: dict[bytes, Exchange] = {}
         self._progress = 0.0
         self._emptied: asyncio.Future[None] | None = None
+        self._series: dict[tuple[str, str, int], Series] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in _HARMLESS or _is_ping(scope):
+        # Long, as each function more that is called would be a part of what it costs.
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if self.closed is not None:
-            await refuse(_unavailable(self.closed), scope, receive, send)
-            return
-        exchange = Exchange(send)
-        self._open[exchange] = None
+        method = scope["method"]
+        route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
+        known = dict(scope["headers"])
+        request_id = own_id = choose_id(known)
+        exchange = Exchange(request_id, send)
+        works = method not in _HARMLESS and route != PING
+        if works:
+            if own_id in self._open:
+                own_id = own_id + b"-" + new_id(_HEX_DIGITS)
+            self._open[own_id] = exchange
+        _replace_id(scope, known, own_id)
+        token = REQUEST_ID.set(request_id.decode())
+        REQUESTS.begin()
         try:
-            try:
-                await self.app(scope, receive, exchange.send)
-            except asyncio.CancelledError:
-                if not exchange.is_cut:
-                    raise
-            if exchange.is_cut:
-                await self._end(exchange, scope, receive, send)
+            if works and self.closed is not None:
+                await refuse(_unavailable(self.closed), scope, receive, exchange.send)
+            else:
+                await self._pass_on(exchange, scope, receive)
+        except ClientDisconnect:
+            raise
+        except Exception:
+            exchange.status = 500
+            raise
         finally:
-            self._close(exchange)
+            REQUESTS.end()
+            REQUEST_ID.reset(token)
+            if works:
+                self._close(own_id, exchange)
+            key = route, method, exchange.status
+            series = self._series.get(key) or self._add_series(*key)
+            series.add(monotonic() - exchange.began)
 
-    async def _end(
-        self, exchange: Exchange, scope: Scope, receive: Receive, send: Send
+    async def _pass_on(
+        self, exchange: Exchange, scope: Scope, receive: Receive
     ) -> None:
-        reason = self.closed or ""
-        error = _unavailable(reason)
-        await exchange.end(partial(refuse, error, scope, receive, send), reason)
+        try:
+            await self.app(scope, receive, exchange.send)
+        except asyncio.CancelledError:
+            if not exchange.is_cut:
+                raise
+        if exchange.is_cut:
+            await exchange.end(_unavailable(self.closed or ""), scope, receive)
 
-    def _close(self, exchange: Exchange) -> None:
-        del self._open[exchange]
+    def _close(self, own_id: bytes, exchange: Exchange) -> None:
+        del self._open[own_id]
         if exchange.progress > self._progress:
             self._progress = exchange.progress
         if self._emptied is not None and not self._open:
             self._emptied.set_result(None)
             self._emptied = None
+
+    def _add_series(self, route: str, method: str, status: int) -> Series:
+        known = method if method in _METHODS else OTHER
+        series = REQUESTS.series(route, known, str(status))
+        if known == method:  # Or a client could fill the memory.
+            self._series[route, method, status] = series
+        return series
 
     def note_progress(self) -> None:
         """Note that the engine has worked."""
@@ -78,8 +124,8 @@ class Traffic:
         """Return for how many seconds requests have waited and nothing came of any."""
         if not self._open:
             return 0.0
-        began = next(iter(self._open)).started
-        progress = max(exchange.progress for exchange in self._open)
+        began = next(iter(self._open.values())).began
+        progress = max(exchange.progress for exchange in self._open.values())
         return monotonic() - max(began, progress, self._progress)
 
     async def run_out(self, seconds: float) -> None:
@@ -90,14 +136,17 @@ class Traffic:
 
     async def cut(self) -> None:
         """End what is still being answered."""
-        for exchange in self._open:
+        for exchange in self._open.values():
             exchange.cut()
         await self.run_out(_LAST_WORD_S)
 
 
-def _is_ping(scope: Scope) -> bool:
-    path: str = scope["path"]
-    return path == scope.get("root_path", "") + "/ping" or path == "/ping"
+def _replace_id(scope: Scope, known: Mapping[bytes, bytes], own_id: bytes) -> None:
+    """Give the app the id, in headers of its own; ``known`` are those there are."""
+    headers = scope["headers"]
+    if X_REQUEST_ID in known:
+        headers = [header for header in headers if header[0] != X_REQUEST_ID]
+    scope["headers"] = [*headers, (X_REQUEST_ID, own_id)]
 
 
 def _unavailable(reason: str) -> HTTPException:
