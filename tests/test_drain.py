@@ -19,7 +19,9 @@ from servers import Server, polling
 #: Answers when GET /release says so: whole, as a stream of events, or as another one.
 APP: Final = """
 import asyncio
+import multiprocessing
 import os
+import signal
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -56,6 +58,26 @@ async def health():
 @app.get("/release")
 async def release():
     (folder / "release").touch()
+
+
+@app.get("/events")
+async def events():
+    return StreamingResponse(chunks(), media_type="text/event-stream")
+
+
+@app.get("/late")
+async def late():
+    # As libraries do that wait for signals of their own.
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, print)
+    loop.remove_signal_handler(signal.SIGUSR1)
+
+
+@app.get("/fork")
+async def fork():
+    # It ends its processes by SIGTERM.
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return pool.map(abs, [-1, -2])
 
 
 @app.get("/ping")
@@ -187,6 +209,42 @@ def test_nobody_waits_where_nothing_may_be_waited_for(
     os.kill(server.pid, signal.SIGTERM)
     assert whole.result().status_code == 503
     assert server.wait(10) == -signal.SIGTERM
+
+
+LOOPS: Final = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+
+
+@LOOPS
+def test_a_child_that_is_told_to_end_ends_alone(folder: Path, loop: str) -> None:
+    with serve(folder, f"--loop={loop}") as server:
+        assert server.client.get("/fork").json() == [1, 2]
+        for _ in range(5):
+            assert server.client.get("/ping").status_code == 200
+
+
+@LOOPS
+def test_others_may_listen_for_signals_too(folder: Path, loop: str) -> None:
+    with serve(folder, f"--loop={loop}") as server:
+        server.client.get("/late").raise_for_status()
+        clients = Clients(server)
+        whole = clients.post(wait=True)
+        clients.wait_until_begun(1)
+        os.kill(server.pid, signal.SIGTERM)
+        server.client.get("/release")
+        assert whole.result().json()["text"] == "whole"
+        assert server.wait(10) == -signal.SIGTERM
+        clients.close()
+
+
+@pytest.mark.parametrize("server", [{"seconds": 1}], indirect=True)
+def test_a_stream_that_was_only_asked_for_is_ended_too(
+    server: Server, clients: Clients
+) -> None:
+    with server.new_client() as client, client.stream("GET", "/events") as answer:
+        chunks = answer.iter_text()
+        assert "one" in next(chunks)
+        os.kill(server.pid, signal.SIGTERM)
+        assert '"code":503' in "".join(chunks)
 
 
 def test_an_idle_server_ends_at_once(server: Server) -> None:

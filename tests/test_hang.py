@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Final
 
@@ -92,6 +94,36 @@ def test_a_server_that_does_nothing_at_all_is_restarted(hangs: Path) -> None:
         first = server.client.get("/health").json()
         os.kill(first, signal.SIGSTOP)
         wait_for_another(server, first)
+
+
+def test_a_container_that_stood_still_is_not_restarted(hangs: Path) -> None:
+    with serve(hangs, MHCS_RESTART_ON_HANG="1") as server:
+        first = server.client.get("/health").json()
+        processes = [first, server.pid]
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
+        # There is nothing to wait for: time has to pass. More than the second of
+        # MHCS_PING_STALL_SECONDS, and than the supervisor takes for a pause.
+        time.sleep(6)
+        for pid in reversed(processes):
+            os.kill(pid, signal.SIGCONT)
+        for _ in range(20):
+            assert server.client.get("/health").json() == first
+            time.sleep(0.1)
+
+
+def test_a_supervisor_without_its_folder_ends_its_program(
+    hangs: Path, tmp_path: Path
+) -> None:
+    """As where somebody clears the temporary folder."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with serve(hangs, MHCS_RESTART_ON_HANG="1", TMPDIR=str(temporary)) as server:
+        first = server.client.get("/health").json()
+        shutil.rmtree(temporary)
+        os.kill(server.pid, signal.SIGTERM)
+        assert server.wait(20) == 128 + signal.SIGTERM
+        assert not Path(f"/proc/{first}").exists()
 
 
 def test_nothing_is_restarted_that_nobody_wants_restarted(hangs: Path) -> None:

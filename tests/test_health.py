@@ -31,6 +31,7 @@ class Engine:
         for able in (self.runs, self.works, self.done):
             able.set()
         self.dead_of: str | None = None
+        self.fails = False
         self.checks = self.tries = 0
 
     async def check(self, app: FastAPI) -> None:
@@ -42,6 +43,8 @@ class Engine:
         await self._answer(self.works)
 
     async def _answer(self, able: asyncio.Event) -> None:
+        if self.fails:
+            raise IndexError("no such thing")
         if self.dead_of:
             raise EngineUnhealthyError(self.dead_of)
         await able.wait()
@@ -147,6 +150,25 @@ async def test_a_hung_engine_is_a_503_until_it_answers(
     assert engine.checks == 1
     engine.runs.set()
     assert (await until(client, 200)).text == '"well"'
+
+
+async def test_what_it_answered_long_ago_is_no_answer(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.runs.clear()
+    assert (await client.get("/ping")).status_code == 200
+    engine.runs.set()
+    await asyncio.sleep(0)
+    engine.runs.clear()
+    await until(client, 503)
+    assert engine.checks == 2
+
+
+async def test_an_engine_that_cannot_tell_is_not_ill(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.fails = True
+    assert (await client.get("/ping")).status_code == 200
 
 
 async def test_many_pings_at_once_ask_a_hung_engine_once(

@@ -35,7 +35,6 @@ GUARDED: Final = [
     ("GET", "/adapters/a"),
     ("GET", "//adapters"),
     ("DELETE", "/adapters/a"),
-    ("OPTIONS", "/adapters"),
     ("GET", "/v1/models"),
     ("POST", "/v1/completions"),
     ("POST", "/generate"),
@@ -51,6 +50,8 @@ FREE: Final = [
     ("GET", "/metrics"),
     ("GET", "/health"),
     ("OPTIONS", "/generate"),
+    ("OPTIONS", "/adapters"),
+    ("OPTIONS", "/v1/completions"),
 ]
 
 

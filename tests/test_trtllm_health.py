@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
+from mhcs.tensorrt_llm.health import try_out
 from servers import polling
 from trtllm import MODEL, RELEASES, TrtllmServer, trtllm
 
@@ -46,6 +50,21 @@ def test_a_worker_that_hangs_is_a_503_while_requests_wait(release: str) -> None:
         os.kill(worker, signal.SIGCONT)
         assert answer.result().status_code == 200
         wait_for_ping(server, 200)
+
+
+async def test_an_engine_that_makes_images_is_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its ``generate_async`` knows nothing of tokens."""
+
+    class VisualGen:
+        def generate_async(self, inputs: Any, params: Any = None) -> None:
+            raise AssertionError("It is not asked for images.")
+
+    module: Any = ModuleType("tensorrt_llm")
+    module.SamplingParams = SimpleNamespace
+    monkeypatch.setitem(sys.modules, "tensorrt_llm", module)
+    await try_out(SimpleNamespace(generator=VisualGen()))
 
 
 def test_a_request_that_takes_its_time_is_no_hung_engine() -> None:

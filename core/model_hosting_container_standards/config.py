@@ -441,6 +441,19 @@ class Settings:
         return bool({engine, "*"} & self.disabled_engines)
 
 
+#: What a server reads at its start, whatever it is used for.
+READ_BY_SERVERS: tuple[Variable[Any], ...] = (
+    Settings.log_level,
+    Settings.log_format,
+    Settings.sessions_enabled,
+    Settings.ping_stall,
+    Settings.restart_on_hang,
+    Settings.drain_seconds,
+    Settings.max_body_bytes,
+    Settings.guard,
+)
+
+
 def variables() -> tuple[Variable[Any], ...]:
     """Return the rows of the table, in its order."""
     return tuple(row for row in vars(Settings).values() if isinstance(row, Variable))

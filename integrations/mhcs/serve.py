@@ -12,13 +12,15 @@ from typing import Any, Final
 
 import msgspec
 
-from model_hosting_container_standards.config import Settings
+from model_hosting_container_standards.config import READ_BY_SERVERS, Settings
 
 #: An array for one of these is one argument, which vLLM reads as JSON.
 _JSON_FLAGS: Final = frozenset(
     {"--allowed-headers", "--allowed-methods", "--allowed-origins", "--middleware"}
 )
 _MODEL: Final = "MODEL"
+#: What lies in a model folder beside Python sources, and is no model.
+_CODE: Final = frozenset({"requirements", "requirements.txt", "__pycache__"})
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -51,6 +53,7 @@ def command_of(
         ConfigurationError: a variable has a value that is not allowed.
         LookupError: there is no engine, more than one, or no model.
     """
+    check_server(settings)
     launch = choose_launch(environ)
     arguments = [*arguments]
     given = arguments and not arguments[0].startswith("-")
@@ -65,6 +68,16 @@ def command_of(
         *flags_of(launch, environ),
         *arguments,
     ]
+
+
+def check_server(settings: Settings) -> None:
+    """Read what every server reads: it would find a bad value once it has its model.
+
+    Raises:
+        ConfigurationError: a variable has a value that is not allowed.
+    """
+    for variable in READ_BY_SERVERS:
+        variable.read(settings)
 
 
 def choose_launch(environ: Mapping[str, str]) -> Launch:
@@ -91,7 +104,7 @@ def find_model(launch: Launch, settings: Settings, environ: Mapping[str, str]) -
     name = launch.prefix + _MODEL
     if model := environ.get(name, "").strip():
         return model
-    if is_filled(settings.model_path):
+    if has_model(settings.model_path):
         return str(settings.model_path)
     if model := environ.get("HF_MODEL_ID", "").strip():
         return model
@@ -101,8 +114,12 @@ def find_model(launch: Launch, settings: Settings, environ: Mapping[str, str]) -
     )
 
 
-def is_filled(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.iterdir())
+def has_model(folder: Path) -> bool:
+    """Whether there is more in a folder than a customer's code."""
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir() if path.suffix != ".py"}
+    return bool(names - _CODE)
 
 
 def flags_of(launch: Launch, environ: Mapping[str, str]) -> Iterator[str]:

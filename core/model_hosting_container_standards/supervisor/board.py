@@ -29,14 +29,21 @@ class Seat:
 
     def __init__(self, folder: Path) -> None:
         self._end = folder / _END
-        self._served = folder / _SERVED
-        self._file = folder / str(os.getpid())
+        self._folder = folder
+        self._file = folder
         self._descriptor: int | None = None
 
     def take(self) -> None:
+        """Be seen by the supervisor.
+
+        Raises:
+            OSError: the folder is gone, or full.
+        """
+        # Only now: a server may have forked since it was made.
+        self._file = self._folder / str(os.getpid())
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
         self._descriptor = os.open(self._file, flags, 0o600)
-        self._served.touch(0o600)
+        (self._folder / _SERVED).touch(0o600)
         self.report(is_hung=False)
 
     def report(self, *, is_hung: bool) -> None:
@@ -70,8 +77,10 @@ class Board:
     def call_for_the_end(self, deadline: float) -> None:
         """Ask all to begin nothing new, and to be done by ``deadline``."""
         new = self.folder / f"{_END}.new"
-        new.write_bytes(_DEADLINE.pack(deadline))
-        new.rename(self.folder / _END)
+        # Who cannot be asked hears of the signal itself.
+        with contextlib.suppress(OSError):
+            new.write_bytes(_DEADLINE.pack(deadline))
+            new.rename(self.folder / _END)
 
     def is_empty(self) -> bool:
         """Whether nothing is being answered any more."""
@@ -94,9 +103,15 @@ class Board:
 
     def clear(self) -> None:
         """Forget a program that has ended."""
-        for file in self.folder.iterdir():
-            file.unlink()
+        for file in self._files():
+            file.unlink(missing_ok=True)
 
     def _seats(self) -> dict[int, Path]:
-        files = [file for file in self.folder.iterdir() if file.name.isdecimal()]
+        files = [file for file in self._files() if file.name.isdecimal()]
         return {pid: file for file in files if lives(pid := int(file.name))}
+
+    def _files(self) -> list[Path]:
+        try:
+            return [*self.folder.iterdir()]
+        except OSError:
+            return []  # Somebody has cleared the temporary folder.

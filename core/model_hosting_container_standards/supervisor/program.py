@@ -27,6 +27,8 @@ from .configuration import PROGRAM
 GIVEN_UP: Final = 1
 #: supervisord has its own meanings for some of them, which nobody needs here.
 _PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+#: Longer than supervisord ever waits; and time enough for servers to report.
+_PAUSE_S: Final = 5.0
 _RUNS: Final = (ProcessStates.STARTING, ProcessStates.RUNNING)
 
 
@@ -47,7 +49,7 @@ def supervise(config: Path, board: Board, settings: Settings) -> int:
     finally:
         options.close_httpservers()
         options.close_logger()
-    orphans.end(spared=())
+        orphans.end(spared=())
     return supervision.status
 
 
@@ -97,6 +99,7 @@ class Supervision(Supervisor):  # type: ignore[misc]
         self._signal = signal.SIGTERM
         #: When this process was told to end, by ``time.monotonic``.
         self._told_at: float | None = None
+        self._looked_at = self._patient_until = time.monotonic()
         self._starts = 0
 
     @property
@@ -132,10 +135,19 @@ class Supervision(Supervisor):  # type: ignore[misc]
             late = time.monotonic() > self._told_at + self._drain_s + LAST_WORD_S
             if late or self._board.is_empty():
                 self._shut_down(f"received {signal.Signals(self._signal).name}")
-        elif self._stall_s and (reason := self._board.hung(self._stall_s)):
+        elif self._stall_s and (reason := self._hung(self._stall_s)):
             self.options.logger.warn("%(reason)s: restarting", reason=reason)  # noqa: G010
             self._pass_on(signal.SIGKILL)
             self._board.clear()
+
+    def _hung(self, stall_s: int) -> str | None:
+        looked_at, self._looked_at = self._looked_at, time.monotonic()
+        if self._looked_at - looked_at > _PAUSE_S:
+            # This process stood still too, as all of a container may be made to.
+            self._patient_until = self._looked_at + _PAUSE_S
+        if self._looked_at < self._patient_until:
+            return None
+        return self._board.hung(stall_s)
 
     def _count(self, event: Any) -> None:
         """Tell a program how often it has been started again: it gets what is here."""

@@ -140,7 +140,15 @@ def _look_at(python: Path, folder: Path, deadline: float) -> Environment:
             f"{python}, which the command runs by, cannot say what is installed for "
             f"it: it ended with status {status}."
         )
-    return msgspec.json.decode(answer.read_bytes().splitlines()[-1], type=Environment)
+    # A Python may print at its start and at its end, as its customisations have it.
+    lines = [line for line in answer.read_bytes().splitlines() if line[:1] == b"{"]
+    try:
+        return msgspec.json.decode(b"".join(lines[-1:]), type=Environment)
+    except msgspec.DecodeError as error:
+        raise RequirementsError(
+            f"{python}, which the command runs by, says what is installed for it in "
+            f"words that cannot be read: {error}."
+        ) from None
 
 
 def _install(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Final
 
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
@@ -49,18 +50,19 @@ def check(server: Any) -> None:
 async def try_out(server: Any) -> None:
     """Have one token generated, which a request that waits cannot tell from its own.
 
+    An engine that makes images has no tokens: that it says so is an answer.
+
     Raises:
         EngineUnhealthyError: the engine has ended.
     """
-    try:
+    with contextlib.suppress(Exception):
         promise = generate_token(generator_of(server))
         try:
             await promise.aresult()
         except asyncio.CancelledError:
             promise.abort()
             raise
-    except Exception as error:
-        raise _dead(str(error) or repr(error)) from error
+    check(server)
 
 
 def _dead(reason: object) -> EngineUnhealthyError:

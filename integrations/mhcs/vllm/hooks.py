@@ -69,16 +69,17 @@ def _patch_serve_http(module: ModuleType) -> None:
 
 
 def _patch_launcher(module: ModuleType) -> None:
-    from .launcher import finishing, with_board
+    with guarded(f"Patching {module.__name__}"):
+        from .launcher import finishing, with_board
 
-    wrappers = {
-        "run_multi_api_server": with_board,
-        "wait_for_completion_or_failure": finishing,
-    }
-    # Releases before 0.9 have one API server.
-    if wrappers.keys() <= vars(module).keys():
-        for name, wrapper in wrappers.items():
-            wrapt.wrap_function_wrapper(module, name, wrapper)
+        wrappers = {
+            "run_multi_api_server": with_board,
+            "wait_for_completion_or_failure": finishing,
+        }
+        # Releases before 0.9 have one API server.
+        if wrappers.keys() <= vars(module).keys():
+            for name, wrapper in wrappers.items():
+                wrapt.wrap_function_wrapper(module, name, wrapper)
 
 
 def _wrap(module: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:

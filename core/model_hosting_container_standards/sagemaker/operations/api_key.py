@@ -18,7 +18,7 @@ from .paths import PING, local_path
 
 _AUTHORIZATION: Final = b"authorization"
 #: Methods that change nothing: by them only what is below these paths is guarded.
-_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_READING: Final = frozenset({"GET", "HEAD"})
 _GUARDED: Final = frozenset({"adapters", "invocations", "v1"})
 #: WebSocket's word for what a server's rules forbid.
 _POLICY_VIOLATION: Final = 1008
@@ -86,7 +86,8 @@ def _digest(key: bytes) -> bytes:
 def _is_free(scope: Scope) -> bool:
     if scope["type"] != "http":
         return bool(scope["type"] != "websocket")
-    if (path := local_path(scope)) == PING:
+    # A browser asks what it may send before it sends the key.
+    if scope["method"] == "OPTIONS" or (path := local_path(scope)) == PING:
         return True
     # However many slashes there are: what might be led to a guarded route is guarded.
     first = next(filter(None, path.split("/")), "")

@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import FastAPI
 from prometheus_client import REGISTRY, CollectorRegistry, make_asgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-from starlette.routing import Match, Mount, Route
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from ...common.fastapi.routing import find_target, request_scope
@@ -56,14 +56,16 @@ def _put_first(app: FastAPI, route: Route) -> None:
 
 
 def _has_own(app: FastAPI) -> bool:
-    """Whether anything answers, but a mounted app that takes all paths there are."""
+    """Whether anything answers, but what takes all paths there are."""
     scopes = [request_scope(path, "GET") for path in (METRICS, f"{METRICS}/")]
-    return any(
-        entry.matches(dict(scope))[0] is Match.FULL
-        for entry in app.router.routes
-        for scope in scopes
-        if not (isinstance(entry, Mount) and not entry.path)
-    )
+    return any(_is_for(entry, scope) for entry in app.router.routes for scope in scopes)
+
+
+def _is_for(entry: BaseRoute, scope: Scope) -> bool:
+    match, found = entry.matches(dict(scope))
+    if isinstance(entry, Mount):
+        return match is Match.FULL and bool(entry.path)
+    return match is Match.FULL and not found.get("path_params")
 
 
 def _registry(folder: Path | None) -> CollectorRegistry:

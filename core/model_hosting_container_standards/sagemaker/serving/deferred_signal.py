@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -21,12 +22,13 @@ class DeferredSignal:
     nothing.
 
     Args:
-        arrived: called in the event loop when the signal comes.
+        arrived: called in the event loop when the signal has come, once.
     """
 
     def __init__(self, number: signal.Signals, arrived: Callable[[], None]) -> None:
         self.number = number
         self._arrived = arrived
+        self._has_arrived = False
         self._loop: AbstractEventLoop | None = None
         self._handler: Any = None
         self._wakeup = -1
@@ -39,11 +41,12 @@ class DeferredSignal:
         for end in (self._reader, self._writer):
             end.setblocking(False)
         self._loop, self._handler = loop, handler
-        signal.signal(self.number, _leave_it_to_the_loop)
+        loop.add_reader(self._reader, self._read)
         self._wakeup = signal.set_wakeup_fd(
             self._writer.fileno(), warn_on_full_buffer=False
         )
-        loop.add_reader(self._reader, self._read)
+        signal.signal(self.number, self._note)
+        os.register_at_fork(after_in_child=self._forget)
 
     def remove(self) -> None:
         """Give the signal back to its handlers."""
@@ -52,32 +55,57 @@ class DeferredSignal:
         self._loop.remove_reader(self._reader)
         self._loop = None
         # Whoever has put himself in our place since then, stays there.
-        if signal.getsignal(self.number) is _leave_it_to_the_loop:
+        if signal.getsignal(self.number) == self._note:
             signal.signal(self.number, self._handler)
-        found = signal.set_wakeup_fd(self._wakeup)
+        found = _wake_up_by(self._wakeup)
         if found not in (-1, self._writer.fileno()):
-            signal.set_wakeup_fd(found)
+            _wake_up_by(found)
         self._reader.close()
         self._writer.close()
 
     def deliver(self) -> None:
         """Let the handlers have the signal now, as if it had only come."""
-        self.remove()
-        signal.raise_signal(self.number)
+        if self._loop is not None:
+            self.remove()
+            signal.raise_signal(self.number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """Handle the signal, also where somebody reads all numbers in our place."""
+        if self._loop is not None:
+            with suppress(BlockingIOError):
+                self._writer.send(bytes([number]))
+        elif callable(self._handler):
+            # Who came after us has given back what he had found.
+            self._handler(number, frame)
+        else:
+            signal.signal(number, self._handler)
+            signal.raise_signal(number)
+
+    def _forget(self) -> None:
+        """In a forked child: what it is told is nothing to its parent."""
+        if self._loop is not None and signal.getsignal(self.number) == self._note:
+            signal.set_wakeup_fd(-1)
+            signal.signal(self.number, self._handler)
 
     def _read(self) -> None:
         for number in self._reader.recv(4096):
-            if number == self.number:
-                self._arrived()
-            elif self._wakeup != -1:
+            if number != self.number:
                 _pass_on(self._wakeup, number)
+            elif not self._has_arrived:
+                self._has_arrived = True
+                self._arrived()
+
+
+def _wake_up_by(descriptor: int) -> int:
+    """Set the wake-up descriptor, and return the one there was."""
+    try:
+        return signal.set_wakeup_fd(descriptor)
+    except (OSError, ValueError):  # It was closed in the meantime.
+        return signal.set_wakeup_fd(-1)
 
 
 def _pass_on(descriptor: int, number: int) -> None:
-    """Write a signal's number to what is a socket or a pipe."""
-    with suppress(BlockingIOError), open(descriptor, "wb", 0, closefd=False) as end:
-        end.write(bytes([number]))
-
-
-def _leave_it_to_the_loop(_number: int, _frame: FrameType | None) -> None:
-    pass
+    """Write a signal's number to what is a socket or a pipe, if it is anything."""
+    if descriptor != -1:
+        with suppress(OSError):
+            os.write(descriptor, bytes([number]))

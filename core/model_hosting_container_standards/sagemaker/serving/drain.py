@@ -21,6 +21,8 @@ logger = get_logger(__name__)
 REASON: Final = "This server is shutting down."
 #: How long the engine may take to end once nothing is left to answer, in seconds.
 _ENGINE_S: Final = 4.0
+#: What SageMaker gives a container to end, but for a second.
+_ALL_S: Final = 29.0
 #: How often the supervisor is looked at, and told that the server lives.
 _BEAT_S: Final = 0.2
 
@@ -48,8 +50,12 @@ class Drain:
         loop = asyncio.get_running_loop()
         self._signal.install(loop)
         if self._seat is not None:
-            self._seat.take()
-            self._watching = loop.create_task(self._watch(self._seat))
+            try:
+                self._seat.take()
+            except OSError as error:
+                logger.error("The supervisor will not know of this server: %s", error)
+            else:
+                self._watching = loop.create_task(self._watch(self._seat))
 
     async def stop(self) -> None:
         """The app ends, whoever has told it to."""
@@ -60,21 +66,26 @@ class Drain:
             self._seat.leave()
 
     def _end_by_signal(self) -> None:
-        deadline = time.monotonic() + self._seconds
-        _end_the_process_at(deadline + _ENGINE_S)
+        now = time.monotonic()
+        deadline = now + self._seconds
+        _end_the_process_at(max(deadline + _ENGINE_S, now + _ALL_S))
         self._begin(deadline).add_done_callback(lambda _: self._signal.deliver())
 
     def _begin(self, deadline: float) -> asyncio.Task[None]:
         """Begin to end, once."""
         if self._ending is None:
-            logger.info("Shutting down: finishing what is being answered.")
+            seconds = max(0.0, deadline - time.monotonic())
+            count = self._traffic.running
+            logger.info("Shutting down: %d requests have %.0f s", count, seconds)
             self._traffic.closed = REASON
             self._ending = asyncio.ensure_future(self._end(deadline))
         return self._ending
 
     async def _end(self, deadline: float) -> None:
         await self._traffic.run_out(deadline - time.monotonic())
-        await self._traffic.cut()
+        if count := self._traffic.running:
+            logger.warning("The time is up: %d requests are cut short", count)
+            await self._traffic.cut()
         if self._seat is not None:
             self._seat.leave()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable
+from http import HTTPStatus
 from time import monotonic
 from typing import Final
 
@@ -25,6 +26,7 @@ class Exchange:
     """A request that is being answered, and how far its response has come."""
 
     __slots__ = (
+        "_last",
         "_request_id",
         "_send",
         "_start",
@@ -34,14 +36,18 @@ class Exchange:
         "is_over",
         "progress",
         "status",
+        "works",
     )
 
-    def __init__(self, request_id: bytes, send: Send) -> None:
+    def __init__(self, request_id: bytes, send: Send, *, works: bool) -> None:
         self._request_id = request_id
+        #: Whether the engine has to work for it.
+        self.works = works
         self._send = send
         self._task = asyncio.current_task()
         #: The message that begins the response, once it has begun.
         self._start: Message | None = None
+        self._last: Message = {}
         self.began = monotonic()
         #: When the engine was last seen to work for it; both by ``time.monotonic``.
         self.progress = 0.0
@@ -55,8 +61,9 @@ class Exchange:
             self.status = message["status"]
             self._start = message = _with_id(message, self._request_id)
         elif message["type"] == "http.response.body":
+            self._last = message
             self.is_over = not message.get("more_body", False)
-            if self.status < _ERRORS:
+            if self.works and self.status < _ERRORS:
                 self.progress = monotonic()
         return self._send(message)
 
@@ -79,6 +86,8 @@ class Exchange:
             if not _streams_events(self._start):
                 raise ConnectionAbortedError(error.detail)
             body = b"data: %b\n\n" % msgspec.json.encode(_document(error))
+            if not self._last.get("body", b"\n").endswith(b"\n"):
+                body = b"\n\n" + body  # It was cut in the middle of an event.
             await self.send({"type": "http.response.body", "body": body})
 
 
@@ -104,7 +113,7 @@ def _document(error: HTTPException) -> dict[str, object]:
     return {
         "error": {
             "message": error.detail,
-            "type": "ServiceUnavailableError",
+            "type": HTTPStatus(error.status_code).phrase,
             "param": None,
             "code": error.status_code,
         }

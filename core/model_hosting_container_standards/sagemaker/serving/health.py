@@ -11,7 +11,10 @@ from fastapi import FastAPI
 
 from ...engine import Engine
 from ...exceptions import EngineUnhealthyError
+from ...logging_config import get_logger
 from .traffic import Traffic
+
+logger = get_logger(__name__)
 
 #: How long a healthy engine may take to be heard within one /ping, in seconds. What
 #: takes longer is told by the next one.
@@ -35,6 +38,10 @@ class Question:
         Raises:
             EngineUnhealthyError: it says that it is not well.
         """
+        if self._task is not None and self._task.done():
+            # It came after the last /ping, nobody knows when.
+            self._task.result()
+            self._task = None
         if self._task is None:
             self._asked_at = time.monotonic()
             self._task = asyncio.ensure_future(self._ask(self._app))
@@ -70,9 +77,19 @@ class Health:
         self._stall_s = stall_s
         self._check = Question(engine.check, app)
         self._try_out = Question(engine.try_out, app)
+        self._is_ill = False
 
     async def problem(self) -> str | None:
         """Return what is wrong, or None if the engine is well."""
+        problem = await self._find()
+        if problem is not None and not self._is_ill:
+            logger.error("/ping answers 503: %s", problem)
+        elif problem is None and self._is_ill:
+            logger.warning("/ping answers again: the engine is well.")
+        self._is_ill = problem is not None
+        return problem
+
+    async def _find(self) -> str | None:
         try:
             if not await self._check.is_answered():
                 return self._hung(self._check.waited())
@@ -86,6 +103,10 @@ class Health:
             return self._hung(silence)
         except EngineUnhealthyError as error:
             return str(error)
+        except Exception:
+            # An engine that is other than we know it is not ill for that.
+            logger.exception("The engine's health cannot be told")
+            return None
 
     def _hung(self, seconds: float) -> str | None:
         if seconds < self._stall_s:

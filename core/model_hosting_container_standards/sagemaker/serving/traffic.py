@@ -33,8 +33,8 @@ class Traffic:
     be unique while it runs: who has the id of another request that runs, as a client's
     second try has, is told apart by some digits more.
 
-    Requests that make the server work, which are all but ``GET``, ``HEAD``, ``OPTIONS``
-    and ``/ping``, are refused once it is closed, waited for, and cut short at the last.
+    All but ``/ping`` are waited for at the server's end, and cut short at the last.
+    Once it is closed, new ones are refused, but for those that only look.
 
     Args:
         routes: labels of paths, see :func:`known_routes`.
@@ -62,9 +62,9 @@ class Traffic:
         route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
         known = dict(scope["headers"])
         request_id = own_id = choose_id(known)
-        exchange = Exchange(request_id, send)
-        works = method not in _HARMLESS and route != PING
-        if works:
+        is_open, works = route != PING, method not in _HARMLESS
+        exchange = Exchange(request_id, send, works=works)
+        if is_open:
             if own_id in self._open:
                 own_id = own_id + b"-" + new_id(_HEX_DIGITS)
             self._open[own_id] = exchange
@@ -72,7 +72,7 @@ class Traffic:
         token = REQUEST_ID.set(request_id.decode())
         REQUESTS.begin()
         try:
-            if works and self.closed is not None:
+            if is_open and works and self.closed is not None:
                 await refuse(_unavailable(self.closed), scope, receive, exchange.send)
             else:
                 await self._pass_on(exchange, scope, receive)
@@ -84,7 +84,7 @@ class Traffic:
         finally:
             REQUESTS.end()
             REQUEST_ID.reset(token)
-            if works:
+            if is_open:
                 self._close(own_id, exchange)
             key = route, method, exchange.status
             series = self._series.get(key) or self._add_series(*key)
@@ -122,17 +122,22 @@ class Traffic:
 
     def silence(self) -> float:
         """Return for how many seconds requests have waited and nothing came of any."""
-        if not self._open:
+        waiting = [exchange for exchange in self._open.values() if exchange.works]
+        if not waiting:
             return 0.0
-        began = next(iter(self._open.values())).began
-        progress = max(exchange.progress for exchange in self._open.values())
-        return monotonic() - max(began, progress, self._progress)
+        progress = max(exchange.progress for exchange in waiting)
+        return monotonic() - max(waiting[0].began, progress, self._progress)
 
     async def run_out(self, seconds: float) -> None:
         """Wait until nothing is being answered any more, but no longer than that."""
         if self._open:
             self._emptied = asyncio.get_running_loop().create_future()
             await asyncio.wait([self._emptied], timeout=max(0.0, seconds))
+
+    @property
+    def running(self) -> int:
+        """How many requests are being answered, but for ``/ping``."""
+        return len(self._open)
 
     async def cut(self) -> None:
         """End what is still being answered."""

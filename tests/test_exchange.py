@@ -1,0 +1,76 @@
+"""A response that is cut short, message by message."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from model_hosting_container_standards.sagemaker.serving.traffic import Traffic
+
+EVENTS = [(b"content-type", b"text/event-stream")]
+SCOPE = {"type": "http", "path": "/v1/x", "method": "POST", "headers": []}
+
+
+async def cut_after(*messages: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a client gets of an app that sends these, and is cut then."""
+    traffic, sent = Traffic({}), []
+    has_sent = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in messages:
+            await send(message)
+        has_sent.set()
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    traffic.app = app
+    running = asyncio.create_task(traffic(dict(SCOPE), Any, send))  # type: ignore[arg-type]
+    await has_sent.wait()
+    traffic.closed = "It ends."
+    await traffic.cut()
+    await asyncio.gather(running, return_exceptions=True)
+    return sent
+
+
+def start(headers: Any) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+def body(text: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": text, "more_body": True}
+
+
+@pytest.mark.parametrize(
+    ("chunks", "between"),
+    [
+        ([], b""),
+        ([b"data: 1\n\n"], b""),
+        ([b"data: 1\r\n\r\n"], b""),
+        ([b"data: 1\n\n", b'data: {"a'], b"\n\n"),
+    ],
+)
+async def test_the_last_event_is_one_of_its_own(
+    chunks: list[bytes], between: bytes
+) -> None:
+    sent = await cut_after(start(EVENTS), *map(body, chunks))
+    last = sent[-1]["body"]
+    assert last.startswith(between + b'data: {"error":{"message":"It ends."')
+    assert last.endswith(b"\n\n")
+    assert not sent[-1].get("more_body", False)
+
+
+async def test_messages_that_begin_nothing_pass() -> None:
+    """Such as what templates tell Starlette's test client."""
+    debug = {"type": "http.response.debug", "info": {}}
+    sent = await cut_after(debug, start(EVENTS))
+    assert sent[0] == debug
+    assert b"It ends." in sent[-1]["body"]
+
+
+async def test_what_has_ended_is_left_as_it_is() -> None:
+    over = {"type": "http.response.body", "body": b"data: [DONE]\n\n"}
+    assert (await cut_after(start(EVENTS), over))[-1] == over
