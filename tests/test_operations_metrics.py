@@ -186,12 +186,16 @@ def test_a_page_over_the_registry_of_all_has_ours_too() -> None:
     assert scrape(client).value(REQUESTS, route="/ping", status="404") >= 1
 
 
-def test_an_app_that_takes_all_other_paths_does_not_hide_the_page() -> None:
+@pytest.mark.parametrize("method", ["mount", "route"])
+def test_an_app_that_takes_all_other_paths_does_not_hide_the_page(method: str) -> None:
     async def takes_all(scope: Any, receive: Any, send: Any) -> None:
         await Response("a page")(scope, receive, send)
 
     app = FastAPI()
-    app.mount("/", takes_all)
+    if method == "mount":
+        app.mount("/", takes_all)
+    else:
+        app.get("/{path:path}")(lambda: Response("a page"))
     client = client_of(sagemaker.bootstrap(app))
     assert scrape(client).families
     assert client.get("/else").text == "a page"

@@ -104,6 +104,18 @@ def test_wheels_of_the_folder_are_installed_and_no_index_is_asked(
         assert "already satisfied" in ask(python, package, **env).stdout
 
 
+def test_a_python_may_have_something_to_say(
+    fresh_python: Path, model: Callable[[str], Path], ask: Ask
+) -> None:
+    """As one that measures or monitors does, when it starts and when it ends."""
+    [site] = fresh_python.parent.parent.glob("lib/*/site-packages")
+    words = "import atexit; print('begins'); atexit.register(print, 'ends')"
+    (site / "talks.pth").write_text(f"{words}\n")
+    write_wheel(model("beside_talk"), "beside_talk", "1.0")
+    end = ask(fresh_python, "beside_talk")
+    assert "sees 1.0\n" in end.stdout, end.stderr
+
+
 def test_without_wheels_an_index_is_asked(
     tmp_path: Path, python: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:

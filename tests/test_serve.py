@@ -14,6 +14,7 @@ import pytest
 from mhcs import serve
 from mhcs.serve import command_of
 from model_hosting_container_standards.config import read_settings
+from model_hosting_container_standards.exceptions import ConfigurationError
 from servers import Server, run_until_exit
 from trtllm import RELEASES, environment_of
 
@@ -136,6 +137,28 @@ def test_the_model_is_the_variables_the_folders_or_the_hubs(
     assert str(model_folder) in command(**folder)
     assert "mine" in command(**folder, **{f"{prefix}MODEL": "mine"})
     assert "--model" not in command(**{f"{prefix}MODEL": "mine"})
+
+
+def test_code_alone_is_no_model(engine: str, model_folder: Path) -> None:
+    folder = {"SAGEMAKER_MODEL_PATH": str(model_folder)}
+    for name in ("model.py", "helpers.py", "requirements.txt"):
+        (model_folder / name).touch()
+    for name in ("requirements", "__pycache__"):
+        (model_folder / name).mkdir()
+    assert "org/model" in command(**folder)
+    (model_folder / "model.gguf").touch()
+    assert str(model_folder) in command(**folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["LOG_LEVEL", "MHCS_DRAIN_SECONDS", "MHCS_GUARD", "MHCS_PING_STALL_SECONDS"],
+)
+def test_what_a_server_would_refuse_is_refused_before_it_starts(
+    engine: str, name: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}='x y' is not allowed"):
+        command(**{name: "x y"})
 
 
 def test_without_a_model_there_is_nothing_to_serve(engine: str, tmp_path: Path) -> None:
