@@ -23,9 +23,9 @@ _VARIABLES: Final = {
 
 def build_without() -> FastAPI:
     """Return the decorated app without anything around it."""
-    import model_hosting_container_standards.sagemaker.operations.layers as layers
+    from model_hosting_container_standards.sagemaker.serving import Serving
 
-    with mock.patch.object(layers, "surround"):
+    with mock.patch.object(Serving, "surround"):
         return application.build_standard()
 
 
