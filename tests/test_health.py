@@ -31,7 +31,7 @@ class Engine:
         for able in (self.runs, self.works, self.done):
             able.set()
         self.dead_of: str | None = None
-        self.fails = False
+        self.fails = self.fails_late = False
         self.checks = self.tries = 0
 
     async def check(self, app: FastAPI) -> None:
@@ -48,6 +48,8 @@ class Engine:
         if self.dead_of:
             raise EngineUnhealthyError(self.dead_of)
         await able.wait()
+        if self.fails_late:
+            raise EngineUnhealthyError("It was not well.")
 
     def patch(self) -> None:
         """Nothing has to be patched."""
@@ -162,6 +164,19 @@ async def test_what_it_answered_long_ago_is_no_answer(
     engine.runs.clear()
     await until(client, 503)
     assert engine.checks == 2
+
+
+async def test_what_was_wrong_long_ago_is_nothing_now(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.runs.clear()
+    assert (await client.get("/ping")).status_code == 200
+    engine.fails_late = True
+    engine.runs.set()
+    await asyncio.sleep(0)
+    engine.fails_late = False
+    for _ in range(2):
+        assert (await client.get("/ping")).status_code == 200
 
 
 async def test_an_engine_that_cannot_tell_is_not_ill(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -106,4 +107,5 @@ def _end_the_process_at(deadline: float) -> None:
 
 def _kill() -> None:
     for pid in (*descendants(os.getpid()), os.getpid()):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

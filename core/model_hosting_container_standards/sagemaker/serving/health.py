@@ -38,13 +38,11 @@ class Question:
         Raises:
             EngineUnhealthyError: it says that it is not well.
         """
-        if self._task is not None and self._task.done():
-            # It came after the last /ping, nobody knows when.
-            self._task.result()
-            self._task = None
-        if self._task is None:
+        if self._task is None or self._task.done():
+            # What came after the last /ping, came nobody knows when.
             self._asked_at = time.monotonic()
             self._task = asyncio.ensure_future(self._ask(self._app))
+            self._task.add_done_callback(_take_note)
         task = self._task
         await asyncio.wait({task}, timeout=_PATIENCE_S)
         if not task.done():
@@ -61,6 +59,12 @@ class Question:
     def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+
+def _take_note(answered: asyncio.Task[None]) -> None:
+    """Spare asyncio the words that nobody has asked what was wrong."""
+    if not answered.cancelled():
+        answered.exception()
 
 
 class Health:
