@@ -30,7 +30,6 @@ class Seat:
     def __init__(self, folder: Path) -> None:
         self._end = folder / _END
         self._folder = folder
-        self._file = folder
         self._descriptor: int | None = None
 
     def take(self) -> None:
@@ -39,12 +38,15 @@ class Seat:
         Raises:
             OSError: the folder is gone, or full.
         """
-        # Only now: a server may have forked since it was made.
-        self._file = self._folder / str(os.getpid())
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
         self._descriptor = os.open(self._file, flags, 0o600)
         (self._folder / _SERVED).touch(0o600)
         self.report(is_hung=False)
+
+    @property
+    def _file(self) -> Path:
+        # Not kept: a server may fork after it was made.
+        return self._folder / str(os.getpid())
 
     def report(self, *, is_hung: bool) -> None:
         """Say that this process is well, and whether its engine is."""

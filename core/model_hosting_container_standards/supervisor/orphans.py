@@ -51,6 +51,12 @@ def end(spared: Container[int], grace_s: float = 0.0) -> None:
         time.sleep(_POLL_S)
 
 
+def kill_with_descendants(pid: int) -> None:
+    """Kill a process, after its children, their children, and so on."""
+    for one in (*descendants(pid), pid):
+        _send(one, signal.SIGKILL)
+
+
 def children() -> list[int]:
     """Return the children of this process, also those that wait to be reaped."""
     return [pid for pid, parent in _parents().items() if parent == os.getpid()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from ...common.fastapi.routing import find_target, request_scope
 from ...engine import Engine
 from ...logging_config import get_logger
+from ...supervisor.orphans import lives
 from .request_metrics import SHARED
 
 logger = get_logger(__name__)
@@ -82,15 +82,5 @@ def _forget_the_dead(folder: Path) -> None:
     """Count no request as running whose process was killed."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = file.stem.rpartition("_")[2]
-        if pid.isdigit() and not _is_alive(int(pid)):
+        if pid.isdigit() and not lives(int(pid)):
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import threading
@@ -12,7 +11,7 @@ from typing import Final
 
 from ...logging_config import get_logger
 from ...supervisor.board import Seat
-from ...supervisor.orphans import descendants
+from ...supervisor.orphans import kill_with_descendants
 from .deferred_signal import DeferredSignal
 from .health import Health
 from .traffic import Traffic
@@ -100,12 +99,7 @@ class Drain:
 
 def _end_the_process_at(deadline: float) -> None:
     """Be gone by then, whatever an engine is still waiting for."""
-    timer = threading.Timer(deadline - time.monotonic(), _kill)
+    seconds = deadline - time.monotonic()
+    timer = threading.Timer(seconds, kill_with_descendants, (os.getpid(),))
     timer.daemon = True
     timer.start()
-
-
-def _kill() -> None:
-    for pid in (*descendants(os.getpid()), os.getpid()):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
