@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Final
 
@@ -19,17 +18,15 @@ REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=Non
 _is_valid: Final = re.compile(rb"[!-~]{1,64}").fullmatch
 
 
-def choose_id(headers: Mapping[bytes, bytes]) -> bytes:
+def choose_id(inference_id: bytes | None, request_id: bytes | None) -> bytes:
     """Return the platform's id of a request, else the client's own, else a new one.
 
     One that is not 1 to 64 visible characters of ASCII is none.
     """
-    chosen = headers.get(INFERENCE_ID)
-    if chosen is not None and _is_valid(chosen):
-        return chosen
-    chosen = headers.get(X_REQUEST_ID)
-    if chosen is not None and _is_valid(chosen):
-        return chosen
+    if inference_id is not None and _is_valid(inference_id):
+        return inference_id
+    if request_id is not None and _is_valid(request_id):
+        return request_id
     return new_id(16)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from fastapi import HTTPException
@@ -31,7 +31,7 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif (length := _announced(dict(scope["headers"]))) is None:
+        elif (length := _announced(scope["headers"])) is None:
             await Body(self.limit, scope, receive, send).pass_on(self.app)
         elif length > self.limit:
             await refuse(too_long(self.limit), scope, receive, send)
@@ -89,9 +89,14 @@ def too_long(limit: int) -> HTTPException:
     )
 
 
-def _announced(headers: Mapping[bytes, bytes]) -> int | None:
-    length = headers.get(_CONTENT_LENGTH, b"")
-    if not length.isdigit() or _TRANSFER_ENCODING in headers:
-        return None  # Of the two, the length is the one that does not count.
+def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    length = b""
+    for name, value in headers:
+        if name == _CONTENT_LENGTH:
+            length = value
+        elif name == _TRANSFER_ENCODING:
+            return None  # Of the two, the length is the one that does not count.
+    if not length.isdigit():
+        return None
     # Python itself refuses to read thousands of digits.
     return int(length.lstrip(b"0")[:_DIGITS] or b"0")

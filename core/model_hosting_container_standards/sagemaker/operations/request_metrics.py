@@ -52,11 +52,8 @@ class Series(Protocol):
 class RequestMetrics(Protocol):
     """Counts, durations, and how many are in flight."""
 
-    def begin(self) -> None:
-        """Count one that is in flight."""
-
-    def end(self) -> None:
-        """Count it no more."""
+    #: An attribute, as two calls would be a part of what a request costs.
+    in_flight: int
 
     def series(self, route: str, method: str, status: str) -> Series:
         """Return the requests of these labels."""
@@ -80,15 +77,9 @@ class LocalMetrics(Collector):
     """Those of one process."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self._in_flight = 0
+        self.in_flight = 0
         self._series: dict[tuple[str, str, str], LocalSeries] = {}
         registry.register(self)
-
-    def begin(self) -> None:
-        self._in_flight += 1
-
-    def end(self) -> None:
-        self._in_flight -= 1
 
     def series(self, route: str, method: str, status: str) -> LocalSeries:
         return self._series.setdefault((route, method, status), LocalSeries())
@@ -105,7 +96,7 @@ class LocalMetrics(Collector):
             duration.add_metric([route], _cumulative(of_route), seconds)
         yield count
         yield duration
-        yield GaugeMetricFamily(*_IN_FLIGHT, value=self._in_flight)
+        yield GaugeMetricFamily(*_IN_FLIGHT, value=self.in_flight)
 
 
 class SharedSeries:
@@ -129,8 +120,17 @@ class SharedMetrics:
         self._count = Counter(*_COUNT)
         self._duration = Histogram(*_DURATION, buckets=BUCKETS)
         in_flight = Gauge(*_IN_FLIGHT, multiprocess_mode="livesum")
-        self.begin = in_flight.inc
-        self.end = in_flight.dec
+        self._in_flight = 0
+        self._show_in_flight = in_flight.set
+
+    @property
+    def in_flight(self) -> int:
+        return self._in_flight
+
+    @in_flight.setter
+    def in_flight(self, count: int) -> None:
+        self._in_flight = count
+        self._show_in_flight(count)
 
     def series(self, route: str, method: str, status: str) -> SharedSeries:
         count = self._count.labels(route, method, status)

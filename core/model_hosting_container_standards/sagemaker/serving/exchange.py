@@ -14,7 +14,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ...common.fastapi.middleware.errors import refuse
 from ...request_id import X_REQUEST_ID
+from ..operations.paths import PING
 
+#: Methods that only look.
+HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _EVENTS: Final = b"text/event-stream"
 #: HTTP's errors begin here: they are no sign of an engine that works.
 _ERRORS: Final = 400
@@ -23,43 +26,44 @@ _HUNG_UP: Final = 499
 
 
 class Exchange:
-    """A request that is being answered, and how far its response has come."""
+    """A request that is being answered, and how far its response has come.
 
-    __slots__ = (
-        "_last",
-        "_request_id",
-        "_send",
-        "_start",
-        "_task",
-        "began",
-        "is_cut",
-        "is_over",
-        "progress",
-        "status",
-        "works",
-    )
+    Args:
+        route: the label of its path.
+        request_id: what its client gets to know.
+        send: where the response goes.
+    """
 
-    def __init__(self, request_id: bytes, send: Send, *, works: bool) -> None:
-        self._request_id = request_id
+    #: What the engine calls it: the client's id, as long as no other has it too.
+    own_id: bytes
+
+    #: Its status, HTTP's or :data:`_HUNG_UP`.
+    status = _HUNG_UP
+    #: When the engine was last seen to work for it, by ``time.monotonic``.
+    progress = 0.0
+    is_over = is_cut = False
+    #: The messages that began the response and that came last, once there are any.
+    _start: Message | None = None
+    _last: Message | None = None
+
+    def __init__(self, route: str, method: str, request_id: bytes, send: Send) -> None:
+        self.route = route
+        self.method = method
+        self.request_id = self.own_id = request_id
+        #: Whether the server waits for it at its end.
+        self.is_open = route != PING
         #: Whether the engine has to work for it.
-        self.works = works
+        self.works = method not in HARMLESS
         self._send = send
         self._task = asyncio.current_task()
-        #: The message that begins the response, once it has begun.
-        self._start: Message | None = None
-        self._last: Message = {}
         self.began = monotonic()
-        #: When the engine was last seen to work for it; both by ``time.monotonic``.
-        self.progress = 0.0
-        self.status = _HUNG_UP
-        self.is_over = self.is_cut = False
 
     def send(self, message: Message) -> Awaitable[None]:
         if self.is_cut:
             return _nothing()
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self._start = message = _with_id(message, self._request_id)
+            self._start = message = _with_id(message, self.request_id)
         elif message["type"] == "http.response.body":
             self._last = message
             self.is_over = not message.get("more_body", False)
@@ -86,7 +90,7 @@ class Exchange:
             if not _streams_events(self._start):
                 raise ConnectionAbortedError(error.detail)
             body = b"data: %b\n\n" % msgspec.json.encode(_document(error))
-            if not self._last.get("body", b"\n").endswith(b"\n"):
+            if self._last and not self._last.get("body", b"").endswith(b"\n"):
                 body = b"\n\n" + body  # It was cut in the middle of an event.
             await self.send({"type": "http.response.body", "body": body})
 

@@ -12,14 +12,18 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...common.fastapi.middleware.errors import refuse
-from ...request_id import REQUEST_ID, X_REQUEST_ID, choose_id, new_id
-from ..operations.paths import OTHER, PING, route_of
+from ...request_id import (
+    INFERENCE_ID,
+    REQUEST_ID,
+    X_REQUEST_ID,
+    choose_id,
+    new_id,
+)
+from ..operations.paths import OTHER, route_of
 from ..operations.request_metrics import REQUESTS, Series
-from .exchange import Exchange
+from .exchange import HARMLESS, Exchange
 
-#: What only looks.
-_HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_METHODS: Final = _HARMLESS | {"DELETE", "PATCH", "POST", "PUT"}
+_METHODS: Final = HARMLESS | {"DELETE", "PATCH", "POST", "PUT"}
 _HEX_DIGITS: Final = 4
 #: How long those that are cut short have for a last word, in seconds.
 _LAST_WORD_S: Final = 1.0
@@ -54,60 +58,69 @@ class Traffic:
         self._series: dict[tuple[str, str, int], Series] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Long, as each function more that is called would be a part of what it costs.
+        # Few functions, as each one is a part of what every request costs.
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        method = scope["method"]
-        route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
-        known = dict(scope["headers"])
-        request_id = own_id = choose_id(known)
-        is_open, works = route != PING, method not in _HARMLESS
-        exchange = Exchange(request_id, send, works=works)
-        if is_open:
-            if own_id in self._open:
-                own_id = own_id + b"-" + new_id(_HEX_DIGITS)
-            self._open[own_id] = exchange
-        _replace_id(scope, known, own_id)
-        token = REQUEST_ID.set(request_id.decode())
-        REQUESTS.begin()
+        exchange = self._begin(scope, send)
+        token = REQUEST_ID.set(exchange.request_id.decode())
         try:
-            if is_open and works and self.closed is not None:
+            if self.closed is not None and exchange.is_open and exchange.works:
                 await refuse(_unavailable(self.closed), scope, receive, exchange.send)
-            else:
-                await self._pass_on(exchange, scope, receive)
+                return
+            try:
+                await self.app(scope, receive, exchange.send)
+            except asyncio.CancelledError:
+                if not exchange.is_cut:
+                    raise
+            if exchange.is_cut:
+                await exchange.end(_unavailable(self.closed or ""), scope, receive)
         except ClientDisconnect:
             raise
         except Exception:
             exchange.status = 500
             raise
         finally:
-            REQUESTS.end()
             REQUEST_ID.reset(token)
-            if is_open:
-                self._close(own_id, exchange)
-            key = route, method, exchange.status
-            series = self._series.get(key) or self._add_series(*key)
-            series.add(monotonic() - exchange.began)
+            self._end(exchange)
 
-    async def _pass_on(
-        self, exchange: Exchange, scope: Scope, receive: Receive
-    ) -> None:
-        try:
-            await self.app(scope, receive, exchange.send)
-        except asyncio.CancelledError:
-            if not exchange.is_cut:
-                raise
-        if exchange.is_cut:
-            await exchange.end(_unavailable(self.closed or ""), scope, receive)
+    def _begin(self, scope: Scope, send: Send) -> Exchange:
+        inference_id = request_id = None
+        headers = []
+        for header in scope["headers"]:
+            name = header[0]
+            if name == INFERENCE_ID:
+                inference_id = header[1]
+            if name == X_REQUEST_ID:
+                request_id = header[1]
+            else:
+                headers.append(header)
+        request_id = own_id = choose_id(inference_id, request_id)
+        method = scope["method"]
+        route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
+        exchange = Exchange(route, method, request_id, send)
+        if exchange.is_open:
+            if own_id in self._open:
+                own_id = own_id + b"-" + new_id(_HEX_DIGITS)
+            self._open[own_id] = exchange
+            exchange.own_id = own_id
+        headers.append((X_REQUEST_ID, own_id))
+        scope["headers"] = headers
+        REQUESTS.in_flight += 1
+        return exchange
 
-    def _close(self, own_id: bytes, exchange: Exchange) -> None:
-        del self._open[own_id]
-        if exchange.progress > self._progress:
-            self._progress = exchange.progress
-        if self._emptied is not None and not self._open:
-            self._emptied.set_result(None)
-            self._emptied = None
+    def _end(self, exchange: Exchange) -> None:
+        REQUESTS.in_flight -= 1
+        if exchange.is_open:
+            del self._open[exchange.own_id]
+            if exchange.progress > self._progress:
+                self._progress = exchange.progress
+            if self._emptied is not None and not self._open:
+                self._emptied.set_result(None)
+                self._emptied = None
+        key = exchange.route, exchange.method, exchange.status
+        series = self._series.get(key) or self._add_series(*key)
+        series.add(monotonic() - exchange.began)
 
     def _add_series(self, route: str, method: str, status: int) -> Series:
         known = method if method in _METHODS else OTHER
@@ -144,14 +157,6 @@ class Traffic:
         for exchange in self._open.values():
             exchange.cut()
         await self.run_out(_LAST_WORD_S)
-
-
-def _replace_id(scope: Scope, known: Mapping[bytes, bytes], own_id: bytes) -> None:
-    """Give the app the id, in headers of its own; ``known`` are those there are."""
-    headers = scope["headers"]
-    if X_REQUEST_ID in known:
-        headers = [header for header in headers if header[0] != X_REQUEST_ID]
-    scope["headers"] = [*headers, (X_REQUEST_ID, own_id)]
 
 
 def _unavailable(reason: str) -> HTTPException:
