@@ -233,3 +233,35 @@ async def test_a_long_request_is_no_hung_engine(
         await asyncio.sleep(0.02)
     engine.done.set()
     assert (await waiting).status_code == 200
+
+
+async def test_clients_that_give_up_hide_no_hung_engine(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.works.clear()
+    engine.done.clear()
+    answered = asyncio.create_task(until(client, 503))
+    waiting = asyncio.create_task(client.post("/invocations"))
+    while not answered.done():
+        await asyncio.sleep(0.02)
+        left, waiting = waiting, asyncio.create_task(client.post("/invocations"))
+        await asyncio.sleep(0)  # The next one is there before the last one leaves.
+        left.cancel()
+    assert "hung" in answered.result().text
+    # Once all are gone nobody waits.
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert (await client.get("/ping")).status_code == 200
+
+
+async def test_who_asks_seldom_hears_of_nothing_that_was_not_tried(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.works.clear()
+    engine.done.clear()
+    waiting = asyncio.create_task(client.post("/invocations"))
+    await asyncio.sleep(1.1)  # Longer than the stall time.
+    assert (await client.get("/ping")).status_code == 200
+    await until(client, 503)
+    engine.done.set()
+    assert (await waiting).status_code == 200

@@ -86,10 +86,9 @@ class Engine(Protocol):
         """
 
     async def try_out(self, app: FastAPI) -> None:
-        """Return once the engine has done a little work.
+        """Return once the engine has done a little work, or has none to do.
 
-        Asked when requests have waited for long and nothing came of any. Returns at
-        once where :meth:`check` tells as much.
+        Asked when requests have waited for long and nothing came of any.
 
         Raises:
             EngineUnhealthyError: the engine is dead.

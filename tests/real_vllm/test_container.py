@@ -43,7 +43,8 @@ START_S: Final = 360
 #: What SageMaker gives a container to end, in seconds.
 ENDS_S: Final = 30
 STREAMS: Final = 8
-KILLS: Final = 2
+KILLS: Final = 1
+LONG: Final = {"max_tokens": 200, "ignore_eos": True, "stream": True}
 
 
 class Container(Server):
@@ -60,6 +61,7 @@ class Container(Server):
             "MHCS_PING_STALL_SECONDS": "5",
             "MHCS_RESTART_ON_HANG": "true",
             "PROCESS_MAX_START_RETRIES": "100",
+            "VLLM_SERVER_DEV_MODE": "1",  # There one can stop its scheduler.
             "SM_VLLM_MODEL": make_tiny_model(),
             "SM_VLLM_SERVED_MODEL_NAME": "tiny",
             "SM_VLLM_MAX_MODEL_LEN": "256",
@@ -102,6 +104,12 @@ class Container(Server):
                 assert self.status() is None, self.output()
         raise AssertionError(f"It does not recover:\n{self.output()}")
 
+    def wait_until_replaced(self, engine: int) -> None:
+        for _ in polling(START_S):
+            if not command_line(engine):
+                break
+        self.wait_until_it_answers()
+
 
 def can_unshare() -> bool:
     if shutil.which(NAMESPACE[0]) is None:
@@ -137,12 +145,23 @@ def test_a_hung_engine_is_restarted_and_has_all_it_had(container: Container) -> 
     text = container.invoke(**{ADAPTER: "a"}).json()["choices"][0]["text"]
     engine = container.find("EngineCore")
     os.kill(engine, signal.SIGSTOP)
-    for _ in polling(START_S):
-        if not command_line(engine):
-            break
-    container.wait_until_it_answers()
+    container.wait_until_replaced(engine)
     answer = container.invoke(**{ADAPTER: "a", SESSION: session})
     assert answer.json()["choices"][0]["text"] == text
+
+
+def test_an_engine_that_computes_nothing_any_more_is_hung(
+    container: Container,
+) -> None:
+    """Its loop answers, but no request moves on."""
+    stream = read(container, {**COMPLETION, **LONG})
+    engine = container.find("EngineCore")
+    paused = container.client.post("/pause", params={"mode": "keep"})
+    if paused.status_code == 404:
+        pytest.skip("this release has no /pause that keeps requests")
+    container.wait_until_replaced(engine)
+    with pytest.raises(httpx.TransportError):
+        "".join(stream)
 
 
 def test_no_stream_is_lost_that_can_end_in_time(container: Container) -> None:
@@ -153,13 +172,7 @@ def test_no_stream_is_lost_that_can_end_in_time(container: Container) -> None:
 
 def check_that_streams_end(server: Server, pid: int) -> None:
     """Tell a server to end while it streams, and see that nothing is missing."""
-    body = {
-        **COMPLETION,
-        "max_tokens": 200,
-        "ignore_eos": True,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
+    body = {**COMPLETION, **LONG, "stream_options": {"include_usage": True}}
     with ThreadPoolExecutor(STREAMS) as threads:
         streams = [threads.submit(read, server, body) for _ in range(STREAMS)]
         begun = [next(stream.result()) for stream in streams]

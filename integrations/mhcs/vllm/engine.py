@@ -77,7 +77,9 @@ class VLLM:
         await check(getattr(app.state, "engine_client", None))
 
     async def try_out(self, app: FastAPI) -> None:
-        """The loop of vLLM's engine has answered :meth:`check`, and so it runs."""
+        from .health import see_progress
+
+        await see_progress(getattr(app.state, "engine_client", None))
 
     def owns(self, app: FastAPI) -> bool:
         endpoints = (getattr(route, "endpoint", None) for route in _routes(app))

@@ -104,7 +104,9 @@ class Health:
             if await self._try_out.is_answered():
                 self._traffic.note_progress()
                 return None
-            return self._hung(silence)
+            # Whoever asks seldom may be late to ask for work.
+            tried = self._try_out.waited()
+            return self._hung(silence) if tried >= self._stall_s / 2 else None
         except EngineUnhealthyError as error:
             return str(error)
         except Exception:

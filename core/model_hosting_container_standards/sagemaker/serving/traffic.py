@@ -53,6 +53,9 @@ class Traffic:
         self._routes = routes
         #: By what the engine calls them.
         self._open: dict[bytes, Exchange] = {}
+        #: How many of them the engine has to work for, and since when there are any.
+        self._waiting = 0
+        self._waiting_since = 0.0
         self._progress = 0.0
         self._emptied: asyncio.Future[None] | None = None
         self._series: dict[tuple[str, str, int], Series] = {}
@@ -100,6 +103,10 @@ class Traffic:
         route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
         exchange = Exchange(route, method, request_id, send)
         if exchange.is_open:
+            if exchange.works:
+                if not self._waiting:
+                    self._waiting_since = exchange.began
+                self._waiting += 1
             if own_id in self._open:
                 own_id = own_id + b"-" + new_id(_HEX_DIGITS)
             self._open[own_id] = exchange
@@ -113,6 +120,7 @@ class Traffic:
         REQUESTS.in_flight -= 1
         if exchange.is_open:
             del self._open[exchange.own_id]
+            self._waiting -= exchange.works
             if exchange.progress > self._progress:
                 self._progress = exchange.progress
             if self._emptied is not None and not self._open:
@@ -134,12 +142,14 @@ class Traffic:
         self._progress = monotonic()
 
     def silence(self) -> float:
-        """Return for how many seconds requests have waited and nothing came of any."""
-        waiting = [exchange for exchange in self._open.values() if exchange.works]
-        if not waiting:
+        """Return for how many seconds requests have waited and nothing came of any.
+
+        Not always the same ones: clients that hang up are followed by others.
+        """
+        if not self._waiting:
             return 0.0
-        progress = max(exchange.progress for exchange in waiting)
-        return monotonic() - max(waiting[0].began, progress, self._progress)
+        progress = max(exchange.progress for exchange in self._open.values())
+        return monotonic() - max(self._waiting_since, progress, self._progress)
 
     async def run_out(self, seconds: float) -> None:
         """Wait until nothing is being answered any more, but no longer than that."""
