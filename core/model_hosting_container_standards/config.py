@@ -6,129 +6,30 @@ needs it asks for it, so a bad value of a feature that is off never stops a serv
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
-import math
 import os
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 from .exceptions import ConfigurationError
+from .parsers import (
+    parse_boolean,
+    parse_count,
+    parse_defaults,
+    parse_file,
+    parse_folder,
+    parse_log_format,
+    parse_log_level,
+    parse_names,
+    parse_port,
+    parse_rate,
+    parse_seconds,
+    parse_whole,
+    parse_words,
+)
 
 T = TypeVar("T")
-
-#: Ten years: clocks and dates have room for it.
-_MOST_SECONDS = 315_360_000
-
-TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
-FALSE_WORDS = frozenset({"0", "false", "no", "off"})
-
-
-def parse_boolean(value: str) -> bool:
-    word = value.lower()
-    if word in TRUE_WORDS:
-        return True
-    if word in FALSE_WORDS:
-        return False
-    raise ValueError("use 1, true, yes or on, or 0, false, no or off")
-
-
-def parse_log_level(value: str) -> int:
-    if value.isdecimal():
-        return int(value)
-    level = logging.getLevelName(value.upper())
-    if isinstance(level, int):
-        return level
-    raise ValueError("use DEBUG, INFO, WARNING, ERROR, CRITICAL or a number")
-
-
-def parse_seconds(value: str) -> int:
-    if value.isdecimal() and 0 < int(value) <= _MOST_SECONDS:
-        return int(value)
-    raise ValueError(f"use a whole number of seconds from 1 to {_MOST_SECONDS}")
-
-
-def parse_count(value: str) -> int:
-    if value.isdecimal() and int(value) > 0:
-        return int(value)
-    raise ValueError("use a whole number above 0")
-
-
-def parse_rate(value: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < (rate := float(value)) < math.inf:
-            return rate
-    raise ValueError("use a number above 0")
-
-
-def parse_whole(value: str) -> int:
-    if not (value.isdecimal() and value.isascii()) or int(value) > 1_000_000:
-        raise ValueError("write a whole number, 0 or more")
-    return int(value)
-
-
-def parse_port(value: str) -> int:
-    if not (value.isdecimal() and value.isascii()) or not 0 < int(value) < 65536:
-        raise ValueError("write a port, 1 to 65535")
-    return int(value)
-
-
-def parse_restarts(value: str) -> int:
-    if value.isdecimal() and value.isascii():
-        return int(value)
-    raise ValueError("use a whole number, 0 or more")
-
-
-def parse_log_format(value: str) -> str:
-    if (form := value.lower()) in ("text", "json"):
-        return form
-    raise ValueError("use text or json")
-
-
-def parse_folder(value: str) -> Path:
-    path = Path(value)
-    if not path.is_dir():
-        raise ValueError("use a folder that exists, and is empty at the start")
-    return path
-
-
-def parse_file(value: str) -> Path:
-    path = Path(value)
-    if not path.parent.is_dir():
-        raise ValueError(f"there is no folder {str(path.parent)!r}")
-    return path
-
-
-def parse_words(value: str) -> tuple[str, ...]:
-    """Return words as a shell would read them."""
-    try:
-        return tuple(shlex.split(value))
-    except ValueError as error:
-        raise ValueError(f"write it as a shell reads it ({error})") from None
-
-
-def parse_names(value: str) -> frozenset[str]:
-    """Return names as engines have them: those of their modules."""
-    names = (name.strip().lower().replace("-", "_") for name in value.split(","))
-    return frozenset(name for name in names if name)
-
-
-def parse_defaults(value: str) -> Mapping[str, Any]:
-    """Return what ``"body.x.y": value`` pairs a JSON object has, without ``body.``."""
-    try:
-        pairs = json.loads(value)
-    except ValueError as error:
-        raise ValueError(f"write a JSON object ({error})") from None
-    if not isinstance(pairs, dict):
-        raise ValueError("write a JSON object")
-    for path in pairs:
-        prefix, *fields = path.split(".")
-        if prefix != "body" or not fields or not all(fields):
-            raise ValueError(f'{path!r} is no path such as "body.field"')
-    return {path.removeprefix("body."): pairs[path] for path in pairs}
 
 
 class Variable(Generic[T]):
@@ -324,7 +225,7 @@ class Settings:
     restarts = Variable(
         "MHCS_RESTARTS",
         default=0,
-        parse=parse_restarts,
+        parse=parse_whole,
         meaning="set by standard-supervisor: how often it has restarted the server",
     )
     metrics_folder = Variable[Path | None](

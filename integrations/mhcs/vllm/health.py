@@ -45,8 +45,9 @@ async def see_progress(client: Any) -> None:
     prompt does for a while before the first token. Engines of the first generation
     (``VLLM_USE_V1=0``) do not show what they do.
     """
-    states = getattr(getattr(client, "output_processor", None), "request_states", None)
-    before, cache_before = _tokens(states or {}), _cache_use()
+    processor = getattr(client, "output_processor", None)
+    states: Mapping[str, Any] = getattr(processor, "request_states", {})
+    before, cache_before = _tokens(states), _cache_use()
     while before:
         await asyncio.sleep(_LOOK_S)
         now, cache_now = _tokens(states), _cache_use()

@@ -13,9 +13,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ...common.fastapi.routing import add_route
-from ...config import Settings, parse_boolean
+from ...config import Settings
 from ...exceptions import AdapterError, StorageError
 from ...logging_config import get_logger
+from ...parsers import parse_boolean
 from .adapter import Wanted
 from .document import read_document, shown_name
 from .handlers import LOAD_ADAPTER, UNLOAD_ADAPTER, AdapterHandler, take_handler
