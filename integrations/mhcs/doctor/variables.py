@@ -1,0 +1,72 @@
+"""The variables of this package that are set, and what is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from model_hosting_container_standards.config import Settings, variables
+from model_hosting_container_standards.exceptions import ConfigurationError
+
+_HIDDEN = "(hidden)"
+_PREFIXES = ("CUSTOM_", "SAGEMAKER_", "STANDARD_", "MHCS_")
+
+
+def set_variables(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield names and values, but for those of what is secret."""
+    secret = {name: row.secret for row in variables() for name in row.names}
+    for name in sorted(secret):
+        if value := settings.raw(name):
+            yield name, _HIDDEN if secret[name] else value
+
+
+def problems_of_variables(settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with them, and how to mend it."""
+    yield from _wrong_variables(settings)
+    yield from _missing_folders(settings)
+    yield from _unwritable_folders(settings)
+    yield from _idle_limits(settings)
+    yield from _misspelt_variables()
+
+
+def _wrong_variables(settings: Settings) -> Iterator[str]:
+    for variable in variables():
+        try:
+            variable.read(settings)
+        except ConfigurationError as error:
+            yield str(error)
+
+
+def _missing_folders(settings: Settings) -> Iterator[str]:
+    for name in (Settings.model_path.name, Settings.adapters_root.name):
+        if (folder := settings.raw(name)) and not Path(folder).is_dir():
+            yield f"{name}={folder} is no folder: mount it, or unset {name}."
+
+
+def _unwritable_folders(settings: Settings) -> Iterator[str]:
+    for name in (Settings.adapters_path.name, Settings.sessions_path.name):
+        if not (folder := settings.raw(name)):
+            continue
+        # Made at the start of the server, below what is there.
+        there = next(p for p in (Path(folder), *Path(folder).parents) if p.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            yield f"{name}={folder} cannot be written: name another folder."
+
+
+def _idle_limits(settings: Settings) -> Iterator[str]:
+    """Say that limits of our throttle are set, but no throttle is."""
+    throttle = Settings.throttle.name
+    limits = (Settings.throttle_in_flight.name, Settings.throttle_per_second.name)
+    for name in limits:
+        if settings.raw(name) and not settings.raw(throttle):
+            yield f"{name} does nothing: set {throttle}=mhcs.throttle:Throttle too."
+
+
+def _misspelt_variables() -> Iterator[str]:
+    known = {name for variable in variables() for name in variable.names}
+    for name in os.environ:
+        if name.startswith(_PREFIXES) and name not in known:
+            for close in difflib.get_close_matches(name, known, n=1, cutoff=0.9):
+                yield f"{name} is set, but nothing reads it: did you mean {close}?"
