@@ -51,6 +51,7 @@ def body(text: bytes) -> dict[str, Any]:
         ([b"data: 1\n\n"], b""),
         ([b"data: 1\r\n\r\n"], b""),
         ([b"data: 1\n\n", b'data: {"a'], b"\n\n"),
+        ([b"event: delta\n"], b"\n\n"),
     ],
 )
 async def test_the_last_event_is_one_of_its_own(

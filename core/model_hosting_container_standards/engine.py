@@ -86,7 +86,7 @@ class Engine(Protocol):
         """
 
     async def try_out(self, app: FastAPI) -> None:
-        """Return once the engine has done a little work, or has none to do.
+        """Return once the engine is seen to work, or cannot be seen.
 
         Asked when requests have waited for long and nothing came of any.
 

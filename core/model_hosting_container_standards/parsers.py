@@ -17,15 +17,17 @@ from typing import Any
 #: Ten years: clocks and dates have room for it.
 _MOST_SECONDS = 315_360_000
 
-TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
-FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+_MOST = 1_000_000
+
+_TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
+_FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 
 
 def parse_boolean(value: str) -> bool:
     word = value.lower()
-    if word in TRUE_WORDS:
+    if word in _TRUE_WORDS:
         return True
-    if word in FALSE_WORDS:
+    if word in _FALSE_WORDS:
         return False
     raise ValueError("use 1, true, yes or on, or 0, false, no or off")
 
@@ -59,9 +61,9 @@ def parse_rate(value: str) -> float:
 
 
 def parse_whole(value: str) -> int:
-    if not (value.isdecimal() and value.isascii()) or int(value) > 1_000_000:
-        raise ValueError("use a whole number, 0 or more")
-    return int(value)
+    if value.isdecimal() and value.isascii() and int(value) <= _MOST:
+        return int(value)
+    raise ValueError(f"use a whole number from 0 to {_MOST}")
 
 
 def parse_port(value: str) -> int:

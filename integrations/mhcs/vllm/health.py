@@ -10,8 +10,8 @@ from model_hosting_container_standards.exceptions import EngineUnhealthyError
 
 #: Seconds from one look at the requests to the next.
 _LOOK_S: Final = 0.1
-#: How full the cache of keys and values is, as it was called up to 0.9, and is now.
-_CACHE_USE: Final = ("vllm:gpu_cache_usage_perc", "vllm:kv_cache_usage_perc")
+#: How full the cache of keys and values is; since 0.9.2.
+_CACHE_USE: Final = "vllm:kv_cache_usage_perc"
 
 
 async def check(client: Any) -> None:
@@ -39,41 +39,51 @@ async def check(client: Any) -> None:
 
 
 async def see_progress(client: Any) -> None:
-    """Return once a request has moved on, or none is there that could.
+    """Return once a request has moved on, or where that cannot be told.
 
-    A request that gets tokens moves on, and one that gets room in the cache, as a long
-    prompt does for a while before the first token. Engines of the first generation
-    (``VLLM_USE_V1=0``) do not show what they do.
+    A request that gets a token moves on, and so does one that gets room in the cache,
+    as a long prompt does for a while before its first token. Who gives up does not.
+
+    It cannot be told if vLLM's statistics are off, if several API servers have one
+    engine, which may be busy for the others, and on engines of the first generation.
+    A sleeping engine does what it was told.
     """
-    processor = getattr(client, "output_processor", None)
-    states: Mapping[str, Any] = getattr(processor, "request_states", {})
-    before, cache_before = _tokens(states), _cache_use()
-    while before:
-        await asyncio.sleep(_LOOK_S)
-        now, cache_now = _tokens(states), _cache_use()
-        if _grown(before, now) or _grown(cache_before, cache_now):
-            return
-        before, cache_before = now, cache_now
-
-
-def _grown(before: Mapping[Any, float], now: Mapping[Any, float]) -> bool:
-    return any(now.get(key, 0) > count for key, count in before.items())
-
-
-def _tokens(states: Mapping[str, Any]) -> dict[str, float]:
-    """Return how many tokens each request has; pooling has none."""
-    detokenizers = {key: state.detokenizer for key, state in states.items()}
-    return {key: len(getattr(d, "token_ids", ())) for key, d in detokenizers.items()}
-
-
-def _cache_use() -> dict[tuple[str, ...], float]:
-    """Return how full each engine's cache is; nothing without vLLM's statistics."""
     # Imported late: only an engine in doubt is looked at.
+    from model_hosting_container_standards.sagemaker.operations.request_metrics import (
+        SHARED,
+    )
+
+    processor = getattr(client, "output_processor", None)
+    requests: Mapping[str, Any] = getattr(processor, "request_states", {})
+    # A request that has ended is no longer among them, but has its last token.
+    before = [(request, _steps(request)) for request in requests.values()]
+    cache_before = _cache_use()
+    while before and cache_before and not SHARED:
+        await asyncio.sleep(_LOOK_S)
+        if any(_steps(request) > steps for request, steps in before):
+            return
+        cache = _cache_use()
+        if any(cache.get(engine, 0.0) > use for engine, use in cache_before.items()):
+            return
+        if await client.is_sleeping():
+            return
+        before = [(request, _steps(request)) for request in requests.values()]
+        cache_before = cache
+
+
+def _steps(request: Any) -> int:
+    """Return how often vLLM has heard of a request; pooling has no tokens."""
+    tokens = getattr(request.detokenizer, "token_ids", ())
+    return len(tokens) + (not request.is_prefilling)
+
+
+def _cache_use() -> Mapping[tuple[str, ...], float]:
+    """Return how full the cache of each engine is."""
     from prometheus_client import REGISTRY
 
     return {
-        (sample.name, *sample.labels.values()): sample.value
-        for metric in REGISTRY.restricted_registry(_CACHE_USE).collect()
+        tuple(sample.labels.values()): sample.value
+        for metric in REGISTRY.restricted_registry([_CACHE_USE]).collect()
         for sample in metric.samples
     }
 

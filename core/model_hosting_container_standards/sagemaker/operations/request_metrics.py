@@ -52,7 +52,8 @@ class Series(Protocol):
 class RequestMetrics(Protocol):
     """Counts, durations, and how many are in flight."""
 
-    #: An attribute, as two calls would be a part of what a request costs.
+    #: An attribute, as two calls would be a part of what a request costs. Of one event
+    #: loop, as there is one to a server.
     in_flight: int
 
     def series(self, route: str, method: str, status: str) -> Series:

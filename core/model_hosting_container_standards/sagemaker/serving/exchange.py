@@ -19,6 +19,8 @@ from ..operations.paths import PING
 #: Methods that only look.
 HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _EVENTS: Final = b"text/event-stream"
+#: How an event ends.
+_ENDS: Final = (b"\n\n", b"\r\n\r\n")
 #: HTTP's errors begin here: they are no sign of an engine that works.
 _ERRORS: Final = 400
 #: Nobody gets to see it: the client has hung up before an answer began.
@@ -90,7 +92,7 @@ class Exchange:
             if not _streams_events(self._start):
                 raise ConnectionAbortedError(error.detail)
             body = b"data: %b\n\n" % msgspec.json.encode(_document(error))
-            if self._last and not self._last.get("body", b"").endswith(b"\n"):
+            if self._last and not self._last.get("body", b"").endswith(_ENDS):
                 body = b"\n\n" + body  # It was cut in the middle of an event.
             await self.send({"type": "http.response.body", "body": body})
 

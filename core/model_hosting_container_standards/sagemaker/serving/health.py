@@ -49,16 +49,19 @@ class Question:
             return False
         if self._task is task:
             self._task = None
-        task.result()
+        if not task.cancelled():
+            task.result()
         return True
 
     def waited(self) -> float:
         """Return for how many seconds the answer has been due."""
         return 0.0 if self._task is None else time.monotonic() - self._asked_at
 
-    def close(self) -> None:
+    def drop(self) -> None:
+        """Wait for the answer no more."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None
 
 
 def _take_note(answered: asyncio.Task[None]) -> None:
@@ -80,7 +83,8 @@ class Health:
         self._traffic = traffic
         self._stall_s = stall_s
         self._check = Question(engine.check, app)
-        self._try_out = Question(engine.try_out, app)
+        self._try_out = Question(self._see_work, app)
+        self._engine = engine
         self._is_ill = False
 
     async def problem(self) -> str | None:
@@ -97,16 +101,14 @@ class Health:
         try:
             if not await self._check.is_answered():
                 return self._hung(self._check.waited())
-            silence = self._traffic.silence()
-            # A request that is not streamed may take long: a short one tells.
-            if silence < self._stall_s / 2:
+            # A request that is not streamed may take long: then its engine is tried.
+            if self._traffic.silence() < self._stall_s / 2:
+                self._try_out.drop()
                 return None
             if await self._try_out.is_answered():
-                self._traffic.note_progress()
                 return None
-            # Whoever asks seldom may be late to ask for work.
-            tried = self._try_out.waited()
-            return self._hung(silence) if tried >= self._stall_s / 2 else None
+            # Not the silence: nobody knows what the engine did before it was tried.
+            return self._hung(self._try_out.waited())
         except EngineUnhealthyError as error:
             return str(error)
         except Exception:
@@ -114,11 +116,15 @@ class Health:
             logger.exception("The engine's health cannot be told")
             return None
 
+    async def _see_work(self, app: FastAPI) -> None:
+        await self._engine.try_out(app)
+        self._traffic.note_progress()
+
     def _hung(self, seconds: float) -> str | None:
         if seconds < self._stall_s:
             return None
         return f"The engine is hung: it has not answered for {seconds:.0f} s."
 
     def close(self) -> None:
-        self._check.close()
-        self._try_out.close()
+        self._check.drop()
+        self._try_out.drop()

@@ -1,0 +1,25 @@
+"""Python loads it: lets a test stop the work of vLLM's engine, but not its loop."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import wrapt
+
+
+@wrapt.when_imported("vllm.v1.engine.core")
+def patch(core: Any) -> None:
+    step = core.EngineCoreProc._process_engine_step
+    stuck = Path(os.environ["STUCK"])
+
+    def step_unless_stuck(engine: Any) -> bool:
+        if not stuck.exists():
+            result: bool = step(engine)
+            return result
+        time.sleep(0.01)
+        return False
+
+    core.EngineCoreProc._process_engine_step = step_unless_stuck
