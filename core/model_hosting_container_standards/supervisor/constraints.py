@@ -69,7 +69,7 @@ def _installed() -> dict[str, Distribution]:
     for distribution in distributions():
         # What is left of a broken removal has no name, or no version.
         metadata = distribution.metadata
-        if metadata["Name"] and metadata["Version"]:
+        if "Name" in metadata and "Version" in metadata:
             found.setdefault(normalize(metadata["Name"]), distribution)
     return found
 
