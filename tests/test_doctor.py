@@ -73,7 +73,7 @@ def test_a_healthy_set_up_has_no_problems(script: Script) -> None:
         "it calls bootstrap(app) by itself",
         f"patched when it is imported, because of SAGEMAKER_MODEL_PATH={path.parent}",
     ]
-    assert report["script"] == f"{path} is loaded"
+    assert report["script"] == f"{path} is there"
     assert report["handlers"]["/ping"].startswith("the framework's registered handler")
     assert f"model.invoke ({path}:1)" in report["handlers"]["/invocations"]
     status, text = doctor_says()

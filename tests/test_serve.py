@@ -14,7 +14,11 @@ import pytest
 from mhcs import serve
 from mhcs.serve import command_of
 from model_hosting_container_standards.config import read_settings
-from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.exceptions import (
+    ConfigurationError,
+    HandlerFileNotFoundError,
+    ModuleLoadError,
+)
 from servers import Server, run_until_exit
 from trtllm import RELEASES, environment_of
 
@@ -159,6 +163,29 @@ def test_what_a_server_would_refuse_is_refused_before_it_starts(
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}='x y' is not allowed"):
         command(**{name: "x y"})
+
+
+def test_a_script_that_no_server_could_load_is_refused_before_it_starts(
+    engine: str, tmp_path: Path
+) -> None:
+    environ = {"SAGEMAKER_MODEL_PATH": str(tmp_path)}
+    assert command(**environ)
+    with pytest.raises(HandlerFileNotFoundError, match="other.py does not exist"):
+        command(**environ, CUSTOM_SCRIPT_FILENAME="other.py")
+    script = tmp_path / "model.py"
+    script.write_text("raise SystemExit('It is not run.')")
+    assert command(**environ)
+    for broken in (b"def half_written(", b"\0", b"x = '\xff'"):
+        script.write_bytes(broken)
+        with pytest.raises(ModuleLoadError, match="model.py cannot be loaded: "):
+            command(**environ)
+
+
+@pytest.mark.parametrize("engine", ["vllm"], indirect=True)
+@pytest.mark.parametrize("name", ["SM_VLLM_", "SM_VLLM__"])
+def test_a_variable_must_name_an_argument(engine: str, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}='1' is not allowed"):
+        command(**{name: "1"})
 
 
 def test_without_a_model_there_is_nothing_to_serve(engine: str, tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ from typing import Annotated
 import typer
 
 from model_hosting_container_standards.config import read_settings
-from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.exceptions import (
+    ConfigurationError,
+    HandlerResolutionError,
+)
 from model_hosting_container_standards.supervisor import signals
 from model_hosting_container_standards.supervisor.standard_supervisor import (
     run as supervise,
@@ -63,7 +66,7 @@ def serve(
     signals.hold()
     try:
         command = command_of(read_settings(), os.environ, arguments or ())
-    except (ConfigurationError, LookupError) as error:
+    except (ConfigurationError, HandlerResolutionError, LookupError) as error:
         typer.echo(f"mhcs serve: {error}", err=True)
         raise typer.Exit(1) from None
     if dry_run:

@@ -12,7 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
+from model_hosting_container_standards.common.handler.resolver import (
+    check_customer_script,
+)
 from model_hosting_container_standards.config import READ_BY_SERVERS, Settings
+from model_hosting_container_standards.exceptions import ConfigurationError
 
 #: An array for one of these is one argument, which vLLM reads as JSON.
 _JSON_FLAGS: Final = frozenset(
@@ -51,6 +55,7 @@ def command_of(
 
     Raises:
         ConfigurationError: a variable has a value that is not allowed.
+        HandlerResolutionError: the customer script is missing, or is no Python.
         LookupError: there is no engine, more than one, or no model.
     """
     check_server(settings)
@@ -71,13 +76,15 @@ def command_of(
 
 
 def check_server(settings: Settings) -> None:
-    """Read what every server reads: it would find a bad value once it has its model.
+    """Look at what every server reads: it would find what is wrong after minutes only.
 
     Raises:
         ConfigurationError: a variable has a value that is not allowed.
+        HandlerResolutionError: the customer script is missing, or is no Python.
     """
     for variable in READ_BY_SERVERS:
         variable.read(settings)
+    check_customer_script(settings)
 
 
 def choose_launch(environ: Mapping[str, str]) -> Launch:
@@ -123,10 +130,17 @@ def has_model(folder: Path) -> bool:
 
 
 def flags_of(launch: Launch, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield the arguments that the engine's variables say."""
+    """Yield the arguments that the engine's variables say.
+
+    Raises:
+        ConfigurationError: a variable names no argument.
+    """
     for name in sorted(environ):
         if name.startswith(launch.prefix) and name != launch.prefix + _MODEL:
             words = name.removeprefix(launch.prefix).lower()
+            if not words.strip("_"):
+                allowed = f"put an argument's name behind {launch.prefix}"
+                raise ConfigurationError(name, environ[name], allowed)
             flag = f"--{words.replace('_', launch.between)}"
             yield from _flag(flag, environ[name])
 

@@ -53,7 +53,7 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def _script(settings: Settings) -> str:
-    there = "is loaded" if settings.script.is_file() else "does not exist"
+    there = "is there" if settings.script.is_file() else "does not exist"
     return f"{settings.script} {there}"
 
 

@@ -88,7 +88,7 @@ def _target(customer: CustomerHandler) -> str:
 def _explain(error: HandlerResolutionError | MiddlewareError) -> str:
     """Return the message, and the customer's own line where one raised."""
     cause = error.__cause__
-    if cause is None or cause.__traceback__ is None:
+    if isinstance(cause, SyntaxError) or cause is None or cause.__traceback__ is None:
         return str(error)
     frame = traceback.extract_tb(cause.__traceback__)[-1]
     return f"{error} ({frame.filename}:{frame.lineno})"

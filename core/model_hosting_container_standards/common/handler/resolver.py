@@ -16,6 +16,7 @@ from ...exceptions import (
     HandlerNotCallableError,
     HandlerResolutionError,
     InvalidHandlerSpecError,
+    ModuleLoadError,
 )
 from ..custom_code_ref_resolver import FileLoader, FunctionLoader
 from ..custom_code_ref_resolver.function_loader import instantiate
@@ -58,13 +59,36 @@ def load_customer_script(settings: Settings) -> ModuleType | None:
     try:
         return files.load_module(settings.script_filename)
     except HandlerFileNotFoundError:
-        name = Settings.script_filename.name
-        if not settings.raw(name):
+        if not settings.raw(Settings.script_filename.name):
             return None
-        raise HandlerFileNotFoundError(
-            f"{name}={settings.script_filename!r}, but {settings.script} does not "
-            f"exist. Put the script there, or unset {name}."
-        ) from None
+        raise _missing(settings) from None
+
+
+def check_customer_script(settings: Settings) -> None:
+    """Look at the customer script without running it.
+
+    Raises:
+        HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` is set, but has no file.
+        ModuleLoadError: it cannot be read, or is no Python.
+    """
+    script = settings.script
+    if not script.is_file():
+        if settings.raw(Settings.script_filename.name):
+            raise _missing(settings)
+        return
+    try:
+        compile(script.read_bytes(), script, "exec", dont_inherit=True)
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ModuleLoadError(f"{script} cannot be loaded: {reason}") from error
+
+
+def _missing(settings: Settings) -> HandlerFileNotFoundError:
+    name = Settings.script_filename.name
+    return HandlerFileNotFoundError(
+        f"{name}={settings.script_filename!r}, but {settings.script} does not "
+        f"exist. Put the script there, or unset {name}."
+    )
 
 
 def resolve_customer_handler(
