@@ -75,3 +75,21 @@ async def test_messages_that_begin_nothing_pass() -> None:
 async def test_what_has_ended_is_left_as_it_is() -> None:
     over = {"type": "http.response.body", "body": b"data: [DONE]\n\n"}
     assert (await cut_after(start(EVENTS), over))[-1] == over
+
+
+async def test_once_all_are_answered_nobody_waits() -> None:
+    traffic = Traffic({})
+    silences = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        silences.append(traffic.silence())
+        await send(start([]))
+        await send({"type": "http.response.body"})
+
+    async def send(message: Any) -> None:
+        """Nobody looks at it."""
+
+    traffic.app = app
+    await traffic(dict(SCOPE), Any, send)  # type: ignore[arg-type]
+    assert silences[0] > 0
+    assert traffic.silence() == 0

@@ -228,11 +228,30 @@ async def test_a_long_request_is_no_hung_engine(
     """Nothing comes of it for long, but the engine works for whoever asks it."""
     engine.done.clear()
     waiting = asyncio.create_task(client.post("/invocations"))
+    pings = 0
     while engine.tries < 3:
         assert (await client.get("/ping")).status_code == 200
+        pings += engine.tries > 0
         await asyncio.sleep(0.02)
+    # Once in half the stall time, however often somebody wants to know.
+    assert pings > 2 * engine.tries
     engine.done.set()
     assert (await waiting).status_code == 200
+
+
+async def test_what_was_tried_is_tried_anew_after_progress(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.works.clear()
+    for tries in (1, 2):
+        engine.done.clear()
+        waiting = asyncio.create_task(client.post("/invocations"))
+        while engine.tries < tries:
+            assert (await client.get("/ping")).status_code == 200
+            await asyncio.sleep(0.02)
+        engine.done.set()
+        assert (await waiting).status_code == 200
+        assert (await client.get("/ping")).status_code == 200
 
 
 async def test_clients_that_give_up_hide_no_hung_engine(
