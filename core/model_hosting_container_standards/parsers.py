@@ -17,6 +17,7 @@ from typing import Any
 #: Ten years: clocks and dates have room for it.
 _MOST_SECONDS = 315_360_000
 
+#: What no count of anything comes near to.
 _MOST = 1_000_000
 
 _TRUE_WORDS = frozenset({"1", "true", "yes", "on"})

@@ -55,10 +55,9 @@ async def see_progress(client: Any) -> None:
 
     processor = getattr(client, "output_processor", None)
     requests: Mapping[str, Any] = getattr(processor, "request_states", {})
-    # A request that has ended is no longer among them, but has its last token.
-    before = [(request, _steps(request)) for request in requests.values()]
-    cache_before = _cache_use()
-    while before and cache_before and not SHARED:
+    while requests and not SHARED and (cache_before := _cache_use()):
+        # A request that ends is no longer among them then, but has its last token.
+        before = [(request, _steps(request)) for request in requests.values()]
         await asyncio.sleep(_LOOK_S)
         if any(_steps(request) > steps for request, steps in before):
             return
@@ -67,8 +66,6 @@ async def see_progress(client: Any) -> None:
             return
         if await client.is_sleeping():
             return
-        before = [(request, _steps(request)) for request in requests.values()]
-        cache_before = cache
 
 
 def _steps(request: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -55,13 +56,8 @@ def load_customer_script(settings: Settings) -> ModuleType | None:
         HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` is set, but has no file.
         ModuleLoadError: the script raised; its own error is the cause.
     """
-    files = FileLoader([settings.model_path])
-    try:
-        return files.load_module(settings.script_filename)
-    except HandlerFileNotFoundError:
-        if not settings.raw(Settings.script_filename.name):
-            return None
-        raise _missing(settings) from None
+    script = _find_customer_script(settings)
+    return None if script is None else FileLoader().load_module(script)
 
 
 def check_customer_script(settings: Settings) -> None:
@@ -71,10 +67,8 @@ def check_customer_script(settings: Settings) -> None:
         HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` is set, but has no file.
         ModuleLoadError: it cannot be read, or is no Python.
     """
-    script = settings.script
-    if not script.is_file():
-        if settings.raw(Settings.script_filename.name):
-            raise _missing(settings)
+    script = _find_customer_script(settings)
+    if script is None:
         return
     try:
         compile(script.read_bytes(), script, "exec", dont_inherit=True)
@@ -83,12 +77,17 @@ def check_customer_script(settings: Settings) -> None:
         raise ModuleLoadError(f"{script} cannot be loaded: {reason}") from error
 
 
-def _missing(settings: Settings) -> HandlerFileNotFoundError:
-    name = Settings.script_filename.name
-    return HandlerFileNotFoundError(
-        f"{name}={settings.script_filename!r}, but {settings.script} does not "
-        f"exist. Put the script there, or unset {name}."
-    )
+def _find_customer_script(settings: Settings) -> Path | None:
+    try:
+        return FileLoader([settings.model_path]).find(settings.script_filename)
+    except HandlerFileNotFoundError:
+        name = Settings.script_filename.name
+        if not settings.raw(name):
+            return None
+        raise HandlerFileNotFoundError(
+            f"{name}={settings.script_filename!r}, but {settings.script} does not "
+            f"exist. Put the script there, or unset {name}."
+        ) from None
 
 
 def resolve_customer_handler(

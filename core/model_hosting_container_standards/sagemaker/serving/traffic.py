@@ -98,20 +98,18 @@ class Traffic:
                 request_id = header[1]
             else:
                 headers.append(header)
-        request_id = own_id = choose_id(inference_id, request_id)
-        method = scope["method"]
+        request_id = choose_id(inference_id, request_id)
         route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
-        exchange = Exchange(route, method, request_id, send)
+        exchange = Exchange(route, scope["method"], request_id, send)
         if exchange.is_open:
             if exchange.works:
                 if not self._waiting:
                     self._waiting_since = exchange.began
                 self._waiting += 1
-            if own_id in self._open:
-                own_id = own_id + b"-" + new_id(_HEX_DIGITS)
-            self._open[own_id] = exchange
-            exchange.own_id = own_id
-        headers.append((X_REQUEST_ID, own_id))
+            if request_id in self._open:
+                exchange.own_id += b"-" + new_id(_HEX_DIGITS)
+            self._open[exchange.own_id] = exchange
+        headers.append((X_REQUEST_ID, exchange.own_id))
         scope["headers"] = headers
         REQUESTS.in_flight += 1
         return exchange
