@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from fastapi import FastAPI, HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from ...common.fastapi.middleware.errors import refuse
 from ...config import Settings
@@ -15,48 +15,11 @@ from ...engine import Engine
 from ...exceptions import ConfigurationError
 from .paths import PING, local_path
 
-_AUTHORIZATION: Final = b"authorization"
 #: Methods that change nothing: by them only what is below these paths is guarded.
 _READING: Final = frozenset({"GET", "HEAD"})
 _GUARDED: Final = frozenset({"adapters", "invocations", "v1"})
 #: WebSocket's word for what a server's rules forbid.
 _POLICY_VIOLATION: Final = 1008
-
-
-class APIKey:
-    """Asks for ``Authorization: Bearer KEY``.
-
-    Of whoever sends anything, and of whoever reads below ``/adapters`` or ``/v1``;
-    ``/ping`` is free. Comparing takes the same time for any key of the same length.
-    """
-
-    def __init__(self, app: ASGIApp, keys: Iterable[str]) -> None:
-        self.app = app
-        # As environments and clients have what is no ASCII.
-        self._keys = [key.encode(errors="surrogateescape") for key in keys]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # What has the key need not be looked at.
-        if self._has_key(scope) or _is_free(scope):
-            await self.app(scope, receive, send)
-        elif scope["type"] == "http":
-            await refuse(_unauthorized(), scope, receive, send)
-        else:
-            await receive()
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
-
-    def _has_key(self, scope: Scope) -> bool:
-        for name, value in scope.get("headers", ()):
-            if name == _AUTHORIZATION:
-                scheme, _, key = value.partition(b" ")
-                return scheme.lower() == b"bearer" and self._is_known(key.strip())
-        return False
-
-    def _is_known(self, given: bytes) -> bool:
-        found = False
-        for key in self._keys:  # All, or the time would tell which one it was.
-            found |= hmac.compare_digest(given, key)
-        return found
 
 
 def find_keys(app: FastAPI, settings: Settings, engine: Engine | None) -> set[str]:
@@ -78,7 +41,25 @@ def find_keys(app: FastAPI, settings: Settings, engine: Engine | None) -> set[st
     return keys
 
 
-def _is_free(scope: Scope) -> bool:
+def is_known(credentials: bytes, keys: Iterable[bytes]) -> bool:
+    """Return whether they are ``Bearer KEY``, with one of the keys.
+
+    It takes the same time for any key of the same length.
+    """
+    scheme, _, given = credentials.partition(b" ")
+    given = given.strip()
+    found = False
+    for key in keys:  # All, or the time would tell which one it was.
+        found |= hmac.compare_digest(given, key)
+    return found and scheme.lower() == b"bearer"
+
+
+def is_free(scope: Scope) -> bool:
+    """Return whether nobody needs a key for it.
+
+    Whoever sends anything does, and whoever reads below ``/adapters`` or ``/v1``.
+    ``/ping`` is free.
+    """
     if scope["type"] != "http":
         return bool(scope["type"] != "websocket")
     # A browser asks what it may send before it sends the key.
@@ -88,6 +69,15 @@ def _is_free(scope: Scope) -> bool:
     first = next(filter(None, path.split("/")), "")
     reads: bool = scope["method"] in _READING
     return reads and first not in _GUARDED
+
+
+async def turn_away(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer whoever has no key."""
+    if scope["type"] == "http":
+        await refuse(_unauthorized(), scope, receive, send)
+    else:
+        await receive()
+        await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
 
 
 def _unauthorized() -> HTTPException:

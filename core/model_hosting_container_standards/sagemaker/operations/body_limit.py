@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from fastapi import HTTPException
@@ -12,31 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...common.fastapi.middleware.errors import refuse
 from ...config import Settings
 
-_CONTENT_LENGTH: Final = b"content-length"
-_TRANSFER_ENCODING: Final = b"transfer-encoding"
 _DIGITS: Final = 20
-
-
-class BodyLimit:
-    """Answers 413 to a body of more than so many bytes.
-
-    A length that is announced is believed, so that nothing is read; of other bodies as
-    much as is allowed.
-    """
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self.app = app
-        self.limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-        elif (length := _announced(scope["headers"])) is None:
-            await Body(self.limit, scope, receive, send).pass_on(self.app)
-        elif length > self.limit:
-            await refuse(too_long(self.limit), scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
 
 
 class Body:
@@ -89,14 +64,9 @@ def too_long(limit: int) -> HTTPException:
     )
 
 
-def _announced(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-    length = b""
-    for name, value in headers:
-        if name == _CONTENT_LENGTH:
-            length = value
-        elif name == _TRANSFER_ENCODING:
-            return None  # Of the two, the length is the one that does not count.
-    if not length.isdigit():
+def read_length(header: bytes) -> int | None:
+    """Return what ``Content-Length`` says, or None if that is no length."""
+    if not header.isdigit():
         return None
     # Python itself refuses to read thousands of digits.
-    return int(length.lstrip(b"0")[:_DIGITS] or b"0")
+    return int(header.lstrip(b"0")[:_DIGITS] or b"0")

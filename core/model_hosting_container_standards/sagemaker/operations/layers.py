@@ -36,21 +36,14 @@ class Layers:
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """Return ``app`` in all of them. The SDK of spans is set up by now, or not."""
-        return self._traced(self._guarded(self._limited(app)))
+        return self._traced(self._gated(app))
 
-    def _limited(self, app: ASGIApp) -> ASGIApp:
-        if self._max_body_bytes is None:
+    def _gated(self, app: ASGIApp) -> ASGIApp:
+        if not self._keys and self._max_body_bytes is None:
             return app
-        from .body_limit import BodyLimit
+        from .gate import Gate
 
-        return BodyLimit(app, self._max_body_bytes)
-
-    def _guarded(self, app: ASGIApp) -> ASGIApp:
-        if not self._keys:
-            return app
-        from .api_key import APIKey
-
-        return APIKey(app, self._keys)
+        return Gate(app, self._keys, self._max_body_bytes)
 
     def _traced(self, app: ASGIApp) -> ASGIApp:
         from .tracing import Tracing, configured_tracer
