@@ -30,7 +30,11 @@ NANOSECONDS: Final = 1000
 
 async def answer_orders(cases: Mapping[str, Case]) -> None:
     (setup,) = {case.setup for case in cases.values()}
-    async with start(setup) as (standard, session):
+    async with (
+        start(setup) as (standard, session),
+        # As servers do before the first request.
+        standard.router.lifespan_context(standard),
+    ):
         bare = build_base(setup)
         cases = {k: replace(case, session=session) for k, case in cases.items()}
         for case in cases.values():

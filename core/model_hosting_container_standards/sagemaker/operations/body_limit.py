@@ -14,6 +14,24 @@ from ...config import Settings
 _DIGITS: Final = 20
 
 
+def limit_body(limit: int, announced: int | None, app: ASGIApp) -> ASGIApp:
+    """Return what answers instead of ``app`` to a body that may be too long.
+
+    Args:
+        announced: how long it will be, if that is known; then nothing is read of it.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+        elif announced is None:
+            await Body(limit, scope, receive, send).pass_on(app)
+        else:
+            await refuse(_too_long(limit), scope, receive, send)
+
+    return answer
+
+
 class Body:
     """A body whose length nobody knows, and the answer to its request.
 
@@ -45,7 +63,7 @@ class Body:
             return message
         if not self._answered:
             self._refused = True
-            error = too_long(self._limit)
+            error = _too_long(self._limit)
             await refuse(error, self._scope, self._receive, self._send)
         return {"type": "http.disconnect"}
 
@@ -56,7 +74,7 @@ class Body:
         await self._send(message)
 
 
-def too_long(limit: int) -> HTTPException:
+def _too_long(limit: int) -> HTTPException:
     return HTTPException(
         413,
         f"The body has more than {limit} bytes, which is what this server takes "

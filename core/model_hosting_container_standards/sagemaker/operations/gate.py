@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Iterable
+from collections.abc import Awaitable, Collection
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ...common.fastapi.middleware.errors import refuse
 from .api_key import is_free, is_known, turn_away
-from .body_limit import Body, read_length, too_long
+from .body_limit import limit_body, read_length
 
 _AUTHORIZATION: Final = b"authorization"
 _CONTENT_LENGTH: Final = b"content-length"
@@ -34,29 +33,22 @@ class Gate:
         self._keys = [key.encode(errors="surrogateescape") for key in keys]
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        credentials, length = _read(scope.get("headers", ()))
+        credentials = length = b""
+        is_chunked = False
+        for name, value in scope.get("headers", ()):
+            if name == _AUTHORIZATION:
+                credentials = value
+            elif name == _CONTENT_LENGTH:
+                length = value
+            elif name == _TRANSFER_ENCODING:
+                is_chunked = True
         # What has a key need not be looked at.
         if self._keys and not is_known(credentials, self._keys) and not is_free(scope):
             return turn_away(scope, receive, send)
-        if self.limit is None or scope["type"] != "http":
+        if (limit := self.limit) is None:
             return self.app(scope, receive, send)
-        announced = read_length(length)
-        if announced is None:
-            return Body(self.limit, scope, receive, send).pass_on(self.app)
-        if announced > self.limit:
-            return refuse(too_long(self.limit), scope, receive, send)
-        return self.app(scope, receive, send)
-
-
-def _read(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
-    """Return the credentials, and the length if the body is as long as that."""
-    credentials = length = b""
-    is_chunked = False
-    for name, value in headers:
-        if name == _AUTHORIZATION:
-            credentials = value
-        elif name == _CONTENT_LENGTH:
-            length = value
-        elif name == _TRANSFER_ENCODING:
-            is_chunked = True  # Of the two, the length is the one that does not count.
-    return credentials, b"" if is_chunked else length
+        # Of the two, the length is the one that does not count.
+        announced = None if is_chunked else read_length(length)
+        if announced is not None and announced <= limit:
+            return self.app(scope, receive, send)
+        return limit_body(limit, announced, self.app)(scope, receive, send)

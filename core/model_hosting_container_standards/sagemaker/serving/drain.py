@@ -47,7 +47,7 @@ class Drain:
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._traffic.loop = asyncio.get_running_loop()
         self._signal.install(loop)
         if self._seat is not None:
             try:
@@ -60,6 +60,7 @@ class Drain:
     async def stop(self) -> None:
         """The app ends, whoever has told it to."""
         self._signal.remove()
+        self._traffic.loop = None
         if self._watching is not None:
             self._watching.cancel()
         if self._seat is not None:

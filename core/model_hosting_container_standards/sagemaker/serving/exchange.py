@@ -34,6 +34,7 @@ class Exchange:
         route: the label of its path.
         request_id: what its client gets to know.
         send: where the response goes.
+        task: who answers it.
     """
 
     #: What the engine calls it: the client's id, as long as no other has it too.
@@ -48,7 +49,14 @@ class Exchange:
     _start: Message | None = None
     _last: Message | None = None
 
-    def __init__(self, route: str, method: str, request_id: bytes, send: Send) -> None:
+    def __init__(
+        self,
+        route: str,
+        method: str,
+        request_id: bytes,
+        send: Send,
+        task: asyncio.Task[object] | None,
+    ) -> None:
         self.route = route
         self.method = method
         self.request_id = self.own_id = request_id
@@ -57,7 +65,7 @@ class Exchange:
         #: Whether the engine has to work for it.
         self.works = method not in HARMLESS
         self._send = send
-        self._task = asyncio.current_task()
+        self._task = task
         self.began = monotonic()
 
     def send(self, message: Message) -> Awaitable[None]:

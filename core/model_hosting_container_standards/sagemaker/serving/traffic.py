@@ -50,6 +50,9 @@ class Traffic:
     def __init__(self, routes: Mapping[str, str]) -> None:
         #: Why nothing new is answered any more.
         self.closed: str | None = None
+        #: The server's, once it starts; to look it up takes a system call a request, up
+        #: to Python 3.11.
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._routes = routes
         #: By what the engine calls them.
         self._open: dict[bytes, Exchange] = {}
@@ -100,7 +103,8 @@ class Traffic:
                 headers.append(header)
         request_id = choose_id(inference_id, request_id)
         route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
-        exchange = Exchange(route, scope["method"], request_id, send)
+        task = asyncio.current_task(self.loop)
+        exchange = Exchange(route, scope["method"], request_id, send, task)
         if exchange.is_open:
             if exchange.works:
                 if not self._waiting:
