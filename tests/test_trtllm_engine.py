@@ -18,7 +18,7 @@ from adapter_engine import write_adapter
 from mhcs.tensorrt_llm import adapters as adapters_module
 from mhcs.tensorrt_llm import engine, hooks
 from mhcs.tensorrt_llm.adapters import TensorRTAdapters
-from mhcs.tensorrt_llm.requests import answer_by_adapter
+from mhcs.tensorrt_llm.requests import answer_by_adapter, answering_methods
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.exceptions import (
     AdapterEngineError,
@@ -222,6 +222,34 @@ def test_annotations_for_type_checkers_only_do_no_harm() -> None:
     assert "lora_config" in reason
 
 
+def test_what_no_route_calls_is_left_alone() -> None:
+    class Future(Server):
+        async def _create_response(self, promise: str) -> WithAdapters:
+            return WithAdapters(model=promise)
+
+        async def _parse(self, raw_request: str) -> WithAdapters:
+            return WithAdapters(model=raw_request)
+
+        async def _run(self, request: WithAdapters) -> int:
+            return len(request.model)
+
+        async def get_card(self, name: str) -> WithAdapters:
+            return WithAdapters(model=name)
+
+    assert [*answering_methods(Future)] == []
+
+
+async def test_what_names_no_model_is_passed_on() -> None:
+    async def answer(*given: Any) -> Any:
+        return given
+
+    assert await answer_by_adapter(answer, Server(), ("some", 1), {}) == ("some", 1)
+
+
+def test_a_release_without_a_disaggregated_server_is_not_broken() -> None:
+    hooks._report_disaggregated(ModuleType("tensorrt_llm.serve.openai_disagg_server"))
+
+
 # --- requests that name an adapter -------------------------------------------------
 
 
@@ -245,15 +273,15 @@ def asked(server: Server, request: WithAdapters) -> Any:
 
 
 async def test_an_adapter_that_left_while_the_body_came_answers_still(
-    tensorrt_llm: None,
+    tensorrt_llm: None, cats: Adapter
 ) -> None:
     server = Server()
     server.app.state.sagemaker_adapters = Registered()
     request = WithAdapters(model="cats")
-    token = LEASED.set(ADAPTER)
+    token = LEASED.set(cats)
     brought = await asked(server, request)
     LEASED.reset(token)
-    assert (brought.lora_int_id, brought.lora_path) == (ADAPTER.id, ADAPTER.path)
+    assert (brought.lora_int_id, brought.lora_path) == (cats.id, cats.path)
     assert await asked(server, WithAdapters(model="cats")) is None
 
 

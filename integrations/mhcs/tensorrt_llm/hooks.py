@@ -61,8 +61,12 @@ def _report_grpc(module: ModuleType) -> None:
 
 
 def _wrap(holder: Any, name: str, wrapper: Callable[..., Any]) -> None:
-    """Wrap what is there and not wrapped yet; other releases may not have it."""
-    function = inspect.getattr_static(holder, name, None)
+    """Wrap what is there and not wrapped yet; other releases may not have it.
+
+    Args:
+        holder: None where the release does not even have that.
+    """
+    function = holder and inspect.getattr_static(holder, name, None)
     if function is not None and not isinstance(function, wrapt.FunctionWrapper):
         wrapt.wrap_function_wrapper(holder, name, wrapper)
 

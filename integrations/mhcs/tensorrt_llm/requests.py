@@ -28,22 +28,28 @@ _OWN_PATH: Final = (
 
 
 def answering_methods(server_class: type) -> Iterator[tuple[str, bool]]:
-    """Yield what answers requests that name a model, and whether by adapters too."""
+    """Yield what answers requests that name a model, and whether by adapters too.
+
+    Those are what routes call, and health checks and customers' handlers. What has an
+    underscore is theirs to call, and answers with anything.
+    """
     for name in dir(server_class):
         method = inspect.getattr_static(server_class, name)
-        if inspect.iscoroutinefunction(method):
-            for model in _hints(method):
+        if not name.startswith("_") and inspect.iscoroutinefunction(method):
+            for model in _parameter_hints(method):
                 fields = getattr(model, "model_fields", {})
                 if "model" in fields:
                     yield name, FIELD in fields
 
 
-def _hints(method: Callable[..., Any]) -> Iterable[Any]:
+def _parameter_hints(method: Callable[..., Any]) -> Iterable[Any]:
     try:
-        return get_type_hints(method).values()
+        hints = get_type_hints(method)
     except (NameError, TypeError):
         # Some are for type checkers only. Those of requests are what FastAPI reads.
-        return inspect.get_annotations(method).values()
+        hints = inspect.get_annotations(method)
+    # Responses name a model as well.
+    return [hint for name, hint in hints.items() if name != "return"]
 
 
 def takes_adapters(server: Any) -> bool:
@@ -58,12 +64,12 @@ async def answer_by_adapter(
     # Imported late: workers import what has these methods, and never call them.
     from model_hosting_container_standards.exceptions import AdapterError, StorageError
 
-    given = [*args, *kwargs.values()]
-    request = next(value for value in given if hasattr(value, "model"))
-    try:
-        await _bring_adapter(server, request)
-    except (AdapterError, StorageError) as error:
-        return _refusal(error)
+    for value in (*args, *kwargs.values()):
+        if hasattr(value, "model"):
+            try:
+                await _bring_adapter(server, value)
+            except (AdapterError, StorageError) as error:
+                return _refusal(error)
     return await wrapped(*args, **kwargs)
 
 
@@ -112,22 +118,23 @@ def make_lora_request(adapter: Adapter) -> Any:
     """Return what a request brings to be answered by an adapter.
 
     Raises:
-        AdapterNotFoundError: its folder is gone, which the engine looks at each time.
+        AdapterNotFoundError: its folder is gone. Up to 1.3 the engine looks at each
+            request's too; since then it would break off the answer.
     """
     from tensorrt_llm.executor.request import LoRARequest
 
     from model_hosting_container_standards.exceptions import AdapterNotFoundError
+    from model_hosting_container_standards.sagemaker.lora.files import has_files
 
-    try:
-        return LoRARequest(
-            lora_name=adapter.engine_name,
-            lora_int_id=adapter.id,
-            lora_path=adapter.path,
-        )
-    except ValueError:
+    if not has_files(adapter.path):
         raise AdapterNotFoundError(
             f"The files of adapter {adapter.name!r} are gone from {adapter.path}."
-        ) from None
+        )
+    return LoRARequest(
+        lora_name=adapter.engine_name,
+        lora_int_id=adapter.id,
+        lora_path=adapter.path,
+    )
 
 
 def _refusal(error: Exception) -> JSONResponse:

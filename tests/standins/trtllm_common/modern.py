@@ -10,7 +10,10 @@ from fastapi.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tensorrt_llm.serve.openai_protocol import ChatCompletionRequest, ResponsesRequest
 
+from standins.trtllm_common import answers
 from standins.trtllm_common.llm import LLM
+from standins.trtllm_common.output import RequestOutput
+from standins.trtllm_common.protocol import ChatCompletionResponse
 from standins.trtllm_common.requests import PrometheusServer
 
 
@@ -84,6 +87,15 @@ class GeneratorServer(ModernServer):
         paths = ("/release_memory", "/resume_memory", "/update_weights")
         self.add_routes("POST", dict.fromkeys(paths, self.control))
         self.add_routes("GET", {"/server_info": self.get_server_info})
+
+    async def chat_body(self, promise: RequestOutput) -> dict[str, Any]:
+        return (await self._create_chat_response(promise)).model_dump()
+
+    async def _create_chat_response(
+        self, promise: RequestOutput
+    ) -> ChatCompletionResponse:
+        """Answer no request, and return what has a ``model`` all the same."""
+        return ChatCompletionResponse(**answers.chat(self.model, await promise))
 
     def lora_of(self, request: Any) -> dict[str, Any]:
         if isinstance(request, ResponsesRequest):

@@ -49,3 +49,11 @@ class ResponsesRequest(OpenAIBaseModel):
     max_output_tokens: int | None = None
     stream: bool | None = False
     user: str | None = None
+
+
+class ChatCompletionResponse(OpenAIBaseModel):
+    id: str
+    object: str
+    model: str
+    choices: list[dict[str, Any]]
+    usage: dict[str, int]

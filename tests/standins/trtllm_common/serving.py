@@ -113,9 +113,12 @@ class Server:
             promise = self.begin(text, request, limit, raw_request)
             if request.stream:
                 return _streaming(self._chat_chunks(promise))
-            return JSONResponse(answers.chat(self.model, await promise))
+            return JSONResponse(await self.chat_body(promise))
         except (RuntimeError, ValueError) as error:
             return self._failed(error)
+
+    async def chat_body(self, promise: RequestOutput) -> dict[str, Any]:
+        return answers.chat(self.model, await promise)
 
     async def respond(self, request: Any, raw_request: Request) -> Response:
         given = request.input
