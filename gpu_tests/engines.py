@@ -27,6 +27,8 @@ TINY_MODEL_TOOL: Final = ROOT / "tools" / "tiny_model.py"
 START_TIMEOUT_S: Final = 900.0
 MAX_RANK: Final = 8
 SLOTS: Final = 4
+#: What TensorRT-LLM's server logs of a request whose client has gone.
+ABORTED: Final = "is disconnected, abort"
 #: Several servers run at once.
 GPU_MEMORY: Final = 0.15
 
@@ -159,7 +161,11 @@ class RealTensorRTLLM(RealEngine):
         return self._start(model_path(), *options, env=env, port=port)
 
     def load(self, server: Server) -> Load | None:
-        return None  # Its statistics are for whoever asks first.
+        # Its own statistics are for whoever asks first.
+        metrics = server.client.get("/metrics").text
+        running = _metric(metrics, r"sagemaker_requests_in_flight")
+        answered = _metric(metrics, r"sagemaker_requests_total", 'method="POST"')
+        return Load(running, answered - server.output().count(ABORTED))
 
 
 ENGINES: Final[tuple[RealEngine, ...]] = (RealVLLM(), RealTensorRTLLM())
@@ -198,7 +204,10 @@ def _run_tool(*arguments: str) -> None:
     subprocess.run([sys.executable, TINY_MODEL_TOOL, *arguments], check=True)
 
 
-def _metric(text: str, name: str) -> int:
+def _metric(text: str, name: str, label: str = "") -> int:
     """Return the sum of a metric over its labels; what was never counted is 0."""
-    lines = re.findall(rf"^{name}(?:\{{.*\}})? ([\d.e+]+)$", text, re.MULTILINE)
+    labels = rf"\{{.*{label}.*\}}"
+    lines = re.findall(
+        rf"^{name}(?:{labels}){'' if label else '?'} ([\d.e+]+)$", text, re.MULTILINE
+    )
     return int(sum(float(value) for value in lines))

@@ -7,13 +7,15 @@ from typing import Final
 
 import pytest
 
+from adapter_engine import write_adapter
 from customised import KINDS
+from decorated import SESSION
 from promises.conftest import StandIn
+from promises.requests import ADAPTER
 from promises.test_disconnects import check_disconnect
+from session_client import begin
 
 RELEASE: Final = "trtllm_1_2"
-#: Starlette's class reads what the client sends, and tells nobody.
-HIDES_DISCONNECTS: Final = ("Starlette's class", "classes and formatters")
 
 #: A customer's script that registers what the variable KIND names.
 SCRIPT: Final = """
@@ -25,8 +27,21 @@ for place, registered in KINDS[os.environ["KIND"]].items():
     DECORATORS[place](registered)
 """
 
+#: A customer's script that asks the engine itself.
+HANDLER: Final = """
+from tensorrt_llm.serve.openai_protocol import CompletionRequest
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k not in HIDES_DISCONNECTS])
+from model_hosting_container_standards.sagemaker import register_invocation_handler
+
+
+@register_invocation_handler
+async def invoke(request):
+    asked = CompletionRequest(**await request.json())
+    return await request.app.state.openai_server.openai_completion(asked, request)
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_engine_gives_up(kind: str, model_folder: Path) -> None:
     (model_folder / "model.py").write_text(SCRIPT)
     env = {
@@ -38,3 +53,28 @@ def test_the_engine_gives_up(kind: str, model_folder: Path) -> None:
     with engine.serve(env=env, lora=True) as server:
         for stream in (False, True):
             check_disconnect(server, engine, "/invocations", stream=stream)
+
+
+def test_the_engine_gives_up_on_a_request_of_a_session_and_an_adapter(
+    tmp_path: Path,
+) -> None:
+    env = {"MHCS_AUTO": "1", "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "true"}
+    engine = StandIn(RELEASE)
+    with engine.serve(env=env, lora=True) as server:
+        body = {"name": "felix", "src": write_adapter(tmp_path / "cats", "cats")}
+        server.client.post("/adapters", json=body).raise_for_status()
+        headers = {SESSION: begin(server.client), ADAPTER: "felix"}
+        for stream in (False, True):
+            check_disconnect(
+                server, engine, "/invocations", stream=stream, headers=headers
+            )
+
+
+@pytest.mark.parametrize("release", ["trtllm_1_2", "trtllm_main"])
+def test_the_engine_gives_up_below_a_handler_of_the_customers(
+    release: str, model_folder: Path
+) -> None:
+    (model_folder / "model.py").write_text(HANDLER)
+    engine = StandIn(release)
+    with engine.serve(env={"SAGEMAKER_MODEL_PATH": str(model_folder)}) as server:
+        check_disconnect(server, engine, "/invocations")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -126,6 +127,30 @@ def test_a_route_without_adapters_refuses_what_names_one(
         assert "by its base model alone" in error_of(answer)
         body["model"] = MODEL
         assert server.client.post(path, json=body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"stream": True}, {"input": 5}, {"input": None}, {"stream": []}],
+    ids=["whole", "stream", "wrong input", "no input", "wrong stream"],
+)
+def test_invocations_answers_as_responses_do(
+    server: TrtllmServer, fields: dict[str, Any]
+) -> None:
+    if "/v1/responses" not in server.facts()["routes"]:
+        pytest.skip("the release has no /v1/responses")
+    body = {"model": MODEL, "input": "hello", **fields}
+    wanted, answer = (
+        server.client.post(path, json=body)
+        for path in ("/v1/responses", "/invocations")
+    )
+    assert answer.status_code == wanted.status_code
+    assert answer.headers["content-type"] == wanted.headers["content-type"]
+    assert _without_id(answer.text) == _without_id(wanted.text)
+
+
+def _without_id(text: str) -> str:
+    return re.sub(r"resp_\d+", "resp_", text)
 
 
 def test_a_model_that_is_no_adapter_is_none_of_our_business(

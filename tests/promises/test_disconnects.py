@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Mapping
 
 import pytest
 
@@ -28,17 +29,23 @@ def test_a_customised_server_sees_it(
 
 
 def check_disconnect(
-    server: Server, engine: EngineUnderTest, path: str, *, stream: bool = False
+    server: Server,
+    engine: EngineUnderTest,
+    path: str,
+    *,
+    stream: bool = False,
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     """Hang up while the engine computes, which must give up."""
     before = load_of(engine, server)
     content = json.dumps({**engine.endless(), "stream": stream}).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(content)}\r\n\r\n"
+        f"Content-Length: {len(content)}\r\n"
     )
+    lines = "".join(f"{k}: {v}\r\n" for k, v in (headers or {}).items())
     with socket.create_connection((HOST, server.port)) as connection:
-        connection.sendall(head.encode() + content)
+        connection.sendall(f"{head}{lines}\r\n".encode() + content)
         for _ in polling(30):
             if load_of(engine, server).running > before.running:
                 break

@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp
 
 from ....exceptions import MiddlewareRegistrationError
 from ..endpoint import describe, unwrap
-from .asgi import ASGIMiddleware
+from .asgi import ASGIMiddleware, InsideBaseHTTP
 from .errors import Inner
 from .formatters import Formatters
 from .function import FunctionMiddleware
@@ -102,20 +103,22 @@ def _formatter(place: str, found: Mapping[str, Found]) -> Callable[..., Any] | N
 def _make(place: str, found: Found, app: ASGIApp) -> ASGIApp:
     """Return a middleware around ``app``."""
     function = found.function
-    if _is_asgi(function):
+    if (cls := _asgi_class(function)) is not None:
         _check_arguments(place, found, function, "app")
+        if issubclass(cls, BaseHTTPMiddleware):
+            app = InsideBaseHTTP(app)
         return ASGIMiddleware(_construct(place, found, app))
     function = _instance(place, found)
     _check_arguments(place, found, function, "request", "call_next")
     return FunctionMiddleware(app, function)
 
 
-def _is_asgi(function: Callable[..., Any]) -> bool:
-    """Whether it is a class whose instances are called ``(scope, receive, send)``."""
+def _asgi_class(function: Callable[..., Any]) -> type | None:
+    """Return the class, if its instances are called ``(scope, receive, send)``."""
     cls = unwrap(function)
     if not inspect.isclass(cls):
-        return False
-    return len(inspect.signature(cls.__call__).parameters) > 3
+        return None
+    return cls if len(inspect.signature(cls.__call__).parameters) > 3 else None
 
 
 def _construct(place: str, found: Found, *args: Any) -> Any:
