@@ -119,6 +119,14 @@ def test_the_key_opens(client: TestClient, root: str, header: str) -> None:
     assert (answer.status_code, answer.content) == (200, b"x")
 
 
+@pytest.mark.parametrize("first", [f"Bearer {KEY}", "Bearer other", ""])
+def test_of_several_headers_the_first_counts(client: TestClient, first: str) -> None:
+    second = "Bearer other" if KEY in first else f"Bearer {KEY}"
+    headers = [("Authorization", first), ("Authorization", second)]
+    answer = client.post("/invocations", headers=headers)
+    assert answer.status_code == (200 if KEY in first else 401)
+
+
 def test_a_key_may_be_any_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_API_KEY", "clé")
     client = TestClient(app_with())

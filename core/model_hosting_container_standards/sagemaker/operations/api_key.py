@@ -41,11 +41,13 @@ def find_keys(app: FastAPI, settings: Settings, engine: Engine | None) -> set[st
     return keys
 
 
-def is_known(credentials: bytes, keys: Iterable[bytes]) -> bool:
+def is_known(credentials: bytes | None, keys: Iterable[bytes]) -> bool:
     """Return whether they are ``Bearer KEY``, with one of the keys.
 
     It takes the same time for any key of the same length.
     """
+    if credentials is None:
+        return False
     scheme, _, given = credentials.partition(b" ")
     given = given.strip()
     found = False

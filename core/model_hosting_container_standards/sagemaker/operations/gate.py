@@ -33,10 +33,11 @@ class Gate:
         self._keys = [key.encode(errors="surrogateescape") for key in keys]
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        credentials = length = b""
+        credentials: bytes | None = None
+        length = b""
         is_chunked = False
         for name, value in scope.get("headers", ()):
-            if name == _AUTHORIZATION:
+            if name == _AUTHORIZATION and credentials is None:  # As engines read it.
                 credentials = value
             elif name == _CONTENT_LENGTH:
                 length = value

@@ -50,8 +50,8 @@ class Traffic:
     def __init__(self, routes: Mapping[str, str]) -> None:
         #: Why nothing new is answered any more.
         self.closed: str | None = None
-        #: The server's, once it starts; to look it up takes a system call a request, up
-        #: to Python 3.11.
+        #: The server's, once it starts, which is the requests' too; to look it up takes a
+        #: system call a request, up to Python 3.11.
         self.loop: asyncio.AbstractEventLoop | None = None
         self._routes = routes
         #: By what the engine calls them.
