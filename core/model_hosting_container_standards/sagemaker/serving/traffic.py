@@ -50,7 +50,7 @@ class Traffic:
     def __init__(self, routes: Mapping[str, str]) -> None:
         #: Why nothing new is answered any more.
         self.closed: str | None = None
-        #: The server's, once it starts, which is the requests' too; to look it up takes a
+        #: The server's, once it starts, and so the requests' too. To look it up takes a
         #: system call a request, up to Python 3.11.
         self.loop: asyncio.AbstractEventLoop | None = None
         self._routes = routes
