@@ -90,7 +90,7 @@ def test_the_wheel_has_the_command_and_the_engines(wheel: Path) -> None:
     supervisor = "model_hosting_container_standards.supervisor"
     for command in (
         f"generate-supervisor-config = {supervisor}.generate:main",
-        "mhcs = mhcs.cli:main",
+        "mhcs = mhcs.__main__:main",
         f"standard-supervisor = {supervisor}.standard_supervisor:main",
     ):
         assert f"\n{command}\n" in entry_points

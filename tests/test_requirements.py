@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from servers import Exit, Process, run_until_exit
-from test_supervisor import UNSHARE, can_unshare, is_there
+from test_supervisor import PROCESS_1, is_there, supervisor_of
 from trtllm import RELEASES, environment_of
 from venvs import UV, make_venv, run
 from wheels import ALONE, hanging_index, index_of, write_source, write_wheel
@@ -373,9 +373,9 @@ def test_what_is_no_file_is_an_error(
 #: With neither a uv beside this Python nor one on the PATH.
 WITHOUT_UV: Final = """
 import sys
-from model_hosting_container_standards.supervisor import standard_supervisor
+from model_hosting_container_standards.supervisor import launch
 sys.executable = "/nowhere/python"
-sys.exit(standard_supervisor.run(sys.argv[1:]))
+sys.exit(launch.run(sys.argv[1:]))
 """
 
 
@@ -485,11 +485,9 @@ def test_a_signal_ends_it_at_once(installing: Process, name: str) -> None:
     assert "sees" not in installing.stdout()
 
 
-@pytest.mark.skipif(not can_unshare(), reason="no process namespace can be made here")
-@pytest.mark.parametrize("before", [UNSHARE])
+@pytest.mark.parametrize("before", [PROCESS_1])
 def test_so_it_does_as_process_1(installing: Process) -> None:
-    children = Path(f"/proc/{installing.pid}/task/{installing.pid}/children")
-    os.kill(int(children.read_text()), signal.SIGTERM)
+    os.kill(supervisor_of(installing), signal.SIGTERM)
     assert installing.wait(10) == 128 + signal.SIGTERM
     assert_nothing_runs(installing.pid)
 

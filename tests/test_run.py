@@ -24,6 +24,18 @@ def test_run_becomes_the_command_with_patching_on() -> None:
     assert done.returncode == 3
 
 
+@pytest.mark.parametrize("mhcs", [[MHCS], [sys.executable, "-m", "mhcs"]])
+def test_run_keeps_no_signal_from_the_command(mhcs: list[str | Path]) -> None:
+    code = "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+    done = subprocess.run(
+        [*mhcs, "run", sys.executable, "-c", code, "serve"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "set()\n"
+
+
 def test_run_without_dashes_leaves_the_commands_options_alone() -> None:
     done = subprocess.run(
         [MHCS, "run", sys.executable, "-c", "import sys; print(sys.argv)", "--port=1"],

@@ -19,7 +19,8 @@ from model_hosting_container_standards.exceptions import (
     HandlerFileNotFoundError,
     ModuleLoadError,
 )
-from servers import Server, run_until_exit
+from servers import Process, Server, run_until_exit
+from test_supervisor import ANY_PROCESS, PROCESS_1, Gate, supervisor_of
 from trtllm import RELEASES, environment_of
 
 MHCS: Final = str(Path(sys.executable).with_name("mhcs"))
@@ -271,3 +272,19 @@ def test_the_image_serves_and_is_kept_running() -> None:
         assert server.client.get("/standin").json()["pid"] != first
         os.kill(server.pid, signal.SIGTERM)
         assert server.wait(30) in (0, 128 + signal.SIGTERM)
+
+
+@pytest.mark.parametrize("before", [ANY_PROCESS, PROCESS_1])
+def test_sigterm_is_heard_before_anything_is_imported(
+    tmp_path: Path, before: list[str]
+) -> None:
+    env = environment()
+    gate = Gate(tmp_path, env["PYTHONPATH"])
+    process = Process([*before, MHCS, "serve"], {**env, **gate.env})
+    try:
+        process.start()
+        with gate.reached():
+            os.kill(supervisor_of(process), signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM
+    finally:
+        process.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -18,17 +19,40 @@ from servers import Process, polling, run_until_exit
 SUPERVISOR: Final = str(Path(sys.executable).with_name("standard-supervisor"))
 PATIENCE_S: Final = 30.0
 
+UNSHARE: Final = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
 Start = Callable[..., Process]
 
 
+def can_unshare() -> bool:
+    try:
+        return subprocess.run([*UNSHARE, "true"], check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+needs_namespaces: Final = pytest.mark.skipif(
+    not can_unshare(), reason="no process namespace can be made here"
+)
+#: What the supervisor is started by: nothing, or what makes it process 1.
+ANY_PROCESS: Final = pytest.param([], id="any process")
+PROCESS_1: Final = pytest.param(UNSHARE, id="process 1", marks=needs_namespaces)
+
+
 @pytest.fixture
-def start() -> Iterator[Start]:
+def before() -> list[str]:
+    """What the supervisor is started by."""
+    return []
+
+
+@pytest.fixture
+def start(before: list[str]) -> Iterator[Start]:
     """Start a Python program under the supervisor; it ends with the test."""
     started: list[Process] = []
 
     def begin(source: str, *arguments: Any, **env: str) -> Process:
         program = [sys.executable, "-c", textwrap.dedent(source), *arguments]
-        started.append(Process([SUPERVISOR, *program], env))
+        started.append(Process([*before, SUPERVISOR, *program], env))
         started[-1].start()
         return started[-1]
 
@@ -59,6 +83,64 @@ def wait_until_gone(pid: int) -> None:
         if not is_there(pid):
             return
     raise AssertionError(f"{pid} still runs")
+
+
+class Gate:
+    """Where a Python stands still: before the first of the imports that take time."""
+
+    #: The first ones of either command, and one that all of these import.
+    AT: Final = ("typer", "model_hosting_container_standards.config", "typing")
+    SOURCE: Final = """
+        import os, sys
+
+        class Gate:
+            is_closed = True
+
+            @classmethod
+            def find_spec(cls, name, path=None, target=None):
+                if cls.is_closed and name in {names}:
+                    cls.is_closed = False
+                    if os.path.exists({fifo!r}):
+                        open({fifo!r}).read()
+
+        sys.meta_path.insert(0, Gate)
+        """
+
+    def __init__(self, folder: Path, *path: str) -> None:
+        self._fifo = folder / "gate"
+        os.mkfifo(self._fifo)
+        source = self.SOURCE.format(names=self.AT, fifo=str(self._fifo))
+        # Every Python imports it before all else.
+        (folder / "sitecustomize.py").write_text(textwrap.dedent(source))
+        self.env = {"PYTHONPATH": os.pathsep.join([str(folder), *path])}
+
+    @contextlib.contextmanager
+    def reached(self) -> Iterator[None]:
+        """Do what is to happen while it stands there; then it goes on."""
+        gate = self._wait()
+        self._fifo.unlink()
+        try:
+            yield
+        finally:
+            os.close(gate)
+
+    def _wait(self) -> int:
+        for _ in polling(PATIENCE_S):
+            # Nobody can open it so that nobody reads.
+            with contextlib.suppress(OSError):
+                return os.open(self._fifo, os.O_WRONLY | os.O_NONBLOCK)
+        raise AssertionError("nobody came to the gate")
+
+
+def supervisor_of(process: Process) -> int:
+    """Return the supervisor's process id, which ``unshare`` may have started."""
+    [pid] = [process.pid] if process.command[0] != "unshare" else children(process.pid)
+    return pid
+
+
+def children(pid: int) -> list[int]:
+    words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(word) for word in words]
 
 
 #: Writes its process id to the file it is told, and waits.
@@ -225,16 +307,24 @@ def test_other_signals_reach_the_program(
     assert process.status() is None
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.2])
+@pytest.mark.parametrize("before", [ANY_PROCESS, PROCESS_1])
+@pytest.mark.parametrize("delay", [None, 0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.2])
 def test_sigterm_is_heard_whenever_it_comes(
-    start: Start, tmp_path: Path, delay: float
+    start: Start, tmp_path: Path, before: list[str], delay: float | None
 ) -> None:
-    process = start(WAITS, tmp_path / "pid")
-    for _ in polling(delay, interval=0.01):
-        pass
-    os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(10) in (-signal.SIGTERM, 128 + signal.SIGTERM)
-    if (tmp_path / "pid").exists():
+    """None: before it imports anything. Earlier it is not ours yet, but Python's."""
+    gate = Gate(tmp_path)
+    process = start(WAITS, tmp_path / "pid", **gate.env)
+    with gate.reached():
+        supervisor = supervisor_of(process)
+        if delay is None:
+            os.kill(supervisor, signal.SIGTERM)
+    if delay is not None:
+        for _ in polling(delay, interval=0.01):
+            pass
+        os.kill(supervisor, signal.SIGTERM)
+    assert process.wait(10) == 128 + signal.SIGTERM
+    if not before and (tmp_path / "pid").exists():
         assert not is_there(int((tmp_path / "pid").read_text()))
 
 
@@ -327,19 +417,10 @@ def test_it_needs_no_environment_on_the_path() -> None:
 
 # --- as process 1 ------------------------------------------------------------------
 
-UNSHARE: Final = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
-
-def can_unshare() -> bool:
-    try:
-        return subprocess.run([*UNSHARE, "true"], check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.skipif(not can_unshare(), reason="no process namespace can be made here")
-def test_as_process_1_it_reaps_and_ends(tmp_path: Path) -> None:
-    program = textwrap.dedent(
+@pytest.mark.parametrize("before", [PROCESS_1])
+def test_as_process_1_it_reaps_and_ends(start: Start, tmp_path: Path) -> None:
+    process = start(
         """
         import os, signal, sys
         from pathlib import Path
@@ -352,31 +433,14 @@ def test_as_process_1_it_reaps_and_ends(tmp_path: Path) -> None:
         Path(sys.argv[1]).write_text(f"{os.getppid()} ")
         while True:
             signal.pause()
-        """
+        """,
+        tmp_path / "ready",
     )
-    file = tmp_path / "ready"
-    command = [*UNSHARE, SUPERVISOR, sys.executable, "-c", program, file]
-    process = Process([str(part) for part in command])
-    try:
-        process.start()
-        assert wait_for(file) == "1 "
-        first = int(
-            subprocess.run(
-                ["pgrep", "--parent", str(process.pid)],
-                capture_output=True,
-                check=True,
-                text=True,
-            ).stdout
-        )
-        for _ in polling(PATIENCE_S):
-            if len(_children(first)) == 1:
-                break
-        assert len(_children(first)) == 1
-        os.kill(first, signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM
-    finally:
-        process.close()
-
-
-def _children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert wait_for(tmp_path / "ready") == "1 "
+    first = supervisor_of(process)
+    for _ in polling(PATIENCE_S):
+        if len(children(first)) == 1:
+            break
+    assert len(children(first)) == 1
+    os.kill(first, signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM

@@ -14,10 +14,6 @@ from model_hosting_container_standards.exceptions import (
     ConfigurationError,
     HandlerResolutionError,
 )
-from model_hosting_container_standards.supervisor import signals
-from model_hosting_container_standards.supervisor.standard_supervisor import (
-    run as supervise,
-)
 
 from . import doctor
 from .serve import command_of
@@ -62,8 +58,6 @@ def serve(
     ] = False,
 ) -> None:
     """Serve this image's model with its engine, and keep it running."""
-    # First of all: process 1 has no second chance to hear them.
-    signals.hold()
     try:
         command = command_of(read_settings(), os.environ, arguments or ())
     except (ConfigurationError, HandlerResolutionError, LookupError) as error:
@@ -74,6 +68,9 @@ def serve(
         return
     if not os.environ.get("MHCS_AUTO", "").strip():
         os.environ["MHCS_AUTO"] = "1"
+    # What supervises is nothing that the other commands should wait for.
+    from model_hosting_container_standards.supervisor.launch import run as supervise
+
     sys.exit(supervise(command))
 
 

@@ -1,15 +1,13 @@
-"""Signals that must reach somebody, whenever they come."""
+"""Signals that must reach somebody, whenever they come.
 
-from __future__ import annotations
+They are held before anything else happens, so that little is imported here.
+"""
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
 
 #: What ends a command, or tells it something.
-PASSED_ON: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
 def hold() -> None:
@@ -22,23 +20,17 @@ def release() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
 
 
-@contextmanager
-def held() -> Iterator[None]:
-    hold()
-    try:
-        yield
-    finally:
-        release()
-
-
 def fork() -> int:
     """Fork as :func:`os.fork` does; the child dies of signals until it is a program.
 
     Its handlers are those of its parent, which would note a signal and forget it.
     """
-    with held():
+    hold()
+    try:
         pid = os.fork()
         if pid == 0:
             for number in PASSED_ON:
                 signal.signal(number, signal.SIG_DFL)
+    finally:
+        release()
     return pid

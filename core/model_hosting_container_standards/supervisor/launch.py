@@ -1,0 +1,58 @@
+"""A command that is run as this container's: requirements first, then kept running."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from ..config import Settings, read_settings
+from ..exceptions import ConfigurationError, RequirementsError
+from . import signals
+from .board import Board
+from .child import Interrupted
+from .command import become
+from .configuration import configure
+from .files import write_private
+from .program import supervise
+from .requirements import install
+
+USAGE: Final = "usage: standard-supervisor COMMAND [ARGUMENT ...]"
+
+
+def run(command: Sequence[str]) -> int | str:
+    """Run a command; return the exit status of this process, or what is wrong.
+
+    Its caller has held the signals.
+    """
+    if not command or command[0] in ("-h", "--help"):
+        (sys.stdout if command else sys.stderr).write(f"{USAGE}\n")
+        return 0 if command else 2
+    try:
+        settings = read_settings()
+        install(command, settings)
+        if settings.auto_recovery and shutil.which(command[0]):
+            return _supervise(command, settings)
+    except (ConfigurationError, RequirementsError, OSError) as error:
+        return f"standard-supervisor: {error}"
+    except Interrupted as end:
+        return end.status
+    # What cannot be run is not tried again and again: this says what is wrong.
+    signals.release()
+    return become(command)
+
+
+def _supervise(command: Sequence[str], settings: Settings) -> int:
+    with tempfile.TemporaryDirectory(prefix="mhcs-") as folder:
+        pid_file = Path(folder, "supervisord.pid")
+        text = configure(command, settings, os.environ, pid_file=pid_file)
+        config = settings.supervisor_config or Path(folder, "supervisord.conf")
+        write_private(config, text)
+        board = Path(folder, "servers")
+        board.mkdir(0o700)
+        os.environ[Settings.board.name] = str(board)
+        return supervise(config, Board(board), settings)
