@@ -66,7 +66,7 @@ def argv_of(text: str, folder: Path) -> list[str]:
     options.realize(["-c", str(file), "-n"])
     [group] = options.process_group_configs
     words = shlex.split(group.process_configs[0].command)
-    return decode(words[-1]) if words[0] == sys.executable else words
+    return decode(words[3:]) if words[0] == sys.executable else words
 
 
 def configuration(command: list[str], **environ: str) -> str:
@@ -87,11 +87,11 @@ ARGUMENTS: Final = st.binary(max_size=40).map(
 
 
 @given(st.lists(ARGUMENTS | st.sampled_from(HOSTILE), min_size=1, max_size=6))
-def test_any_command_is_one_harmless_word(command: list[str]) -> None:
-    word = encode(command)
-    assert word.isascii()
-    assert not set(word) & set(" \t\n%;#'\"\\$")
-    assert decode(word) == command
+def test_any_command_is_harmless_words(command: list[str]) -> None:
+    words = encode(command)
+    assert all(word.isascii() for word in words)
+    assert not set("".join(words)) & set(" \t\n%;#'\"\\$")
+    assert decode(words) == command
 
 
 def test_all_of_them_arrive_in_a_real_process() -> None:
@@ -100,6 +100,24 @@ def test_all_of_them_arrive_in_a_real_process() -> None:
     assert end.status == 0, end.stderr
     expected = " ".join(os.fsencode(argument).hex() for argument in HOSTILE)
     assert expected in end.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        ["%" + "a" * 99_999],
+        ["%" * 131_071],  # Linux takes no longer one.
+        [f"{number} {'é' * 100}" for number in range(1500)],
+        ["a" * 131_071, *["a" * 100] * 3000],
+    ],
+    ids=["one", "the longest", "many", "one and many"],
+)
+def test_long_ones_arrive_too(tmp_path: Path, long: list[str]) -> None:
+    write = "import os, sys; open(sys.argv[1], 'w').write(ascii(sys.argv[2:]))"
+    file = tmp_path / "arrived"
+    end = run_until_exit([SUPERVISOR, sys.executable, "-c", write, file, *long])
+    assert end.status == 0, end.stderr
+    assert file.read_text() == ascii(long)
 
 
 def test_a_plain_command_can_be_read() -> None:

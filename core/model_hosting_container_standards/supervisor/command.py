@@ -1,8 +1,8 @@
 """A command on its way through supervisord's configuration, byte for byte.
 
 There, percent signs, semicolons, quotes and line ends mean something. So a command goes
-in as one word of harmless characters, and what supervisord starts makes the command of
-that word, and becomes it.
+in as words of harmless characters, and what supervisord starts makes the command of
+them, and becomes it.
 """
 
 from __future__ import annotations
@@ -15,27 +15,30 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-#: What needs no such word: a person may want to read the configuration.
+#: What needs no such words: a person may want to read the configuration.
 _HARMLESS: Final = re.compile(r"[A-Za-z0-9@+=:,./_-]+")
 _BETWEEN: Final = "\0"
+#: Linux takes no argument of 128 KiB, however short the command is.
+_LONGEST: Final = 100_000
 
 
 def command_line(command: Sequence[str]) -> str:
     """Return what supervisord's ``command`` has to be to start ``command``."""
     if all(_HARMLESS.fullmatch(argument) for argument in command):
         return " ".join(command)
-    module = [sys.executable, "-m", __name__, encode(command)]
+    module = [sys.executable, "-m", __name__, *encode(command)]
     return " ".join(shlex.quote(part) for part in module).replace("%", "%%")
 
 
-def encode(command: Sequence[str]) -> str:
-    """Return a command as one word of letters, digits, ``-``, ``_`` and ``=``."""
-    return base64.urlsafe_b64encode(os.fsencode(_BETWEEN.join(command))).decode()
+def encode(command: Sequence[str]) -> list[str]:
+    """Return a command as words of letters, digits, ``-``, ``_`` and ``=``."""
+    whole = base64.urlsafe_b64encode(os.fsencode(_BETWEEN.join(command))).decode()
+    return [whole[at : at + _LONGEST] for at in range(0, len(whole), _LONGEST)]
 
 
-def decode(word: str) -> list[str]:
+def decode(words: Sequence[str]) -> list[str]:
     """Undo :func:`encode`."""
-    return os.fsdecode(base64.urlsafe_b64decode(word)).split(_BETWEEN)
+    return os.fsdecode(base64.urlsafe_b64decode("".join(words))).split(_BETWEEN)
 
 
 def become(command: Sequence[str]) -> NoReturn:
@@ -54,4 +57,4 @@ def become(command: Sequence[str]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    become(decode(sys.argv[1]))
+    become(decode(sys.argv[1:]))
