@@ -328,6 +328,30 @@ def test_sigterm_is_heard_whenever_it_comes(
         assert not is_there(int((tmp_path / "pid").read_text()))
 
 
+@pytest.mark.parametrize("before", [ANY_PROCESS, PROCESS_1])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"])
+def test_what_came_before_the_command_keeps_it_from_running(
+    start: Start, tmp_path: Path, name: str
+) -> None:
+    gate = Gate(tmp_path)
+    env = {"PROCESS_AUTO_RECOVERY": "false", **gate.env}
+    process = start(WAITS, tmp_path / "pid", **env)
+    with gate.reached():
+        os.kill(supervisor_of(process), signal.Signals[name])
+    assert process.wait(10) == 128 + signal.Signals[name]
+    assert not (tmp_path / "pid").exists()
+
+
+@pytest.mark.parametrize("before", [["nohup"]])
+def test_what_is_ignored_does_not(start: Start, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    env = {"PROCESS_AUTO_RECOVERY": "false", **gate.env}
+    process = start(WAITS, tmp_path / "pid", **env)
+    with gate.reached():
+        os.kill(process.pid, signal.SIGHUP)
+    assert int(wait_for(tmp_path / "pid")) == process.pid
+
+
 def test_between_two_restarts_too(start: Start) -> None:
     process = start("raise SystemExit(3)", PROCESS_MAX_START_RETRIES="1000")
     for _ in polling(PATIENCE_S):

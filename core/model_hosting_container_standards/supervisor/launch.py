@@ -41,6 +41,9 @@ def run(command: Sequence[str]) -> int | str:
         return f"standard-supervisor: {error}"
     except Interrupted as end:
         return end.status
+    if number := signals.kept():
+        # The command could not take it: what begins as process 1 hears nothing yet.
+        return 128 + number
     # What cannot be run is not tried again and again: this says what is wrong.
     signals.release()
     return become(command)

@@ -20,6 +20,15 @@ def release() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
 
 
+def kept() -> int | None:
+    """Return one that has come, and that nobody before us wants ignored."""
+    for number in PASSED_ON:
+        ignored = signal.getsignal(number) is signal.SIG_IGN
+        if number in signal.sigpending() and not ignored:
+            return number
+    return None
+
+
 def fork() -> int:
     """Fork as :func:`os.fork` does; the child dies of signals until it is a program.
 
