@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-import subprocess
+import signal
+import sys
+from typing import Final
+
+import pytest
+
+from model_hosting_container_standards.supervisor.orphans import lives
+from servers import polling, run_until_exit
+from test_supervisor import UNSHARE, can_unshare
+
+#: Dies with a child and its child, which have a session of their own.
+DIES: Final = """
+import os, subprocess
 
 from model_hosting_container_standards.supervisor.orphans import (
     descendants,
-    kill_with_descendants,
-    lives,
+    die_with_descendants,
 )
-from servers import polling
+
+stubborn = "trap '' TERM; sh -c 'sleep 1000 & wait' & wait"
+subprocess.Popen(["sh", "-c", stubborn], start_new_session=True)
+while len(below := descendants(os.getpid())) < 3:
+    pass
+print(*below, flush=True)
+die_with_descendants()
+"""
 
 
-def test_a_process_is_killed_with_all_below_it() -> None:
-    command = ["sh", "-c", "trap '' TERM; sh -c 'sleep 1000 & wait' & wait"]
-    with subprocess.Popen(command) as process:
-        for _ in polling(20):
-            if len(below := descendants(process.pid)) == 2:
-                break
-        kill_with_descendants(process.pid)
-        # Killed last, it may have ended because its children have.
-        process.wait(20)
+def test_a_process_dies_with_all_below_it() -> None:
+    end = run_until_exit([sys.executable, "-c", DIES])
+    assert end.status == -signal.SIGKILL
+    below = [int(pid) for pid in end.stdout.split()]
     for _ in polling(20):
         if not any(map(lives, below)):
             return
     raise AssertionError(f"{below} are left.")
+
+
+@pytest.mark.skipif(not can_unshare(), reason="no process namespace can be made here")
+def test_process_1_dies_too() -> None:
+    """It cannot be killed from inside its namespace, which ends with it."""
+    end = run_until_exit([*UNSHARE, sys.executable, "-c", DIES])
+    assert end.status == 128 + signal.SIGKILL

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _POLL_S: Final = 0.02
@@ -51,10 +51,12 @@ def end(spared: Container[int], grace_s: float = 0.0) -> None:
         time.sleep(_POLL_S)
 
 
-def kill_with_descendants(pid: int) -> None:
-    """Kill a process, after its children, their children, and so on."""
-    for one in (*descendants(pid), pid):
-        _send(one, signal.SIGKILL)
+def die_with_descendants() -> NoReturn:
+    """Kill this process, after its children, their children, and so on."""
+    for pid in (*descendants(os.getpid()), os.getpid()):
+        _send(pid, signal.SIGKILL)
+    # Process 1 of a container is still there: the kernel spares it what it sends.
+    os._exit(128 + signal.SIGKILL)
 
 
 def children() -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import threading
 import time
@@ -11,7 +10,7 @@ from typing import Final
 
 from ...logging_config import get_logger
 from ...supervisor.board import Seat
-from ...supervisor.orphans import kill_with_descendants
+from ...supervisor.orphans import die_with_descendants
 from .deferred_signal import DeferredSignal
 from .health import Health
 from .traffic import Traffic
@@ -23,8 +22,10 @@ REASON: Final = "This server is shutting down."
 _ENGINE_S: Final = 4.0
 #: What SageMaker gives a container to end, but for a second.
 _ALL_S: Final = 29.0
-#: How often the supervisor is looked at, and told that the server lives.
+#: How often the supervisor is told that the server lives.
 _BEAT_S: Final = 0.2
+#: How often it is looked at: /ping is to say at once that the server ends.
+_LOOK_S: Final = 0.05
 
 
 class Drain:
@@ -91,16 +92,29 @@ class Drain:
             self._seat.leave()
 
     async def _watch(self, seat: Seat) -> None:
-        while (deadline := seat.deadline()) is None:
+        reporting = asyncio.ensure_future(self._report(seat))
+        try:
+            self._begin(await self._told(seat))
+        finally:
+            reporting.cancel()
+
+    async def _told(self, seat: Seat) -> float:
+        while True:
+            if (deadline := seat.deadline()) is not None:
+                return deadline
+            await asyncio.sleep(_LOOK_S)
+
+    async def _report(self, seat: Seat) -> None:
+        while True:
+            # It may take its time, which nobody who looks for the end has.
             problem = None if self._health is None else await self._health.problem()
             seat.report(is_hung=problem is not None)
             await asyncio.sleep(_BEAT_S)
-        self._begin(deadline)
 
 
 def _end_the_process_at(deadline: float) -> None:
     """Be gone by then, whatever an engine is still waiting for."""
     seconds = deadline - time.monotonic()
-    timer = threading.Timer(seconds, kill_with_descendants, (os.getpid(),))
+    timer = threading.Timer(seconds, die_with_descendants)
     timer.daemon = True
     timer.start()
