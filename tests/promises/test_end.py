@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +40,7 @@ def test_what_takes_too_long_ends_with_an_error_that_clients_see(
         streams = [threads.submit(read, server, body, begun) for _ in range(STREAMS)]
         for _ in streams:
             begun.get(timeout=PATIENCE_S)
+        told_at = time.monotonic()
         os.kill(server.pid, signal.SIGTERM)
         wait_until_unwell(server)
         with server.new_client() as client:
@@ -49,7 +51,8 @@ def test_what_takes_too_long_ends_with_an_error_that_clients_see(
             text = stream.result()
             assert '"code":503' in text.splitlines()[-2]
             assert "[DONE]" not in text
-        server.wait(ENDS_S)
+        server.wait(PATIENCE_S)
+        assert time.monotonic() - told_at < ENDS_S
 
 
 def read(server: Server, body: Mapping[str, Any], begun: SimpleQueue[str]) -> str:

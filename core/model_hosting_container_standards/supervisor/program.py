@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import math
 import os
 import signal
 import sys
@@ -14,14 +13,13 @@ from typing import Any, Final
 from supervisor import events
 from supervisor.datatypes import RestartUnconditionally, RestartWhenExitUnexpected
 from supervisor.medusa import asyncore_25 as asyncore
-from supervisor.options import ServerOptions
-from supervisor.states import ProcessStates, SupervisorStates
+from supervisor.states import SIGNALLABLE_STATES, SupervisorStates
 from supervisor.supervisord import Supervisor
 
 from ..config import Settings
-from . import orphans, signals
+from . import orphans
 from .board import LAST_WORD_S, Board
-from .configuration import PROGRAM
+from .options import Options
 
 #: The status of a container whose server was given up.
 GIVEN_UP: Final = 1
@@ -29,11 +27,22 @@ GIVEN_UP: Final = 1
 _PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 #: Longer than supervisord ever waits; and time enough for servers to report.
 _PAUSE_S: Final = 5.0
-_RUNS: Final = (ProcessStates.STARTING, ProcessStates.RUNNING)
+#: At the end, time is short: so often things are looked at.
+_HURRY_S: Final = 0.1
+#: What is kept of the time that a program has to end, for all to be gone within it.
+_OWN_S: Final = 1.0
+#: What a program has to end even if its requests took all the time.
+_LEAST_S: Final = 1.0
+#: How a process meets a signal otherwise than by dying of it, as /proc says.
+_MEETS: Final = ("SigBlk:", "SigIgn:", "SigCgt:")
 
 
 def supervise(config: Path, board: Board, settings: Settings) -> int:
-    """Run the program of a configuration until it ends for good; return its status."""
+    """Run the program of a configuration until it ends for good; return its status.
+
+    Raises:
+        ConfigurationError: it is not to be started at all.
+    """
     orphans.adopt()
     for output in (sys.stdout, sys.stderr):
         _append(output.fileno())
@@ -41,6 +50,7 @@ def supervise(config: Path, board: Board, settings: Settings) -> int:
     options.realize(["--configuration", str(config), "--nodaemon"])
     options.first = True
     options.test = False
+    options.check_program()
     supervision = Supervision(options, board, settings)
     try:
         supervision.main()
@@ -59,32 +69,6 @@ def _append(descriptor: int) -> None:
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
 
 
-class Options(ServerOptions):  # type: ignore[misc]
-    """supervisord's ways to the system."""
-
-    #: How the child ended that was reaped last, as in :mod:`subprocess`; None: it has
-    #: not even begun.
-    returncode: int | None = None
-    #: Until when what a program leaves behind may end by itself.
-    deadline = 0.0
-
-    def setsignals(self) -> None:
-        super().setsignals()
-        signal.signal(signal.SIGUSR1, self.signal_receiver.receive)
-        signals.release()
-
-    def fork(self) -> int:
-        self.returncode = None
-        return signals.fork()
-
-    def waitpid(self) -> tuple[int | None, int | None]:
-        pid, status = super().waitpid()
-        if pid in self.pidhistory:
-            self.returncode = os.waitstatus_to_exitcode(status)
-            orphans.end(self.pidhistory, max(0.0, self.deadline - time.monotonic()))
-        return pid, status
-
-
 class Supervision(Supervisor):  # type: ignore[misc]
     """A supervisord that ends when its program does."""
 
@@ -101,6 +85,8 @@ class Supervision(Supervisor):  # type: ignore[misc]
         self._told_at: float | None = None
         self._looked_at = self._patient_until = time.monotonic()
         self._starts = 0
+        #: Signals for the program, until it can take them.
+        self._waiting: set[int] = set()
 
     @property
     def status(self) -> int:
@@ -118,26 +104,35 @@ class Supervision(Supervisor):  # type: ignore[misc]
         super().runforever()
 
     def handle_signal(self) -> None:
-        number = self.options.get_signal()
+        # All of them: supervisord takes one each time it looks.
+        while number := self.options.get_signal():
+            self._hear(number)
+
+    def _hear(self, number: int) -> None:
         if number in _PASSED_ON:
-            self._pass_on(number)
+            self._waiting.add(number)
         elif number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            self._signal = number
+            self._signal = signal.Signals(number)
             self._told_at = self._told_at or time.monotonic()
             self._board.call_for_the_end(self._told_at + self._drain_s)
+            self.options.poller.longest_s = _HURRY_S
             if number != signal.SIGTERM:
-                self._shut_down(f"received {signal.Signals(number).name}")
+                self._shut_down(f"received {self._signal.name}")
 
     def tick(self, now: float | None = None) -> None:
         """Look at the servers, which supervisord does not know; called all the time."""
         super().tick(now)
-        if self._told_at is not None:
+        self._pass_on()
+        if self.options.mood == SupervisorStates.SHUTDOWN:
+            self._kill_what_is_late()
+        elif self._told_at is not None:
             late = time.monotonic() > self._told_at + self._drain_s + LAST_WORD_S
             if late or self._board.is_empty():
-                self._shut_down(f"received {signal.Signals(self._signal).name}")
+                self._shut_down(f"received {self._signal.name}")
         elif self._stall_s and (reason := self._hung(self._stall_s)):
             self.options.logger.warn("%(reason)s: restarting", reason=reason)  # noqa: G010
-            self._pass_on(signal.SIGKILL)
+            for process in self._running():
+                process.signal(signal.SIGKILL)
             self._board.clear()
 
     def _hung(self, stall_s: int) -> str | None:
@@ -151,7 +146,7 @@ class Supervision(Supervisor):  # type: ignore[misc]
 
     def _count(self, event: Any) -> None:
         """Tell a program how often it has been started again: it gets what is here."""
-        if event.process.config.name == PROGRAM:
+        if event.process.config.is_program:
             os.environ[Settings.restarts.name] = str(self._starts)
             self._starts += 1
 
@@ -165,7 +160,7 @@ class Supervision(Supervisor):  # type: ignore[misc]
         """End with a program that is not to be started again."""
         config = event.process.config
         returncode = self.options.returncode
-        if returncode is None or config.name != PROGRAM:
+        if returncode is None or not config.is_program:
             return
         if self._board.has_served():
             # Nobody told it to: vLLM ends so when its engine has died.
@@ -181,28 +176,64 @@ class Supervision(Supervisor):  # type: ignore[misc]
 
     def _note(self, event: Any) -> None:
         """Remember how the program ended that was told to."""
-        if event.process.config.name == PROGRAM and self._status is None:
+        if event.process.config.is_program and self._status is None:
             self._status = self.options.returncode
 
-    def _pass_on(self, number: int) -> None:
-        for process in self._processes():
-            if process.config.name == PROGRAM and process.state in _RUNS:
-                process.signal(number)
+    def _pass_on(self) -> None:
+        """Pass signals on to the program, as soon as it would not just die of them.
+
+        One that has only begun has no handler yet. One that never has any is not told,
+        as the kernel does not tell process 1.
+        """
+        for number in [*self._waiting]:
+            for process in self._running():
+                if _meets(process.pid, number):
+                    process.signal(number)
+                    self._waiting.discard(number)
 
     def _shut_down(self, reason: str) -> None:
         if self.options.mood == SupervisorStates.SHUTDOWN:
             return  # It is said, and the time runs.
         # supervisord's own logger, which has another idea of arguments.
         self.options.logger.warn("%(reason)s: shutting down", reason=reason)  # noqa: G010
-        spent = 0.0 if self._told_at is None else time.monotonic() - self._told_at
+        now = time.monotonic()
+        spent = 0.0 if self._told_at is None else now - self._told_at
+        grace = _LEAST_S
         for process in self._processes():
-            # What SageMaker gives is for all of it, supervisord's own second included.
-            left = process.config.stopwaitsecs - math.ceil(spent)
-            process.config.stopwaitsecs = max(1, left - 1 if spent else left)
-        grace = max(process.config.stopwaitsecs for process in self._processes())
-        self.options.deadline = time.monotonic() + grace
+            # What SageMaker gives is for all of it.
+            left = process.config.stopwaitsecs - _OWN_S - spent
+            process.config.stopwaitsecs = max(_LEAST_S, left)
+            grace = max(grace, left)
+        self.options.deadline = now + grace
+        self.options.poller.longest_s = _HURRY_S
         self.options.mood = SupervisorStates.SHUTDOWN
+
+    def _kill_what_is_late(self) -> None:
+        """Keep the time: supervisord gives each program its own, one after another."""
+        if time.monotonic() >= self.options.deadline:
+            for process in self._processes():
+                if process.state in SIGNALLABLE_STATES:
+                    process.kill(signal.SIGKILL)
+
+    def _running(self) -> list[Any]:
+        """Return the processes of the program that run, and are not being ended."""
+        processes = [one for one in self._processes() if one.config.is_program]
+        return [one for one in processes if one.pid and not one.killing]
 
     def _processes(self) -> list[Any]:
         groups = self.process_groups.values()
         return [process for group in groups for process in group.processes.values()]
+
+
+def _meets(pid: int, number: int) -> bool:
+    """Whether a process catches, ignores or blocks a signal."""
+    process = Path("/proc", str(pid))
+    try:
+        ours = Path("/proc/self/cmdline").read_bytes()
+        if (process / "cmdline").read_bytes() == ours:
+            return False  # A child that is no program yet has handlers of ours.
+        lines = (process / "status").read_text(errors="replace").splitlines()
+    except OSError:
+        return False  # It is gone.
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(_MEETS)]
+    return any(mask >> (number - 1) & 1 for mask in masks)

@@ -1,0 +1,76 @@
+"""supervisord's ways to the system, and what it is told there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from supervisor.options import ServerOptions
+
+from ..exceptions import ConfigurationError
+from . import orphans, signals
+from .configuration import PREFIX, PROGRAM
+from .waiting import SignalPoller
+
+
+class Options(ServerOptions):  # type: ignore[misc]
+    """supervisord's ways to the system."""
+
+    #: How the child ended that was reaped last, as in :mod:`subprocess`; None: it has
+    #: not even begun.
+    returncode: int | None = None
+    #: Until when what a program leaves behind may end by itself.
+    deadline = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.poller = SignalPoller(self)
+
+    def processes_from_section(
+        self, parser: Any, section: str, *arguments: Any
+    ) -> list[Any]:
+        """Mark those of the program: they may have any name, and be in any group."""
+        configs: list[Any] = super().processes_from_section(parser, section, *arguments)
+        for config in configs:
+            config.is_program = section == f"program:{PROGRAM}"
+        return configs
+
+    def check_program(self) -> None:
+        """See that there is something to run: nobody would miss it later.
+
+        Raises:
+            ConfigurationError: there is not.
+        """
+        groups = self.process_group_configs
+        configs = [config for group in groups for config in group.process_configs]
+        programs = [config for config in configs if config.is_program]
+        if not any(config.autostart for config in programs):
+            key = "AUTOSTART" if programs else "NUMPROCS"
+            name = f"{PREFIX}PROGRAM__{PROGRAM.upper()}_{key}"
+            reason = "a container without its server would stay up"
+            raise ConfigurationError(name, os.environ.get(name, ""), reason)
+
+    def write_pidfile(self) -> None:
+        before = os.umask(0o077)
+        try:
+            super().write_pidfile()
+        finally:
+            os.umask(before)
+
+    def setsignals(self) -> None:
+        super().setsignals()
+        signal.signal(signal.SIGUSR1, self.signal_receiver.receive)
+        signals.release()
+
+    def fork(self) -> int:
+        self.returncode = None
+        return signals.fork()
+
+    def waitpid(self) -> tuple[int | None, int | None]:
+        pid, status = super().waitpid()
+        if pid in self.pidhistory:
+            self.returncode = os.waitstatus_to_exitcode(status)
+            orphans.end(self.pidhistory, max(0.0, self.deadline - time.monotonic()))
+        return pid, status
