@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 
+from model_hosting_container_standards.supervisor.program import meets
 from servers import Process, polling
 from test_supervisor import PATIENCE_S, SUPERVISOR, WAITS, wait_for
 
@@ -37,6 +39,22 @@ STUBBORN: Final = """
         if seat.deadline() is not None and sys.argv[2] == "seat":
             note()
         time.sleep(0.01)
+    """
+
+
+#: Notes when it is told to end, and ends.
+WILLING: Final = """
+    import signal, sys, time
+    from pathlib import Path
+
+    def end(*_):
+        Path(sys.argv[1]).write_text("told")
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    print("willing", flush=True)
+    while True:
+        signal.pause()
     """
 
 
@@ -92,19 +110,50 @@ def test_a_program_that_will_not_end_is_gone_in_time(
         "SUPERVISOR_PROGRAM__APP_STOPWAITSECS": str(all_s),
     }
     if programs == 2:
-        other = {
-            "COMMAND": f"{sys.executable} {tmp_path}/program.py {tmp_path}/other none",
-            "STDOUT_LOGFILE": "/dev/stdout",
-            "STDOUT_LOGFILE_MAXBYTES": "0",
-            "STOPWAITSECS": str(all_s),
-        }
-        env |= {f"SUPERVISOR_PROGRAM__OTHER_{key}": other[key] for key in other}
+        env |= other_program(tmp_path / "program.py", tmp_path / "other", all_s)
     process = run(STUBBORN, tmp_path / "told", "seat", **env)
     wait_for_line(process, "begun", programs)
     sent = time.monotonic()
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 128 + signal.SIGKILL
     assert time.monotonic() - sent < all_s
+
+
+def other_program(source: Path, told: Path, all_s: int) -> dict[str, str]:
+    """Return the variables for another program, which is stubborn."""
+    keys = {
+        "COMMAND": f"{sys.executable} {source} {told} none",
+        "STDOUT_LOGFILE": "/dev/stdout",
+        "STDOUT_LOGFILE_MAXBYTES": "0",
+        "STOPWAITSECS": str(all_s),
+    }
+    return {f"SUPERVISOR_PROGRAM__OTHER_{key}": value for key, value in keys.items()}
+
+
+def test_a_program_that_will_not_end_takes_no_time_of_another(
+    run: Run, tmp_path: Path
+) -> None:
+    stubborn = tmp_path / "stubborn.py"
+    stubborn.write_text(textwrap.dedent(STUBBORN))
+    env = other_program(stubborn, tmp_path / "other", 3)
+    env["SUPERVISOR_PROGRAM__APP_STOPWAITSECS"] = "3"
+    process = run(WILLING, tmp_path / "told", **env)
+    wait_for_line(process, "begun")
+    wait_for_line(process, "willing")
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 0
+    assert wait_for(tmp_path / "told") == "told"
+
+
+def test_supervisorctl_lets_the_program_end(run: Run, tmp_path: Path) -> None:
+    socket = tmp_path / "s"
+    env = {"SUPERVISOR_UNIX_HTTP_SERVER_FILE": str(socket)}
+    process = run(WILLING, tmp_path / "told", **env)
+    wait_for_line(process, "willing")
+    control = Path(sys.executable).with_name("supervisorctl")
+    subprocess.run([control, "-s", f"unix://{socket}", "shutdown"], check=True)
+    assert process.wait(PATIENCE_S) == 0
+    assert wait_for(tmp_path / "told") == "told"
 
 
 # --- other signals -----------------------------------------------------------------
@@ -152,6 +201,31 @@ def test_a_program_that_never_listens_does_not_die_of_sighup(
     assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM
     assert "SIGHUP" not in process.output()
     assert (tmp_path / "pid").read_text() == pid
+
+
+#: Blocks what is asked for, and tells.
+BLOCKS: Final = """
+import signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {blocked})
+print("blocked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("blocked", "waits"),
+    [("{signal.SIGHUP}", False), ("signal.valid_signals()", True), ("()", True)],
+    ids=["one", "all", "none"],
+)
+def test_a_signal_waits_while_all_are_blocked(blocked: str, waits: bool) -> None:
+    """They are while a process starts another, and not for long."""
+    source = BLOCKS.replace("{blocked}", blocked)
+    command = [sys.executable, "-c", source]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"blocked\n"
+        assert meets(process.pid, signal.SIGHUP) is not waits
 
 
 # --- what the environment adds -----------------------------------------------------

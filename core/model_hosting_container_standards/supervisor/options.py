@@ -21,8 +21,9 @@ class Options(ServerOptions):  # type: ignore[misc]
     #: How the child ended that was reaped last, as in :mod:`subprocess`; None: it has
     #: not even begun.
     returncode: int | None = None
-    #: Until when what a program leaves behind may end by itself.
-    deadline = 0.0
+    #: Until when programs, and what they leave behind, may end by themselves; None:
+    #: nobody has told them to.
+    deadline: float | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,5 +73,6 @@ class Options(ServerOptions):  # type: ignore[misc]
         pid, status = super().waitpid()
         if pid in self.pidhistory:
             self.returncode = os.waitstatus_to_exitcode(status)
-            orphans.end(self.pidhistory, max(0.0, self.deadline - time.monotonic()))
+            left = 0.0 if self.deadline is None else self.deadline - time.monotonic()
+            orphans.end(self.pidhistory, max(0.0, left))
         return pid, status

@@ -13,7 +13,11 @@ from typing import Any, Final
 from supervisor import events
 from supervisor.datatypes import RestartUnconditionally, RestartWhenExitUnexpected
 from supervisor.medusa import asyncore_25 as asyncore
-from supervisor.states import SIGNALLABLE_STATES, SupervisorStates
+from supervisor.states import (
+    RUNNING_STATES,
+    SIGNALLABLE_STATES,
+    SupervisorStates,
+)
 from supervisor.supervisord import Supervisor
 
 from ..config import Settings
@@ -34,7 +38,8 @@ _OWN_S: Final = 1.0
 #: What a program has to end even if its requests took all the time.
 _LEAST_S: Final = 1.0
 #: How a process meets a signal otherwise than by dying of it, as /proc says.
-_MEETS: Final = ("SigBlk:", "SigIgn:", "SigCgt:")
+_MEETS: Final = ("SigIgn:", "SigCgt:")
+_BLOCKS: Final = "SigBlk:"
 
 
 def supervise(config: Path, board: Board, settings: Settings) -> int:
@@ -85,8 +90,8 @@ class Supervision(Supervisor):  # type: ignore[misc]
         self._told_at: float | None = None
         self._looked_at = self._patient_until = time.monotonic()
         self._starts = 0
-        #: Signals for the program, until it can take them.
-        self._waiting: set[int] = set()
+        #: Signals for processes, by their names, until they can take them.
+        self._waiting: set[tuple[int, str]] = set()
 
     @property
     def status(self) -> int:
@@ -110,7 +115,7 @@ class Supervision(Supervisor):  # type: ignore[misc]
 
     def _hear(self, number: int) -> None:
         if number in _PASSED_ON:
-            self._waiting.add(number)
+            self._waiting |= {(number, one.config.name) for one in self._program()}
         elif number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             self._signal = signal.Signals(number)
             self._told_at = self._told_at or time.monotonic()
@@ -124,7 +129,9 @@ class Supervision(Supervisor):  # type: ignore[misc]
         super().tick(now)
         self._pass_on()
         if self.options.mood == SupervisorStates.SHUTDOWN:
-            self._kill_what_is_late()
+            if self.options.deadline is None:  # supervisorctl told it to.
+                self._tell_to_end()
+            self._kill_what_is_late(self.options.deadline)
         elif self._told_at is not None:
             late = time.monotonic() > self._told_at + self._drain_s + LAST_WORD_S
             if late or self._board.is_empty():
@@ -185,48 +192,60 @@ class Supervision(Supervisor):  # type: ignore[misc]
         One that has only begun has no handler yet. One that never has any is not told,
         as the kernel does not tell process 1.
         """
-        for number in [*self._waiting]:
-            for process in self._running():
-                if _meets(process.pid, number):
+        for process in self._running():
+            for number in _PASSED_ON:
+                waits = (number, process.config.name) in self._waiting
+                if waits and meets(process.pid, number):
                     process.signal(number)
-                    self._waiting.discard(number)
+                    self._waiting.discard((number, process.config.name))
 
     def _shut_down(self, reason: str) -> None:
         if self.options.mood == SupervisorStates.SHUTDOWN:
             return  # It is said, and the time runs.
         # supervisord's own logger, which has another idea of arguments.
         self.options.logger.warn("%(reason)s: shutting down", reason=reason)  # noqa: G010
+        self._tell_to_end()
+        self.options.mood = SupervisorStates.SHUTDOWN
+
+    def _tell_to_end(self) -> None:
+        """Tell all programs at once, as the time is for all of them.
+
+        supervisord would wait for each before it tells the next.
+        """
         now = time.monotonic()
         spent = 0.0 if self._told_at is None else now - self._told_at
         grace = _LEAST_S
         for process in self._processes():
-            # What SageMaker gives is for all of it.
             left = process.config.stopwaitsecs - _OWN_S - spent
             process.config.stopwaitsecs = max(_LEAST_S, left)
             grace = max(grace, left)
+            if process.state in RUNNING_STATES and process.pid:
+                process.stop()
         self.options.deadline = now + grace
         self.options.poller.longest_s = _HURRY_S
-        self.options.mood = SupervisorStates.SHUTDOWN
 
-    def _kill_what_is_late(self) -> None:
-        """Keep the time: supervisord gives each program its own, one after another."""
-        if time.monotonic() >= self.options.deadline:
+    def _kill_what_is_late(self, deadline: float) -> None:
+        """Keep the time: supervisord's own begins when it tells a process."""
+        if time.monotonic() >= deadline:
             for process in self._processes():
                 if process.state in SIGNALLABLE_STATES:
                     process.kill(signal.SIGKILL)
 
     def _running(self) -> list[Any]:
         """Return the processes of the program that run, and are not being ended."""
-        processes = [one for one in self._processes() if one.config.is_program]
-        return [one for one in processes if one.pid and not one.killing]
+        return [one for one in self._program() if one.pid and not one.killing]
+
+    def _program(self) -> list[Any]:
+        """Return the processes of the program: one, unless somebody wants several."""
+        return [one for one in self._processes() if one.config.is_program]
 
     def _processes(self) -> list[Any]:
         groups = self.process_groups.values()
         return [process for group in groups for process in group.processes.values()]
 
 
-def _meets(pid: int, number: int) -> bool:
-    """Whether a process catches, ignores or blocks a signal."""
+def meets(pid: int, number: int) -> bool:
+    """Whether a process catches, ignores or blocks a signal, if it can be told."""
     process = Path("/proc", str(pid))
     try:
         ours = Path("/proc/self/cmdline").read_bytes()
@@ -234,6 +253,14 @@ def _meets(pid: int, number: int) -> bool:
             return False  # A child that is no program yet has handlers of ours.
         lines = (process / "status").read_text(errors="replace").splitlines()
     except OSError:
-        return False  # It is gone.
-    masks = [int(line.split()[1], 16) for line in lines if line.startswith(_MEETS)]
-    return any(mask >> (number - 1) & 1 for mask in masks)
+        return True  # It is hidden from us.
+    known = {name: value for name, _, value in (one.partition("\t") for one in lines)}
+    masks = [int(known[name], 16) for name in _MEETS if name in known]
+    blocked = int(known.get(_BLOCKS, "0"), 16)
+    if not _has(blocked, signal.SIGABRT):  # Else all are, while a process is started.
+        masks.append(blocked)
+    return not masks or any(_has(mask, number) for mask in masks)
+
+
+def _has(mask: int, number: int) -> bool:
+    return bool(mask >> (number - 1) & 1)
