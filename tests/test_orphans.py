@@ -6,11 +6,9 @@ import signal
 import sys
 from typing import Final
 
-import pytest
-
 from model_hosting_container_standards.supervisor.orphans import lives
+from namespaces import UNSHARE, needs_namespaces
 from servers import polling, run_until_exit
-from test_supervisor import UNSHARE, can_unshare
 
 #: Dies with a child and its child, which have a session of their own.
 DIES: Final = """
@@ -40,7 +38,7 @@ def test_a_process_dies_with_all_below_it() -> None:
     raise AssertionError(f"{below} are left.")
 
 
-@pytest.mark.skipif(not can_unshare(), reason="no process namespace can be made here")
+@needs_namespaces
 def test_process_1_dies_too() -> None:
     """It cannot be killed from inside its namespace, which ends with it."""
     end = run_until_exit([*UNSHARE, sys.executable, "-c", DIES])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -14,29 +13,19 @@ from typing import Any, Final
 
 import pytest
 
+from namespaces import UNSHARE, needs_namespaces
 from servers import Process, polling, run_until_exit
 
 SUPERVISOR: Final = str(Path(sys.executable).with_name("standard-supervisor"))
 PATIENCE_S: Final = 30.0
 
-UNSHARE: Final = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 Start = Callable[..., Process]
 
 
-def can_unshare() -> bool:
-    try:
-        return subprocess.run([*UNSHARE, "true"], check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-needs_namespaces: Final = pytest.mark.skipif(
-    not can_unshare(), reason="no process namespace can be made here"
-)
 #: What the supervisor is started by: nothing, or what makes it process 1.
 ANY_PROCESS: Final = pytest.param([], id="any process")
-PROCESS_1: Final = pytest.param(UNSHARE, id="process 1", marks=needs_namespaces)
+PROCESS_1: Final = pytest.param([*UNSHARE], id="process 1", marks=needs_namespaces)
 
 
 @pytest.fixture

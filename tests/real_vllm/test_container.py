@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +15,7 @@ import httpx
 import pytest
 
 from model_hosting_container_standards.supervisor.orphans import descendants
+from namespaces import UNSHARE, can_unshare
 from real import (
     ADAPTER,
     API_SERVERS,
@@ -38,7 +37,6 @@ pytestmark = [
 ]
 
 SESSION: Final = "X-Amzn-SageMaker-Session-Id"
-NAMESPACE: Final = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 START_S: Final = 360
 #: What SageMaker gives a container to end, in seconds.
 ENDS_S: Final = 30
@@ -71,7 +69,7 @@ class Container(Server):
             "SM_VLLM_ENABLE_LORA": "true",
             "SM_VLLM_MAX_LORA_RANK": "8",
         }
-        self.prefix = NAMESPACE if can_unshare() else ()
+        self.prefix = UNSHARE if can_unshare() else ()
         command = [*self.prefix, Path(sys.executable).with_name("mhcs"), "serve"]
         super().__init__(command, env, timeout=START_S, port=port)
         # It knows its address by itself.
@@ -112,12 +110,6 @@ class Container(Server):
             if not command_line(pid):
                 return
         raise AssertionError(f"{pid} is still there:\n{self.output()}")
-
-
-def can_unshare() -> bool:
-    if shutil.which(NAMESPACE[0]) is None:
-        return False
-    return subprocess.run([*NAMESPACE, "true"], check=False).returncode == 0
 
 
 def command_line(pid: int) -> str:

@@ -1,0 +1,23 @@
+"""Process 1 of a container, as far as a machine without containers has it."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Final
+
+import pytest
+
+UNSHARE: Final = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def can_unshare() -> bool:
+    """Whether this machine makes process namespaces."""
+    try:
+        return subprocess.run([*UNSHARE, "true"], check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+needs_namespaces: Final = pytest.mark.skipif(
+    not can_unshare(), reason="no process namespace can be made here"
+)
