@@ -18,6 +18,8 @@ from model_hosting_container_standards.config import variables
 from other_process import Other
 from real import RELEASE
 
+pytest_plugins = ["leaks"]
+
 Script = Callable[..., Path]
 SetLimits = Callable[..., None]
 Includer = Callable[[FastAPI, APIRouter], None]
