@@ -11,8 +11,6 @@ from promises.fixtures import customised, script, server  # noqa: E402
 
 from .engines import ENGINES, RealEngine  # noqa: E402
 
-pytest_plugins = ["leaks"]
-
 __all__ = ["customised", "engine", "script", "server"]
 
 

@@ -17,7 +17,7 @@ import shutil
 import signal
 import tempfile
 import uuid
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -35,8 +35,6 @@ SHARED_MEMORY: Final = Path("/dev/shm")
 GRACE: Final = "leak_grace_seconds"
 #: How far the clock of the file system may be behind.
 TICK_S: Final = 0.02
-#: Python's own, which end with the process that uses multiprocessing.
-HELPERS: Final = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,7 +67,7 @@ class LeakCheck:
         self._ports = proc.listening_ports(os.getpid())
         self._shared = _entries(SHARED_MEMORY)
         os.environ.pop(TEST, None)  # Inherited, where a test runs pytest.
-        # vLLM gives its processes titles, which would otherwise overwrite the variables.
+        # Without it, the titles of vLLM's processes overwrite the variables.
         os.environ["SPT_NOENV"] = "1"
         os.environ[MARK] = f"{os.environ.get(MARK, '')} {self._id}".strip()
         self._folder = _use_new_temporary_folder()
@@ -140,15 +138,20 @@ class LeakCheck:
         for pid in descendants(os.getpid()):
             if MARK not in proc.environment(pid):
                 found.setdefault(pid, "a test, without the variables that name it")
-        return {pid: test for pid, test in found.items() if _is_running(pid)}
+        return {pid: test for pid, test in found.items() if _is_leaked(pid)}
 
     def _files(self) -> list[Path]:
         found = _entries(self._folder)
         if not self._is_worker:  # Nothing there tells which worker made it.
-            others = {*proc.pids()} - {*self._processes()}
             new = _entries(SHARED_MEMORY) - self._shared
-            found |= {path for path in new if not _is_in_use(path, others)}
+            found |= {path for path in new if not self._is_of_others(path)}
         return sorted(found)
+
+    def _is_of_others(self, path: Path) -> bool:
+        """Whether processes use a file that are not of these tests."""
+        others = {*proc.pids()} - {*self._processes()}
+        inodes = _inodes(path)
+        return any(not inodes.isdisjoint(proc.files(pid)) for pid in others)
 
     def _changed_during(self, path: Path) -> str:
         with contextlib.suppress(OSError):
@@ -189,13 +192,16 @@ def _entries(folder: Path) -> set[Path]:
     return {*folder.iterdir()} if folder.is_dir() else set()
 
 
-def _is_in_use(path: Path, by: Iterable[int]) -> bool:
-    return any(proc.has_in_use(pid, path) for pid in by)
+def _inodes(path: Path) -> set[proc.Inode]:
+    found = set()
+    for file in (path, *path.rglob("*")):
+        with contextlib.suppress(OSError):
+            found.add(proc.inode_of(file))
+    return found
 
 
-def _is_running(pid: int) -> bool:
-    command = proc.command(pid)
-    return lives(pid) and not any(helper in command for helper in HELPERS)
+def _is_leaked(pid: int) -> bool:
+    return lives(pid) and not proc.is_helper(pid)
 
 
 def _describe(pid: int, test: str) -> str:

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
 from pathlib import Path
 from typing import Final
 
 PROC: Final = Path("/proc")
+#: Device and number.
+Inode = tuple[int, int]
 _LISTENS: Final = "0A"
+_HELPERS: Final = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")
 
 
 def pids() -> list[int]:
     return [int(folder.name) for folder in PROC.glob("[0-9]*")]
+
+
+def group(leader: int) -> list[int]:
+    """Return the processes of a process group."""
+    found = []
+    for pid in pids():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(pid) == leader:
+                found.append(pid)
+    return found
+
+
+def is_helper(pid: int) -> bool:
+    """Whether it is one of multiprocessing's own, which end after those they serve."""
+    return any(helper in command(pid) for helper in _HELPERS)
 
 
 def command(pid: int) -> str:
@@ -28,7 +46,7 @@ def environment(pid: int) -> dict[str, str]:
 
 def listening_ports(pid: int) -> set[int]:
     """Return the TCP ports that a process listens on."""
-    sockets = {file for file in _open_files(pid) if file.startswith("socket:")}
+    sockets = {*map(_target, _descriptors(pid))}
     tables = (_read(pid, f"net/{name}") for name in ("tcp", "tcp6"))
     rows = [row.split() for table in tables for row in table.splitlines()[1:]]
     return {
@@ -38,18 +56,36 @@ def listening_ports(pid: int) -> set[int]:
     }
 
 
-def has_in_use(pid: int, path: Path) -> bool:
-    """Whether a process has a file open or mapped, or one in a folder."""
-    mapped = (line.split(maxsplit=5)[5:] for line in _read(pid, "maps").splitlines())
-    files = [*_open_files(pid), *(name for names in mapped for name in names)]
-    return any(path in (Path(file), *Path(file).parents) for file in files)
+def files(pid: int) -> set[Inode]:
+    """Return the files that a process has open, or mapped, under whichever name."""
+    found = set()
+    for line in _read(pid, "maps").splitlines():
+        _, _, _, device, inode, *_ = line.split()
+        major, minor = (int(part, 16) for part in device.split(":"))
+        found.add((os.makedev(major, minor), int(inode)))
+    for link in _descriptors(pid):
+        with contextlib.suppress(OSError):
+            found.add(inode_of(link))
+    return found
 
 
-def _open_files(pid: int) -> Iterator[str]:
-    with contextlib.suppress(OSError):
-        for link in (PROC / str(pid) / "fd").iterdir():
-            with contextlib.suppress(OSError):
-                yield str(link.readlink())
+def inode_of(path: Path) -> Inode:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def _descriptors(pid: int) -> list[Path]:
+    try:
+        return [*(PROC / str(pid) / "fd").iterdir()]
+    except OSError:
+        return []
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
 
 
 def _read(pid: int, name: str) -> str:

@@ -20,9 +20,10 @@ from real import (
     ADAPTER,
     API_SERVERS,
     COMPLETION,
-    ENV,
     PATCHED,
     RELEASE,
+    START_TIMEOUT_S,
+    VllmServer,
     adapter_path,
     requires_vllm,
     serve,
@@ -37,14 +38,13 @@ pytestmark = [
 ]
 
 SESSION: Final = "X-Amzn-SageMaker-Session-Id"
-START_S: Final = 360
 #: What SageMaker gives a container to end, in seconds.
 ENDS_S: Final = 30
 STREAMS: Final = 8
 LONG: Final = {"max_tokens": 200, "ignore_eos": True, "stream": True}
 
 
-class Container(Server):
+class Container(VllmServer):
     """``mhcs serve``, as process 1 where this machine allows it."""
 
     def __init__(self, state: Path) -> None:
@@ -52,7 +52,6 @@ class Container(Server):
         #: While there is this file, the engine computes nothing.
         self.stuck = state / "stuck"
         env = {
-            **ENV,
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "true",
             "SAGEMAKER_SESSIONS_PATH": str(state / "sessions"),
@@ -71,7 +70,7 @@ class Container(Server):
         }
         self.prefix = UNSHARE if can_unshare() else ()
         command = [*self.prefix, Path(sys.executable).with_name("mhcs"), "serve"]
-        super().__init__(command, env, timeout=START_S, port=port)
+        super().__init__(command, env, port)
         # It knows its address by itself.
         self.command = [str(part) for part in command]
 
@@ -96,7 +95,7 @@ class Container(Server):
 
         Saying so without doing so is no state to stay in.
         """
-        for _ in polling(START_S, interval=0.5):
+        for _ in polling(START_TIMEOUT_S, interval=0.5):
             try:
                 well = self.client.get("/ping", timeout=5).status_code == 200
                 if well and self.invoke().status_code == 200:
@@ -106,7 +105,7 @@ class Container(Server):
         raise AssertionError(f"It does not recover:\n{self.output()}")
 
     def wait_until_gone(self, pid: int) -> None:
-        for _ in polling(START_S):
+        for _ in polling(START_TIMEOUT_S):
             if not command_line(pid):
                 return
         raise AssertionError(f"{pid} is still there:\n{self.output()}")
