@@ -28,6 +28,7 @@ from typing import IO, NamedTuple, TypeVar
 import httpx
 
 import proc
+from model_hosting_container_standards.supervisor.orphans import descendants
 
 HOST = "127.0.0.1"
 #: How long a server may take to end after SIGTERM, before it is killed.
@@ -95,13 +96,14 @@ class Process:
         self.kill()
 
     def kill(self) -> None:
-        """End the process and its children as the kernel does: without asking.
+        """End the process and all below it as the kernel does: without asking.
 
         But for multiprocessing's helpers: they remove the shared memory of the others,
         and end by themselves.
         """
-        self._signal(signal.SIGSTOP)  # So that none sees another one end.
-        for pid in {self.pid, *proc.group(self.pid)}:
+        self._signal(signal.SIGSTOP)  # Nothing else is started, or sees another end.
+        below = descendants(self.pid) if self.status() is None else []
+        for pid in {self.pid, *below, *proc.group(self.pid)}:
             if not proc.is_helper(pid):
                 _send(pid, signal.SIGKILL)
         self._signal(signal.SIGCONT)
