@@ -99,8 +99,8 @@ class LeakCheck:
 
     def _fail(self, found: list[str]) -> None:
         report = pytest.TestReport(
-            nodeid="leaks",
-            location=("leaks", None, "all tests"),
+            nodeid="tests/leaks.py::all_tests",
+            location=("tests/leaks.py", None, "all tests"),
             keywords={},
             outcome="failed",
             longrepr="\n".join(["Leaked by tests, and killed or removed now:", *found]),

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from model_hosting_container_standards.supervisor.orphans import lives
+
 PROC: Final = Path("/proc")
 #: Device and number.
 Inode = tuple[int, int]
@@ -19,11 +21,11 @@ def pids() -> list[int]:
 
 
 def group(leader: int) -> list[int]:
-    """Return the processes of a process group."""
+    """Return the processes of a process group that run."""
     found = []
     for pid in pids():
         with contextlib.suppress(ProcessLookupError):
-            if os.getpgid(pid) == leader:
+            if os.getpgid(pid) == leader and lives(pid):
                 found.append(pid)
     return found
 

@@ -15,7 +15,7 @@ from servers import Process, polling
 
 TESTS: Final = Path(__file__).parent
 WAYS: Final = pytest.mark.parametrize(
-    "options", [(), ("-n", "2", "--dist", "loadfile")], ids=["alone", "workers"]
+    "options", [(), ("-p", "xdist", "-n2", "--dist=load")], ids=["alone", "workers"]
 )
 PATIENCE_S: Final = 60.0
 Run = Callable[..., Process]
@@ -79,7 +79,8 @@ def run(tmp_path: Path) -> Iterator[Run]:
     def begin(tests: str, *options: str) -> Process:
         (tmp_path / "test_it.py").write_text(START + tests)
         command = [sys.executable, "-m", "pytest", "-p", "leaks", "-rA", *options]
-        env = {"PYTHONPATH": str(TESTS)}
+        # Other plugins take longer to load than these tests to run.
+        env = {"PYTHONPATH": str(TESTS), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         started.append(Process([*command, "test_it.py"], env, tmp_path))
         started[-1].start()
         return started[-1]
