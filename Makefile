@@ -60,13 +60,14 @@ lint: dev ## ruff and mypy
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# Two at once: one waits for servers while the other works. What shares a server runs
-# in one of them (tests/conftest.py).
-TWO := --numprocesses 2 --dist loadscope --no-loadscope-reorder
+# More than there are cores: they wait for servers half of the time. What shares a server
+# runs in one of them, and what takes longest begins (tests/conftest.py).
+WORKERS ?= 3
+DISTRIBUTED = --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-test: install ## pytest, and 95 % of the branches
+test: install ## pytest, and 95 % of the branches, by WORKERS at once
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(TWO) $(ARGS)
+	$(BIN)/coverage run -m pytest $(DISTRIBUTED) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -75,10 +76,11 @@ test: install ## pytest, and 95 % of the branches
 OLD := build/vllm-$(VERSION)
 RESULT := build/results/vllm-$(VERSION).xml
 
+test-vllm: WORKERS = 2
 test-vllm: dev ## the tests of a real vLLM in a new environment with vLLM VERSION
 	@rm -f $(RESULT)
 	PYTHONPATH=tools $(BIN)/python -m old_vllm "$(VERSION)" $(OLD)
-	$(OLD)/bin/python -m pytest -m vllm --junitxml=$(RESULT) $(TWO) $(ARGS)
+	$(OLD)/bin/python -m pytest -m vllm --junitxml=$(RESULT) $(DISTRIBUTED) $(ARGS)
 	rm -rf $(OLD)
 
 # In an engine's own image: make gpu-test PYTHON=python3 VENV_OPTIONS=--system-site-packages

@@ -18,6 +18,8 @@ from model_hosting_container_standards.config import variables
 from other_process import Other
 from real import RELEASE
 
+pytest_plugins = ["leaks"]
+
 Script = Callable[..., Path]
 SetLimits = Callable[..., None]
 Includer = Callable[[FastAPI, APIRouter], None]
@@ -26,11 +28,40 @@ Includer = Callable[[FastAPI, APIRouter], None]
 SHARED: Final = ("real_vllm/test_adapters", "promises/")
 
 
+#: What takes longest, by a part of its path. It comes first, so that no process is left
+#: with it in the end; real engines, which need the processor, by turns with the others.
+LONGEST: Final = (
+    "real_vllm/test_container",
+    "promises/",
+    "real_vllm/test_adapters",
+    "test_doors",
+    "real_vllm/test_section8",
+    "test_adapters_stateful",
+    "real_vllm/test_sessions_and_middleware",
+    "test_fastapi_versions",
+    "real_vllm/test_customer_scripts",
+    "test_requirements.py",
+    "real_vllm/",
+    "test_packaging",
+    "test_supervisor",
+    "test_drain",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let reports say what was tested: tools/matrix.py believes nothing else."""
+    """Put what takes longest first, and let reports say what was tested.
+
+    tools/matrix.py believes nothing else.
+    """
+    items.sort(key=_place)
     for item in items:
         if RELEASE and item.get_closest_marker("vllm"):
             item.user_properties.append(("vllm", version("vllm")))
+
+
+def _place(item: pytest.Item) -> int:
+    found = (n for n, part in enumerate(LONGEST) if part in item.nodeid)
+    return next(found, len(LONGEST))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -97,20 +98,36 @@ def adapter_path(name: str) -> str:
     return str(MODEL.with_name(name))
 
 
+class VllmServer(Server):
+    """A vLLM with a temporary folder of its own: it leaves sockets there."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        env: Mapping[str, str] | None = None,
+        port: int | None = None,
+    ) -> None:
+        self._temporary = tempfile.TemporaryDirectory()
+        env = {**ENV, "TMPDIR": self._temporary.name, **(env or {})}
+        super().__init__(command, env, timeout=START_TIMEOUT_S, port=port)
+
+    def close(self) -> None:
+        super().close()
+        self._temporary.cleanup()
+
+
 def serve(
     *arguments: str, env: Mapping[str, str] | None = None, port: int | None = None
 ) -> Server:
     """Return an unchanged ``vllm serve``."""
     command = [VLLM, "serve", tiny_model(), *OPTIONS, *arguments]
-    env = {**ENV, **(env or {})}
-    return Server(command, env, timeout=START_TIMEOUT_S, port=port)
+    return VllmServer(command, env, port)
 
 
 def serve_module(*arguments: str, env: Mapping[str, str] | None = None) -> Server:
     """Return the same server, started as a module."""
     module = ["-m", "vllm.entrypoints.openai.api_server", "--model", tiny_model()]
-    command = [sys.executable, *module, *OPTIONS, *arguments]
-    return Server(command, {**ENV, **(env or {})}, timeout=START_TIMEOUT_S)
+    return VllmServer([sys.executable, *module, *OPTIONS, *arguments], env)
 
 
 def reason(document: Any) -> str:

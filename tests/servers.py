@@ -27,6 +27,9 @@ from typing import IO, NamedTuple, TypeVar
 
 import httpx
 
+import proc
+from model_hosting_container_standards.supervisor.orphans import descendants
+
 HOST = "127.0.0.1"
 #: How long a server may take to end after SIGTERM, before it is killed.
 GRACE_S = 15.0
@@ -93,9 +96,22 @@ class Process:
         self.kill()
 
     def kill(self) -> None:
-        """End the process and its children as the kernel does: without asking."""
-        self._signal(signal.SIGKILL)
+        """End the process and all below it as the kernel does: without asking.
+
+        But for multiprocessing's helpers: they remove the shared memory of the others,
+        and end by themselves.
+        """
+        self._signal(signal.SIGSTOP)  # Nothing else is started, or sees another end.
+        below = descendants(self.pid) if self.status() is None else []
+        for pid in {self.pid, *below, *proc.group(self.pid)}:
+            if not proc.is_helper(pid):
+                _send(pid, signal.SIGKILL)
+        self._signal(signal.SIGCONT)
         self._process.wait()
+        for _ in polling(GRACE_S):
+            if not proc.group(self.pid):
+                return
+        self._signal(signal.SIGKILL)
 
     def wait(self, timeout: float) -> int:
         """Return the exit status.
@@ -294,6 +310,11 @@ def polling(timeout: float, interval: float = POLL_S) -> Iterator[None]:
     while time.monotonic() < deadline:
         time.sleep(interval)
         yield
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _content(file: IO[bytes]) -> str:

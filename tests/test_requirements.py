@@ -429,12 +429,22 @@ except Exception as error:
 """
 
 
+@pytest.fixture
+def temporary(tmp_path: Path) -> Iterator[Path]:
+    """A temporary folder: a pip that is killed leaves files there, we leave none."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    yield folder
+    assert not [*folder.glob("mhcs-*")]
+
+
 def test_there_is_a_limit(
-    python: Path, model: Callable[[str], Path], model_folder: Path
+    python: Path, model: Callable[[str], Path], model_folder: Path, temporary: Path
 ) -> None:
     folder = model("somewhere")
     with hanging_index() as (url, _):
         env = {"SAGEMAKER_MODEL_PATH": str(model_folder), "PIP_INDEX_URL": url}
+        env["TMPDIR"] = str(temporary)
         process = Process([sys.executable, "-c", LIMITED, python], env)
         try:
             process.start()
@@ -461,12 +471,17 @@ def before() -> list[str]:
 
 @pytest.fixture
 def installing(
-    python: Path, model: Callable[[str], Path], model_folder: Path, before: list[str]
+    python: Path,
+    model: Callable[[str], Path],
+    model_folder: Path,
+    before: list[str],
+    temporary: Path,
 ) -> Iterator[Process]:
     """A supervisor whose pip has asked an index, and waits."""
     model("somewhere")
     with hanging_index() as (url, server):
         env = {"SAGEMAKER_MODEL_PATH": str(model_folder), "PIP_INDEX_URL": url}
+        env["TMPDIR"] = str(temporary)
         command = [*before, SUPERVISOR, str(python), "-c", SEES, "torch"]
         process = Process(command, env)
         try:

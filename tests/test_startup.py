@@ -58,7 +58,7 @@ def test_a_customising_variable_arms(
 def test_an_engines_import_imports_auto_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_AUTO", "1")
     _startup.arm()
-    monkeypatch.delitem(sys.modules, "mhcs.auto")
+    monkeypatch.delitem(sys.modules, "mhcs.auto", raising=False)
     _startup.EngineFinder.find_spec("vllm_not")
     assert "mhcs.auto" not in sys.modules
     _startup.EngineFinder.find_spec("vllm")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import pytest
@@ -18,18 +18,17 @@ from model_hosting_container_standards.supervisor.orphans import descendants
 from namespaces import UNSHARE, can_unshare
 from real import (
     ADAPTER,
-    API_SERVERS,
     COMPLETION,
-    ENV,
-    PATCHED,
     RELEASE,
+    START_TIMEOUT_S,
+    VllmServer,
     adapter_path,
     requires_vllm,
-    serve,
-    two_processes,
 )
 from real import tiny_model as make_tiny_model
-from servers import Server, free_port, polling
+from servers import free_port, polling
+
+from .streams import ENDS_S, check_that_streams_end
 
 pytestmark = [
     *requires_vllm,
@@ -37,14 +36,9 @@ pytestmark = [
 ]
 
 SESSION: Final = "X-Amzn-SageMaker-Session-Id"
-START_S: Final = 360
-#: What SageMaker gives a container to end, in seconds.
-ENDS_S: Final = 30
-STREAMS: Final = 8
-LONG: Final = {"max_tokens": 200, "ignore_eos": True, "stream": True}
 
 
-class Container(Server):
+class Container(VllmServer):
     """``mhcs serve``, as process 1 where this machine allows it."""
 
     def __init__(self, state: Path) -> None:
@@ -52,7 +46,6 @@ class Container(Server):
         #: While there is this file, the engine computes nothing.
         self.stuck = state / "stuck"
         env = {
-            **ENV,
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "true",
             "SAGEMAKER_SESSIONS_PATH": str(state / "sessions"),
@@ -71,7 +64,7 @@ class Container(Server):
         }
         self.prefix = UNSHARE if can_unshare() else ()
         command = [*self.prefix, Path(sys.executable).with_name("mhcs"), "serve"]
-        super().__init__(command, env, timeout=START_S, port=port)
+        super().__init__(command, env, port)
         # It knows its address by itself.
         self.command = [str(part) for part in command]
 
@@ -96,7 +89,7 @@ class Container(Server):
 
         Saying so without doing so is no state to stay in.
         """
-        for _ in polling(START_S, interval=0.5):
+        for _ in polling(START_TIMEOUT_S, interval=0.5):
             try:
                 well = self.client.get("/ping", timeout=5).status_code == 200
                 if well and self.invoke().status_code == 200:
@@ -106,7 +99,7 @@ class Container(Server):
         raise AssertionError(f"It does not recover:\n{self.output()}")
 
     def wait_until_gone(self, pid: int) -> None:
-        for _ in polling(START_S):
+        for _ in polling(START_TIMEOUT_S):
             if not command_line(pid):
                 return
         raise AssertionError(f"{pid} is still there:\n{self.output()}")
@@ -163,48 +156,5 @@ def test_an_engine_that_computes_nothing_any_more_is_hung(
 
 def test_no_stream_is_lost_that_can_end_in_time(container: Container) -> None:
     """The container ends with it."""
-    check_that_streams_end(container, container.first)
+    check_that_streams_end(container, container.first, "/invocations")
     container.wait(ENDS_S)
-
-
-def check_that_streams_end(server: Server, pid: int) -> None:
-    """Tell a server to end while it streams, and see that nothing is missing."""
-    body = {**COMPLETION, **LONG, "stream_options": {"include_usage": True}}
-    with ThreadPoolExecutor(STREAMS) as threads:
-        streams = [threads.submit(read, server, body) for _ in range(STREAMS)]
-        begun = [next(stream.result()) for stream in streams]
-        os.kill(pid, signal.SIGTERM)
-        rests = [threads.submit("".join, stream.result()) for stream in streams]
-        for first, rest in zip(begun, rests, strict=True):
-            text = first + rest.result()
-            assert text.endswith("data: [DONE]\n\n")
-            assert '"completion_tokens":200' in text
-
-
-@two_processes
-def test_several_api_servers_finish_without_a_supervisor_too() -> None:
-    env = {**PATCHED, "MHCS_AUTO": "1"}
-    with serve(*API_SERVERS, env=env) as server:
-        check_that_streams_end(server, server.pid)
-        server.wait(ENDS_S)
-
-
-def read(server: Server, body: dict[str, Any]) -> Iterator[str]:
-    """Return the chunks of a stream that has begun."""
-    chunks = _chunks(server, body)
-    first = next(chunks)
-
-    def all_chunks() -> Iterator[str]:
-        yield first
-        yield from chunks
-
-    return all_chunks()
-
-
-def _chunks(server: Server, body: dict[str, Any]) -> Iterator[str]:
-    with (
-        server.new_client() as client,
-        client.stream("POST", "/invocations", json=body) as answer,
-    ):
-        answer.raise_for_status()
-        yield from answer.iter_text()

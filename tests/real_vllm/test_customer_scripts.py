@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from real import API_SERVERS, COMPLETION, PROCESSES, requires_vllm, serve, serve_module
 from servers import Server, polling
@@ -52,8 +54,20 @@ settings = pickle.loads(pickle.dumps(Settings("from the script", sizes=[1])))
 
 # Each defines what the next source has too, and the next: the first one must win.
 SHORT_NAMES = """
+import logging
+
+def state():
+    return [
+        [x.name, x.level, x.propagate, [[str(type(h)), h.level] for h in x.handlers]]
+        for x in (logging.getLogger(), logging.getLogger("vllm"))
+    ]
+
+# The script is loaded inside vLLM's build_app, before anything else of ours is done.
+before = state()
+
 def ping():
-    return JSONResponse({"ping": "short name"}, status_code=202)
+    content = {"ping": "short name", "before": before, "after": state()}
+    return JSONResponse(content, status_code=202)
 
 async def invoke(request: Request):
     async def words():
@@ -106,11 +120,15 @@ NAMES = {
 
 
 def start(
-    folder: Path, script: str, env: Mapping[str, str] | None = None, door: Door = serve
+    folder: Path,
+    script: str,
+    env: Mapping[str, str] | None = None,
+    door: Door = serve,
+    arguments: Sequence[str] = (),
 ) -> Server:
     (folder / "customers_sibling.py").write_text(SIBLING)
     (folder / "model.py").write_text(BASE + script)
-    return door(env={"SAGEMAKER_MODEL_PATH": str(folder), **(env or {})})
+    return door(*arguments, env={"SAGEMAKER_MODEL_PATH": str(folder), **(env or {})})
 
 
 def ping(server: Server) -> tuple[int, Any]:
@@ -147,45 +165,34 @@ def test_explicit_names_win_next_with_a_pydantic_body(tmp_path: Path) -> None:
         assert "parts" in wrong.text
 
 
-def test_short_names_win_next_with_a_stream(tmp_path: Path) -> None:
-    with start(tmp_path, SHORT_NAMES) as server:
-        assert ping(server) == (202, "short name")
-        answer = server.client.post("/invocations", json={})
-        assert answer.text == "".join(f"word {number}\n" for number in range(5))
+@pytest.fixture(scope="module")
+def short_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of two processes if it can, whose script has names alone."""
+    folder = tmp_path_factory.mktemp("short-names")
+    with start(folder, SHORT_NAMES, arguments=API_SERVERS) as server:
+        yield server
 
 
-LOGGING = """
-import json, logging
-
-def state():
-    return [
-        [x.name, x.level, x.propagate, [[str(type(h)), h.level] for h in x.handlers]]
-        for x in (logging.getLogger(), logging.getLogger("vllm"))
-    ]
-
-# The script is loaded inside vLLM's build_app, before anything else of ours is done.
-before = state()
-
-def invoke():
-    return {"before": before, "after": state()}
-"""
+def test_short_names_win_next_with_a_stream(short_names: Server) -> None:
+    assert ping(short_names) == (202, "short name")
+    answer = short_names.client.post("/invocations", json={})
+    assert answer.text == "".join(f"word {number}\n" for number in range(5))
 
 
-def test_in_every_server_process_once_and_logging_as_it_was(tmp_path: Path) -> None:
-    (tmp_path / "model.py").write_text(LOGGING)
-    env = {"SAGEMAKER_MODEL_PATH": str(tmp_path)}
-    with serve(*API_SERVERS, env=env) as server:
-        for _ in range(20):
-            # Each on a connection of its own, so that both processes get some.
-            close = {"connection": "close"}
-            answer = server.client.post("/invocations", headers=close).json()
-            assert answer["before"] == answer["after"]
-        answered = f"/invocations is answered by model.invoke ({tmp_path}"
-        # The first to answer may be there before the second has begun to.
-        for _ in polling(server.timeout):
-            if server.output().count(answered) >= PROCESSES:
-                break
-        assert server.output().count(answered) == PROCESSES
+def test_in_every_server_process_once_and_logging_as_it_was(
+    short_names: Server,
+) -> None:
+    for _ in range(20):
+        # Each on a connection of its own, so that both processes get some.
+        answer = short_names.client.get("/ping", headers={"connection": "close"}).json()
+        assert answer["before"] == answer["after"]
+    folder = short_names.env["SAGEMAKER_MODEL_PATH"]
+    answered = f"/invocations is answered by model.invoke ({folder}"
+    # The first to answer may be there before the second has begun to.
+    for _ in polling(short_names.timeout):
+        if short_names.output().count(answered) >= PROCESSES:
+            break
+    assert short_names.output().count(answered) == PROCESSES
 
 
 def test_a_spec_that_cannot_be_used_ends_the_server(tmp_path: Path) -> None:

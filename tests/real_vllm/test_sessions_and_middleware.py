@@ -13,8 +13,19 @@ from typing import Final
 import httpx
 import pytest
 
-from real import API_SERVERS, PROCESSES, ROOT, reason, requires_vllm, serve
-from servers import HOST, Server, free_port, polling
+from real import (
+    API_SERVERS,
+    PROCESSES,
+    RELEASE,
+    ROOT,
+    reason,
+    requires_vllm,
+    serve,
+    two_processes,
+)
+from servers import HOST, Server, polling
+
+from .streams import ENDS_S, check_that_streams_end
 
 pytestmark = requires_vllm
 
@@ -39,13 +50,8 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture(scope="module")
-def server(env: dict[str, str], port: int) -> Iterator[Server]:
-    with serve(*API_SERVERS, env=env, port=port) as server:
+def server(env: dict[str, str]) -> Iterator[Server]:
+    with serve(*API_SERVERS, env=env) as server:
         yield server
 
 
@@ -151,11 +157,18 @@ def test_the_throttle_refuses_what_is_too_much_and_never_ping(
     assert pings == [200] * 20
 
 
-def test_a_session_is_there_after_a_crash(
-    server: Server, client: httpx.Client, env: dict[str, str], port: int
-) -> None:
+def test_a_session_is_there_after_a_crash(server: Server, client: httpx.Client) -> None:
     session = begin(client)
     before = prompt_tokens(say(client, session, "hello"))
     server.kill()
-    with serve(*API_SERVERS, env=env, port=port):
-        assert prompt_tokens(say(client, session, "hello")) > before
+    server.start()
+    server.wait_until_ready()
+    assert prompt_tokens(say(client, session, "hello")) > before
+
+
+@two_processes
+@pytest.mark.skipif(RELEASE < (0, 11), reason="its engine may be a thread")
+def test_several_api_servers_finish_without_a_supervisor_too(server: Server) -> None:
+    """The server ends with it."""
+    check_that_streams_end(server, server.pid, "/v1/completions")
+    server.wait(ENDS_S)

@@ -1,0 +1,97 @@
+"""What the kernel says of processes, where it has /proc."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final
+
+from model_hosting_container_standards.supervisor.orphans import lives
+
+PROC: Final = Path("/proc")
+#: Device and number.
+Inode = tuple[int, int]
+_LISTENS: Final = "0A"
+_HELPERS: Final = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")
+
+
+def pids() -> list[int]:
+    return [int(folder.name) for folder in PROC.glob("[0-9]*")]
+
+
+def group(leader: int) -> list[int]:
+    """Return the processes of a process group that run."""
+    found = []
+    for pid in pids():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(pid) == leader and lives(pid):
+                found.append(pid)
+    return found
+
+
+def is_helper(pid: int) -> bool:
+    """Whether it is one of multiprocessing's own, which end after those they serve."""
+    return any(helper in command(pid) for helper in _HELPERS)
+
+
+def command(pid: int) -> str:
+    """Return a command line, empty for a process that has ended."""
+    return _read(pid, "cmdline").replace("\0", " ").strip()
+
+
+def environment(pid: int) -> dict[str, str]:
+    """Return the variables that a process was started with."""
+    variables = _read(pid, "environ").split("\0")
+    return dict(variable.split("=", 1) for variable in variables if "=" in variable)
+
+
+def listening_ports(pid: int) -> set[int]:
+    """Return the TCP ports that a process listens on."""
+    sockets = {*map(_target, _descriptors(pid))}
+    tables = (_read(pid, f"net/{name}") for name in ("tcp", "tcp6"))
+    rows = [row.split() for table in tables for row in table.splitlines()[1:]]
+    return {
+        int(address.rpartition(":")[2], 16)
+        for _, address, _, state, _, _, _, _, _, inode, *_ in rows
+        if state == _LISTENS and f"socket:[{inode}]" in sockets
+    }
+
+
+def files(pid: int) -> set[Inode]:
+    """Return the files that a process has open, or mapped, under whichever name."""
+    found = set()
+    for line in _read(pid, "maps").splitlines():
+        _, _, _, device, inode, *_ = line.split()
+        major, minor = (int(part, 16) for part in device.split(":"))
+        found.add((os.makedev(major, minor), int(inode)))
+    for link in _descriptors(pid):
+        with contextlib.suppress(OSError):
+            found.add(inode_of(link))
+    return found
+
+
+def inode_of(path: Path) -> Inode:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def _descriptors(pid: int) -> list[Path]:
+    try:
+        return [*(PROC / str(pid) / "fd").iterdir()]
+    except OSError:
+        return []
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        return (PROC / str(pid) / name).read_text(errors="replace")
+    except OSError:  # It is gone, or another user's.
+        return ""
