@@ -161,7 +161,7 @@ def test_a_model_that_is_no_adapter_is_none_of_our_business(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"\xff", b'{"model": 5}', b'{"model": ["felix"]}']
+    "content", [b"", b"{", b"\xff", b'{"model": 5}', b'{"model": ["felix"]}']
 )
 def test_the_engine_says_what_is_wrong_with_a_body(
     server: TrtllmServer, registered: str, content: bytes
