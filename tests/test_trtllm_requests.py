@@ -29,6 +29,7 @@ BY_AUTO: Final = {"MHCS_AUTO": "1"}
 ADAPTER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
 CHAT: Final = "/v1/chat/completions"
 COMPLETIONS: Final = "/v1/completions"
+CURLS_OWN: Final = "application/x-www-form-urlencoded"
 JSON_TYPE: Final = {"content-type": "application/json"}
 
 
@@ -97,6 +98,21 @@ def test_a_client_cannot_bring_a_path(
         assert answer.status_code == 400, written
         assert "register the adapter by POST /adapters" in error_of(answer)
     assert server.facts()["worker"]["loads"] == loads
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", CURLS_OWN])
+def test_json_that_is_declared_as_something_else_is_answered(
+    server: TrtllmServer, registered: str, content_type: str | None
+) -> None:
+    content = json.dumps(completion()).encode()
+    for headers, expected in (
+        ({}, "base: hello"),
+        ({ADAPTER: registered}, "cats: hello"),
+    ):
+        if content_type is not None:
+            headers["content-type"] = content_type
+        answer = server.client.post("/invocations", content=content, headers=headers)
+        assert text(answer) == expected
 
 
 def test_a_null_is_no_path(server: TrtllmServer) -> None:
