@@ -17,6 +17,7 @@ from mhcs.guard import guarded, logger
 
 from .requests import answer_by_adapter, answering_methods
 
+REQUEST_MODULE: Final = "tensorrt_llm.executor.request"
 SERVER_MODULE: Final = "tensorrt_llm.serve.openai_server"
 DISAGGREGATED_MODULE: Final = "tensorrt_llm.serve.openai_disagg_server"
 COMMAND_MODULE: Final = "tensorrt_llm.commands.serve"
@@ -36,6 +37,7 @@ GRPC_PROBLEM: Final = (
 
 def patch() -> None:
     """Register the hooks. TensorRT-LLM is not imported."""
+    wrapt.register_post_import_hook(_patch_lora_request, REQUEST_MODULE)
     wrapt.register_post_import_hook(_patch_server, SERVER_MODULE)
     wrapt.register_post_import_hook(_report_disaggregated, DISAGGREGATED_MODULE)
     wrapt.register_post_import_hook(_report_grpc, COMMAND_MODULE)
@@ -49,6 +51,34 @@ def _patch_server(module: ModuleType) -> None:
         _wrap(server, "__init__", _bootstrap_server)
         for name, _ in [*answering_methods(server)]:
             _wrap(server, name, answer_by_adapter)
+
+
+def _patch_lora_request(module: ModuleType) -> None:
+    """Let the path of a request be looked at by who makes one, and not when it comes.
+
+    Whoever sends one is refused, and is not to learn by how which paths there are. What
+    a request brings is not made by calling the class, as anything else is.
+    """
+    kind = vars(module).get("LoRARequest")
+    # None up to 0.21 reads one from a request; since 1.4 none looks at the path.
+    check = vars(kind).get("__post_init__") if kind is not None else None
+    if check is not None:
+        _wrap(kind, "__init__", _followed_by(check))
+        kind.__post_init__ = _pass_on
+
+
+def _followed_by(check: Callable[[Any], None]) -> Callable[..., Any]:
+    def make(
+        wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any
+    ) -> None:
+        wrapped(*args, **kwargs)
+        check(instance)
+
+    return make
+
+
+def _pass_on(_instance: Any) -> None:
+    """Find nothing wrong."""
 
 
 def _report_disaggregated(module: ModuleType) -> None:
