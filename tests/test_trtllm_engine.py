@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -30,10 +32,13 @@ from model_hosting_container_standards.exceptions import (
     AdapterDeadlyError,
     AdapterEngineError,
     AdapterError,
+    HandlerFileNotFoundError,
     StorageError,
 )
+from model_hosting_container_standards.sagemaker.bootstrap import is_bootstrapped
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.leases import LEASED
+from servers import polling
 
 ADAPTER = Adapter(
     id=1 << 20,
@@ -275,6 +280,77 @@ def test_a_path_is_looked_at_by_who_makes_a_request_and_not_when_one_comes() -> 
         LoRARequest("/no/such")
     body = Body.model_validate({"lora_request": {"lora_path": "/no/such"}})
     assert body.lora_request.lora_path == "/no/such"
+
+
+class Late:
+    """A server as upstream is about to make it: first, and its routes once it runs."""
+
+    def __init__(self, eager: bool = False) -> None:
+        self.app = FastAPI(lifespan=self.lifespan)
+        if eager:
+            self._register_routes_for_role()
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        self._register_routes_for_role()
+        yield
+
+    def _register_routes_for_role(self) -> None:
+        self.register_routes()
+        self.app.add_api_route("/v1/completions", self.answer, methods=["POST"])
+
+    def register_routes(self) -> None:
+        self.app.add_api_route("/health", lambda: "well")
+
+    async def answer(self, request: Request) -> str:
+        return request.url.path
+
+
+def patched(server: type) -> Any:
+    """Return the class, patched as if it were the engine's."""
+    module: Any = ModuleType(hooks.SERVER_MODULE)
+    module.OpenAIServer = server
+    hooks._patch_server(module)
+    return server
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_server_is_bootstrapped_when_it_has_its_routes(eager: bool) -> None:
+    class OpenAIServer(Late):
+        """One that is patched."""
+
+    server = patched(OpenAIServer)(eager=eager)
+    assert is_bootstrapped(server.app) is eager
+    with TestClient(server.app) as client:
+        for _ in polling(10, interval=0.01):
+            if client.get("/ping").status_code == 200:
+                break
+        answer = client.post("/invocations", json={"prompt": "hello"})
+        assert answer.json() == "/v1/completions"
+
+
+def test_a_handler_that_cannot_be_used_stops_a_late_start_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class OpenAIServer(Late):
+        """One that is patched."""
+
+    monkeypatch.setenv("CUSTOM_FASTAPI_PING_HANDLER", "no.py:ping")
+    server = patched(OpenAIServer)()
+    with pytest.raises(HandlerFileNotFoundError), TestClient(server.app):
+        """It does not start."""
+
+
+def test_a_server_that_never_has_routes_is_one_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class OpenAIServer:
+        def __init__(self) -> None:
+            self.app = FastAPI()
+
+    patched(OpenAIServer)()
+    [record] = caplog.records
+    assert "The server has no /health" in record.getMessage()
 
 
 class WithAdapters(BaseModel):

@@ -19,6 +19,7 @@ from trtllm import (
     LORA,
     MODEL,
     RELEASES,
+    SEVERAL_FRONTENDS,
     WITH_LORA,
     TrtllmServer,
     lora_request,
@@ -372,7 +373,7 @@ def test_without_an_engine_a_registration_is_a_503(
 
 def test_two_front_ends_load_an_adapter_once(tmp_path: Path) -> None:
     src = write_adapter(tmp_path / "cats", "cats")
-    with trtllm(RELEASES[-1], lora=True, env=BY_AUTO, frontends=2) as server:
+    with trtllm(SEVERAL_FRONTENDS, lora=True, env=BY_AUTO, frontends=2) as server:
 
         def once(_: int) -> str:
             with httpx.Client(base_url=server.url, trust_env=False) as client:

@@ -20,6 +20,7 @@ from tensorrt_llm.serve.openai_protocol import (
 )
 
 from standins.trtllm_common import answers
+from standins.trtllm_common.llm import LLM
 from standins.trtllm_common.modern import GeneratorServer
 
 
@@ -44,8 +45,12 @@ class NewestServer(GeneratorServer):
         super().set_up_app(model, server_role)
         self.batches: dict[str, asyncio.Task[list[dict[str, Any]]]] = {}
 
+    def bind_engine(self, engine: LLM) -> None:
+        super().bind_engine(engine)
+        self.has_perf_metrics = engine.args.return_perf_metrics
+
     def add_own_middleware(self) -> None:
-        if self.engine.args.return_perf_metrics:
+        if self.has_perf_metrics:
             self.app.add_middleware(PerfMetricsMiddleware)
         super().add_own_middleware()
 

@@ -37,6 +37,7 @@ class Proxy:
         self.error: Exception | None = None
         self._error_queue: queue.Queue[Exception] = queue.Queue()
         self.doing_shutdown = False
+        self._is_lost = False
         self._owned = owned
         self._ids = itertools.count(1)
         self._promises: dict[int, RequestOutput] = {}
@@ -93,6 +94,8 @@ class Proxy:
         answer = asyncio.get_running_loop().create_future()
         self._questions[question] = answer
         self._send({"type": what, "id": question})
+        if self._is_lost:  # Perhaps nobody has seen the question.
+            _settle(answer, None)
         return await answer
 
     def check_health(self) -> bool:
@@ -155,7 +158,8 @@ class Proxy:
                 del self._promises[message["id"]]
 
     def _lose(self) -> None:
-        for answered in self._questions.values():
+        self._is_lost = True
+        for answered in list(self._questions.values()):
             answered.get_loop().call_soon_threadsafe(_settle, answered, None)
         if self.error is None and not self.doing_shutdown:
             self._die(CppExecutorError("The worker is gone."))

@@ -203,7 +203,8 @@ class Server:
         config = uvicorn.Config(
             self.app, host=host, port=port, log_level="warning", timeout_keep_alive=5
         )
-        await uvicorn.Server(config).serve(sockets=sockets)
+        self.server = uvicorn.Server(config)
+        await self.server.serve(sockets=sockets)
 
 
 def _streaming(chunks: AsyncIterator[str]) -> StreamingResponse:
