@@ -29,6 +29,7 @@ from fastapi import FastAPI, HTTPException, Request
 import model_hosting_container_standards.engine as engine_module
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.exceptions import (
+    AdapterDeadlyError,
     AdapterEngineError,
     AdapterError,
 )
@@ -37,8 +38,9 @@ from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
 
 #: Weights that cannot be loaded begin with it.
 BROKEN: Final = "broken"
-#: Weights of which the engine dies.
+#: Weights of which the engine dies, without a word and with one.
 DEADLY: Final = "deadly"
+SEEN_DEADLY: Final = "seen to be deadly"
 WEIGHTS: Final = "adapter_model.bin"
 CONFIG: Final = "adapter_config.json"
 
@@ -240,6 +242,8 @@ class AdapterEngine:
             raise AdapterError(f"The weights of {adapter.name!r} are {text}.")
         if text.startswith(DEADLY):
             raise AdapterEngineError("The engine is dead.")
+        if text.startswith(SEEN_DEADLY):
+            raise AdapterDeadlyError("The engine has died of it.")
         entry = {"id": adapter.id, "name": adapter.engine_name, "adapter": adapter.name}
         self._save(
             adapter.id,

@@ -15,6 +15,7 @@ from adapter_engine import (
     BROKEN,
     CONFIG,
     DEADLY,
+    SEEN_DEADLY,
     AdapterEngine,
     app_of,
     write_adapter,
@@ -22,6 +23,7 @@ from adapter_engine import (
 from decorated import ADAPTER
 from model_hosting_container_standards.common.storage import folder
 from model_hosting_container_standards.exceptions import (
+    AdapterDeadlyError,
     AdapterEngineError,
     ConfigurationError,
 )
@@ -73,6 +75,40 @@ def test_what_ends_the_engine_ends_two_starts_and_not_the_third(
         write_adapter(tmp_path / "turned", "mended")
         assert client.post("/adapters/turned/update?preload=true").status_code == 200
         assert statuses(client) == {"good": "loaded", "turned": "loaded"}
+
+
+def test_what_is_seen_to_end_the_engine_ends_one_start(
+    engine: AdapterEngine, serve: Serve, tmp_path: Path
+) -> None:
+    with serve() as client:
+        register(client, tmp_path / "good")
+        register(client, tmp_path / "turned")
+    write_adapter(tmp_path / "turned", SEEN_DEADLY)
+    with pytest.raises(AdapterDeadlyError), serve():
+        """It does not start."""
+    for _ in range(2):
+        with serve() as client:
+            assert statuses(client) == {"good": "loaded", "turned": "failed"}
+            reason = client.get("/adapters/turned").json()["reason"]
+            assert "ended while it loaded this adapter" in reason
+    write_adapter(tmp_path / "turned", "mended")
+    with serve() as client:
+        assert client.post("/adapters/turned/update?preload=true").status_code == 200
+        assert statuses(client) == {"good": "loaded", "turned": "loaded"}
+
+
+def test_what_is_seen_to_end_the_engine_at_its_first_use_is_used_no_more(
+    serve: Serve, tmp_path: Path
+) -> None:
+    with serve() as client:
+        register(client, tmp_path / "turned", preload=False)
+        write_adapter(tmp_path / "turned", SEEN_DEADLY)
+        assert client.post("/invocations", json={"model": "turned"}).status_code == 503
+        assert client.post("/invocations", json={"model": "turned"}).status_code == 404
+    with serve() as client:
+        asked = client.post("/invocations", json={"model": "turned"})
+        assert asked.status_code == 404
+        assert "ended while it loaded this adapter" in asked.json()["detail"]
 
 
 def test_everything_is_back(serve: Serve, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ async def test_a_replaced_json_body_is_seen_by_every_reader() -> None:
     request = JSONRequest(changed, replaced)
     assert await request.json() == {"model": "a"}
     assert json.loads(await request.body()) == {"model": "a"}
-    assert request.headers.keys() == ["accept"]
+    assert request.headers.keys() == ["accept", "content-type"]
     assert json.loads(await read_body(request.receive)) == {"model": "a"}
     assert (await request.receive())["type"] == "http.disconnect"
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 
+from adapter_engine import write_adapter
 from layouts import CUSTOMER, MHCS_RUN
-from servers import polling
-from trtllm import MODEL, RELEASES, SERVE, TrtllmServer, fail_to_start, trtllm
+from servers import free_port, polling
+from trtllm import (
+    MODEL,
+    RELEASES,
+    SERVE,
+    SEVERAL_FRONTENDS,
+    TrtllmServer,
+    fail_to_start,
+    trtllm,
+)
 
 BY_AUTO: Final = {"MHCS_AUTO": "1"}
 BY_MODEL_PATH: Final = {"SAGEMAKER_MODEL_PATH": str(CUSTOMER)}
@@ -95,7 +107,7 @@ def test_postprocessing_workers_do_not_bootstrap(release: str) -> None:
 
 def test_both_front_ends_have_the_routes() -> None:
     env = {"LOG_LEVEL": "INFO", **BY_AUTO}
-    with trtllm(NEWEST, env=env, frontends=2) as server:
+    with trtllm(SEVERAL_FRONTENDS, env=env, frontends=2) as server:
         assert server.output().count("/ping is answered by") == 2
 
 
@@ -106,14 +118,80 @@ def test_middleware_of_the_engines_own_option_is_around_ours() -> None:
         assert server.client.get("/ping").status_code == 200
 
 
-@pytest.mark.parametrize("release", RELEASES[-2:])
-def test_ping_is_503_without_an_engine_where_the_server_knows(release: str) -> None:
-    with trtllm(release, env=BY_AUTO) as server:
-        os.kill(server.facts()["worker"]["pid"], signal.SIGKILL)
-        for _ in polling(30):
-            if server.client.get("/health").status_code == 503:
-                break
-        assert server.client.get("/ping").status_code == 503
+# --- a server that listens before it has an engine ----------------------------------
+
+NEXT: Final = "trtllm_next"
+
+
+@pytest.fixture
+def loading(tmp_path: Path) -> Iterator[tuple[TrtllmServer, Path]]:
+    """A server whose model is loaded once there is a file."""
+    loaded = tmp_path / "loaded"
+    env = {**BY_AUTO, "TRTLLM_STANDIN_LOADED": str(loaded)}
+    with trtllm(NEXT, env=env, ready_path=None) as server:
+        wait_until_it_listens(server)
+        yield server, loaded
+
+
+def wait_until_it_listens(server: TrtllmServer) -> None:
+    for _ in polling(30):
+        with contextlib.suppress(httpx.TransportError):
+            server.client.get("/health")
+            return
+    raise AssertionError("It never listens.")
+
+
+def test_it_is_not_well_before_it_has_one(
+    loading: tuple[TrtllmServer, Path],
+) -> None:
+    server, loaded = loading
+    body = {"model": MODEL, "prompt": "hello"}
+    for answer in (
+        server.client.get("/ping"),
+        server.client.get("/health"),
+        server.client.post("/invocations", json=body),
+        server.client.get("/adapters"),
+    ):
+        assert answer.status_code == 503
+    loaded.touch()
+    server.wait_until_ready("/ping")
+    answer = server.client.post("/invocations", json=body)
+    assert answer.json()["choices"][0]["text"] == "base: hello"
+
+
+def test_it_ends_when_it_is_told_to_before_it_has_one(
+    loading: tuple[TrtllmServer, Path],
+) -> None:
+    server, _ = loading
+    os.kill(server.pid, signal.SIGTERM)
+    assert server.wait(20) == -signal.SIGTERM
+
+
+def test_its_adapters_are_there_when_it_is_well(tmp_path: Path) -> None:
+    port = free_port()
+    env = {**BY_AUTO, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "state")}
+    body = {"name": "cats", "src": write_adapter(tmp_path / "cats", "cats")}
+    with trtllm(NEXT, lora=True, env=env, port=port) as server:
+        server.client.post("/adapters", json=body).raise_for_status()
+    with trtllm(NEXT, lora=True, env=env, port=port, ready_path="/ping") as server:
+        asked = {"model": "cats", "prompt": "hello"}
+        answer = server.client.post("/v1/completions", json=asked)
+        assert answer.json()["choices"][0]["text"] == "cats: hello"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SAGEMAKER_ADAPTERS_PATH", "/proc/none"),
+        ("CUSTOM_PRE_PROCESS", "no.py:format"),
+    ],
+)
+def test_it_ends_when_it_cannot_be_had_as_it_was_asked_for(
+    name: str, value: str
+) -> None:
+    end = fail_to_start(NEXT, env={**BY_AUTO, name: value}, lora=True)
+    assert end.status != 0
+    assert f"{name}={value}" in end.stderr.replace("'", "")
 
 
 # --- doors that stay shut ----------------------------------------------------------

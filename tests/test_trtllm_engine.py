@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
@@ -18,14 +22,23 @@ from adapter_engine import write_adapter
 from mhcs.tensorrt_llm import adapters as adapters_module
 from mhcs.tensorrt_llm import engine, hooks
 from mhcs.tensorrt_llm.adapters import TensorRTAdapters
-from mhcs.tensorrt_llm.requests import answer_by_adapter, answering_methods
+from mhcs.tensorrt_llm.requests import (
+    answer_by_adapter,
+    answering_methods,
+    generate_by_adapter,
+)
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.exceptions import (
+    AdapterDeadlyError,
     AdapterEngineError,
+    AdapterError,
+    HandlerFileNotFoundError,
     StorageError,
 )
+from model_hosting_container_standards.sagemaker.bootstrap import is_bootstrapped
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.leases import LEASED
+from servers import polling
 
 ADAPTER = Adapter(
     id=1 << 20,
@@ -112,6 +125,10 @@ def test_front_ends_of_a_port_share_their_state(
 # --- the engine that loads adapters ------------------------------------------------
 
 
+class RequestError(Exception):
+    """As the engine's own is called."""
+
+
 class Promise:
     """An answer that comes, fails, or never comes."""
 
@@ -158,9 +175,49 @@ async def test_an_answer_that_never_comes_is_given_up(
 ) -> None:
     monkeypatch.setattr(adapters_module, "_PATIENCE_S", 0.01)
     promise = Promise(None, comes=False)
-    with pytest.raises(AdapterEngineError, match="did not answer for 0 s"):
+    with pytest.raises(AdapterEngineError, match="has not answered for 0 s"):
         await backend_of(promise).load(cats)
     assert promise.is_aborted
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_an_engine_that_has_ended_is_waited_for_no_longer(
+    tensorrt_llm: None, cats: Adapter, comes: bool
+) -> None:
+    executor = SimpleNamespace()
+    promise = Promise(RequestError("Executor worker died"), comes=comes)
+
+    def generate(**_: Any) -> Promise:
+        executor._fatal_error = RuntimeError("out of memory\nin some file")
+        return promise
+
+    server = Server("/v1/completions")
+    server.generator = SimpleNamespace(_executor=executor, generate_async=generate)
+    with pytest.raises(AdapterDeadlyError) as raised:
+        await TensorRTAdapters(server).load(cats)
+    reason = "TensorRT-LLM's engine has ended while it loaded adapter 'cats': "
+    assert str(raised.value) == f"{reason}out of memory"
+    with pytest.raises(AdapterEngineError, match="is dead: out of memory"):
+        await TensorRTAdapters(server).load(cats)
+
+
+async def test_an_abort_that_fails_is_not_the_error(
+    tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch, cats: Adapter
+) -> None:
+    monkeypatch.setattr(adapters_module, "_PATIENCE_S", 0.01)
+    promise = Promise(None, comes=False)
+    monkeypatch.setattr(promise, "abort", None)
+    with pytest.raises(AdapterEngineError, match="has not answered for 0 s"):
+        await backend_of(promise).load(cats)
+
+
+@pytest.mark.parametrize("error", [RequestError("its rank"), ValueError("its rank")])
+async def test_what_the_engine_says_of_the_request_is_of_the_adapter(
+    tensorrt_llm: None, cats: Adapter, error: Exception
+) -> None:
+    with pytest.raises(AdapterError, match="its rank") as raised:
+        await backend_of(Promise(error)).load(cats)
+    assert raised.value.status_code == 400
 
 
 async def test_a_dead_engine_says_nothing_of_the_adapter(
@@ -198,6 +255,104 @@ def test_a_server_without_an_app_is_one_error(caplog: pytest.LogCaptureFixture) 
     assert "The server has no app" in record.getMessage()
 
 
+@dataclasses.dataclass(slots=True)
+class LoRARequest:
+    """As in 1.2: its path has to be there."""
+
+    lora_path: str
+
+    def __post_init__(self) -> None:
+        if not Path(self.lora_path).exists():
+            raise ValueError("It does not exist.")
+
+
+def test_a_path_is_looked_at_by_who_makes_a_request_and_not_when_one_comes() -> None:
+    class Body(BaseModel):
+        lora_request: LoRARequest
+
+    module: Any = ModuleType(hooks.REQUEST_MODULE)
+    hooks._patch_lora_request(module)  # An older release has none.
+    module.LoRARequest = LoRARequest
+    for _ in range(2):  # A second time changes nothing.
+        hooks._patch_lora_request(module)
+    assert LoRARequest("/").lora_path == "/"
+    with pytest.raises(ValueError, match="does not exist"):
+        LoRARequest("/no/such")
+    body = Body.model_validate({"lora_request": {"lora_path": "/no/such"}})
+    assert body.lora_request.lora_path == "/no/such"
+
+
+class Late:
+    """A server as upstream is about to make it: first, and its routes once it runs."""
+
+    def __init__(self, eager: bool = False) -> None:
+        self.app = FastAPI(lifespan=self.lifespan)
+        if eager:
+            self._register_routes_for_role()
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        self._register_routes_for_role()
+        yield
+
+    def _register_routes_for_role(self) -> None:
+        self.register_routes()
+        self.app.add_api_route("/v1/completions", self.answer, methods=["POST"])
+
+    def register_routes(self) -> None:
+        self.app.add_api_route("/health", lambda: "well")
+
+    async def answer(self, request: Request) -> str:
+        return request.url.path
+
+
+def patched(server: type) -> Any:
+    """Return the class, patched as if it were the engine's."""
+    module: Any = ModuleType(hooks.SERVER_MODULE)
+    module.OpenAIServer = server
+    hooks._patch_server(module)
+    return server
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_server_is_bootstrapped_when_it_has_its_routes(eager: bool) -> None:
+    class OpenAIServer(Late):
+        """One that is patched."""
+
+    server = patched(OpenAIServer)(eager=eager)
+    assert is_bootstrapped(server.app) is eager
+    with TestClient(server.app) as client:
+        for _ in polling(10, interval=0.01):
+            if client.get("/ping").status_code == 200:
+                break
+        answer = client.post("/invocations", json={"prompt": "hello"})
+        assert answer.json() == "/v1/completions"
+
+
+def test_a_handler_that_cannot_be_used_stops_a_late_start_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class OpenAIServer(Late):
+        """One that is patched."""
+
+    monkeypatch.setenv("CUSTOM_FASTAPI_PING_HANDLER", "no.py:ping")
+    server = patched(OpenAIServer)()
+    with pytest.raises(HandlerFileNotFoundError), TestClient(server.app):
+        """It does not start."""
+
+
+def test_a_server_that_never_has_routes_is_one_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class OpenAIServer:
+        def __init__(self) -> None:
+            self.app = FastAPI()
+
+    patched(OpenAIServer)()
+    [record] = caplog.records
+    assert "The server has no /health" in record.getMessage()
+
+
 class WithAdapters(BaseModel):
     model: str
     lora_request: dict[str, Any] | None = None
@@ -210,6 +365,16 @@ def test_a_method_by_another_name_is_found() -> None:
     reason = TensorRTAdapters(Future()).unavailable()
     assert reason is not None
     assert "lora_config" in reason
+
+
+@pytest.mark.parametrize("role", ["EMBEDDING", "MM_ENCODER", "VISUAL_GEN"])
+def test_a_server_of_another_role_takes_no_adapters(role: str) -> None:
+    class Able(Server):
+        async def answer_by(self, request: WithAdapters) -> None: ...
+
+    for given in (role, SimpleNamespace(name=role)):
+        reason = TensorRTAdapters(Able(server_role=given)).unavailable()
+        assert reason == f"This server takes no adapters: its role is {role}."
 
 
 def test_annotations_for_type_checkers_only_do_no_harm() -> None:
@@ -266,8 +431,10 @@ class Registered:
 
 
 def asked(server: Server, request: WithAdapters) -> Any:
+    """Return with what a generation begins that answers the request."""
+
     async def answer(*given: Any) -> Any:
-        return request.lora_request
+        return generate_by_adapter(dict, None, (), {"inputs": [0]})
 
     return answer_by_adapter(answer, server, (request,), {})
 
@@ -279,10 +446,52 @@ async def test_an_adapter_that_left_while_the_body_came_answers_still(
     server.app.state.sagemaker_adapters = Registered()
     request = WithAdapters(model="cats")
     token = LEASED.set(cats)
-    brought = await asked(server, request)
+    begun = await asked(server, request)
     LEASED.reset(token)
+    brought = begun.pop("lora_request")
     assert (brought.lora_int_id, brought.lora_path) == (cats.id, cats.path)
-    assert await asked(server, WithAdapters(model="cats")) is None
+    assert begun == {"inputs": [0]}
+    assert await asked(server, WithAdapters(model="cats")) == {"inputs": [0]}
+
+
+async def test_a_method_that_calls_another_finishes_by_its_adapter(
+    tensorrt_llm: None, cats: Adapter
+) -> None:
+    """Whatever becomes of it in between."""
+    server = Server()
+    server.app.state.sagemaker_adapters = Registered()
+    token = LEASED.set(cats)
+
+    async def answer(request: WithAdapters) -> Any:
+        LEASED.reset(token)
+        mine = await asked(server, request)
+        other = await asked(server, WithAdapters(model="other"))
+        return mine["lora_request"].lora_name, other
+
+    request = WithAdapters(model="cats")
+    answered = await answer_by_adapter(answer, server, (request,), {})
+    assert answered == ("cats", {"inputs": [0]})
+
+
+@pytest.mark.parametrize("answer", [None, JSONResponse({"detail": "None"})], ids=str)
+async def test_an_answer_that_says_nothing_is_an_error(answer: Any) -> None:
+    async def fail(request: WithAdapters) -> Any:
+        return answer
+
+    request = WithAdapters(model="base")
+    answered = await answer_by_adapter(fail, Server(), (request,), {})
+    assert answered.status_code == 503
+    assert b"TensorRT-LLM's engine is dead." in answered.body
+
+
+async def test_an_error_of_a_living_engine_is_its_own() -> None:
+    error = JSONResponse({"message": "no"}, 400)
+
+    async def refuse(request: WithAdapters) -> Any:
+        return error
+
+    request = WithAdapters(model="base")
+    assert await answer_by_adapter(refuse, Server(), (request,), {}) is error
 
 
 async def test_a_table_that_cannot_be_read_is_a_507(tensorrt_llm: None) -> None:

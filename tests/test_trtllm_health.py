@@ -6,12 +6,15 @@ import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
-from mhcs.tensorrt_llm.health import try_out
+from mhcs.tensorrt_llm.health import cause_of_death, check, try_out
+from model_hosting_container_standards.exceptions import EngineUnhealthyError
 from servers import polling
 from trtllm import MODEL, RELEASES, TrtllmServer, trtllm
 
@@ -24,14 +27,6 @@ def wait_for_ping(server: TrtllmServer, status: int) -> str:
         if answer.status_code == status:
             return answer.text
     raise AssertionError(f"/ping is never {status}.")
-
-
-@pytest.mark.parametrize("release", RELEASES)
-def test_a_worker_that_is_gone_is_a_503(release: str) -> None:
-    with trtllm(release, env={"MHCS_AUTO": "1"}) as server:
-        assert server.client.get("/ping").status_code == 200
-        os.kill(server.facts()["worker"]["pid"], signal.SIGKILL)
-        assert "TensorRT-LLM's engine is dead" in wait_for_ping(server, 503)
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -50,6 +45,51 @@ def test_a_worker_that_hangs_is_a_503_while_requests_wait(release: str) -> None:
         os.kill(worker, signal.SIGCONT)
         assert answer.result().status_code == 200
         wait_for_ping(server, 200)
+
+
+class RequestError(RuntimeError):
+    """As the engine's own is called."""
+
+
+def server_of(*queued: object, **known: Any) -> Any:
+    """Return a server whose front end has been told that."""
+    errors: Queue[object] = Queue()
+    for error in queued:
+        errors.put(error)
+    executor = SimpleNamespace(_error_queue=errors, **known)
+    generator = SimpleNamespace(_executor=executor)
+    return SimpleNamespace(llm=generator, app=FastAPI())
+
+
+@pytest.mark.parametrize(
+    ("server", "cause"),
+    [
+        (server_of(), None),
+        (server_of("a client's own"), None),
+        (server_of(RequestError("a client's own")), None),
+        (server_of(RequestError("a client's own"), ValueError("it ended")), "it ended"),
+        (server_of(KeyError()), "KeyError()"),
+        (server_of(_fatal_error=RuntimeError("it ended\nat a line")), "it ended"),
+        (server_of(_fatal_error=None, doing_shutdown=True), "it has shut down"),
+        (SimpleNamespace(generator=None, llm=None), None),
+        (SimpleNamespace(_check_health=lambda: False), "it is not healthy"),
+        (SimpleNamespace(_check_health=lambda: True), None),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_an_engine_is_dead_when_it_says_so(server: Any, cause: str | None) -> None:
+    for _ in range(2):  # Looking takes nothing away.
+        assert cause_of_death(server) == cause
+
+
+def test_a_server_is_told_to_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(signal, "raise_signal", told.append)
+    server = server_of(RuntimeError("it ended"))
+    for _ in range(3):
+        with pytest.raises(EngineUnhealthyError, match="is dead: it ended"):
+            check(server)
+    assert told == [signal.SIGTERM]
 
 
 async def test_an_engine_that_makes_images_is_well(

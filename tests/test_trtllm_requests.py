@@ -6,7 +6,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ from trtllm import (
     LORA,
     MODEL,
     RELEASES,
+    SEVERAL_FRONTENDS,
     WITH_LORA,
     TrtllmServer,
     lora_request,
@@ -26,9 +27,19 @@ from trtllm import (
 )
 
 BY_AUTO: Final = {"MHCS_AUTO": "1"}
+ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
 ADAPTER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
 CHAT: Final = "/v1/chat/completions"
 COMPLETIONS: Final = "/v1/completions"
+CURLS_OWN: Final = "application/x-www-form-urlencoded"
+HELLO: Final = {"role": "user", "content": "hello"}
+#: What each route asks for, beside a model.
+BODIES: Final[Mapping[str, dict[str, Any]]] = {
+    COMPLETIONS: {"prompt": "hello"},
+    CHAT: {"messages": [HELLO]},
+    "/v1/messages": {"messages": [HELLO], "max_tokens": 5},
+    "/v1/responses": {"input": "hello"},
+}
 JSON_TYPE: Final = {"content-type": "application/json"}
 
 
@@ -99,6 +110,21 @@ def test_a_client_cannot_bring_a_path(
     assert server.facts()["worker"]["loads"] == loads
 
 
+@pytest.mark.parametrize("content_type", [None, "text/plain", CURLS_OWN])
+def test_json_that_is_declared_as_something_else_is_answered(
+    server: TrtllmServer, registered: str, content_type: str | None
+) -> None:
+    content = json.dumps(completion()).encode()
+    for headers, expected in (
+        ({}, "base: hello"),
+        ({ADAPTER: registered}, "cats: hello"),
+    ):
+        if content_type is not None:
+            headers["content-type"] = content_type
+        answer = server.client.post("/invocations", content=content, headers=headers)
+        assert text(answer) == expected
+
+
 def test_a_null_is_no_path(server: TrtllmServer) -> None:
     answer = server.client.post(COMPLETIONS, json=completion(lora_request=None))
     assert text(answer) == "base: hello"
@@ -115,18 +141,103 @@ def test_what_a_client_brings_beside_a_name_is_overridden(
     assert text(answer) == "cats: hello"
 
 
-def test_a_route_without_adapters_refuses_what_names_one(
+@pytest.mark.parametrize("path", ["/invocations", COMPLETIONS, CHAT, "/v1/responses"])
+@pytest.mark.parametrize("fields", [{}, {"stream": "perhaps"}], ids=["right", "wrong"])
+def test_no_client_learns_which_paths_there_are(
+    server: TrtllmServer, cats: str, path: str, fields: dict[str, Any]
+) -> None:
+    if path not in server.facts()["routes"]:
+        pytest.skip(f"the release has no {path}")
+    body = {**BODIES.get(path, BODIES[COMPLETIONS]), "model": MODEL, **fields}
+    # As long as one another: the engine may tell a client what it has sent.
+    there, missing, file = (f"{cats[:-1]}{letter}" for letter in "szf")
+    Path(file).touch()
+    answers = {
+        (answer.status_code, answer.text.replace(one, "PATH"))
+        for one in (there, missing, file)
+        for lora in [lora_request("mine", 1, one)]
+        for answer in [server.client.post(path, json={**body, "lora_request": lora})]
+    }
+    [(status, message)] = answers
+    assert status == 400
+    known = path != "/v1/responses" and not fields
+    assert not known or "register the adapter by POST /adapters" in message
+
+
+@pytest.mark.parametrize(
+    "path", ["", "relative", "a\0b", "/", "/no/such/" + "x" * 5000]
+)
+def test_no_path_is_another_error(server: TrtllmServer, path: str) -> None:
+    body = completion(lora_request=lora_request("mine", 1, path))
+    answer = server.client.post(COMPLETIONS, json=body)
+    assert answer.status_code == 400
+    assert "register the adapter by POST /adapters" in error_of(answer)
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages"])
+def test_a_route_whose_requests_know_no_adapters_answers_by_them_too(
+    server: TrtllmServer, registered: str, path: str
+) -> None:
+    if path not in server.facts()["routes"]:
+        pytest.skip(f"the release has no {path}")
+    body = {**BODIES[path], "model": registered}
+    for ours in (path, "/invocations"):
+        headers = {ATTRIBUTES: f"route={path}"}
+        answer = server.client.post(ours, json=body, headers=headers)
+        if "harmony" in answer.text:
+            pytest.skip("the release needs gpt-oss for it")
+        assert answer.status_code == 200, answer.text
+        assert "cats: hello" in answer.text
+        base = server.client.post(ours, json={**body, "model": MODEL}, headers=headers)
+        assert "base: hello" in base.text
+
+
+def test_a_streamed_response_is_by_the_adapter(
     server: TrtllmServer, registered: str
 ) -> None:
-    if "/v1/responses" not in server.facts()["routes"]:
-        pytest.skip("the release has no /v1/responses")
-    for path in ("/v1/responses", "/invocations"):
-        body = {"model": registered, "input": "hello"}
-        answer = server.client.post(path, json=body)
-        assert answer.status_code == 400
-        assert "by its base model alone" in error_of(answer)
-        body["model"] = MODEL
-        assert server.client.post(path, json=body).status_code == 200
+    body = {**BODIES["/v1/responses"], "model": registered, "stream": True}
+    answer = server.client.post("/v1/responses", json=body)
+    if answer.status_code != 200:
+        pytest.skip("the release has none")
+    assert "cats: hello" in answer.text
+
+
+def test_each_request_of_a_batch_has_its_own_adapter(
+    server: TrtllmServer, registered: str
+) -> None:
+    batches = "/v1/messages/batches"
+    if batches not in server.facts()["routes"]:
+        pytest.skip("the release has no batches")
+    names = (registered, MODEL, registered)
+    body = {"requests": [{**BODIES["/v1/messages"], "model": name} for name in names]}
+    key = server.client.post(batches, json=body).json()["id"]
+    results = server.client.get(f"{batches}/{key}/results").json()
+    texts = [one["choices"][0]["message"]["content"] for one in results]
+    assert texts == ["cats: hello", "base: hello", "cats: hello"]
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/_internal/tokenize", {"prompt": "hello"}),
+        ("/v1/messages/count_tokens", {"messages": [HELLO]}),
+    ],
+)
+def test_what_runs_no_model_needs_no_adapter(
+    server: TrtllmServer, cats: str, path: str, fields: dict[str, Any]
+) -> None:
+    if path not in server.facts()["routes"]:
+        pytest.skip(f"the release has no {path}")
+    body = {"name": "lazy", "src": cats, "preload": False}
+    server.client.post("/adapters", json=body).raise_for_status()
+    answers = [
+        server.client.post(path, json={**fields, "model": name})
+        for name in (MODEL, "lazy")
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json() == answers[1].json()
+    assert server.client.get("/adapters/lazy").json()["status"] == "registered"
+    server.client.delete("/adapters/lazy").raise_for_status()
 
 
 @pytest.mark.parametrize(
@@ -161,7 +272,7 @@ def test_a_model_that_is_no_adapter_is_none_of_our_business(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"\xff", b'{"model": 5}', b'{"model": ["felix"]}']
+    "content", [b"", b"{", b"\xff", b'{"model": 5}', b'{"model": ["felix"]}']
 )
 def test_the_engine_says_what_is_wrong_with_a_body(
     server: TrtllmServer, registered: str, content: bytes
@@ -262,7 +373,7 @@ def test_without_an_engine_a_registration_is_a_503(
 
 def test_two_front_ends_load_an_adapter_once(tmp_path: Path) -> None:
     src = write_adapter(tmp_path / "cats", "cats")
-    with trtllm(RELEASES[-1], lora=True, env=BY_AUTO, frontends=2) as server:
+    with trtllm(SEVERAL_FRONTENDS, lora=True, env=BY_AUTO, frontends=2) as server:
 
         def once(_: int) -> str:
             with httpx.Client(base_url=server.url, trust_env=False) as client:
@@ -308,10 +419,11 @@ def test_a_customers_handler_answers_by_adapters_too(
         headers = {ADAPTER: "felix"}
         by_header = client.post("/invocations", json=completion(), headers=headers)
         assert text(by_header) == "cats: hello"
-        mine = completion(lora_request=lora_request("mine", 1, dogs))
-        refused = client.post("/invocations", json=mine)
-        assert refused.status_code == 400
-        assert "register the adapter by POST /adapters" in error_of(refused)
+        for path in (dogs, "/no/such"):
+            mine = completion(lora_request=lora_request("mine", 1, path))
+            refused = client.post("/invocations", json=mine)
+            assert refused.status_code == 400
+            assert "register the adapter by POST /adapters" in error_of(refused)
 
 
 HANDLERS: Final = """

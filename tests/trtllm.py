@@ -36,7 +36,11 @@ RELEASES: Final = (
     "trtllm_1_2",
     "trtllm_1_3",
     "trtllm_main",
+    # Not even main yet: its routes come once it runs.
+    "trtllm_next",
 )
+#: Whose option ``--num_serve_frontends`` is more than a number.
+SEVERAL_FRONTENDS: Final = "trtllm_main"
 #: Whose requests may name an adapter.
 WITH_LORA: Final = RELEASES[2:]
 #: Whose endpoints see that a client leaves.
@@ -116,7 +120,8 @@ def trtllm(
         arguments: what follows the command.
         options: the content of the file for ``--extra_llm_api_options``.
         lora: put :data:`LORA` under the options.
-        frontends: how many processes answer; more than one is for ``trtllm_main``.
+        frontends: how many processes answer; several, if the release is
+            :data:`SEVERAL_FRONTENDS`.
         command: another one, such as ``("trtllm-serve", "disaggregated")``.
     """
     several = ("--num_serve_frontends", str(frontends)) if frontends > 1 else ()
@@ -132,11 +137,17 @@ def write_options(path: Path, options: Mapping[str, Any]) -> str:
 
 
 def fail_to_start(
-    release: str, *command: str, env: Mapping[str, str] | None = None
+    release: str,
+    *command: str,
+    env: Mapping[str, str] | None = None,
+    lora: bool = False,
 ) -> Exit:
     """Return how a server of the release ended, which must be within seconds."""
     variables = environment_of(release, env)
-    return serve_until_exit(command or SERVE, variables, timeout=20)
+    with tempfile.TemporaryDirectory() as folder:
+        file = write_options(Path(folder, "options.yaml"), LORA)
+        given = ("--extra_llm_api_options", file) if lora else ()
+        return serve_until_exit((*(command or SERVE), *given), variables, timeout=20)
 
 
 def lora_request(name: str, key: int, path: str) -> dict[str, Any]:

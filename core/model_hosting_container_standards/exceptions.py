@@ -123,3 +123,7 @@ class AdapterEngineError(AdapterError):
     """The engine cannot be asked: it is starting, or dead."""
 
     status_code: ClassVar[int] = 503
+
+
+class AdapterDeadlyError(AdapterEngineError):
+    """The engine has ended while it loaded the adapter, and most likely of it."""

@@ -10,7 +10,14 @@ import pytest
 
 from adapter_engine import write_adapter
 from servers import Server
-from trtllm import MODEL, RELEASES, WATCHING, WITH_LORA, trtllm
+from trtllm import (
+    MODEL,
+    RELEASES,
+    SEVERAL_FRONTENDS,
+    WATCHING,
+    WITH_LORA,
+    trtllm,
+)
 
 from .engines import Load
 from .fixtures import customised, script, server
@@ -34,7 +41,7 @@ class StandIn:
 
     @property
     def most_processes(self) -> int:
-        return 2 if self.name == "trtllm_main" else 1
+        return 2 if self.name == SEVERAL_FRONTENDS else 1
 
     def serve(
         self,

@@ -12,14 +12,14 @@ from starlette.types import ASGIApp
 from ..common.custom_code_ref_resolver.moved_names import install_moved_names
 from ..common.fastapi.endpoint import describe
 from ..common.fastapi.middleware.resolver import Found, find_middleware
-from ..common.fastapi.routing import find_target
+from ..common.fastapi.routing import find_routes, find_target
 from ..common.handler.resolver import load_customer_script
 from ..config import Settings, read_settings
 from ..engine import Engine, find_engine
 from ..logging_config import configure_logging, get_logger
 from .answers import Answer, AnswerFinder
 from .config import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
-from .invocations import Invocations
+from .invocations import ByBody, FindingJSON, Invocations
 from .lora.adapter_header import AdapterField, adapter_fields
 from .lora.lifecycle import Lifecycle
 from .lora.routes import add_adapter_routes
@@ -148,6 +148,11 @@ def _invocations(
     if answer.by_route and finder.engine is not None:
         fields = fields or (AdapterField(finder.engine.adapter_path),)
         routes = dict(_choosable_routes(finder, finder.engine))
+    # An app with a route of its own has its own word on content types.
+    own = find_routes(finder.app, INVOCATIONS_ROUTE.path, INVOCATIONS_ROUTE.methods)
+    if routes is not None and not own:
+        handler = handler if isinstance(handler, ByBody) else FindingJSON(handler)
+        routes = {path: FindingJSON(route) for path, route in routes.items()}
     return Invocations(handler, session, AdapterStep(fields, adapters), routes)
 
 

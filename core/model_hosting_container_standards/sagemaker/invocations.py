@@ -10,7 +10,14 @@ from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..common.fastapi.body import JSON_BODY, decode_object, read_body, replace_body
+from ..common.fastapi.body import (
+    JSON_BODY,
+    as_json,
+    decode_object,
+    find_json,
+    read_body,
+    replace_body,
+)
 from .headers import (
     ADAPTER_IDENTIFIER,
     CUSTOM_ATTRIBUTES,
@@ -85,6 +92,20 @@ def _route_attributes(attributes: str) -> set[str]:
     return {part.removeprefix(_ROUTE) for part in parts if part.startswith(_ROUTE)}
 
 
+class FindingJSON:
+    """Sends a request on, with a JSON object in its body declared as one."""
+
+    def __init__(self, route: ASGIApp) -> None:
+        self.route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            scope, receive = await find_json(scope, receive)
+        except ClientDisconnect:
+            return  # Nobody is left to be answered.
+        await self.route(scope, receive, send)
+
+
 class ByBody:
     """Sends a request to the route that fits its body, as the first known key tells."""
 
@@ -101,6 +122,7 @@ class ByBody:
                 return
             receive = replace_body(receive, raw)
             document = decode_object(raw)
+            scope = as_json(scope)
         await self._choose(document)(scope, receive, send)
 
     def _choose(self, document: dict[str, Any] | None) -> ASGIApp:

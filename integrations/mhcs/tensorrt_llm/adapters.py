@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Iterator
+import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
+import wrapt
+
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
+    AdapterDeadlyError,
     AdapterEngineError,
     AdapterError,
 )
@@ -22,14 +26,28 @@ from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
 from model_hosting_container_standards.sagemaker.lora.weights import WEIGHTS
 
-from .health import generate_token, generator_of
-from .requests import ADAPTERS, make_lora_request, takes_adapters
+from .health import (
+    cause_of_death,
+    generate_token,
+    generator_of,
+    is_request_error,
+)
+from .requests import (
+    ADAPTERS,
+    check_files,
+    generate_by_adapter,
+    make_lora_request,
+    takes_adapters,
+)
 
-#: What the engine raises when a request is at fault; anything else is its own fault.
-_OF_THE_REQUEST: Final = frozenset({"RequestError", "ValueError"})
 _FORMATS: Final = WEIGHTS[:2]
-#: Up to 1.2 the engine ends with an adapter that it cannot load, and tells nobody.
+#: Servers that have no model for text, whatever their class could do with one.
+_ROLES_WITHOUT: Final = ("EMBEDDING", "MM_ENCODER", "VISUAL_GEN")
+#: How long the engine may take to load an adapter, with all else it has to do.
 _PATIENCE_S: Final = 45.0
+#: Up to 1.2 the engine ends with an adapter that it cannot load, and tells nobody who
+#: waits: so often it is looked at.
+_LOOK_S: Final = 0.1
 
 
 class TensorRTAdapters:
@@ -48,6 +66,9 @@ class TensorRTAdapters:
         return f"tensorrt_llm-{port}" if port else "tensorrt_llm"
 
     def unavailable(self) -> str | None:
+        role = getattr(self._server, "server_role", None)
+        if (name := getattr(role, "name", role)) in _ROLES_WITHOUT:
+            return f"This server takes no adapters: its role is {name}."
         if not takes_adapters(self._server):
             return (
                 "This server takes no adapters: TensorRT-LLM has them since 1.0, for "
@@ -70,6 +91,12 @@ class TensorRTAdapters:
 
     def attach(self, adapters: Adapters) -> None:
         setattr(self._server.app.state, ADAPTERS, adapters)
+        generator = generator_of(self._server)
+        if not isinstance(generator.generate_async, wrapt.FunctionWrapper):
+            generate = wrapt.FunctionWrapper(
+                generator.generate_async, generate_by_adapter
+            )
+            generator.generate_async = generate
 
     def own_models(self) -> Collection[str]:
         return [self._server.model]
@@ -83,14 +110,54 @@ class TensorRTAdapters:
     async def load(self, adapter: Adapter) -> None:
         """Have one token generated: what is wrong with an adapter is known then."""
         _check_format(adapter)
-        with _errors_of_the_engine():
-            request = make_lora_request(adapter)
-            promise = generate_token(generator_of(self._server), request)
-            try:
-                await asyncio.wait_for(promise.aresult(), _PATIENCE_S)
-            except asyncio.TimeoutError:
-                promise.abort()
-                raise
+        check_files(adapter)
+        if (cause := cause_of_death(self._server)) is not None:
+            raise AdapterEngineError(f"TensorRT-LLM's engine is dead: {cause}")
+        try:
+            await self._generate_token(make_lora_request(adapter))
+        except AdapterError:
+            raise
+        except Exception as error:
+            raise self._explain(adapter, error) from error
+
+    async def _generate_token(self, lora_request: Any) -> None:
+        promise = generate_token(generator_of(self._server), lora_request)
+        answering = asyncio.ensure_future(promise.aresult())
+        try:
+            await self._wait_for(answering)
+        finally:
+            if not answering.done():
+                answering.cancel()
+                with contextlib.suppress(Exception):  # of an engine that is gone
+                    promise.abort()
+
+    async def _wait_for(self, answering: asyncio.Future[Any]) -> None:
+        """Wait for an answer, but neither for ever nor of an engine that has died.
+
+        Raises:
+            TimeoutError: there is none.
+        """
+        for _ in range(math.ceil(_PATIENCE_S / _LOOK_S)):
+            await asyncio.wait({answering}, timeout=_LOOK_S)
+            if answering.done():
+                answering.result()
+                return
+            if cause_of_death(self._server) is not None:
+                break
+        raise TimeoutError(f"it has not answered for {_PATIENCE_S:.0f} s.")
+
+    def _explain(self, adapter: Adapter, error: Exception) -> AdapterError:
+        """Return what the engine reports, or cannot any more, as one of our errors."""
+        # Whatever it says at its end, no request is at fault for it.
+        if (cause := cause_of_death(self._server)) is not None:
+            return AdapterDeadlyError(
+                f"TensorRT-LLM's engine has ended while it loaded adapter "
+                f"{adapter.name!r}: {cause}"
+            )
+        reason = str(error) or repr(error)
+        if isinstance(error, ValueError) or is_request_error(error):
+            return AdapterError(reason)
+        return AdapterEngineError(f"TensorRT-LLM's engine failed: {reason}")
 
     async def unload(self, adapter: Adapter) -> None:
         """Do nothing: the engine drops what has not been used for longest."""
@@ -112,23 +179,3 @@ def _check_format(adapter: Adapter) -> None:
         raise AdapterError(
             f"{adapter.path!r}: TensorRT-LLM reads {' or '.join(_FORMATS)}."
         )
-
-
-@contextlib.contextmanager
-def _errors_of_the_engine() -> Iterator[None]:
-    """Raise what the engine reports as one of our errors."""
-    try:
-        yield
-    except AdapterError:
-        raise
-    except asyncio.TimeoutError as error:
-        raise AdapterEngineError(
-            f"TensorRT-LLM did not answer for {_PATIENCE_S:.0f} s: it has too much to "
-            "do, or it has ended."
-        ) from error
-    except Exception as error:
-        reason = str(error) or repr(error)
-        kinds = {kind.__name__ for kind in type(error).__mro__}
-        if kinds & _OF_THE_REQUEST:
-            raise AdapterError(reason) from error
-        raise AdapterEngineError(f"TensorRT-LLM's engine failed: {reason}") from error

@@ -32,7 +32,7 @@ class TensorRTLLM:
     """The ``Engine`` of ``trtllm-serve``, for every release since 0.17."""
 
     name: Final[str] = "tensorrt_llm"
-    health_path: Final[str] = "/health"
+    health_path: Final[str] = hooks.HEALTH_PATH
     adapter_path: Final[str] = "model"
     #: JSON, which each time is what has come since the last time.
     metrics_are_statistics: Final[bool] = True

@@ -1,5 +1,8 @@
 """Where TensorRT-LLM is patched: its server calls ``bootstrap`` once it has its routes.
 
+They are there when it is made. Upstream is about to make it first, for it to listen
+while the model is loaded, and the routes once the app runs.
+
 The modules are imported by MPI workers and postprocessing workers too, which run the
 console script again: there, wrapping the classes is all that happens.
 """
@@ -17,9 +20,13 @@ from mhcs.guard import guarded, logger
 
 from .requests import answer_by_adapter, answering_methods
 
+HEALTH_PATH: Final = "/health"
+REQUEST_MODULE: Final = "tensorrt_llm.executor.request"
 SERVER_MODULE: Final = "tensorrt_llm.serve.openai_server"
 DISAGGREGATED_MODULE: Final = "tensorrt_llm.serve.openai_disagg_server"
 COMMAND_MODULE: Final = "tensorrt_llm.commands.serve"
+#: Whether routes are being registered.
+_REGISTERS: Final = "tensorrt_llm_registers"
 CONSEQUENCE: Final = (
     "/ping, /invocations and /adapters will be missing: use a release of TensorRT-LLM "
     "that this version supports, or update model-hosting-container-standards."
@@ -36,6 +43,7 @@ GRPC_PROBLEM: Final = (
 
 def patch() -> None:
     """Register the hooks. TensorRT-LLM is not imported."""
+    wrapt.register_post_import_hook(_patch_lora_request, REQUEST_MODULE)
     wrapt.register_post_import_hook(_patch_server, SERVER_MODULE)
     wrapt.register_post_import_hook(_report_disaggregated, DISAGGREGATED_MODULE)
     wrapt.register_post_import_hook(_report_grpc, COMMAND_MODULE)
@@ -47,8 +55,38 @@ def _patch_server(module: ModuleType) -> None:
             raise LookupError(f"{module.__name__} has no OpenAIServer. {CONSEQUENCE}")
         server = module.OpenAIServer
         _wrap(server, "__init__", _bootstrap_server)
+        for name in _registering_methods(server):
+            _wrap(server, name, _bootstrap_late)
         for name, _ in [*answering_methods(server)]:
             _wrap(server, name, answer_by_adapter)
+
+
+def _patch_lora_request(module: ModuleType) -> None:
+    """Let the path of a request be looked at by who makes one, and not when it comes.
+
+    Whoever sends one is refused, and is not to learn by how which paths there are. What
+    a request brings is not made by calling the class, as anything else is.
+    """
+    kind: Any = vars(module).get("LoRARequest")
+    # None up to 0.21 reads one from a request; since 1.4 none looks at the path.
+    check = vars(kind).get("__post_init__") if kind is not None else None
+    if check is not None:
+        _wrap(kind, "__init__", _followed_by(check))
+        kind.__post_init__ = _pass_on
+
+
+def _followed_by(check: Callable[[Any], None]) -> Callable[..., Any]:
+    def make(
+        wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any
+    ) -> None:
+        wrapped(*args, **kwargs)
+        check(instance)
+
+    return make
+
+
+def _pass_on(_instance: Any) -> None:
+    """Find nothing wrong."""
 
 
 def _report_disaggregated(module: ModuleType) -> None:
@@ -93,8 +131,51 @@ def _bootstrap_server(
         return
     # As vLLM does for its own: customers' handlers get at the engine by way of it.
     app.state.openai_server = server
-    # Imported late: workers register the hooks too, and need no FastAPI. Not guarded: a
-    # customer's handler that cannot be used must stop the start.
+    if _has_routes(app):
+        _bootstrap(app)
+    elif _registering_methods(type(server)):
+        # Imported late: workers register the hooks too, and need no FastAPI.
+        from model_hosting_container_standards.common.fastapi.openings import (
+            keep_openings,
+        )
+
+        keep_openings(app)
+    else:
+        with guarded("Giving TensorRT-LLM's server its routes"):
+            raise LookupError(f"The server has no {HEALTH_PATH}. {CONSEQUENCE}")
+
+
+def _bootstrap_late(
+    wrapped: Callable[..., Any], server: Any, args: Any, kwargs: Any
+) -> Any:
+    """Bootstrap a server that registers its routes when it is there, and runs already.
+
+    A method may call others of them: the first that was called is done last.
+    """
+    state = getattr(getattr(server, "app", None), "state", None)
+    if not hasattr(state, "openai_server") or hasattr(state, _REGISTERS):
+        return wrapped(*args, **kwargs)
+    setattr(state, _REGISTERS, True)
+    try:
+        result = wrapped(*args, **kwargs)
+    finally:
+        delattr(state, _REGISTERS)
+    if _has_routes(server.app):
+        _bootstrap(server.app)
+    return result
+
+
+def _registering_methods(server: type) -> list[str]:
+    return [name for name in dir(server) if "register" in name and "routes" in name]
+
+
+def _has_routes(app: Any) -> bool:
+    return any(getattr(route, "path", None) == HEALTH_PATH for route in app.routes)
+
+
+def _bootstrap(app: Any) -> None:
+    # Imported late, as above. Not guarded: a customer's handler that cannot be used
+    # must stop the start.
     from model_hosting_container_standards.sagemaker import bootstrap
 
     bootstrap(app)

@@ -39,7 +39,9 @@ def usage(promises: Sequence[RequestOutput]) -> dict[str, int]:
     }
 
 
-def completion(model: str, promises: Sequence[RequestOutput]) -> dict[str, Any]:
+def completion(
+    model: str, promises: Sequence[RequestOutput], echoes: Sequence[str]
+) -> dict[str, Any]:
     return {
         "id": f"cmpl-{promises[0].request_id}",
         "object": "text_completion",
@@ -47,7 +49,7 @@ def completion(model: str, promises: Sequence[RequestOutput]) -> dict[str, Any]:
         "choices": [
             {
                 "index": index,
-                "text": promise.outputs[0].text,
+                "text": echoes[index] + promise.outputs[0].text,
                 "finish_reason": promise.outputs[0].finish_reason,
             }
             for index, promise in enumerate(promises)
@@ -56,18 +58,14 @@ def completion(model: str, promises: Sequence[RequestOutput]) -> dict[str, Any]:
     }
 
 
-def completion_chunk(model: str, index: int, promise: RequestOutput) -> dict[str, Any]:
-    output = promise.outputs[0]
-    choice = {
-        "index": index,
-        "text": output.text_diff,
-        "finish_reason": output.finish_reason,
-    }
+def completion_chunk(
+    model: str, promise: RequestOutput, *choices: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         "id": f"cmpl-{promise.request_id}",
         "object": "text_completion",
         "model": model,
-        "choices": [choice],
+        "choices": choices,
     }
 
 
@@ -87,18 +85,14 @@ def chat(model: str, promise: RequestOutput) -> dict[str, Any]:
     }
 
 
-def chat_chunk(model: str, promise: RequestOutput) -> dict[str, Any]:
-    output = promise.outputs[0]
-    choice = {
-        "index": 0,
-        "delta": {"role": "assistant", "content": output.text_diff},
-        "finish_reason": output.finish_reason,
-    }
+def chat_chunk(
+    model: str, promise: RequestOutput, *choices: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{promise.request_id}",
         "object": "chat.completion.chunk",
         "model": model,
-        "choices": [choice],
+        "choices": choices,
     }
 
 

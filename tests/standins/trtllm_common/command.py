@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import inspect
 import json
+import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from fastapi import FastAPI
 
 from standins.trtllm_common.llm import LLM
 
 Options = argparse.Namespace
+
+_POLL_S: Final = 0.02
 
 
 def run(commands: Mapping[str, Callable[[Options], None]]) -> None:
@@ -47,8 +55,26 @@ def _parser(name: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_middleware(app: FastAPI, names: list[str]) -> None:
+    """Add classes and functions to a finished app, the last one outermost."""
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        middleware = getattr(import_module(module), attribute)
+        if inspect.isclass(middleware):
+            app.add_middleware(middleware)
+        else:
+            app.middleware("http")(middleware)
+
+
 def make_llm(options: Options) -> LLM:
-    """Load the model, as the options and their file say."""
+    """Load the model, as the options and their file say.
+
+    It takes until the file is there that ``TRTLLM_STANDIN_LOADED`` names, if any.
+    """
+    while (loaded := os.environ.get("TRTLLM_STANDIN_LOADED")) and not Path(
+        loaded
+    ).exists():
+        time.sleep(_POLL_S)
     arguments = {
         "backend": options.backend,
         "num_postprocess_workers": options.num_postprocess_workers,

@@ -14,7 +14,7 @@ from tensorrt_llm.lora_helper import LoraConfig
 from tensorrt_llm.sampling_params import SamplingParams
 
 from standins.trtllm_common.output import RequestOutput
-from standins.trtllm_common.proxy import Proxy
+from standins.trtllm_common.proxy import MonitoredProxy, Proxy
 from standins.trtllm_common.release import since
 
 ATTACH_INFO = "TLLM_EXECUTOR_ATTACH_INFO"
@@ -44,11 +44,12 @@ class LLM:
         self._executor = self._make_executor()
 
     def _make_executor(self) -> Proxy:
+        kind = MonitoredProxy if since(1, 3) else Proxy
         # The variable carries keys in the real one, so a front end forgets it.
         if attach := os.environ.pop(ATTACH_INFO, None):
-            return Proxy(json.loads(attach)["address"], None)
+            return kind(json.loads(attach)["address"], None)
         lora = self.args.lora_config
-        return Proxy.launch(
+        return kind.launch(
             {
                 "lora_config": None if lora is None else dataclasses.asdict(lora),
                 "num_postprocess_workers": self.args.num_postprocess_workers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
 from typing import Any
 
 from fastapi import Request
@@ -15,6 +16,7 @@ from standins.trtllm_common.llm import LLM
 from standins.trtllm_common.output import RequestOutput
 from standins.trtllm_common.protocol import ChatCompletionResponse
 from standins.trtllm_common.requests import PrometheusServer
+from standins.trtllm_common.serving import FAILURES
 
 
 class ServerArrivalTimeMiddleware:
@@ -34,16 +36,31 @@ class ModernServer(PrometheusServer):
 
     def set_up(self, engine: LLM, model: str, server_role: Any) -> None:
         """Do what constructors do, whatever they call their engine."""
-        self.tokenizer = engine.tokenizer
+        self.set_up_app(model, server_role)
+        self.bind_engine(engine)
+        self.register_routes_of_role()
+        self.add_own_middleware()
+
+    def set_up_app(self, model: str, server_role: Any) -> None:
+        """Do what needs no engine."""
         self.server_role = server_role
         self.binding_addr: str | None = None
         self.host: str | None = None
         self.port: int | None = None
-        self.prepare(engine, model)
-        if server_role == "MM_ENCODER":
+        self.perf_metrics: deque[dict[str, Any]] = deque(maxlen=100)
+        self.prepare_app(model)
+
+    def bind_engine(self, engine: LLM) -> None:
+        self.engine = engine
+        self.tokenizer = engine.tokenizer
+
+    def register_routes_of_role(self) -> None:
+        if self.server_role == "MM_ENCODER":
             self.register_mm_encoder_routes()
         else:
             self.register_routes()
+
+    def add_own_middleware(self) -> None:
         self.app.add_middleware(ServerArrivalTimeMiddleware)
 
     async def __call__(
@@ -65,17 +82,34 @@ class ModernServer(PrometheusServer):
         self.add_routes("POST", {"/v1/chat/completions": self.openai_mm_encoder})
 
     async def get_perf_metrics(self) -> JSONResponse:
-        return JSONResponse([])
+        """Answer the numbers of each request since the last time: they are gone."""
+        metrics = [*self.perf_metrics]
+        self.perf_metrics.clear()
+        return JSONResponse(metrics)
+
+    def note_metrics(self, raw_request: Request | None) -> None:
+        super().note_metrics(raw_request)
+        if self.engine.args.return_perf_metrics:
+            state = {} if raw_request is None else raw_request.scope["state"]
+            self.perf_metrics.append(
+                {"server_arrival_time": state.get("server_arrival_time")}
+            )
 
     async def openai_responses(
         self, request: ResponsesRequest, raw_request: Request
     ) -> Response:
-        return await self.respond(request, raw_request)
+        """Answer as none but gpt-oss can in 1.2."""
+        return answers.error("Responses API only supports harmony format for now")
 
     async def openai_mm_encoder(
         self, request: ChatCompletionRequest, raw_request: Request
     ) -> Response:
-        return await self.chat(request, raw_request)
+        """Encode what is no text; whatever adapter a request names is not looked at."""
+        try:
+            promise = self.engine.generate_async(inputs="encoded")
+            return JSONResponse(answers.chat(self.model, await promise))
+        except FAILURES as error:
+            return self.failed(error)
 
 
 class GeneratorServer(ModernServer):
@@ -88,14 +122,19 @@ class GeneratorServer(ModernServer):
         self.add_routes("POST", dict.fromkeys(paths, self.control))
         self.add_routes("GET", {"/server_info": self.get_server_info})
 
-    async def chat_body(self, promise: RequestOutput) -> dict[str, Any]:
-        return (await self._create_chat_response(promise)).model_dump()
+    async def openai_responses(
+        self, request: ResponsesRequest, raw_request: Request
+    ) -> Response:
+        return await self.respond(request, raw_request)
+
+    async def chat_body(self, model: str, promise: RequestOutput) -> dict[str, Any]:
+        return (await self._create_chat_response(model, promise)).model_dump()
 
     async def _create_chat_response(
-        self, promise: RequestOutput
+        self, model: str, promise: RequestOutput
     ) -> ChatCompletionResponse:
         """Answer no request, and return what has a ``model`` all the same."""
-        return ChatCompletionResponse(**answers.chat(self.model, await promise))
+        return ChatCompletionResponse(**answers.chat(model, await promise))
 
     def lora_of(self, request: Any) -> dict[str, Any]:
         if isinstance(request, ResponsesRequest):
@@ -105,7 +144,14 @@ class GeneratorServer(ModernServer):
     async def health(self) -> Response:
         if self.engine._check_health():
             return Response(status_code=200)
+        self.meet_dead_engine()
         return Response("LLM is unavailable.", status_code=503)
+
+    def meet_dead_engine(self) -> None:
+        """End the server in releases that do; 1.3 means to, and never does.
+
+        It sends no signal while the engine shuts down, and one that is found dead does.
+        """
 
     def validation_error(self, message: str) -> Response:
         return JSONResponse({"error": message}, status_code=400)

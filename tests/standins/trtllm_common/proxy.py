@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from tensorrt_llm.executor import CppExecutorError
+from tensorrt_llm.executor.utils import EngineDeadError
 
 from standins.trtllm_common import child, worker
 from standins.trtllm_common.output import RequestOutput
@@ -36,6 +37,7 @@ class Proxy:
         self.error: Exception | None = None
         self._error_queue: queue.Queue[Exception] = queue.Queue()
         self.doing_shutdown = False
+        self._is_lost = False
         self._owned = owned
         self._ids = itertools.count(1)
         self._promises: dict[int, RequestOutput] = {}
@@ -92,6 +94,8 @@ class Proxy:
         answer = asyncio.get_running_loop().create_future()
         self._questions[question] = answer
         self._send({"type": what, "id": question})
+        if self._is_lost:  # Perhaps nobody has seen the question.
+            _settle(answer, None)
         return await answer
 
     def check_health(self) -> bool:
@@ -142,8 +146,7 @@ class Proxy:
 
     def _take(self, message: Mapping[str, Any]) -> None:
         if "dies_of" in message:
-            self.error = RuntimeError(message["dies_of"])
-            self._error_queue.put(self.error)
+            self._die(RuntimeError(message["dies_of"]))
         elif "answer" in message:
             answered = self._questions.pop(message["answer"])
             answered.get_loop().call_soon_threadsafe(
@@ -155,13 +158,42 @@ class Proxy:
                 del self._promises[message["id"]]
 
     def _lose(self) -> None:
-        for answered in self._questions.values():
+        self._is_lost = True
+        for answered in list(self._questions.values()):
             answered.get_loop().call_soon_threadsafe(_settle, answered, None)
         if self.error is None and not self.doing_shutdown:
-            self.error = CppExecutorError("The worker is gone.")
-            self._error_queue.put(self.error)
-            for promise in list(self._promises.values()):
-                promise.put(self.error)
+            self._die(CppExecutorError("The worker is gone."))
+            self._tell_all(CppExecutorError("The worker is gone."))
+
+    def _die(self, error: Exception) -> None:
+        self.error = error
+        self._error_queue.put(error)
+
+    def _tell_all(self, error: Exception) -> None:
+        for promise in list(self._promises.values()):
+            promise.put(error)
+
+
+class MonitoredProxy(Proxy):
+    """Since 1.3: once its worker is lost, everybody is told at once.
+
+    It shuts down then by itself, and says so before anybody asks.
+    """
+
+    _fatal_error: Exception | None = None
+
+    def check_health(self) -> bool:
+        return self._fatal_error is None and not self.doing_shutdown
+
+    def _raise_background_error(self) -> None:
+        if self._fatal_error is not None:
+            raise EngineDeadError(f"Engine is dead: {self._fatal_error}")
+        super()._raise_background_error()
+
+    def _die(self, error: Exception) -> None:
+        self.error = self._fatal_error = error
+        self.doing_shutdown = True
+        self._tell_all(EngineDeadError(f"Engine is dead: {error}"))
 
 
 def _settle(future: asyncio.Future[Any], value: Any) -> None:

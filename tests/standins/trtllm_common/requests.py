@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Any
+import tempfile
+from typing import Any, Final
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -11,6 +13,8 @@ from starlette.routing import Mount
 from tensorrt_llm.serve.openai_protocol import ChatCompletionRequest, CompletionRequest
 
 from standins.trtllm_common.serving import Server
+
+FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class WatchingServer(Server):
@@ -52,11 +56,26 @@ class PrometheusServer(WatchingServer):
     """Since 1.0: hands adapters on, and has ``/prometheus/metrics`` if asked to."""
 
     def lora_of(self, request: Any) -> dict[str, Any]:
-        return {"lora_request": getattr(request, "lora_request", None)}
+        return {"lora_request": request.lora_request}
 
     def mount_metrics(self) -> None:
+        """Show the numbers of all processes, once the folder of their files is set."""
         if not self.engine.args.return_perf_metrics:
             return
-        mount = Mount("/prometheus/metrics", Response("trtllm_requests 0\n"))
+        if FOLDER not in os.environ:
+            self._folder = tempfile.TemporaryDirectory()
+            os.environ[FOLDER] = self._folder.name
+        # Not before: what is imported earlier counts in memory alone.
+        from prometheus_client import CollectorRegistry, Counter, make_asgi_app
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        self._success = Counter("trtllm_request_success", "Requests that are answered.")
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+        mount = Mount("/prometheus/metrics", make_asgi_app(registry=registry))
         mount.path_regex = re.compile("^/prometheus/metrics(?P<path>.*)$")
         self.app.routes.append(mount)
+
+    def note_metrics(self, raw_request: Request | None) -> None:
+        if self.engine.args.return_perf_metrics:
+            self._success.inc()

@@ -18,12 +18,14 @@ from tensorrt_llm.executor import CppExecutorError
 from tensorrt_llm.sampling_params import SamplingParams
 from tensorrt_llm.version import __version__
 
-from standins.trtllm_common import answers, facts
+from standins.trtllm_common import answers, facts, streams
 from standins.trtllm_common.llm import LLM
 from standins.trtllm_common.output import RequestOutput
 
 #: How often a watcher looks whether its client is gone; the real one's is 1 s.
 WATCH_INTERVAL_S: Final = 0.05
+#: What handlers answer with an error: in the real ones it is any.
+FAILURES: Final = (LookupError, RuntimeError, TypeError, ValueError)
 
 
 class Server:
@@ -38,15 +40,18 @@ class Server:
     def prepare(self, engine: LLM, model: str) -> None:
         """Keep what every release keeps, and make the app."""
         self.engine = engine
+        self.prepare_app(model)
+
+    def prepare_app(self, model: str) -> None:
         self.facts = facts.Facts()
         folder = Path(model)
         self.model = folder.name if folder.is_dir() else model
-        self.app = FastAPI(lifespan=self._lifespan)
+        self.app = FastAPI(lifespan=self.lifespan)
         self.app.add_exception_handler(RequestValidationError, self._validation_error)
         self.app.add_api_route("/standin", self.look_inside, methods=["GET"])
 
     @asynccontextmanager
-    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         yield
         self.engine.shutdown()
 
@@ -92,33 +97,43 @@ class Server:
     # --- generations ---------------------------------------------------------------
 
     async def complete(self, request: Any, raw_request: Request | None) -> Response:
-        prompt = request.prompt
-        one = isinstance(prompt, str) or isinstance(prompt[0], int)
         try:
+            check_one_sequence(request)
+            prompts = _prompts_of(request)
+            echoes = [_echo(request, prompt) for prompt in prompts]
             promises = [
-                self.begin(text, request, request.max_tokens, raw_request)
-                for text in ([prompt] if one else prompt)
+                self.begin(prompt, request, request.max_tokens, raw_request)
+                for prompt in prompts
             ]
+            # The name that was asked for, unless the answers of several are merged.
+            model = request.model if len(prompts) == 1 else self.model
             if request.stream:
-                return _streaming(self._completion_chunks(promises))
+                options = request.stream_options
+                chunks = streams.completion_chunks(model, promises, echoes, options)
+                return _streaming(chunks)
             await asyncio.gather(*(promise.aresult() for promise in promises))
-            return JSONResponse(answers.completion(self.model, promises))
-        except (RuntimeError, ValueError) as error:
-            return self._failed(error)
+            self.note_metrics(raw_request)
+            return JSONResponse(answers.completion(model, promises, echoes))
+        except FAILURES as error:
+            return self.failed(error)
 
     async def chat(self, request: Any, raw_request: Request | None) -> Response:
-        text = _text_of(request.messages)
         try:
+            check_one_sequence(request)
+            text = _text_of(request.messages)
             limit = request.max_completion_tokens or request.max_tokens
             promise = self.begin(text, request, limit, raw_request)
             if request.stream:
-                return _streaming(self._chat_chunks(promise))
-            return JSONResponse(await self.chat_body(promise))
-        except (RuntimeError, ValueError) as error:
-            return self._failed(error)
+                options = request.stream_options
+                return _streaming(streams.chat_chunks(request.model, promise, options))
+            body = await self.chat_body(request.model, promise)
+            self.note_metrics(raw_request)
+            return JSONResponse(body)
+        except FAILURES as error:
+            return self.failed(error)
 
-    async def chat_body(self, promise: RequestOutput) -> dict[str, Any]:
-        return answers.chat(self.model, await promise)
+    async def chat_body(self, model: str, promise: RequestOutput) -> dict[str, Any]:
+        return answers.chat(model, await promise)
 
     async def respond(self, request: Any, raw_request: Request) -> Response:
         given = request.input
@@ -126,10 +141,13 @@ class Server:
         try:
             promise = self.begin(text, request, request.max_output_tokens, raw_request)
             if request.stream:
-                return _streaming(self._response_events(promise))
+                return _streaming(streams.response_events(self.model, promise))
             return JSONResponse(answers.response(self.model, await promise))
-        except (RuntimeError, ValueError) as error:
-            return self._failed(error)
+        except FAILURES as error:
+            return self.failed(error) or JSONResponse({"detail": "None"})
+
+    def note_metrics(self, raw_request: Request | None) -> None:
+        """Keep the numbers of a request that is answered, from 1.2 on."""
 
     def begin(
         self,
@@ -169,36 +187,12 @@ class Server:
             self.facts.aborted += 1
             promise.abort()
 
-    def _failed(self, error: Exception) -> Response:
+    def failed(self, error: Exception) -> Response:
         if isinstance(error, CppExecutorError):
             signal.raise_signal(signal.SIGINT)
             # The real handlers return nothing then: a 200 whose body is "null".
             return cast(Response, None)
         return answers.error(str(error))
-
-    # An error in these comes after the headers: the stream ends unfinished, at 200.
-
-    async def _completion_chunks(
-        self, promises: Sequence[RequestOutput]
-    ) -> AsyncIterator[str]:
-        for index, promise in enumerate(promises):
-            async for output in promise:
-                chunk = answers.completion_chunk(self.model, index, output)
-                yield answers.event(chunk)
-        yield answers.DONE
-
-    async def _chat_chunks(self, promise: RequestOutput) -> AsyncIterator[str]:
-        async for output in promise:
-            yield answers.event(answers.chat_chunk(self.model, output))
-        yield answers.DONE
-
-    async def _response_events(self, promise: RequestOutput) -> AsyncIterator[str]:
-        async for output in promise:
-            delta = output.outputs[0].text_diff
-            body = {"type": "response.output_text.delta", "delta": delta}
-            yield answers.event(body)
-        body = answers.response(self.model, promise)
-        yield answers.event({"type": "response.completed", "response": body})
 
     # --- serving -------------------------------------------------------------------
 
@@ -209,11 +203,29 @@ class Server:
         config = uvicorn.Config(
             self.app, host=host, port=port, log_level="warning", timeout_keep_alive=5
         )
-        await uvicorn.Server(config).serve(sockets=sockets)
+        self.server = uvicorn.Server(config)
+        await self.server.serve(sockets=sockets)
 
 
 def _streaming(chunks: AsyncIterator[str]) -> StreamingResponse:
     return StreamingResponse(chunks, media_type="text/event-stream")
+
+
+def check_one_sequence(request: Any) -> None:
+    if request.n > 1:
+        raise ValueError("n>1 is not supported by this backend.")
+
+
+def _prompts_of(request: Any) -> list[Any]:
+    prompt = request.prompt
+    # An empty list has no first: which is an error as good as any.
+    one = isinstance(prompt, str) or isinstance(prompt[0], int)
+    return [prompt] if one else prompt
+
+
+def _echo(request: Any, prompt: Any) -> str:
+    """Return what the answer begins with; ids of tokens cannot be joined to text."""
+    return "" + prompt if request.echo else ""
 
 
 def _text_of(messages: Sequence[dict[str, Any]]) -> str:

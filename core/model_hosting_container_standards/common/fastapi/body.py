@@ -14,6 +14,9 @@ from starlette.types import Message, Receive, Scope
 #: Where a body that a step of ours has changed travels to the handler's ``.json()``.
 JSON_BODY: Final = "model_hosting_container_standards.body"
 
+_CONTENT_TYPE: Final = b"content-type"
+_JSON: Final = b"application/json"
+
 
 class JSONBody:
     """A JSON object that a step of ours has edited.
@@ -72,6 +75,51 @@ def decode_object(raw: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def declares_json(scope: Scope) -> bool:
+    """Whether FastAPI takes the body for JSON, as its content type says."""
+    content_type = _content_type(scope)
+    if content_type == _JSON:
+        return True
+    media_type = content_type.partition(b";")[0].strip().lower()
+    return media_type == _JSON or (
+        media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    )
+
+
+def as_json(scope: Scope) -> Scope:
+    """Return the scope of a body that is known to be JSON, with a type that says so.
+
+    FastAPI passes any other body on as bytes, whatever is in it.
+    """
+    if declares_json(scope):
+        return scope
+    headers = [header for header in scope["headers"] if header[0] != _CONTENT_TYPE]
+    return {**scope, "headers": [*headers, (_CONTENT_TYPE, _JSON)]}
+
+
+async def find_json(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+    """Return the request, with a body that is a JSON object declared as one.
+
+    It is read only if it claims to be something else, and is not a form of parts.
+
+    Raises:
+        ClientDisconnect: the client went away before the body was complete.
+    """
+    if declares_json(scope) or _content_type(scope).startswith(b"multipart/"):
+        return scope, receive
+    raw = await read_body(receive)
+    scope = scope if decode_object(raw) is None else as_json(scope)
+    return scope, replace_body(receive, raw)
+
+
+def _content_type(scope: Scope) -> bytes:
+    """Return the first of the request's content types, as Starlette does."""
+    for name, value in scope["headers"]:
+        if name == _CONTENT_TYPE:
+            return bytes(value)
+    return b""
 
 
 class JSONRequest(Request):
@@ -156,7 +204,7 @@ def replace_json_body(
 
     # Its length is unknown until somebody reads it; ASGI allows a body without it.
     headers = [item for item in scope["headers"] if item[0] != b"content-length"]
-    scope = {**scope, "headers": headers, JSON_BODY: body}
+    scope = as_json({**scope, "headers": headers, JSON_BODY: body})
     return scope, replay(messages(), receive)
 
 

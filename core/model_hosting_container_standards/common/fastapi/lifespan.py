@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 
-Step = Callable[[], Awaitable[None]]
+from .openings import Step, openings_of
 
 
 def surround_lifespan(app: FastAPI, start: Step, stop: Step) -> None:
-    """Start after whatever else the app starts so far, and stop before it stops."""
+    """Start after whatever else the app starts so far, and stop before it stops.
+
+    An app that runs already has it done soon.
+    """
+    if (openings := openings_of(app)) is not None:
+        openings.add_step(start, stop)
+        return
     inner = app.router.lifespan_context
 
     @asynccontextmanager

@@ -11,16 +11,16 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import fastapi.routing
-from fastapi import FastAPI, params
+from fastapi import FastAPI, HTTPException, params
 from fastapi.exceptions import FastAPIError
 from fastapi.routing import APIRoute
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Receive, Scope, Send
 
 from ...exceptions import HandlerNotCallableError
-from .body import JSONRequest
+from .body import JSON_BODY, JSONRequest, find_json
 from .endpoint import describe, unwrap
 
 
@@ -29,8 +29,17 @@ class JSONRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        body = getattr(self.body_field, "field_info", None)
+        takes_json = body is not None and not isinstance(body, params.Form)
 
         async def handle_json(request: Request) -> Response:
+            if takes_json and JSON_BODY not in request.scope:
+                try:
+                    found = await find_json(request.scope, request.receive)
+                except ClientDisconnect:
+                    # As FastAPI has it, which reads the body no sooner.
+                    raise HTTPException(400, "The body is incomplete.") from None
+                request = Request(*found)
             return await handle(JSONRequest.of(request))
 
         return handle_json

@@ -12,6 +12,12 @@ from ...exceptions import AdapterError
 
 LONGEST_NAME: Final = 256
 
+#: Why an adapter is never loaded again by itself.
+DEADLY: Final = (
+    "The engine ended while it loaded this adapter. POST it again, or update it, to "
+    "try once more."
+)
+
 #: loading: being registered. ready: answers requests. failed: it did, and cannot any
 #: more. leaving: no new request sees it; those that run finish.
 State = Literal["loading", "ready", "failed", "leaving"]

@@ -14,12 +14,13 @@ from ...engine import AdapterBackend
 from ...exceptions import (
     AdapterCapacityError,
     AdapterConflictError,
+    AdapterDeadlyError,
     AdapterEngineError,
     AdapterError,
 )
 from ...logging_config import get_logger
 from ..operations.metrics import loading_adapter
-from .adapter import Adapter
+from .adapter import DEADLY, Adapter
 from .files import check_folder, locate
 from .store import AdapterStore
 
@@ -116,6 +117,10 @@ class Loader:
         """Let a registered adapter that is refused keep the reason, as failed."""
         try:
             yield
+        except AdapterDeadlyError:
+            # Or each request that names it would end another engine.
+            await self.write(self._store.fail, adapter, DEADLY)
+            raise
         except (AdapterEngineError, AdapterCapacityError):
             raise  # Neither tells anything of the adapter.
         except AdapterError as error:

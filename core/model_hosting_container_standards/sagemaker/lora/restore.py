@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from ...engine import AdapterBackend
-from ...exceptions import AdapterEngineError, AdapterError
+from ...exceptions import AdapterDeadlyError, AdapterEngineError, AdapterError
 from ...logging_config import get_logger
-from .adapter import Adapter
+from .adapter import DEADLY, Adapter
 from .adapters import Adapters
 from .store import REGISTERED
 
@@ -19,8 +19,8 @@ _JOINING: Final = 0
 #: Shared by every process of a running server.
 _RUNNING: Final = 1
 
-#: Why an adapter is not loaded that may have ended an engine: the first time the next
-#: start tries it once more.
+#: Why an adapter is not loaded that may have ended an engine, where nobody saw it: the
+#: first time the next start tries it once more.
 ENDED_ONCE: Final = "The server ended while this adapter was loaded at its start."
 ENDED: Final = (
     "The server ended twice while this adapter was loaded at its start. POST it again, "
@@ -76,13 +76,17 @@ async def _restore_registered(adapters: Adapters, backend: AdapterBackend) -> No
 
 
 async def _restore_one(adapters: Adapters, adapter: Adapter, *, load: bool) -> None:
-    if adapter.reason == ENDED:
-        raise AdapterError(ENDED)
+    if adapter.reason in (DEADLY, ENDED):
+        raise AdapterError(adapter.reason)
     await adapters.loader.check_folder(adapter.path)
     if load:
         # An engine may end with it, and this start; or somebody ends both, by chance.
         adapters.store.fail(
             adapter, ENDED if adapter.reason == ENDED_ONCE else ENDED_ONCE
         )
-        await adapters.loader.load_and_pin(adapter)
+        try:
+            await adapters.loader.load_and_pin(adapter)
+        except AdapterDeadlyError:
+            adapters.store.fail(adapter, DEADLY)
+            raise
     adapters.store.change(adapter, state="ready", loaded=load, reason=None)

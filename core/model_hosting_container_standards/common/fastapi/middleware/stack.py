@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from ....exceptions import MiddlewareRegistrationError
 from ..endpoint import describe, unwrap
+from ..openings import openings_of, surround_middleware
 from .asgi import ASGIMiddleware, InsideBaseHTTP
 from .errors import Inner
 from .formatters import Formatters
@@ -42,22 +43,21 @@ class Layers(msgspec.Struct):
     inner: Layer | None
 
     def surround(self, app: FastAPI) -> None:
-        """Put them around the app when the server starts.
+        """Put them around the app when the server starts, or into what was kept for it.
 
         Until then an engine may add middleware of its own.
         """
-        build = app.build_middleware_stack
-
-        def build_with_ours() -> ASGIApp:
-            own = app.user_middleware
+        openings = openings_of(app)
+        if openings is None:
             outer, inner = map(_as_middleware, (self.outer, self.inner))
-            app.user_middleware = [*outer, *own, *inner]
-            try:
-                return build()
-            finally:
-                app.user_middleware = own
-
-        app.build_middleware_stack = build_with_ours  # type: ignore[method-assign]
+            surround_middleware(app, outer, inner)
+            return
+        for layer, opening in (
+            (self.outer, openings.outer),
+            (self.inner, openings.inner),
+        ):
+            if layer is not None:
+                opening.app = _connect(layer, opening.app)
 
 
 def make_layers(app: FastAPI, found: Mapping[str, Found]) -> Layers:
@@ -66,7 +66,7 @@ def make_layers(app: FastAPI, found: Mapping[str, Found]) -> Layers:
     Raises:
         MiddlewareError: one of them cannot be used.
     """
-    if app.middleware_stack is not None:
+    if app.middleware_stack is not None and openings_of(app) is None:
         raise MiddlewareRegistrationError(
             "The app has answered requests before bootstrap(app), so middleware cannot "
             "be put around it: call bootstrap(app) before the server starts."
@@ -156,7 +156,11 @@ def _as_middleware(layer: Layer | None) -> list[Middleware]:
         return []
 
     def connect(app: ASGIApp) -> ASGIApp:
-        layer.inner.app = app
-        return layer.entry
+        return _connect(layer, app)
 
     return [Middleware(connect)]
+
+
+def _connect(layer: Layer, app: ASGIApp) -> ASGIApp:
+    layer.inner.app = app
+    return layer.entry

@@ -1,14 +1,13 @@
 """``trtllm-serve`` of main: several front ends, and middleware by name."""
 
 import asyncio
-import inspect
-from importlib import import_module
 
 from tensorrt_llm.serve import OpenAIServer
 
 from standins.trtllm_common import frontends
 from standins.trtllm_common.command import (
     Options,
+    add_middleware,
     bound_socket,
     launch_grpc_server,
     make_llm,
@@ -46,7 +45,7 @@ def _launch_server(options: Options, role: str | None) -> None:
             server_role=role,
             metadata_server_cfg=None,
         )
-        _add_middleware(server, options.middleware)
+        add_middleware(server.app, options.middleware)
         children = []
         if attached:
             frontends.say_ready()
@@ -56,17 +55,6 @@ def _launch_server(options: Options, role: str | None) -> None:
             asyncio.run(server(options.host, options.port, sockets=[sock]))
         finally:
             frontends.terminate(children)
-
-
-def _add_middleware(server: OpenAIServer, names: list[str]) -> None:
-    """Add classes and functions to the finished app, the last one outermost."""
-    for name in names:
-        module, _, attribute = name.rpartition(".")
-        middleware = getattr(import_module(module), attribute)
-        if inspect.isclass(middleware):
-            server.app.add_middleware(middleware)
-        else:
-            server.app.middleware("http")(middleware)
 
 
 def main() -> None:

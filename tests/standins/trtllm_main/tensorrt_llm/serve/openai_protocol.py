@@ -1,31 +1,19 @@
-"""Requests of main. Those for /v1/responses allow unknown fields, and ignore them."""
+from standins.trtllm_common.newest_protocol import (
+    AnthropicCountTokensRequest,
+    AnthropicCreateBatchRequest,
+    AnthropicMessagesRequest,
+    ChatCompletionRequest,
+    CompletionRequest,
+    ResponsesRequest,
+    TokenizeRequest,
+)
 
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict
-
-from standins.trtllm_common import protocol
-from tensorrt_llm.executor.request import LoRARequest
-
-
-class CompletionRequest(protocol.CompletionRequest):
-    lora_request: LoRARequest | None = None
-
-
-class ChatCompletionRequest(protocol.ChatCompletionRequest):
-    lora_request: LoRARequest | None = None
-
-
-class ResponsesRequest(protocol.ResponsesRequest):
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
-
-
-class AnthropicCountTokensRequest(BaseModel):
-    model: str
-    messages: list[dict[str, Any]]
-
-
-class AnthropicMessagesRequest(AnthropicCountTokensRequest):
-    """A request of Anthropic's API, which knows no adapters."""
-
-    max_tokens: int
+__all__ = [
+    "AnthropicCountTokensRequest",
+    "AnthropicCreateBatchRequest",
+    "AnthropicMessagesRequest",
+    "ChatCompletionRequest",
+    "CompletionRequest",
+    "ResponsesRequest",
+    "TokenizeRequest",
+]

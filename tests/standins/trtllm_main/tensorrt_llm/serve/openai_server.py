@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from http import HTTPStatus
 from typing import Any
 
-from fastapi import Request
-from fastapi.responses import JSONResponse, Response
-
-from standins.trtllm_common import answers
 from standins.trtllm_common.llm import LLM
-from standins.trtllm_common.modern import GeneratorServer
-from tensorrt_llm.serve.openai_protocol import (
-    AnthropicCountTokensRequest,
-    AnthropicMessagesRequest,
-    ChatCompletionRequest,
-)
+from standins.trtllm_common.newest import NewestServer
 
 
-class OpenAIServer(GeneratorServer):
+class OpenAIServer(NewestServer):
     def __init__(
         self,
         generator: LLM,
@@ -38,31 +27,3 @@ class OpenAIServer(GeneratorServer):
     ) -> None:
         self.generator = generator
         self.set_up(generator, model, server_role)
-
-    def register_routes(self) -> None:
-        super().register_routes()
-        routes = {
-            "/v1/messages": self.anthropic_messages,
-            "/v1/messages/count_tokens": self.anthropic_count_tokens,
-            "/_internal/tokenize": self.control,
-        }
-        self.add_routes("POST", routes)
-
-    async def anthropic_messages(
-        self, request: AnthropicMessagesRequest, raw_request: Request
-    ) -> Response:
-        """Answer as /v1/chat/completions does, in Anthropic's words; never streams."""
-        chat = ChatCompletionRequest(
-            model=request.model,
-            messages=request.messages,
-            max_completion_tokens=request.max_tokens,
-        )
-        answer = await self.chat(chat, raw_request)
-        if answer.status_code != HTTPStatus.OK:
-            return answer
-        return JSONResponse(answers.message(self.model, json.loads(bytes(answer.body))))
-
-    async def anthropic_count_tokens(
-        self, request: AnthropicCountTokensRequest
-    ) -> JSONResponse:
-        return JSONResponse({"input_tokens": len(str(request.messages).split())})

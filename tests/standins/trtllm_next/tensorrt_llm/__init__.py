@@ -1,0 +1,11 @@
+"""TensorRT-LLM as its main is about to be: it listens while the model is loaded."""
+
+from pathlib import Path
+
+# The modules it has in common with its neighbours.
+__path__.append(str(Path(__file__).parents[2] / "trtllm_common" / "tensorrt_llm"))
+
+from tensorrt_llm.llmapi import LLM, SamplingParams  # noqa: E402 - found by that path
+from tensorrt_llm.version import __version__  # noqa: E402
+
+__all__ = ["LLM", "SamplingParams", "__version__"]

@@ -1,0 +1,155 @@
+"""TensorRT-LLM without its engine: known at once, told to everybody, and ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from adapter_engine import BROKEN, write_adapter
+from servers import free_port, polling
+from trtllm import MODEL, RELEASES, WITH_LORA, TrtllmServer, trtllm
+
+BY_AUTO: Final = {"MHCS_AUTO": "1"}
+#: Whose worker ends when an adapter cannot be loaded; in 1.3 and later one that cannot
+#: be loaded is an error, but nothing says that none ever ends the engine.
+DEADLY: Final = {**BY_AUTO, "TRTLLM_STANDIN_BAD_ADAPTER": "kills"}
+SUPERVISED: Final = (
+    str(Path(sys.executable).with_name("standard-supervisor")),
+    "trtllm-serve",
+    MODEL,
+)
+PATIENCE_S: Final = 30
+COMPLETION: Final = {"model": MODEL, "prompt": "hello"}
+#: Each kind of request that is answered by the engine, and its route.
+REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "/v1/completions": COMPLETION,
+    "/invocations": COMPLETION,
+    "/v1/chat/completions": {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "hello"}],
+    },
+    "/v1/responses": {"model": MODEL, "input": "hello"},
+}
+
+
+def kill_engine(server: TrtllmServer) -> None:
+    os.kill(server.facts()["worker"]["pid"], signal.SIGKILL)
+    for _ in polling(PATIENCE_S):
+        if server.facts()["worker"] is None:
+            return
+    raise AssertionError("The worker lives.")
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_server_ends_with_its_engine(release: str) -> None:
+    with trtllm(release, env=BY_AUTO) as server:
+        assert server.client.get("/ping").status_code == 200
+        kill_engine(server)
+        answer = server.client.get("/ping")
+        assert answer.status_code == 503
+        assert "TensorRT-LLM's engine is dead" in answer.text
+        assert server.wait(PATIENCE_S) != 0
+
+
+@pytest.mark.parametrize("release", [RELEASES[0], RELEASES[-1]])
+def test_a_server_under_the_supervisor_has_another_engine_then(release: str) -> None:
+    with trtllm(release, env=BY_AUTO, command=SUPERVISED) as server:
+        first = server.facts()["pid"]
+        kill_engine(server)
+        for _ in polling(PATIENCE_S):
+            try:
+                status = server.client.get("/ping").status_code
+            except httpx.TransportError:
+                continue  # It starts anew.
+            if status == 200:
+                break
+        assert server.facts()["pid"] != first
+        answer = server.client.post("/invocations", json=COMPLETION)
+        assert answer.json()["choices"][0]["text"] == "base: hello"
+
+
+@pytest.mark.parametrize("path", REQUESTS)
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_request_without_an_engine_is_a_503(release: str, path: str) -> None:
+    with trtllm(release, env=BY_AUTO) as server:
+        if path not in server.facts()["routes"]:
+            pytest.skip(f"the release has no {path}")
+        if "harmony" in server.client.post(path, json=dict(REQUESTS[path])).text:
+            pytest.skip("the release needs gpt-oss for it")
+        kill_engine(server)
+        answer = server.client.post(path, json=dict(REQUESTS[path]))
+        assert answer.status_code == 503
+        assert "TensorRT-LLM's engine is dead" in answer.json()["message"]
+
+
+# --- adapters that end it ----------------------------------------------------------
+
+
+def register(server: TrtllmServer, src: str, **fields: Any) -> httpx.Response:
+    body = {"name": "bad", "src": src, **fields}
+    return server.client.post("/adapters", json=body)
+
+
+@pytest.mark.parametrize("release", WITH_LORA)
+def test_an_adapter_that_ends_the_engine_is_known_at_once(
+    release: str, tmp_path: Path
+) -> None:
+    src = write_adapter(tmp_path / "bad", BROKEN)
+    with trtllm(release, lora=True, env=DEADLY) as server:
+        answer = register(server, src)
+        assert answer.status_code == 503
+        assert "ended while it loaded adapter 'bad'" in answer.text
+        assert server.client.get("/adapters").json()["adapters"] == []
+        again = register(server, write_adapter(tmp_path / "good", "good"))
+        assert again.status_code == 503
+        assert "TensorRT-LLM's engine is dead" in again.text
+
+
+@pytest.mark.parametrize("release", WITH_LORA)
+def test_an_adapter_that_ends_a_start_ends_no_other(
+    release: str, tmp_path: Path
+) -> None:
+    port, env = free_port(), {**DEADLY, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "s")}
+    src = write_adapter(tmp_path / "bad", "good")
+    with trtllm(release, lora=True, env=env, port=port) as server:
+        assert register(server, src).status_code == 200
+    write_adapter(tmp_path / "bad", BROKEN)
+    with trtllm(release, lora=True, env=env, port=port, ready_path=None) as server:
+        server.wait(PATIENCE_S)
+        assert "ended while it loaded adapter 'bad'" in server.output()
+    write_adapter(tmp_path / "bad", "mended")
+    with trtllm(release, lora=True, env=env, port=port) as server:
+        shown = server.client.get("/adapters/bad").json()
+        assert shown["status"] == "failed"
+        assert "engine ended while it loaded this adapter" in shown["reason"]
+        server.client.post("/adapters/bad/update?preload=true").raise_for_status()
+        asked = {**COMPLETION, "model": "bad"}
+        answer = server.client.post("/v1/completions", json=asked)
+        assert answer.json()["choices"][0]["text"] == "mended: hello"
+
+
+@pytest.mark.parametrize("release", WITH_LORA)
+def test_an_adapter_that_ends_the_engine_at_its_first_use_is_used_no_more(
+    release: str, tmp_path: Path
+) -> None:
+    port, env = free_port(), {**DEADLY, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "s")}
+    src = write_adapter(tmp_path / "bad", BROKEN)
+    asked = {**COMPLETION, "model": "bad"}
+    with trtllm(release, lora=True, env=env, port=port) as server:
+        assert register(server, src, preload=False).status_code == 200
+        answer = server.client.post("/v1/completions", json=asked)
+        assert answer.status_code == 503
+    for _ in range(2):
+        with trtllm(release, lora=True, env=env, port=port) as server:
+            answer = server.client.post("/v1/completions", json=asked)
+            assert answer.status_code == 404
+            assert "engine ended while it loaded this adapter" in answer.text
+            answer = server.client.post("/v1/completions", json=COMPLETION)
+            assert answer.status_code == 200
