@@ -78,7 +78,7 @@ def test_it_finds_all_that_is_wrong_with_variables_of_the_engine(
     ]
     for problem, beginning in zip(report["problems"], expected, strict=True):
         assert problem.startswith(beginning)
-    link = "SM_VLLM_PORT is Kubernetes' link to a service: it is ignored."
+    link = "SM_VLLM_PORT: Kubernetes' links to a service, ignored."
     assert link in report["serving"]
     assert report["variables"]["SM_VLLM_QUANTIZATION"] == "awk"
 

@@ -100,6 +100,7 @@ def test_the_parser_is_asked_only_where_something_is_in_doubt() -> None:
             "you mean SM_VLLM_QUANTIZATION?",
         ),
         ("XYZ", "", "SM_VLLM_XYZ is set, but vllm has no option --xyz."),
+        ("ENABLE_PREFIX_CACHNG", "false", "mean SM_VLLM_ENABLE_PREFIX_CACHING?"),
         ("ENABLE_PREFIX_CACHNG", "[1]", "did you mean SM_VLLM_ENABLE_PREFIX_CACHING?"),
         ("MAX_MODEL_LEN", '"4"', "the quotes are a part of the value: leave them out"),
         ("MAX_MODEL_LEN", "'4'", "the quotes are a part of the value: leave them out"),
@@ -307,7 +308,10 @@ def test_a_dry_run_prints_what_is_refused_too() -> None:
     assert "vllm has no option --xyz" in end.stderr
 
 
-def test_sigterm_is_heard_while_the_parser_is_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["serve", "doctor"])
+def test_sigterm_is_heard_while_the_parser_is_asked(
+    tmp_path: Path, command: str
+) -> None:
     write_package(tmp_path, "vllm", "")
     parser = tmp_path / "vllm" / "entrypoints" / "cli" / "serve.py"
     parser.parent.mkdir(parents=True)
@@ -316,7 +320,7 @@ def test_sigterm_is_heard_while_the_parser_is_asked(tmp_path: Path) -> None:
     )
     parser.write_text(note + HANGS)
     env = environment(SM_VLLM_XYZ="", PYTHONPATH=str(tmp_path), TMPDIR=str(tmp_path))
-    process = Process([MHCS, "serve"], env)
+    process = Process([MHCS, command], env)
     try:
         process.start()
         pid = int(wait_for(tmp_path / "pid"))

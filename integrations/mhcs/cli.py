@@ -16,10 +16,16 @@ from model_hosting_container_standards.exceptions import (
     ConfigurationError,
     HandlerResolutionError,
 )
+from model_hosting_container_standards.logging_config import (
+    configure_logging,
+    get_logger,
+)
 from model_hosting_container_standards.supervisor.child import Interrupted
 
 from . import doctor
 from .serve import Plan, check_server, make_plan
+
+logger = get_logger(__name__)
 
 app = typer.Typer(
     help="SageMaker's hosting contract for an unchanged vLLM or TensorRT-LLM.",
@@ -68,6 +74,8 @@ def serve(
         _fail("serve", *plan.problems)
     if dry_run:
         return
+    if plan.links:
+        logger.info("%s: Kubernetes' links, ignored", ", ".join(plan.links))
     for note in plan.notes:
         typer.echo(f"mhcs serve: {note}", err=True)
     if not os.environ.get("MHCS_AUTO", "").strip():
@@ -86,6 +94,7 @@ def _plan(arguments: Sequence[str], *, check: bool = False) -> Plan:
     try:
         settings = read_settings()
         check_server(settings)
+        configure_logging(settings.log_level, settings.log_format)
         return make_plan(settings, os.environ, arguments, check=check)
     except (ConfigurationError, HandlerResolutionError, LookupError) as error:
         _fail("serve", str(error))
@@ -107,7 +116,10 @@ def show_doctor(
     ] = False,
 ) -> None:
     """Say what is patched, who answers which route, and what is configured wrongly."""
-    report = doctor.examine()
+    try:
+        report = doctor.examine()
+    except Interrupted as end:
+        raise typer.Exit(end.status) from None
     typer.echo(doctor.as_json(report) if as_json else doctor.as_text(report))
     raise typer.Exit(1 if report.problems else 0)
 

@@ -39,6 +39,8 @@ def examine_serving(settings: Settings, report: Report) -> None:
 def _describe(plan: Plan) -> Iterator[str]:
     if plan.model is not None:
         yield f"{plan.engine}: {plan.model.name} ({plan.model.source})"
+    if plan.links:
+        yield f"{', '.join(plan.links)}: Kubernetes' links to a service, ignored."
     yield from plan.notes
 
 

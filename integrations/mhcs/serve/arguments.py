@@ -61,13 +61,17 @@ def _problem(
 ) -> str | None:
     if variable.is_quoted_json:
         return f"{variable} is not allowed: the JSON is in quotes: leave them out."
-    if parser is None or (reason := parser.refusal(words, are_all=False)) is None:
+    if parser is None:
         return None
-    reason = reason.rstrip(".")
-    if _is_unknown(variable, parser):
+    # A misspelt name is one whatever the value adds.
+    reason = parser.refusal(words or [variable.flag], are_all=False)
+    if reason is not None and _is_unknown(variable, parser):
         name, program = variable.name, command.executables[0]
         advice = _advice(variable, command, parser)
         return f"{name} is set, but {program} has no option {variable.flag}{advice}"
+    if reason is None or not words:
+        return None
+    reason = reason.rstrip(".")
     if variable.is_empty:
         advice = "Set a value, or unset the variable."
         return f"{variable.name} is empty: {reason}. {advice}"

@@ -12,12 +12,13 @@ from model_hosting_container_standards.engine_command import EngineCommand
 class CommandLine(msgspec.Struct, frozen=True):
     """The arguments behind ``serve``.
 
-    ``arguments`` are those for the engine: without the model, and with the
-    configuration file as two arguments, as vLLM does not see it in ``--config=FILE``.
+    ``config`` is the option that names a configuration file, and the file.
+    ``arguments`` are those for the engine: without the model, and with that option as
+    two arguments, as vLLM does not see it in ``--config=FILE``.
     """
 
     model: str | None
-    config: str | None
+    config: tuple[str, str] | None
     arguments: Sequence[str]
 
 
@@ -34,12 +35,9 @@ def read_command_line(command: EngineCommand, arguments: Sequence[str]) -> Comma
     if len(models) > 1:
         names = ", ".join(sorted(models))
         raise LookupError(f"There are several models behind serve: {names}. Name one.")
-    config = last_value(rest, command.config_flags)
-    if config is not None:
-        flag = next(flag for flag in command.config_flags if has_option(rest, flag))
-        take(rest, command.config_flags)
-        rest += [flag, config]
-    return CommandLine(next(iter(models), None), config, rest)
+    files = [(f, file) for f in command.config_flags for file in take(rest, (f,))]
+    config = files[-1] if files else None
+    return CommandLine(next(iter(models), None), config, [*rest, *(config or ())])
 
 
 def has_option(arguments: Sequence[str], flag: str) -> bool:

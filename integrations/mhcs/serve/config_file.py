@@ -61,7 +61,7 @@ def read_config_file(
         ConfigurationError: it cannot be used.
     """
     if line.config is not None:
-        return _read(command, command.config_flags[0], line.config, None)
+        return _read(command, *line.config, None)
     for variable in variables:
         if variable.flag in command.config_flags and not variable.is_empty:
             return _read(command, variable.name, variable.value, variable)

@@ -24,14 +24,16 @@ from .variables import read_service_links
 class Plan(msgspec.Struct, frozen=True):
     """What is going to run.
 
-    ``model`` is None where there is none, which is a problem. ``notes`` say what does
-    not count, ``problems`` what is missing, or why the engine would refuse this.
-    ``is_checked`` tells that its own parser has been asked.
+    ``model`` is None where there is none, which is a problem. ``links`` are variables
+    of Kubernetes', which are ignored. ``notes`` say what else does not count,
+    ``problems`` what is missing, or why the engine would refuse this. ``is_checked``
+    tells that its own parser has been asked.
     """
 
     engine: str
     model: Model | None
     command: Sequence[str]
+    links: Sequence[str]
     notes: Sequence[str]
     problems: Sequence[str]
     is_checked: bool
@@ -70,9 +72,15 @@ def make_plan(
         *written.words,
         *given.line.arguments,
     ]
-    notes = [*_notes(given, settings, environ)]
-    problems = [*missing, *written.problems]
-    return Plan(given.engine, model, words, notes, problems, is_checked)
+    return Plan(
+        given.engine,
+        model,
+        words,
+        links=read_service_links(given.command, environ),
+        notes=[*_notes(given, settings)],
+        problems=[*missing, *written.problems],
+        is_checked=is_checked,
+    )
 
 
 def _find_model(
@@ -115,11 +123,7 @@ def check_server(settings: Settings) -> None:
     check_customer_script(settings)
 
 
-def _notes(
-    given: Given, settings: Settings, environ: Mapping[str, str]
-) -> Iterator[str]:
-    for name in read_service_links(given.command, environ):
-        yield f"{name} is Kubernetes' link to a service: it is ignored."
+def _notes(given: Given, settings: Settings) -> Iterator[str]:
     if given.config is not None:
         yield from given.config.left_out()
     yield from given.command.unused(settings)
