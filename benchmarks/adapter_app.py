@@ -61,6 +61,7 @@ class Engine:
     """The ``Engine`` that owns every app."""
 
     name: Final = "bench"
+    command: Final = None
     health_path: Final = "/health"
     adapter_path: Final = "model"
     metrics_are_statistics: Final = False

@@ -285,6 +285,7 @@ class Published:
     """The ``Engine`` that owns the apps of an :class:`AdapterEngine`."""
 
     name = "test"
+    command = None
     health_path = "/health"
     invocation_paths: Mapping[str, Sequence[str]] = {}
     adapter_path = "model"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -198,3 +199,13 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> SetLimits:
             monkeypatch.setenv("CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE", throttle)
 
     return set_limits
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that anybody may read."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "model")
+        folder.parent.chmod(0o755)
+        folder.mkdir()
+        yield folder

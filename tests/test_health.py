@@ -19,6 +19,7 @@ class Engine:
     """An engine that answers while it runs, and counts what it is asked."""
 
     name = "test"
+    command = None
     health_path = "/health"
     invocation_paths: Mapping[str, Sequence[str]] = {}
     adapter_path = "model"

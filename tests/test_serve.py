@@ -7,61 +7,73 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-from mhcs import serve
-from mhcs.serve import command_of
-from model_hosting_container_standards.config import read_settings
+from mhcs.serve import engines
 from model_hosting_container_standards.exceptions import (
     ConfigurationError,
     HandlerFileNotFoundError,
     ModuleLoadError,
 )
-from servers import Process, Server, run_until_exit
+from serve_plans import (
+    ADDRESS,
+    ENGINES,
+    command,
+    flags,
+    hide,
+    put_on_path,
+    write_package,
+)
+from servers import Exit, Process, Server, run_until_exit
 from test_supervisor import ANY_PROCESS, PROCESS_1, Gate, supervisor_of
 from trtllm import RELEASES, environment_of
 
 MHCS: Final = str(Path(sys.executable).with_name("mhcs"))
-ADDRESS: Final = ["--host", "0.0.0.0", "--port", "8080"]
+#: Options, as vLLM's and TensorRT-LLM's sources have them.
+SOURCE: Final = """
+    a: int
+    b: int
+    c: bool
+    enable_lora: bool
+    max_model_len: int
+    port: int
+    seed: int
+"--backend" "--max_batch_size"
+"""
 
 
-@pytest.fixture(params=["vllm", "tensorrt_llm"])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The one engine that is installed."""
+@pytest.fixture(params=ENGINES)
+def engine(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> str:
+    """The one engine that is installed, which has no parser to ask."""
     name: str = request.param
-    install(monkeypatch, name)
+    install(monkeypatch, tmp_path, name)
     return name
 
 
-def install(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    monkeypatch.setattr(
-        serve, "find_spec", lambda name: name if name in names else None
-    )
-    monkeypatch.setattr(serve, "executable_path", lambda name: name)
+def install(monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str) -> None:
+    for name in names:
+        write_package(folder / "site", name, SOURCE)
+    put_on_path(monkeypatch, folder / "site")
+    hide(monkeypatch, *{*ENGINES} - {*names})
 
 
-def command(*arguments: str, **environ: str) -> list[str]:
-    """Return the command, for a model that the environment names."""
-    environ = {"HF_MODEL_ID": "org/model", **environ}
-    return command_of(read_settings(environ), environ, arguments)
-
-
-def flags(**environ: str) -> list[str]:
-    """Return what vLLM's variables add."""
-    start = ["vllm", "serve", "org/model", *ADDRESS]
-    whole = command(**{f"SM_VLLM_{name}": value for name, value in environ.items()})
-    assert whole[: len(start)] == start
-    return whole[len(start) :]
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch, tmp_path, "vllm")
 
 
 def test_the_model_and_the_address_come_first(engine: str) -> None:
     start = {"vllm": ["vllm", "serve"], "tensorrt_llm": ["trtllm-serve"]}[engine]
     assert command() == [*start, "org/model", *ADDRESS]
     assert command(SAGEMAKER_BIND_TO_PORT="9000")[-1] == "9000"
+    assert command(AIP_HTTP_PORT="9001")[-1] == "9001"
 
 
+@pytest.mark.usefixtures("vllm")
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -81,78 +93,45 @@ def test_the_model_and_the_address_come_first(engine: str) -> None:
         ('"text"', ['"text"']),
         ("[1, 2", ["[1, 2"]),
         ("é %; #'\"\\\n", ["é %; #'\"\\\n"]),
+        ("[" * 100_000, ["[" * 100_000]),
     ],
 )
-def test_a_value_is_what_the_contract_says(
-    monkeypatch: pytest.MonkeyPatch, value: str, expected: list[str]
-) -> None:
-    install(monkeypatch, "vllm")
+def test_a_value_is_what_the_contract_says(value: str, expected: list[str]) -> None:
     assert flags(MAX_MODEL_LEN=value) == ["--max-model-len", *expected]
 
 
+@pytest.mark.usefixtures("vllm")
 @pytest.mark.parametrize("value", ["false", "FALSE", "[]", " [ ] "])
-def test_some_values_add_nothing(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    install(monkeypatch, "vllm")
+def test_some_values_add_nothing(value: str) -> None:
     assert flags(ENABLE_LORA=value) == []
 
 
+@pytest.mark.usefixtures("vllm")
 @pytest.mark.parametrize(
     "name", ["ALLOWED_ORIGINS", "ALLOWED_METHODS", "ALLOWED_HEADERS", "MIDDLEWARE"]
 )
-def test_some_flags_read_an_array_themselves(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    install(monkeypatch, "vllm")
+def test_some_flags_read_an_array_themselves(name: str) -> None:
+    """As long as no parser says how they take it, see test_serve_parser."""
     value = '["*",  "a"]'
     assert flags(**{name: value}) == [f"--{name.lower().replace('_', '-')}", value]
 
 
-def test_flags_come_in_the_order_of_their_names(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    install(monkeypatch, "vllm")
+@pytest.mark.usefixtures("vllm")
+def test_flags_come_in_the_order_of_their_names() -> None:
     assert flags(B="2", A="1", C="true") == ["--a", "1", "--b", "2", "--c"]
 
 
-def test_tensorrt_llm_has_its_own_way_to_write_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    install(monkeypatch, "tensorrt_llm")
+@pytest.mark.parametrize("engine", ["tensorrt_llm"], indirect=True)
+def test_tensorrt_llm_has_its_own_way_to_write_them(engine: str) -> None:
     assert command(SM_TRTLLM_MAX_BATCH_SIZE="8")[-2:] == ["--max_batch_size", "8"]
 
 
-def test_the_command_line_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, "vllm")
+@pytest.mark.usefixtures("vllm")
+def test_the_command_line_wins() -> None:
     whole = command("--port", "9", SM_VLLM_PORT="8")
     assert whole[-4:] == ["--port", "8", "--port", "9"]
     whole = command("/my/model", "--port", "9", SM_VLLM_MODEL="other")
     assert whole == ["vllm", "serve", "/my/model", *ADDRESS, "--port", "9"]
-
-
-# --- the model and the engine ------------------------------------------------------
-
-
-def test_the_model_is_the_variables_the_folders_or_the_hubs(
-    engine: str, model_folder: Path
-) -> None:
-    prefix = {"vllm": "SM_VLLM_", "tensorrt_llm": "SM_TRTLLM_"}[engine]
-    folder = {"SAGEMAKER_MODEL_PATH": str(model_folder)}
-    assert "org/model" in command(**folder)
-    (model_folder / "config.json").touch()
-    assert str(model_folder) in command(**folder)
-    assert "mine" in command(**folder, **{f"{prefix}MODEL": "mine"})
-    assert "--model" not in command(**{f"{prefix}MODEL": "mine"})
-
-
-def test_code_alone_is_no_model(engine: str, model_folder: Path) -> None:
-    folder = {"SAGEMAKER_MODEL_PATH": str(model_folder)}
-    for name in ("model.py", "helpers.py", "requirements.txt"):
-        (model_folder / name).touch()
-    for name in ("requirements", "__pycache__"):
-        (model_folder / name).mkdir()
-    assert "org/model" in command(**folder)
-    (model_folder / "model.gguf").touch()
-    assert str(model_folder) in command(**folder)
 
 
 @pytest.mark.parametrize(
@@ -167,13 +146,13 @@ def test_what_a_server_would_refuse_is_refused_before_it_starts(
 
 
 def test_a_script_that_no_server_could_load_is_refused_before_it_starts(
-    engine: str, tmp_path: Path
+    engine: str, model_folder: Path
 ) -> None:
-    environ = {"SAGEMAKER_MODEL_PATH": str(tmp_path)}
+    environ = {"SAGEMAKER_MODEL_PATH": str(model_folder)}
     assert command(**environ)
     with pytest.raises(HandlerFileNotFoundError, match="other.py does not exist"):
         command(**environ, CUSTOM_SCRIPT_FILENAME="other.py")
-    script = tmp_path / "model.py"
+    script = model_folder / "model.py"
     script.write_text("raise SystemExit('It is not run.')")
     assert command(**environ)
     for broken in (b"def half_written(", b"\0", b"x = '\xff'"):
@@ -182,39 +161,37 @@ def test_a_script_that_no_server_could_load_is_refused_before_it_starts(
             command(**environ)
 
 
-@pytest.mark.parametrize("engine", ["vllm"], indirect=True)
+@pytest.mark.usefixtures("vllm")
 @pytest.mark.parametrize("name", ["SM_VLLM_", "SM_VLLM__"])
-def test_a_variable_must_name_an_argument(engine: str, name: str) -> None:
+def test_a_variable_must_name_an_argument(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}='1' is not allowed"):
         command(**{name: "1"})
 
 
-def test_without_a_model_there_is_nothing_to_serve(engine: str, tmp_path: Path) -> None:
-    environ = {"SAGEMAKER_MODEL_PATH": str(tmp_path / "missing")}
-    with pytest.raises(LookupError, match="There is no model: put one into .*missing"):
-        command_of(read_settings(environ), environ, ())
+# --- the engine --------------------------------------------------------------------
 
 
 def test_there_must_be_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch)
+    hide(monkeypatch, *ENGINES)
     with pytest.raises(LookupError, match="No engine is installed here"):
         command()
 
 
 def test_a_variable_of_its_own_chooses_among_engines(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    install(monkeypatch, "vllm", "tensorrt_llm")
-    with pytest.raises(LookupError, match="More than one engine"):
-        command()
+    install(monkeypatch, tmp_path, *ENGINES)
+    for link in ({}, {"SM_VLLM_PORT": "tcp://10.0.0.9:8000"}):
+        with pytest.raises(LookupError, match="More than one engine"):
+            command(**link)
     assert command(SM_TRTLLM_BACKEND="pytorch")[0] == "trtllm-serve"
     assert command(SM_VLLM_SEED="1")[0] == "vllm"
 
 
 def test_the_command_beside_this_python_goes_before_the_path() -> None:
-    assert serve.executable_path("mhcs") == MHCS
-    assert serve.executable_path("env") == "/usr/bin/env"
-    assert serve.executable_path("no-such-engine") == "no-such-engine"
+    assert engines.executable_path("mhcs") == MHCS
+    assert engines.executable_path("env") == "/usr/bin/env"
+    assert engines.executable_path("no-such-engine") == "no-such-engine"
 
 
 # --- for real ----------------------------------------------------------------------
@@ -224,7 +201,7 @@ def environment(**env: str) -> dict[str, str]:
     return environment_of(RELEASES[-1], {"SM_TRTLLM_MODEL": "standin", **env})
 
 
-def run(*arguments: str, env: Mapping[str, str]) -> Any:
+def run(*arguments: str, env: Mapping[str, str]) -> Exit:
     return run_until_exit([MHCS, "serve", *arguments], env)
 
 
@@ -243,6 +220,7 @@ def test_a_dry_run_prints_the_command() -> None:
     ("env", "reason"),
     [
         ({"SAGEMAKER_BIND_TO_PORT": "http"}, "SAGEMAKER_BIND_TO_PORT='http'"),
+        ({"AIP_HEALTH_ROUTE": "health"}, "AIP_HEALTH_ROUTE='health'"),
         ({"SM_TRTLLM_MODEL": ""}, "There is no model"),
     ],
 )
@@ -258,11 +236,11 @@ class Served(Server):
     def __init__(self, *arguments: str, **env: str) -> None:
         super().__init__([MHCS, "serve", *arguments], environment(**env))
         del self.command[-4:]
-        self.env["SAGEMAKER_BIND_TO_PORT"] = str(self.port)
+        self.env["AIP_HTTP_PORT"] = str(self.port)
 
 
 def test_the_image_serves_and_is_kept_running() -> None:
-    with Served() as server:
+    with Served(SM_TRTLLM_SERVICE_HOST="10.0.0.9") as server:
         assert server.client.get("/ping").status_code == 200
         body = {"model": "standin", "prompt": "hello"}
         assert server.client.post("/invocations", json=body).status_code == 200

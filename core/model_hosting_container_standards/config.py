@@ -24,6 +24,7 @@ from .parsers import (
     parse_names,
     parse_port,
     parse_rate,
+    parse_route,
     parse_seconds,
     parse_whole,
     parse_words,
@@ -260,9 +261,28 @@ class Settings:
     )
     port = Variable(
         "SAGEMAKER_BIND_TO_PORT",
+        "AIP_HTTP_PORT",
         default=8080,
         parse=parse_port,
-        meaning="mhcs serve: where SageMaker calls",
+        meaning="mhcs serve: where SageMaker, or Vertex AI, calls",
+    )
+    health_route = Variable[str | None](
+        "AIP_HEALTH_ROUTE",
+        default=None,
+        parse=parse_route,
+        meaning="a further path of /ping, as Vertex AI sets it",
+    )
+    predict_route = Variable[str | None](
+        "AIP_PREDICT_ROUTE",
+        default=None,
+        parse=parse_route,
+        meaning="a further path of /invocations, as Vertex AI sets it",
+    )
+    adapters_in_memory = Variable[int | None](
+        "SAGEMAKER_MAX_NUMBER_OF_ADAPTERS_IN_MEMORY",
+        default=None,
+        parse=parse_count,
+        meaning="mhcs serve: how many adapters the engine keeps, unless it is told",
     )
     auto_recovery = Variable(
         "PROCESS_AUTO_RECOVERY",
@@ -352,6 +372,8 @@ READ_BY_SERVERS: tuple[Variable[Any], ...] = (
     Settings.drain_seconds,
     Settings.max_body_bytes,
     Settings.guard,
+    Settings.health_route,
+    Settings.predict_route,
 )
 
 

@@ -8,11 +8,14 @@ it comes through that object; nothing in the core imports an engine.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
     from fastapi import FastAPI
 
+    from .engine_command import EngineCommand
     from .sagemaker.lora.adapter import Adapter
     from .sagemaker.lora.adapters import Adapters
 
@@ -53,6 +56,10 @@ class Engine(Protocol):
     @property
     def moved_names(self) -> Mapping[str, Sequence[str]]:
         """``"old.module:Name"`` to the references that may hold the name today."""
+
+    @property
+    def command(self) -> EngineCommand | None:
+        """The command that serves by the engine; None: ``mhcs serve`` has none."""
 
     def patch(self) -> None:
         """Register import hooks by which the engine's apps are bootstrapped.
@@ -172,6 +179,19 @@ def engine_names() -> frozenset[str]:
     from importlib.metadata import entry_points
 
     return frozenset(entry_points(group=ENTRY_POINT_GROUP).names)
+
+
+def starts_engine(command: Sequence[str]) -> bool:
+    """Whether a command is an engine's own, or runs a module of it (``-m``)."""
+    program = Path(command[0]).name
+    modules = [
+        word.partition(".")[0] for flag, word in pairwise(command) if flag == "-m"
+    ]
+    return any(
+        engine.name in modules[:1]
+        or (engine.command is not None and program in engine.command.executables)
+        for engine in installed_engines()
+    )
 
 
 def find_engine(app: FastAPI) -> Engine | None:

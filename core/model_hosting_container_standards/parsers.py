@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import math
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,9 @@ _MOST_SECONDS = 315_360_000
 
 #: What no count of anything comes near to.
 _MOST = 1_000_000
+
+#: What a path of a URL has, but for ``%``: servers see it decoded.
+_ROUTE = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@/-]*")
 
 _TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 _FALSE_WORDS = frozenset({"0", "false", "no", "off"})
@@ -71,6 +75,12 @@ def parse_port(value: str) -> int:
     if not (value.isdecimal() and value.isascii()) or not 0 < int(value) < 65536:
         raise ValueError("use a port, 1 to 65535")
     return int(value)
+
+
+def parse_route(value: str) -> str:
+    if not _ROUTE.fullmatch(value):
+        raise ValueError("use the path of a URL, such as /predict")
+    return value
 
 
 def parse_log_format(value: str) -> str:

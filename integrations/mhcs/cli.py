@@ -5,18 +5,27 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
 
 import typer
 
 from model_hosting_container_standards.config import read_settings
+from model_hosting_container_standards.engine_command import USAGE_ERROR
 from model_hosting_container_standards.exceptions import (
     ConfigurationError,
     HandlerResolutionError,
 )
+from model_hosting_container_standards.logging_config import (
+    configure_logging,
+    get_logger,
+)
+from model_hosting_container_standards.supervisor.child import Interrupted
 
 from . import doctor
-from .serve import command_of
+from .serve import Plan, check_server, make_plan
+
+logger = get_logger(__name__)
 
 app = typer.Typer(
     help="SageMaker's hosting contract for an unchanged vLLM or TensorRT-LLM.",
@@ -39,8 +48,8 @@ def run(
         os.execvp(command[0], command)
     except OSError as error:
         # The statuses a shell gives for a command it cannot find, or cannot run.
-        typer.echo(f"mhcs run: {command[0]}: {error.strerror}", err=True)
-        raise typer.Exit(127 if isinstance(error, FileNotFoundError) else 126) from None
+        status = 127 if isinstance(error, FileNotFoundError) else 126
+        _fail("run", f"{command[0]}: {error.strerror}", status=status)
 
 
 @app.command(
@@ -58,20 +67,46 @@ def serve(
     ] = False,
 ) -> None:
     """Serve this image's model with its engine, and keep it running."""
-    try:
-        command = command_of(read_settings(), os.environ, arguments or ())
-    except (ConfigurationError, HandlerResolutionError, LookupError) as error:
-        typer.echo(f"mhcs serve: {error}", err=True)
-        raise typer.Exit(1) from None
+    plan = _plan(arguments or ())
+    if dry_run and plan.model is not None:
+        typer.echo(shlex.join(plan.command))
+    if plan.problems:
+        _fail("serve", *plan.problems)
     if dry_run:
-        typer.echo(shlex.join(command))
         return
+    if plan.links:
+        logger.info("%s: Kubernetes' links, ignored", ", ".join(plan.links))
+    for note in plan.notes:
+        typer.echo(f"mhcs serve: {note}", err=True)
     if not os.environ.get("MHCS_AUTO", "").strip():
         os.environ["MHCS_AUTO"] = "1"
     # What supervises is nothing that the other commands should wait for.
     from model_hosting_container_standards.supervisor.launch import run as supervise
 
-    sys.exit(supervise(command))
+    status = supervise(plan.command)
+    if status == USAGE_ERROR and not plan.is_checked:
+        # The engine has said which option it refuses; this says which variable.
+        _fail("serve", *_plan(arguments or (), check=True).problems, status=status)
+    sys.exit(status)
+
+
+def _plan(arguments: Sequence[str], *, check: bool = False) -> Plan:
+    try:
+        settings = read_settings()
+        check_server(settings)
+        configure_logging(settings.log_level, settings.log_format)
+        return make_plan(settings, os.environ, arguments, check=check)
+    except (ConfigurationError, HandlerResolutionError, LookupError) as error:
+        _fail("serve", str(error))
+    except Interrupted as end:
+        raise typer.Exit(end.status) from None
+
+
+def _fail(command: str, *problems: str, status: int = 1) -> NoReturn:
+    """Say what is wrong, and exit."""
+    for problem in problems:
+        typer.echo(f"mhcs {command}: {problem}", err=True)
+    raise typer.Exit(status)
 
 
 @app.command("doctor")
@@ -81,7 +116,10 @@ def show_doctor(
     ] = False,
 ) -> None:
     """Say what is patched, who answers which route, and what is configured wrongly."""
-    report = doctor.examine()
+    try:
+        report = doctor.examine()
+    except Interrupted as end:
+        raise typer.Exit(end.status) from None
     typer.echo(doctor.as_json(report) if as_json else doctor.as_text(report))
     raise typer.Exit(1 if report.problems else 0)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Final
 
@@ -54,13 +54,14 @@ class Throttle:
                 f"{Settings.throttle_in_flight.name} or "
                 f"{Settings.throttle_per_second.name}."
             )
+        self._free = [*_FREE, *filter(None, [settings.health_route])]
         self._clock = clock
         self._in_flight = 0
         #: When the requests so far are all due at the rate that is allowed.
         self._due = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not _is_work(scope):
+        if not _is_work(scope, self._free):
             await self.app(scope, receive, send)
             return
         try:
@@ -91,13 +92,13 @@ class Throttle:
         self._due = due + interval
 
 
-def _is_work(scope: Scope) -> bool:
+def _is_work(scope: Scope, others: Iterable[str]) -> bool:
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
     path, root = scope["path"], scope.get("root_path", "").rstrip("/")
     if path.startswith(f"{root}/"):
         path = path[len(root) :]
-    return not any(path == free or path.startswith(f"{free}/") for free in _FREE)
+    return not any(path == free or path.startswith(f"{free}/") for free in others)
 
 
 def _too_many(what: str, seconds: float) -> HTTPException:

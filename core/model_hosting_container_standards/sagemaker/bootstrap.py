@@ -17,6 +17,7 @@ from ..common.handler.resolver import load_customer_script
 from ..config import Settings, read_settings
 from ..engine import Engine, find_engine
 from ..logging_config import configure_logging, get_logger
+from .alias_routes import alias_routes
 from .answers import Answer, AnswerFinder
 from .config import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
 from .invocations import ByBody, FindingJSON, Invocations
@@ -84,14 +85,15 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     _add_metrics(app, settings, engine)
     adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     add_adapter_routes(app, adapters, settings)
-    serving = _make_serving(app, settings, engine)
+    aliases = alias_routes(settings, engine.inference_paths(app) if engine else ())
+    serving = _make_serving(app, settings, engine, aliases)
     # After it, as what is put first last is found soonest.
     if ping is not None:
-        _put_first(app, PING_ROUTE, Ping(_with_head(ping), serving))
+        _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), serving))
     if invocations is not None:
         session = _session_step(app, settings, invocations)
         endpoint = _invocations(finder, invocations, session, adapters)
-        _put_first(app, INVOCATIONS_ROUTE, endpoint)
+        _put_first(app, INVOCATIONS_ROUTE, aliases, endpoint)
     # From the inside out.
     if layers is not None:
         layers.surround(app)
@@ -120,19 +122,31 @@ def _add_metrics(app: FastAPI, settings: Settings, engine: Engine | None) -> Non
     add_metrics(app, engine, folder)
 
 
-def _make_serving(app: FastAPI, settings: Settings, engine: Engine | None) -> Serving:
+def _make_serving(
+    app: FastAPI,
+    settings: Settings,
+    engine: Engine | None,
+    aliases: Mapping[str, str],
+) -> Serving:
     # Imported late, as above.
     from .serving import Serving
 
-    return Serving(app, engine, settings)
+    return Serving(app, engine, settings, aliases)
 
 
-def _put_first(app: FastAPI, route: RouteConfig, endpoint: ASGIApp) -> None:
-    """Put a route before all others: on every FastAPI version, the first one wins."""
-    name = f"sagemaker_{route.handler}"
-    app.router.routes.insert(
-        0, Route(route.path, endpoint, methods=[*route.methods], name=name)
-    )
+def _put_first(
+    app: FastAPI, route: RouteConfig, aliases: Mapping[str, str], endpoint: ASGIApp
+) -> None:
+    """Put a route, and its aliases, before all others.
+
+    On every FastAPI version, the first one wins.
+    """
+    name, methods = f"sagemaker_{route.handler}", [*route.methods]
+    further = [alias for alias, path in aliases.items() if path == route.path]
+    for path in (*further, route.path):
+        app.router.routes.insert(0, Route(path, endpoint, methods=methods, name=name))
+    for alias in further:
+        logger.info("%s is answered as %s", alias, route.path)
 
 
 def _with_head(ping: Answer) -> dict[str, ASGIApp]:

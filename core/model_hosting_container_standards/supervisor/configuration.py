@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from ..config import Settings
+from ..engine import starts_engine
+from ..engine_command import USAGE_ERROR
 from ..exceptions import ConfigurationError
 from .command import command_line
 from .keys import KEYS
@@ -83,7 +85,7 @@ def _sections(
             "command": command_line(command),
             "autostart": "true",
             "autorestart": "unexpected" if settings.auto_recovery else "false",
-            "exitcodes": "0",
+            "exitcodes": _expected_statuses(command),
             "startretries": str(settings.max_start_retries),
             "stopsignal": "TERM",
             "stopwaitsecs": str(STOP_S),
@@ -96,6 +98,14 @@ def _sections(
             "stderr_logfile_maxbytes": "0",
         },
     }
+
+
+def _expected_statuses(command: Sequence[str]) -> str:
+    """Return the statuses after which a command is not started again.
+
+    An engine whose parser refuses its arguments would refuse them again.
+    """
+    return f"0,{USAGE_ERROR}" if starts_engine(command) else "0"
 
 
 def _additions(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:

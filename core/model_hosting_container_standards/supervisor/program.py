@@ -21,6 +21,7 @@ from supervisor.states import (
 from supervisor.supervisord import Supervisor
 
 from ..config import Settings
+from ..engine_command import USAGE_ERROR
 from . import orphans
 from .board import LAST_WORD_S, Board
 from .options import Options
@@ -37,6 +38,8 @@ _HURRY_S: Final = 0.1
 _OWN_S: Final = 1.0
 #: What a program has to end even if its requests took all the time.
 _LEAST_S: Final = 1.0
+#: What a program ends with that is not to be started again, unless it has served.
+_BEFORE_SERVING: Final = (0, USAGE_ERROR)
 #: How a process meets a signal otherwise than by dying of it, as /proc says.
 _MEETS: Final = ("SigIgn:", "SigCgt:")
 _BLOCKS: Final = "SigBlk:"
@@ -170,8 +173,9 @@ class Supervision(Supervisor):  # type: ignore[misc]
         if returncode is None or not config.is_program:
             return
         if self._board.has_served():
-            # Nobody told it to: vLLM ends so when its engine has died.
-            config.exitcodes = [code for code in config.exitcodes if code]
+            # Nobody told it to: vLLM ends so when its engine has died. And what has
+            # served has not been refused its arguments.
+            config.exitcodes = [c for c in config.exitcodes if c not in _BEFORE_SERVING]
         self._board.clear()
         crashed = returncode not in config.exitcodes
         again = config.autorestart is RestartUnconditionally or (

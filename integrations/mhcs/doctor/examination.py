@@ -17,6 +17,7 @@ from model_hosting_container_standards.supervisor.requirements import (
 from .engines import DISTRIBUTION, doors_of_engines, problems_of_engines
 from .handlers import resolve_handlers
 from .report import Report
+from .serving import examine_serving
 from .variables import problems_of_variables, set_variables
 
 _PACKAGES = (DISTRIBUTION, "fastapi", "starlette", "pydantic", "vllm", "tensorrt-llm")
@@ -34,7 +35,9 @@ def examine() -> Report:
     )
     report.problems.extend(problems_of_variables(settings))
     report.problems.extend(problems_of_engines())
-    if not report.doors:
+    if report.doors:
+        examine_serving(settings, report)
+    else:
         report.problems.append(
             "No engine is installed here: install vllm or tensorrt_llm, or run this in "
             "the environment of the server."
@@ -53,13 +56,19 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def _script(settings: Settings) -> str:
-    there = "is there" if settings.script.is_file() else "does not exist"
+    try:
+        there = "is there" if settings.script.is_file() else "does not exist"
+    except OSError as error:
+        there = f"cannot be read: {error.strerror}"
     return f"{settings.script} {there}"
 
 
 def _requirements_file(settings: Settings) -> str:
     """Say what ``standard-supervisor``, and so ``mhcs serve``, would install."""
-    file = find_file(settings)
+    try:
+        file = find_file(settings)
+    except OSError as error:
+        return f"{settings.model_path} cannot be read: {error.strerror}"
     if file is None:
         return f"{settings.model_path / 'requirements.txt'} does not exist"
     try:

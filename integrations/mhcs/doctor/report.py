@@ -15,6 +15,7 @@ class Report:
     doors: dict[str, list[str]]
     script: str
     requirements: str
+    serving: list[str] = field(default_factory=list)
     handlers: dict[str, str] = field(default_factory=dict)
     middleware: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -37,6 +38,7 @@ def as_text(report: Report) -> str:
         ],
         "customer script": [report.script],
         "requirements": [report.requirements],
+        "mhcs serve": report.serving,
         "handlers": [f"{path}: {text}" for path, text in report.handlers.items()],
         "middleware": [f"{place}: {text}" for place, text in report.middleware.items()],
         "problems": report.problems,

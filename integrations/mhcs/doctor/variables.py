@@ -41,8 +41,15 @@ def _wrong_variables(settings: Settings) -> Iterator[str]:
 
 def _missing_folders(settings: Settings) -> Iterator[str]:
     for name in (Settings.model_path.name, Settings.adapters_root.name):
-        if (folder := settings.raw(name)) and not Path(folder).is_dir():
+        if (folder := settings.raw(name)) and not _is_folder(Path(folder)):
             yield f"{name}={folder} is no folder: mount it, or unset {name}."
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _unwritable_folders(settings: Settings) -> Iterator[str]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from model_hosting_container_standards.engine import AdapterBackend
+    from model_hosting_container_standards.engine_command import EngineCommand
 
 #: The routes under /v1 that run a model, of all releases.
 INFERENCE_PATHS: Final = frozenset(
@@ -44,6 +45,13 @@ class TensorRTLLM:
     }
     #: What customers import has not moved since 0.17.
     moved_names: Final[Mapping[str, Sequence[str]]] = {}
+
+    @property
+    def command(self) -> EngineCommand:
+        # Imported late, as only what starts servers needs it.
+        from .command import TensorRTCommand
+
+        return TensorRTCommand()
 
     def patch(self) -> None:
         hooks.patch()

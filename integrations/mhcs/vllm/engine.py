@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from model_hosting_container_standards.engine import AdapterBackend
+    from model_hosting_container_standards.engine_command import EngineCommand
 
 #: The routes under /v1 that run a model, of all releases.
 INFERENCE_PATHS: Final = frozenset(
@@ -50,6 +51,13 @@ class VLLM:
         "input": ["/v1/embeddings"],
     }
     moved_names: Final[Mapping[str, Sequence[str]]] = MOVED_NAMES
+
+    @property
+    def command(self) -> EngineCommand:
+        # Imported late, as only what starts servers needs it.
+        from .command import VLLMCommand
+
+        return VLLMCommand()
 
     def patch(self) -> None:
         hooks.patch()

@@ -19,6 +19,14 @@ from .logs import LOGGERS_AT_IMPORT, describe_loggers
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read what follows ``vllm serve``, or ``python -m ...api_server``."""
     parser = argparse.ArgumentParser()
+    add_options(parser)
+    args = parser.parse_args(argv)
+    args.model = args.model_tag or args.model
+    return args
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every layout has."""
     parser.add_argument("model_tag", nargs="?")
     parser.add_argument("--model", default="standin")
     parser.add_argument("--dtype")
@@ -26,9 +34,6 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--api-server-count", type=int, default=1)
     parser.add_argument("--tool-parser-plugin", default="")
-    args = parser.parse_args(argv)
-    args.model = args.model_tag or args.model
-    return args
 
 
 def import_plugin(args: argparse.Namespace) -> None:

@@ -39,11 +39,20 @@ class FileLoader:
         return _loaded[key]
 
     def find(self, location: str | Path) -> Path:
-        """Return the absolute path of the file ``location`` names."""
+        """Return the absolute path of the file ``location`` names.
+
+        Raises:
+            HandlerFileNotFoundError: there is no such file.
+            ModuleLoadError: whether there is one cannot be seen.
+        """
         candidates = [folder / location for folder in self.search_paths or (Path(),)]
         for path in candidates:
-            if path.is_file():
-                return path.parent.resolve() / path.name
+            try:
+                if path.is_file():
+                    return path.parent.resolve() / path.name
+            except OSError as error:
+                reason = f"{path} cannot be read: {error.strerror}."
+                raise ModuleLoadError(reason) from None
         tried = ", ".join(str(path) for path in candidates)
         raise HandlerFileNotFoundError(
             f"The file {str(location)!r} does not exist; looked for: {tried}."

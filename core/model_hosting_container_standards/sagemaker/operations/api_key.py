@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from fastapi import FastAPI, HTTPException
@@ -13,7 +13,7 @@ from ...common.fastapi.middleware.errors import refuse
 from ...config import Settings
 from ...engine import Engine
 from ...exceptions import ConfigurationError
-from .paths import PING, local_path
+from .paths import local_path
 
 #: Methods that change nothing: by them only what is below these paths is guarded.
 _READING: Final = frozenset({"GET", "HEAD"})
@@ -56,16 +56,16 @@ def is_known(credentials: bytes | None, keys: Iterable[bytes]) -> bool:
     return found and scheme.lower() == b"bearer"
 
 
-def is_free(scope: Scope) -> bool:
-    """Return whether nobody needs a key for it.
+def is_free(scope: Scope, paths: Collection[str]) -> bool:
+    """Return whether a request needs no key.
 
-    Whoever sends anything does, and whoever reads below ``/adapters`` or ``/v1``.
-    ``/ping`` is free.
+    One that sends anything does, and one that reads below ``/adapters`` or ``/v1``.
+    ``paths`` are free: ``/ping``, by all its names.
     """
     if scope["type"] != "http":
         return bool(scope["type"] != "websocket")
     # A browser asks what it may send before it sends the key.
-    if scope["method"] == "OPTIONS" or (path := local_path(scope)) == PING:
+    if scope["method"] == "OPTIONS" or (path := local_path(scope)) in paths:
         return True
     # However many slashes there are: what might be led to a guarded route is guarded.
     first = next(filter(None, path.split("/")), "")

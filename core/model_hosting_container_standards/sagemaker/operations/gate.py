@@ -24,11 +24,19 @@ class Gate:
     Args:
         keys: what clients may have; none: nobody needs one.
         limit: the most bytes of a body; None: there is no limit.
+        free: paths for which nobody needs a key.
     """
 
-    def __init__(self, app: ASGIApp, keys: Collection[str], limit: int | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Collection[str],
+        limit: int | None,
+        free: Collection[str] = (),
+    ) -> None:
         self.app = app
         self.limit = limit
+        self._free = free
         # As environments and clients have what is no ASCII.
         self._keys = [key.encode(errors="surrogateescape") for key in keys]
 
@@ -44,7 +52,7 @@ class Gate:
             elif name == _TRANSFER_ENCODING:
                 is_chunked = True
         # What has a key need not be looked at.
-        if self._keys and not is_known(credentials, self._keys) and not is_free(scope):
+        if self._keys and not self._lets_in(credentials, scope):
             return turn_away(scope, receive, send)
         if (limit := self.limit) is None:
             return self.app(scope, receive, send)
@@ -53,3 +61,6 @@ class Gate:
         if announced is not None and announced <= limit:
             return self.app(scope, receive, send)
         return limit_body(limit, announced, self.app)(scope, receive, send)
+
+    def _lets_in(self, credentials: bytes | None, scope: Scope) -> bool:
+        return is_known(credentials, self._keys) or is_free(scope, self._free)

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from ...config import Settings
 from ...engine import Engine
+from .paths import PING
 
 
 class Layers:
@@ -43,7 +44,8 @@ class Layers:
             return app
         from .gate import Gate
 
-        return Gate(app, self._keys, self._max_body_bytes)
+        free = {path for path, route in self._routes.items() if route == PING}
+        return Gate(app, self._keys, self._max_body_bytes, free)
 
     def _traced(self, app: ASGIApp) -> ASGIApp:
         from .tracing import Tracing, configured_tracer

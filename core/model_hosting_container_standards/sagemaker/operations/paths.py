@@ -17,10 +17,15 @@ ADAPTER: Final = "/adapters/{name}"
 OTHER: Final = "other"
 
 
-def known_routes(inference_paths: Collection[str]) -> Mapping[str, str]:
-    """Return the label of each path that is a route by itself: the path."""
+def known_routes(
+    inference_paths: Collection[str], aliases: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Return the label of each path that is a route by itself.
+
+    It is the path; that of an alias is the path of the contract.
+    """
     paths = (*inference_paths, PING, INVOCATIONS, ADAPTERS)
-    return {path: path for path in paths}
+    return {**aliases, **{path: path for path in paths}}
 
 
 def route_of(scope: Scope, known: Mapping[str, str]) -> str:

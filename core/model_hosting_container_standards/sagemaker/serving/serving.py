@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -20,12 +22,22 @@ from .traffic import Traffic
 class Serving:
     """Counts what the app is answering, asks how its engine is, and ends it well.
 
+    Args:
+        aliases: further paths of the contract's routes, see :func:`alias_routes`.
+
     Raises:
         ConfigurationError: a variable has a value that is not allowed.
     """
 
-    def __init__(self, app: FastAPI, engine: Engine | None, settings: Settings) -> None:
-        routes = known_routes(engine.inference_paths(app) if engine else ())
+    def __init__(
+        self,
+        app: FastAPI,
+        engine: Engine | None,
+        settings: Settings,
+        aliases: Mapping[str, str],
+    ) -> None:
+        inference_paths = engine.inference_paths(app) if engine else ()
+        routes = known_routes(inference_paths, aliases)
         self._layers = Layers(app, settings, engine, routes)
         self._traffic = Traffic(routes)
         stall_s = settings.ping_stall

@@ -4,14 +4,11 @@ import asyncio
 import os
 import sys
 
-from standins.common.server import parse_arguments
+from vllm.entrypoints.cli.serve import parse_arguments
 
 
 def main() -> None:
-    command, *arguments = sys.argv[1:]
-    if command != "serve":
-        raise SystemExit(f"vllm: there is no command {command}")
-    args = parse_arguments(arguments)
+    args = parse_arguments(sys.argv[1:])
     if os.environ.get("VLLM_USE_RUST_FRONTEND", "0") == "1":
         from vllm.entrypoints.cli.rust import run_rust_frontend
 

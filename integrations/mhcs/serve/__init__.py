@@ -1,0 +1,5 @@
+"""``mhcs serve``: the engine of an image, with arguments from the environment."""
+
+from .plan import Plan, check_server, make_plan
+
+__all__ = ["Plan", "check_server", "make_plan"]

@@ -1,0 +1,117 @@
+"""The model that is served, and where it was named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from model_hosting_container_standards.config import Settings
+from model_hosting_container_standards.exceptions import ConfigurationError
+
+from .given import Given
+from .model_folder import ModelFolder, read_folder
+from .variables import MODEL
+
+_HUB: Final = "HF_MODEL_ID"
+
+
+class Model(msgspec.Struct, frozen=True):
+    """What is served.
+
+    ``argument`` is what the engine is told: None where its configuration file says it.
+    ``options`` are those that this model needs.
+    """
+
+    name: str
+    source: str
+    argument: str | None
+    options: Sequence[str] = ()
+
+
+def find_model(given: Given, settings: Settings, environ: Mapping[str, str]) -> Model:
+    """Return the model: what is nearest to the command line counts.
+
+    Raises:
+        LookupError: there is none, or the model folder cannot be used.
+        ConfigurationError: a variable is not a model.
+    """
+    config, model = given.config, given.line.model
+    if model is not None:
+        return Model(model, "the command line", model)
+    if config is not None and config.is_on_command_line and config.model:
+        return Model(config.model, config.source, None)
+    name = given.command.prefix + MODEL
+    if (model := _read(environ, name)) is not None:
+        return Model(model, name, model)
+    if config is not None and config.model:
+        return Model(config.model, config.source, None)
+    return _find_unnamed(given, settings, environ)
+
+
+def _find_unnamed(
+    given: Given, settings: Settings, environ: Mapping[str, str]
+) -> Model:
+    """Return what is in the model folder, or else the hub's."""
+    folder = _read_model_folder(settings.model_path)
+    if folder is not None and folder.has_model:
+        options = given.options()
+        model, more = given.command.model_in(folder.path, folder.files, options)
+        return Model(model, str(folder.path), model, more)
+    name = given.command.prefix + MODEL
+    _refuse_inner_model(folder, name)
+    if (hub := _read(environ, _HUB)) is not None:
+        return Model(hub, f"{_HUB}, as {_describe(settings, folder)}", hub)
+    raise LookupError(_explain(settings, folder, name))
+
+
+def _read(environ: Mapping[str, str], name: str) -> str | None:
+    """Return the model that a variable names.
+
+    Raises:
+        ConfigurationError: it is in quotes, which would be looked for as a part of it.
+    """
+    model = environ.get(name, "").strip()
+    if model[:1] in ("'", '"'):
+        raise ConfigurationError(name, model, "leave the quotes out")
+    return model or None
+
+
+def _read_model_folder(path: Path) -> ModelFolder | None:
+    try:
+        return read_folder(path)
+    except OSError as error:
+        raise LookupError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _refuse_inner_model(folder: ModelFolder | None, name: str) -> None:
+    """Ask which model is meant, where the folder has one, but not at its top."""
+    inner = [*folder.inner_models()] if folder is not None else []
+    if folder is not None and len(inner) == 1:
+        raise LookupError(
+            f"There is no model in {folder.path} itself, but in {inner[0]}: set "
+            f"{name}={inner[0]} to serve it, or {name} to another model."
+        )
+
+
+def _describe(settings: Settings, folder: ModelFolder | None) -> str:
+    path = settings.model_path
+    if folder is None:
+        return f"{path} is not a folder" if path.exists() else f"{path} does not exist"
+    if folder.is_adapter:
+        return f"{path} has an adapter, and no model"
+    return f"{path} has {folder.describe()}"
+
+
+def _explain(settings: Settings, folder: ModelFolder | None, name: str) -> str:
+    what = f"There is no model: {_describe(settings, folder)}."
+    if folder is not None and folder.is_adapter:
+        base = folder.base_model()
+        example = f", such as {_HUB}={base}" if base else ""
+        return (
+            f"{what} Set {name} or {_HUB} to the model that it is for{example}, and "
+            f"put the adapter into a folder of its own in {folder.path}/adapters."
+        )
+    return f"{what} Put one into {settings.model_path}, or set {name} or {_HUB}."

@@ -1,0 +1,51 @@
+"""``trtllm-serve``, as ``mhcs serve`` starts it. This does not import TensorRT-LLM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from model_hosting_container_standards.config import Settings
+from model_hosting_container_standards.engine_command import EngineCommand, Parser
+
+
+class TensorRTCommand(EngineCommand):
+    """The command of TensorRT-LLM."""
+
+    executables = ("trtllm-serve",)
+    prefix = "SM_TRTLLM_"
+    separator = "_"
+    config_flags = ("--extra_llm_api_options", "--config")
+
+    def read_config(self, file: Path) -> dict[str, Any]:
+        # Its options are not those of the command line, and none is a model.
+        if not file.is_file():
+            raise ValueError("there is no such file")
+        return {}
+
+    def unused(self, settings: Settings) -> Iterable[str]:
+        name = Settings.adapters_in_memory.name
+        if settings.raw(name):
+            yield (
+                f"{name} does nothing: TensorRT-LLM has no option for it. Write "
+                "max_cpu_loras into lora_config of the file of --extra_llm_api_options."
+            )
+
+    def mentions(self, flag: str) -> bool:
+        return f'"{flag}"' in self._source or f"'{flag}'" in self._source
+
+    @cached_property
+    def _source(self) -> str:
+        spec = find_spec("tensorrt_llm")
+        folders = (spec.submodule_search_locations or ()) if spec else ()
+        files = (Path(folder, "commands", "serve.py") for folder in folders)
+        return "".join(file.read_text() for file in files if file.is_file())
+
+    def parser(self) -> Parser | None:
+        # Imported late: it imports TensorRT-LLM.
+        from .parser import make_parser
+
+        return make_parser()

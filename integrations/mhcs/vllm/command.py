@@ -1,0 +1,118 @@
+"""``vllm serve``, as ``mhcs serve`` starts it. Importing this does not import vLLM."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from model_hosting_container_standards.config import Settings
+from model_hosting_container_standards.engine_command import EngineCommand, Parser
+from model_hosting_container_standards.exceptions import ConfigurationError
+
+from ..serve.command_line import has_option, last_value
+
+#: Where releases define the options of ``vllm serve``, below the package.
+_SOURCES: Final = (
+    "engine/arg_utils.py",
+    "entrypoints/*/cli_args.py",
+    "entrypoints/cli/serve.py",
+)
+_TOKENIZERS: Final = frozenset(
+    {"tekken.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json"}
+)
+_YAML: Final = (".yaml", ".yml")
+_NO: Final = "--no-"
+
+
+class VLLMCommand(EngineCommand):
+    """The command of vLLM."""
+
+    executables = ("vllm",)
+    prefix = "SM_VLLM_"
+    config_flags = ("--config",)
+
+    def command(self, model: str | None) -> list[str]:
+        return ["vllm", "serve", *([model] if model is not None else [])]
+
+    def model_in(
+        self, folder: Path, files: Collection[str], given: Sequence[str]
+    ) -> tuple[str, list[str]]:
+        """Return the folder, or the GGUF file in it, which vLLM wants to be named.
+
+        vLLM reads a tokenizer out of such a file, which takes long and is not always
+        the same: one beside it is better.
+        """
+        ggufs = sorted(name for name in files if name.endswith(".gguf"))
+        if not ggufs or any(name.endswith((".safetensors", ".bin")) for name in files):
+            return str(folder), []
+        if len(ggufs) > 1:
+            raise LookupError(
+                f"{folder} has several GGUF files, and vLLM serves one: set "
+                f"{self.prefix}MODEL to one of {', '.join(ggufs)}, with its folder. "
+                "Parts of one model have to be joined by gguf-split first."
+            )
+        has_tokenizer = not _TOKENIZERS.isdisjoint(files)
+        wants = has_tokenizer and not has_option(given, "--tokenizer")
+        return str(folder / ggufs[0]), ["--tokenizer", str(folder)] if wants else []
+
+    def read_config(self, file: Path) -> dict[str, Any]:
+        import yaml  # vLLM needs it too.
+
+        if file.suffix not in _YAML:
+            raise ValueError("vLLM reads a file that ends in .yaml or .yml")
+        try:
+            document = yaml.safe_load(file.read_text())
+        except OSError as error:
+            raise ValueError(error.strerror or str(error)) from None
+        except yaml.YAMLError as error:
+            raise ValueError(f"it is not YAML ({error})") from None
+        if not isinstance(document, dict):
+            raise ValueError(
+                "it has no options: write lines such as `max-model-len: 1`"
+            )
+        return {str(key).replace("_", "-"): document[key] for key in document}
+
+    def default_arguments(self, settings: Settings, given: Sequence[str]) -> list[str]:
+        count = settings.adapters_in_memory
+        is_on = has_option(given, "--enable-lora")
+        if count is None or not is_on or has_option(given, "--max-cpu-loras"):
+            return []
+        slots = last_value(given, ("--max-loras",)) or ""
+        if slots.isdecimal() and int(slots) > count:
+            name = Settings.adapters_in_memory.name
+            allowed = f"--max-loras is {slots}, and all of these are in memory"
+            raise ConfigurationError(name, str(count), allowed)
+        return ["--max-cpu-loras", str(count)]
+
+    def mentions(self, flag: str) -> bool:
+        # An option of JSON may have its fields set one by one: --config.level.
+        flag = flag.partition(".")[0]
+        if flag.startswith(_NO):
+            flag = f"--{flag.removeprefix(_NO)}"
+        field = flag.removeprefix("--").replace("-", "_")
+        # In quotes, or as a field that becomes an option.
+        pattern = re.compile(
+            rf"[\"']{re.escape(flag)}[\"']|^ +{field} *:", re.MULTILINE
+        )
+        return any(pattern.search(source) for source in self._sources)
+
+    @cached_property
+    def _sources(self) -> list[str]:
+        return [file.read_text() for file in _find_sources()]
+
+    def parser(self) -> Parser | None:
+        # Imported late: it imports vLLM's command line, and so most of vLLM.
+        from .parser import make_parser
+
+        return make_parser()
+
+
+def _find_sources() -> Iterator[Path]:
+    spec = find_spec("vllm")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for pattern in _SOURCES:
+            yield from Path(folder).glob(pattern)

@@ -1,0 +1,455 @@
+"""``mhcs serve``: which model is served, of all that may name one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from mhcs.serve import Plan
+from model_hosting_container_standards.exceptions import (
+    ConfigurationError,
+    ModuleLoadError,
+)
+from serve_plans import (
+    ADDRESS,
+    ENGINES,
+    another_user,
+    command,
+    hide,
+    plan,
+    put_on_path,
+    words_of,
+)
+from serve_plans import write_package as write_engine
+
+#: What people bring in a model folder, and is no model.
+OTHERS: Final = (
+    *("code/", "adapters/", "lib/", "requirements/", "lost+found/", "__pycache__/"),
+    *(".DS_Store", "._config.json", "README.md", "config.yaml", "requirements.txt"),
+    *("chat_template.jinja", "model.py", "tokenizer.json", "generation_config.json"),
+    *("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state_0.pth"),
+    *("model.safetensors.index.json", "model.tar.gz", "config.json/"),
+)
+MODELS: Final = (
+    *("config.json", "params.json", "model.gguf", "model.safetensors", "a.bin"),
+    *("consolidated.00.pth", "pytorch_model.pt", "rank0.engine"),
+)
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch, tmp_path, "vllm")
+
+
+@pytest.fixture(params=ENGINES)
+def engine(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> str:
+    name: str = request.param
+    install(monkeypatch, tmp_path, name)
+    return name
+
+
+def install(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> None:
+    """Install an engine whose sources mention all that is used here."""
+    options = ("config", "enable-lora", "max-cpu-loras", "max-loras", "port")
+    write_engine(folder / "site", name, " ".join(f'"--{option}"' for option in options))
+    put_on_path(monkeypatch, folder / "site")
+    hide(monkeypatch, *{*ENGINES} - {name})
+
+
+@pytest.fixture
+def folder(model_folder: Path) -> Path:
+    return model_folder
+
+
+def fill(folder: Path, *names: str) -> None:
+    """Make files, and folders of what ends in a slash."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if name.endswith("/") else path.touch()
+
+
+def model_of(made: Plan) -> str:
+    assert made.model is not None
+    return made.model.name
+
+
+def served(folder: Path, *arguments: str, **environ: str) -> str:
+    """Return the model that is served, with a model folder."""
+    made = plan(*arguments, SAGEMAKER_MODEL_PATH=str(folder), **environ)
+    assert made.problems == []
+    return model_of(made)
+
+
+def refusal(folder: Path, *arguments: str, **environ: str) -> str:
+    """Return why there is no model, where no other variable names one."""
+    environ = {"SAGEMAKER_MODEL_PATH": str(folder), "HF_MODEL_ID": "", **environ}
+    made = plan(*arguments, **environ)
+    assert made.model is None
+    [problem] = made.problems
+    return problem
+
+
+# --- the model folder --------------------------------------------------------------
+
+
+def test_the_model_is_the_variables_the_folders_or_the_hubs(
+    engine: str, folder: Path
+) -> None:
+    prefix = {"vllm": "SM_VLLM_", "tensorrt_llm": "SM_TRTLLM_"}[engine]
+    assert served(folder) == "org/model"
+    fill(folder, "config.json")
+    assert served(folder) == str(folder)
+    environ = {"SAGEMAKER_MODEL_PATH": str(folder), f"{prefix}MODEL": "mine"}
+    words = command(**environ)
+    assert "mine" in words
+    assert "--model" not in words
+    assert str(folder) not in words
+
+
+@pytest.mark.usefixtures("vllm")
+@pytest.mark.parametrize("name", MODELS)
+def test_each_of_these_is_a_model(folder: Path, name: str) -> None:
+    fill(folder, name)
+    assert served(folder).startswith(str(folder))
+
+
+@pytest.mark.usefixtures("vllm")
+@pytest.mark.parametrize("name", OTHERS)
+def test_each_of_these_is_none(folder: Path, name: str) -> None:
+    fill(folder, name)
+    assert served(folder) == "org/model"
+    message = refusal(folder)
+    assert message.startswith(f"There is no model: {folder} has only {name}. Put one")
+    assert message.endswith("or set SM_VLLM_MODEL or HF_MODEL_ID.")
+
+
+@pytest.mark.usefixtures("vllm")
+def test_what_is_there_is_named_but_not_without_end(folder: Path) -> None:
+    fill(folder, *OTHERS[:6], *(f"x{number}" for number in range(20)))
+    message = refusal(folder)
+    assert (
+        "has only __pycache__/, adapters/, code/, lib/, lost+found/, requi" in message
+    )
+    assert "x13 and 14 more." in message
+    model = plan(SAGEMAKER_MODEL_PATH=str(folder)).model
+    assert model is not None
+    assert model.source.startswith(f"HF_MODEL_ID, as {folder} has only __pycache__/")
+
+
+@pytest.mark.usefixtures("vllm")
+def test_links_of_a_hubs_snapshot_are_followed(folder: Path, tmp_path: Path) -> None:
+    fill(tmp_path, "blobs/1")
+    (folder / "config.json").symlink_to(tmp_path / "blobs" / "1")
+    assert served(folder) == str(folder)
+    (tmp_path / "blobs" / "1").unlink()
+    assert "has only config.json (a link to nothing)" in refusal(folder)
+    (tmp_path / "link").symlink_to(folder)
+    fill(folder, "model.safetensors")
+    assert served(tmp_path / "link") == str(tmp_path / "link")
+
+
+@pytest.mark.usefixtures("vllm")
+@pytest.mark.parametrize(
+    ("inner", "named"),
+    [
+        ("llama/config.json", "llama"),
+        ("checkpoint-500/model.safetensors", "checkpoint-500"),
+        ("models--org--x/snapshots/0a1b/config.json", "models--org--x/snapshots/0a1b"),
+    ],
+)
+def test_a_model_in_a_folder_of_its_own_is_named(
+    folder: Path, inner: str, named: str
+) -> None:
+    fill(folder, inner, "code/config.json", "adapters/fr/adapter_model.bin", "a.txt")
+    for environ in ({}, {"HF_MODEL_ID": "org/model"}):
+        message = refusal(folder, **environ)
+        assert f"set SM_VLLM_MODEL={folder / named} to serve it" in message
+    assert served(folder, SM_VLLM_MODEL="other") == "other"
+    # Which of two is meant, nobody can tell.
+    fill(folder, "another/config.json")
+    assert served(folder) == "org/model"
+    assert "has only a.txt, adapters/, another/" in refusal(folder)
+
+
+@pytest.mark.usefixtures("vllm")
+@pytest.mark.parametrize(
+    ("config", "advice"),
+    [
+        ('{"base_model_name_or_path": "org/base"}', ", such as HF_MODEL_ID=org/base,"),
+        *((bad, "it is for, and") for bad in ("[1]", "{", '{"a": 1}', "\xff")),
+        ('{"base_model_name_or_path": null}', "it is for, and"),
+    ],
+)
+def test_an_adapter_is_no_model(folder: Path, config: str, advice: str) -> None:
+    fill(folder, "adapter_model.safetensors", "tokenizer.model", "extra.bin")
+    (folder / "adapter_config.json").write_text(config, "latin-1")
+    assert served(folder) == "org/model"
+    message = refusal(folder)
+    assert f"{folder} has an adapter, and no model." in message
+    assert advice in message
+    assert message.endswith(f"into a folder of its own in {folder}/adapters.")
+    fill(folder, "config.json")
+    assert served(folder) == str(folder)
+
+
+@pytest.mark.usefixtures("vllm")
+def test_an_adapter_in_a_folder_of_its_own_is_none_either(folder: Path) -> None:
+    fill(folder, "fr/adapter_config.json", "fr/adapter_model.safetensors")
+    assert served(folder) == "org/model"
+
+
+def test_without_a_model_there_is_nothing_to_serve(engine: str, tmp_path: Path) -> None:
+    message = refusal(tmp_path / "missing")
+    assert message.startswith("There is no model: ")
+    assert "missing does not exist. Put one into" in message
+    fill(tmp_path, "file", "empty/")
+    assert "file is not a folder" in refusal(tmp_path / "file")
+    assert "empty has nothing" in refusal(tmp_path / "empty")
+
+
+@pytest.mark.usefixtures("vllm")
+@pytest.mark.parametrize("name", ["SM_VLLM_MODEL", "HF_MODEL_ID"])
+@pytest.mark.parametrize("value", ['"org/x"', "'org/x'"])
+def test_a_model_in_quotes_of_its_own_is_refused(
+    folder: Path, name: str, value: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}=.*leave the quotes out"):
+        served(folder, **{name: value})
+
+
+# --- GGUF --------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("vllm")
+def test_vllm_is_told_the_gguf_file(folder: Path) -> None:
+    fill(folder, "q4.gguf", "README.md")
+    path = {"SAGEMAKER_MODEL_PATH": str(folder)}
+    file = str(folder / "q4.gguf")
+    assert command(**path) == ["vllm", "serve", file, *ADDRESS]
+    fill(folder, "tokenizer.json", "config.json")
+    tokenizer = ["--tokenizer", str(folder)]
+    assert command(**path) == ["vllm", "serve", file, *ADDRESS, *tokenizer]
+    # Unless it is told another one.
+    for words in (
+        command("--tokenizer", "x", **path),
+        command("--tokenizer=x", **path),
+    ):
+        assert str(folder) not in words
+    fill(folder, "model.safetensors")
+    assert command(**path) == ["vllm", "serve", str(folder), *ADDRESS]
+
+
+@pytest.mark.usefixtures("vllm")
+def test_vllm_serves_one_gguf_file(folder: Path) -> None:
+    fill(folder, "q4.gguf", "q8.gguf")
+    message = refusal(folder, HF_MODEL_ID="org/model")
+    assert "set SM_VLLM_MODEL to one of q4.gguf, q8.gguf" in message
+
+
+@pytest.mark.parametrize("engine", ["tensorrt_llm"], indirect=True)
+def test_another_engine_is_told_the_folder(engine: str, folder: Path) -> None:
+    fill(folder, "q4.gguf")
+    assert served(folder) == str(folder)
+
+
+# --- the command line, and the engine's own file -----------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["X", "--port", "9"],
+        ["--port", "9", "--model", "X"],
+        ["--model=X", "--port", "9"],
+        ["--model", "Y", "--port", "9", "--model", "X"],
+        ["X", "--model", "X", "--port", "9"],
+        ["", "--model", "X", "--port", "9"],
+    ],
+    ids=" ".join,
+)
+def test_the_command_line_names_the_model(
+    engine: str, folder: Path, arguments: list[str]
+) -> None:
+    fill(folder, "config.json")
+    start = {"vllm": ["vllm", "serve"], "tensorrt_llm": ["trtllm-serve"]}[engine]
+    prefix = {"vllm": "SM_VLLM_", "tensorrt_llm": "SM_TRTLLM_"}[engine]
+    environ = {"SAGEMAKER_MODEL_PATH": str(folder), f"{prefix}MODEL": "other"}
+    assert command(*arguments, **environ) == [*start, "X", *ADDRESS, "--port", "9"]
+
+
+def test_it_cannot_name_two(engine: str) -> None:
+    with pytest.raises(LookupError, match="several models behind serve: X, Y"):
+        command("X", "--model", "Y")
+
+
+@pytest.mark.usefixtures("vllm")
+def test_an_option_without_its_value_is_the_engines_to_refuse() -> None:
+    assert command("--port", "9", "--model")[-3:] == ["--port", "9", "--model"]
+
+
+def config(folder: Path, text: str, name: str = "vllm.yaml") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+@pytest.mark.usefixtures("vllm")
+@pytest.mark.parametrize("form", ["--config {}", "--config={}"])
+def test_a_file_of_the_command_line_names_the_model(folder: Path, form: str) -> None:
+    fill(folder, "config.json")
+    file = config(folder, "model: X\nseed: 1\n")
+    environ = {"SAGEMAKER_MODEL_PATH": str(folder), "SM_VLLM_MODEL": "other"}
+    given = form.format(file).split()
+    whole = command(*given, "--seed", "2", **environ)
+    assert whole == ["vllm", "serve", *ADDRESS, "--seed", "2", "--config", file]
+    assert model_of(plan(*given, **environ)) == "X"
+    # Of the two, the one that is no file's.
+    whole = command("Y", *given, **environ)
+    assert whole == ["vllm", "serve", "Y", *ADDRESS, "--config", file]
+
+
+@pytest.mark.usefixtures("vllm")
+def test_a_file_of_a_variable_names_it_too(folder: Path) -> None:
+    fill(folder, "config.json")
+    file = config(folder, "model: X\n")
+    environ = {"SAGEMAKER_MODEL_PATH": str(folder), "SM_VLLM_CONFIG": file}
+    assert command(**environ) == ["vllm", "serve", *ADDRESS, "--config", file]
+    whole = command(SM_VLLM_MODEL="Y", **environ)
+    assert whole == ["vllm", "serve", "Y", *ADDRESS, "--config", file]
+    # The command line's takes its place: vLLM reads one.
+    other = config(folder, "seed: 1\n", "other.yml")
+    whole = command("--config", other, **environ)
+    assert whole == ["vllm", "serve", str(folder), *ADDRESS, "--config", other]
+
+
+@pytest.mark.usefixtures("vllm")
+@pytest.mark.parametrize("text", ["seed: 1\n", "model:\n", "model: 7\n", "model: ''\n"])
+def test_a_file_need_not_name_one(folder: Path, text: str) -> None:
+    assert served(folder, "--config", config(folder, text)) == "org/model"
+
+
+@pytest.mark.usefixtures("vllm")
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("a.json", "{}", "a file that ends in .yaml or .yml"),
+        ("a.yaml", "a: [", "it is not YAML"),
+        ("a.yaml", "", "it has no options"),
+        ("a.yaml", "- a", "it has no options"),
+        ("a.yaml", "\xff\xfe", "decode"),
+        ("missing.yaml", None, "No such file"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused(
+    folder: Path, name: str, text: str | None, reason: str
+) -> None:
+    if text is not None:
+        (folder / name).write_text(text, "latin-1")
+    file = str(folder / name)
+    with pytest.raises(ConfigurationError, match=rf"--config='{file}'.*{reason}"):
+        served(folder, "--config", file)
+    with pytest.raises(ConfigurationError, match=f"SM_VLLM_CONFIG='{file}'.*{reason}"):
+        served(folder, SM_VLLM_CONFIG=file)
+
+
+@pytest.mark.parametrize("engine", ["tensorrt_llm"], indirect=True)
+def test_tensorrt_llms_file_names_no_model(engine: str, folder: Path) -> None:
+    file = config(folder, "model: X\n")
+    for name in ("EXTRA_LLM_API_OPTIONS", "CONFIG"):
+        assert served(folder, **{f"SM_TRTLLM_{name}": file}) == "org/model"
+        with pytest.raises(ConfigurationError, match="there is no such file"):
+            served(folder, **{f"SM_TRTLLM_{name}": f"{file}x"})
+
+
+@pytest.mark.usefixtures("vllm")
+def test_the_address_is_not_the_files(folder: Path) -> None:
+    def notes(text: str) -> list[str]:
+        return [*plan("--config", config(folder, text)).notes]
+
+    [note] = notes("host: 127.0.0.1\nport: 9\n")
+    assert note.startswith("host and port of --config=")
+    [note] = notes("port: 9\n")
+    assert note.startswith("port of --config=")
+    assert notes("seed: 9\n") == []
+
+
+# --- adapters ----------------------------------------------------------------------
+
+ADAPTERS: Final = "SAGEMAKER_MAX_NUMBER_OF_ADAPTERS_IN_MEMORY"
+KEPT: Final = ["--max-cpu-loras", "8"]
+
+
+def options(*arguments: str, **environ: str) -> list[str]:
+    return command(*arguments, **{ADAPTERS: "8", **environ})[7:]
+
+
+@pytest.mark.usefixtures("vllm")
+def test_the_platforms_limit_of_adapters_is_the_engines(folder: Path) -> None:
+    on = {"SM_VLLM_ENABLE_LORA": "true"}
+    assert options() == []
+    assert options(**on) == [*KEPT, "--enable-lora"]
+    assert options("--enable-lora") == [*KEPT, "--enable-lora"]
+    assert options("--enable_lora") == [*KEPT, "--enable_lora"]
+    file = config(folder, "enable_lora: true\nmax-loras: 8\n")
+    assert options("--config", file) == [*KEPT, "--config", file]
+    file = config(folder, "enable-lora: false\n")
+    assert options("--config", file) == ["--config", file]
+    # What is said of the engine itself wins.
+    assert options("--max-cpu-loras=2", **on) == ["--enable-lora", "--max-cpu-loras=2"]
+    mine = {**on, "SM_VLLM_MAX_CPU_LORAS": "2"}
+    assert options(**mine) == ["--enable-lora", "--max-cpu-loras", "2"]
+    assert options(**on, SM_VLLM_MAX_LORAS="8")[:2] == KEPT
+    with pytest.raises(ConfigurationError, match=f"{ADAPTERS}='8'.*--max-loras is 9"):
+        options("--max-loras", "9", **on, SM_VLLM_MAX_LORAS="8")
+    with pytest.raises(ConfigurationError, match=f"{ADAPTERS}='many'"):
+        options(**on, **{ADAPTERS: "many"})
+
+
+@pytest.mark.parametrize("engine", ["tensorrt_llm"], indirect=True)
+def test_tensorrt_llm_has_it_in_its_own_file(engine: str) -> None:
+    made: Plan = plan(**{ADAPTERS: "8"})
+    assert words_of(made) == ["trtllm-serve", "org/model", *ADDRESS]
+    [note] = made.notes
+    assert "Write max_cpu_loras into lora_config" in note
+
+
+# --- folders that cannot be read ---------------------------------------------------
+
+
+@pytest.mark.usefixtures("vllm")
+@pytest.mark.parametrize("mode", [0o000, 0o644])
+def test_a_folder_that_cannot_be_searched_is_an_error(
+    open_folder: Path, mode: int
+) -> None:
+    """Whatever names a model: a script may be there, that nobody would miss."""
+    served(open_folder)  # All is imported by now.
+    fill(open_folder, "config.json")
+    open_folder.chmod(mode)
+    with another_user():
+        for name in ("HF_MODEL_ID", "SM_VLLM_MODEL"):
+            with pytest.raises(ModuleLoadError, match="model.py cannot be read: Perm"):
+                served(open_folder, **{name: "org/model"})
+
+
+@pytest.mark.usefixtures("vllm")
+def test_so_is_one_that_cannot_be_listed(open_folder: Path) -> None:
+    """Also where there is another model: nobody knows which is meant."""
+    served(open_folder)
+    fill(open_folder, "config.json")
+    open_folder.chmod(0o311)
+    with another_user():
+        message = refusal(open_folder, HF_MODEL_ID="org/model")
+        assert message == f"{open_folder} cannot be read: Permission denied."
+        assert served(open_folder, SM_VLLM_MODEL="other") == "other"
+
+
+@pytest.mark.usefixtures("vllm")
+def test_what_cannot_be_read_inside_of_it_is_no_model(open_folder: Path) -> None:
+    fill(open_folder, "another/config.json")
+    (open_folder / "another").chmod(0o000)
+    with another_user():
+        assert served(open_folder) == "org/model"
