@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from model_hosting_container_standards.config import read_settings
+from model_hosting_container_standards.config import Settings, read_settings
 from model_hosting_container_standards.exceptions import (
     ConfigurationError,
     HandlerResolutionError,
@@ -17,6 +17,9 @@ from model_hosting_container_standards.exceptions import (
 
 from . import doctor
 from .serve import command_of
+
+#: What ``mhcs serve`` does unless it is told not to.
+_ON_BY_DEFAULT: Final = (Settings.auto.name, Settings.restart_on_hang.name)
 
 app = typer.Typer(
     help="SageMaker's hosting contract for an unchanged vLLM or TensorRT-LLM.",
@@ -66,8 +69,9 @@ def serve(
     if dry_run:
         typer.echo(shlex.join(command))
         return
-    if not os.environ.get("MHCS_AUTO", "").strip():
-        os.environ["MHCS_AUTO"] = "1"
+    for name in _ON_BY_DEFAULT:
+        if not os.environ.get(name, "").strip():
+            os.environ[name] = "true"
     # What supervises is nothing that the other commands should wait for.
     from model_hosting_container_standards.supervisor.launch import run as supervise
 

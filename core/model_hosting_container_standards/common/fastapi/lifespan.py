@@ -11,17 +11,27 @@ from fastapi import FastAPI
 Step = Callable[[], Awaitable[None]]
 
 
-def surround_lifespan(app: FastAPI, start: Step, stop: Step) -> None:
-    """Start after whatever else the app starts so far, and stop before it stops."""
+def surround_lifespan(
+    app: FastAPI, start: Step, stop: Step, finish: Step | None = None
+) -> None:
+    """Start after whatever else the app starts so far, and stop before it stops.
+
+    Args:
+        finish: done once all that has stopped.
+    """
     inner = app.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[Any]:
-        async with inner(app) as state:
-            await start()
-            try:
-                yield state
-            finally:
-                await stop()
+        try:
+            async with inner(app) as state:
+                await start()
+                try:
+                    yield state
+                finally:
+                    await stop()
+        finally:
+            if finish is not None:
+                await finish()
 
     app.router.lifespan_context = lifespan
