@@ -80,6 +80,9 @@ class Engine:
     async def try_out(self, _app: FastAPI) -> None:
         """It has answered."""
 
+    def processes(self, _app: FastAPI) -> Collection[int]:
+        return ()
+
     def owns(self, _app: FastAPI) -> bool:
         return True
 

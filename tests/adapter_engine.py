@@ -308,6 +308,9 @@ class Published:
     async def try_out(self, app: FastAPI) -> None:
         """It has answered."""
 
+    def processes(self, app: FastAPI) -> Collection[int]:
+        return ()
+
     def owns(self, app: FastAPI) -> bool:
         return app is self._app
 

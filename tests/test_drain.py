@@ -21,8 +21,11 @@ APP: Final = """
 import asyncio
 import os
 import signal
+import sys
+import time
 from pathlib import Path
 
+import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, StreamingResponse
 
@@ -86,6 +89,12 @@ async def fork():
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@app.get("/exit")
+async def exit():
+    # As vLLM does, whose watchdog sees that its engine has died.
+    app.state.server.should_exit = True
+
+
 @app.get("/ping")
 async def ping():
     return "well"
@@ -93,6 +102,11 @@ async def ping():
 
 @app.post("/invocations")
 async def invocations(body: dict):
+    while body.get("stays"):
+        try:
+            await released()
+        except asyncio.CancelledError:
+            pass
     if type_ := body.get("stream"):
         return StreamingResponse(chunks(), media_type=type_)
     if body.get("wait"):
@@ -101,8 +115,32 @@ async def invocations(body: dict):
 
 
 sagemaker.bootstrap(app)
+
+if __name__ == "__main__":
+    # As engines do: whoever has the server can end it.
+    app.state.server = uvicorn.Server(
+        uvicorn.Config(app, port=int(sys.argv[-1]), log_level="warning")
+    )
+    app.state.server.run()
+    (folder / "over").touch()
+    time.sleep(float(os.environ.get("GOES_ON_S", "0")))
 """
 EVENTS: Final = "text/event-stream"
+#: Makes SageMaker's time short, and has the app hang when it ends.
+IMPATIENT: Final = """
+from model_hosting_container_standards.sagemaker.serving import drain
+
+drain._ALL_S = 3.0
+drain._ENGINE_S = 0.5
+"""
+HANGS: Final = """
+
+async def hang():
+    await asyncio.Event().wait()
+
+
+app.router.on_shutdown.append(hang)
+"""
 UVICORN: Final = (sys.executable, "-m", "uvicorn", "app:app", "--log-level=warning")
 SUPERVISOR: Final = Path(sys.executable).with_name("standard-supervisor")
 
@@ -113,13 +151,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def serve(folder: Path, *options: str, seconds: int = 30, under: Any = ()) -> Server:
+def serve(
+    folder: Path,
+    *options: str,
+    seconds: int = 30,
+    under: Any = (),
+    command: Any = UVICORN,
+    **env: str,
+) -> Server:
     env = {
         "FOLDER": str(folder),
         "SAGEMAKER_MODEL_PATH": str(folder / "none"),
         "MHCS_DRAIN_SECONDS": str(seconds),
+        **env,
     }
-    return Server([*under, *UVICORN, *options], env, folder)
+    return Server([*under, *command, *options], env, folder)
 
 
 class Clients:
@@ -251,6 +297,100 @@ def test_a_stream_that_was_only_asked_for_is_ended_too(
         assert "one" in next(chunks)
         os.kill(server.pid, signal.SIGTERM)
         assert '"code":503' in "".join(chunks)
+
+
+# --- whatever begins the end ---------------------------------------------------------
+
+ENGINES_OWN: Final = (sys.executable, "app.py")
+
+
+def interrupt(server: Server) -> None:
+    os.kill(server.pid, signal.SIGINT)
+
+
+def exit_by_itself(server: Server) -> None:
+    server.client.get("/exit").raise_for_status()
+
+
+ENDS: Final = pytest.mark.parametrize("end", [interrupt, exit_by_itself])
+
+
+@ENDS
+def test_the_deadline_holds_whatever_begins_the_end(folder: Path, end: Any) -> None:
+    with serve(folder, seconds=1, command=ENGINES_OWN) as server:
+        clients = Clients(server)
+        whole = clients.post(wait=True)
+        clients.wait_until_begun(1)
+        end(server)
+        assert whole.result().status_code == 503
+        server.wait(20)
+        clients.close()
+
+
+@ENDS
+def test_what_is_being_answered_is_finished_whatever_begins_the_end(
+    folder: Path, end: Any
+) -> None:
+    with serve(folder, command=ENGINES_OWN) as server:
+        clients = Clients(server)
+        whole, events = clients.post(wait=True), clients.post(stream=EVENTS)
+        clients.wait_until_begun(2)
+        end(server)
+        (folder / "release").touch()
+        assert whole.result().json()["text"] == "whole"
+        assert events.result().text.endswith("data: [DONE]\n\n")
+        server.wait(20)
+        clients.close()
+
+
+@pytest.mark.parametrize("end", [interrupt, exit_by_itself, tell_to_end])
+def test_a_request_that_does_not_end_does_not_keep_the_process(
+    folder: Path, end: Any
+) -> None:
+    (folder / "app.py").write_text(IMPATIENT + APP)
+    with serve(folder, seconds=1, command=ENGINES_OWN) as server:
+        clients = Clients(server)
+        stays = clients.post(stays=True)
+        clients.wait_until_begun(1)
+        end(server)
+        assert server.wait(20) == -signal.SIGKILL
+        assert isinstance(stays.exception(), httpx.TransportError)
+        clients.close()
+
+
+@pytest.mark.parametrize("end", [interrupt, exit_by_itself])
+def test_an_app_that_does_not_end_does_not_keep_the_process(
+    folder: Path, end: Any
+) -> None:
+    (folder / "app.py").write_text(
+        IMPATIENT
+        + APP.replace("sagemaker.bootstrap", f"{HANGS}\n\nsagemaker.bootstrap")
+    )
+    with serve(folder, seconds=1, command=ENGINES_OWN) as server:
+        end(server)
+        assert server.wait(20) == -signal.SIGKILL
+
+
+def test_a_program_may_go_on_after_its_server(folder: Path) -> None:
+    """Where it was not told to end, and serves no engine."""
+    (folder / "app.py").write_text(IMPATIENT + APP)
+    with serve(folder, command=ENGINES_OWN, GOES_ON_S="4") as server:
+        exit_by_itself(server)
+        assert server.wait(20) == 0
+
+
+def test_whoever_interrupts_twice_is_in_a_hurry(server: Server) -> None:
+    clients = Clients(server)
+    whole = clients.post(wait=True)
+    clients.wait_until_begun(1)
+    interrupt(server)
+    for _ in polling(30):
+        if server.client.get("/ping").status_code == 503:
+            break
+    interrupt(server)
+    assert whole.result().status_code == 503
+    server.wait(10)
+    clients.close()
 
 
 def test_an_idle_server_ends_at_once(server: Server) -> None:

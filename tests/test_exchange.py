@@ -93,3 +93,30 @@ async def test_once_all_are_answered_nobody_waits() -> None:
     await traffic(dict(SCOPE), Any, send)  # type: ignore[arg-type]
     assert silences[0] > 0
     assert traffic.silence() == 0
+
+
+class Cycle:
+    """What uvicorn has of a connection: its method ``send`` is what an app gets."""
+
+    def __init__(self) -> None:
+        self.disconnected = False
+
+    async def send(self, message: Any) -> None:
+        """Whatever comes after the client has left goes nowhere."""
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_what_is_sent_to_nobody_is_no_progress(leaves: bool) -> None:
+    """Engines end a request that was abandoned as if they had answered it."""
+    traffic, cycle = Traffic({}), Cycle()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        cycle.disconnected = leaves
+        await send(start([]))
+        await send({"type": "http.response.body", "body": b"null"})
+
+    traffic.app = app
+    await traffic(dict(SCOPE), Any, cycle.send)  # type: ignore[arg-type]
+    assert (traffic.silence() > 0) is leaves
+    traffic.note_progress()
+    assert traffic.silence() == 0

@@ -1,4 +1,4 @@
-"""A server that hangs, under the supervisor."""
+"""A server that hangs, or whose engine dies: under the supervisor, and alone."""
 
 from __future__ import annotations
 
@@ -7,26 +7,37 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 
+from model_hosting_container_standards.config import Settings
+from model_hosting_container_standards.supervisor import watchdog
+from model_hosting_container_standards.supervisor.board import Board, Condition, Seat
+from model_hosting_container_standards.supervisor.orphans import cpu_seconds
 from servers import Server, polling
 
-#: Its engine hangs as long as there is a file.
+#: Its engine hangs as long as there is a file, and is dead while there is another.
 APP: Final = """
 import asyncio
 import os
+import time
 from pathlib import Path
 
 from fastapi import FastAPI
 
 import model_hosting_container_standards.engine as engine_module
 from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.exceptions import EngineUnhealthyError
 from mhcs.vllm.engine import VLLM
 
 hangs = Path(os.environ["HANGS"])
+dead = hangs.with_name("dead")
+begun = hangs.with_name("begun")
 
 
 class Engine(VLLM):
@@ -34,8 +45,14 @@ class Engine(VLLM):
         return True
 
     async def check(self, app):
+        if dead.exists() and dead.read_text() == str(os.getpid()):
+            keeps_server = "KEEPS" in os.environ
+            raise EngineUnhealthyError("It is dead.", keeps_server=keeps_server)
         while hangs.exists():
             await asyncio.sleep(0.01)
+
+    def processes(self, app):
+        return ()
 
 
 engine_module.installed_engines = lambda: iter([Engine()])
@@ -45,6 +62,24 @@ app = FastAPI()
 @app.get("/health")
 async def health():
     return os.getpid()
+
+
+@app.post("/invocations")
+async def invocations():
+    begun.touch()
+    await asyncio.Event().wait()
+
+
+@app.post("/computes")
+async def computes():
+    while not begun.exists():
+        pass
+
+
+@app.post("/waits")
+async def waits():
+    while not begun.exists():
+        time.sleep(0.1)
 
 
 sagemaker.bootstrap(app)
@@ -57,8 +92,8 @@ def hangs(tmp_path: Path) -> Path:
     return tmp_path / "hangs"
 
 
-def serve(hangs: Path, **env: str) -> Server:
-    supervisor = Path(sys.executable).with_name("standard-supervisor")
+def serve(hangs: Path, supervised: bool = True, **env: str) -> Server:
+    supervisor = [Path(sys.executable).with_name("standard-supervisor")]
     uvicorn = [sys.executable, "-m", "uvicorn", "app:app"]
     env = {
         "HANGS": str(hangs),
@@ -66,7 +101,39 @@ def serve(hangs: Path, **env: str) -> Server:
         "MHCS_PING_STALL_SECONDS": "1",
         **env,
     }
-    return Server([supervisor, *uvicorn], env, hangs.parent)
+    return Server([*supervisor[: int(supervised)], *uvicorn], env, hangs.parent)
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as threads:
+        yield threads
+
+
+def begin(
+    server: Server, threads: ThreadPoolExecutor, path: str = "/invocations"
+) -> Future[httpx.Response]:
+    """Send a request that is not answered."""
+
+    def ask() -> httpx.Response:
+        with server.new_client() as client:
+            return client.post(path)
+
+    return threads.submit(ask)
+
+
+def wait_until_begun(hangs: Path) -> None:
+    for _ in polling(30):
+        if hangs.with_name("begun").exists():
+            return
+    raise AssertionError("The request does not begin.")
+
+
+def die(server: Server, hangs: Path) -> int:
+    """Have the server's engine die; return the server's process."""
+    pid: int = server.client.get("/health").json()
+    hangs.with_name("dead").write_text(str(pid))
+    return pid
 
 
 def wait_for_another(server: Server, first: int) -> None:
@@ -138,3 +205,150 @@ def test_nothing_is_restarted_that_nobody_wants_restarted(hangs: Path) -> None:
             if server.client.get("/ping").status_code == 200:
                 break
         assert server.client.get("/health").json() == first
+
+
+# --- what computes is not hung ------------------------------------------------------
+
+
+def test_a_process_that_computes_is_not_restarted(
+    hangs: Path, threads: ThreadPoolExecutor
+) -> None:
+    """As one that looks at a schema of a client's, and at nothing else."""
+    with serve(hangs, MHCS_RESTART_ON_HANG="1") as server:
+        first = server.client.get("/health").json()
+        answer = begin(server, threads, "/computes")
+        # More than the second in which it has to say that it is well.
+        for _ in polling(60):
+            if cpu_seconds(first) > 8:
+                break
+        hangs.with_name("begun").touch()
+        assert answer.result().status_code == 200
+        assert server.client.get("/health").json() == first
+
+
+def test_a_process_that_waits_for_ever_is_restarted(
+    hangs: Path, threads: ThreadPoolExecutor
+) -> None:
+    with serve(hangs, MHCS_RESTART_ON_HANG="1") as server:
+        first = server.client.get("/health").json()
+        answer = begin(server, threads, "/waits")
+        assert isinstance(answer.exception(), httpx.TransportError)
+        wait_for_another(server, first)
+
+
+# --- what is dead -------------------------------------------------------------------
+
+
+def test_a_dead_engine_is_restarted_whatever_is_said_of_hung_ones(
+    hangs: Path, threads: ThreadPoolExecutor
+) -> None:
+    with serve(hangs, MHCS_RESTART_ON_HANG="0") as server:
+        answer = begin(server, threads)
+        wait_until_begun(hangs)
+        first = die(server, hangs)
+        # Its client hears of it, rather than see the connection end.
+        assert answer.result().status_code == 503
+        wait_for_another(server, first)
+        assert server.client.get("/ping").status_code == 200
+
+
+def test_without_a_supervisor_a_server_ends_with_its_engine(
+    hangs: Path, threads: ThreadPoolExecutor
+) -> None:
+    """Whoever watches it sees that."""
+    with serve(hangs, supervised=False) as server:
+        answer = begin(server, threads)
+        wait_until_begun(hangs)
+        die(server, hangs)
+        assert "It is dead." in server.client.get("/ping").text
+        assert answer.result().status_code == 503
+        assert server.wait(20) == -signal.SIGTERM
+
+
+def test_without_recovery_a_server_ends_with_its_engine(hangs: Path) -> None:
+    with serve(hangs, PROCESS_AUTO_RECOVERY="false") as server:
+        die(server, hangs)
+        assert server.client.get("/ping").status_code == 503
+        assert server.wait(20) == -signal.SIGTERM
+
+
+def test_a_server_that_is_to_stay_stays(hangs: Path) -> None:
+    with serve(hangs, supervised=False, KEEPS="1") as server:
+        pid = die(server, hangs)
+        assert server.client.get("/ping").status_code == 503
+        assert server.client.get("/health").json() == pid
+
+
+def test_at_the_end_nobody_waits_for_a_dead_engine(
+    hangs: Path, threads: ThreadPoolExecutor
+) -> None:
+    with serve(hangs, supervised=False) as server:
+        answer = begin(server, threads)
+        wait_until_begun(hangs)
+        pid = die(server, hangs)
+        os.kill(pid, signal.SIGTERM)
+        assert answer.result().status_code == 503
+        assert server.wait(20) == -signal.SIGTERM
+
+
+def test_an_engine_that_dies_in_the_drain_ends_it(
+    hangs: Path, threads: ThreadPoolExecutor
+) -> None:
+    with serve(hangs, supervised=False) as server:
+        answer = begin(server, threads)
+        wait_until_begun(hangs)
+        os.kill(server.pid, signal.SIGTERM)
+        for _ in polling(30):
+            if server.client.get("/ping").status_code == 503:
+                break
+        die(server, hangs)
+        assert answer.result().status_code == 503
+        assert server.wait(20) == -signal.SIGTERM
+
+
+@pytest.fixture
+def seat(tmp_path: Path) -> Iterator[Seat]:
+    seat = Seat(tmp_path)
+    seat.take()
+    yield seat
+    seat.leave()
+
+
+@pytest.mark.parametrize("kills_hung", ["true", "false"])
+def test_a_server_that_does_not_end_with_its_engine_is_killed(
+    tmp_path: Path, seat: Seat, monkeypatch: pytest.MonkeyPatch, kills_hung: str
+) -> None:
+    settings = Settings({"MHCS_RESTART_ON_HANG": kills_hung})
+    dog = watchdog.Watchdog(Board(tmp_path), settings)
+    seat.report(Condition.DEAD)
+    assert dog.look() is None
+    for name in ("DEATH_S", "LAST_WORD_S"):
+        monkeypatch.setattr(watchdog, name, -1.0)
+    assert "is dead" in (dog.look() or "")
+    # One that has come back has all the time again.
+    seat.report(Condition.WELL)
+    assert dog.look() is None
+    monkeypatch.undo()
+    seat.report(Condition.DEAD)
+    assert dog.look() is None
+
+
+@pytest.mark.parametrize("kills_hung", [True, False])
+def test_a_hung_engine_is_restarted_where_somebody_wants_it(
+    tmp_path: Path, seat: Seat, kills_hung: bool
+) -> None:
+    settings = Settings({"MHCS_RESTART_ON_HANG": str(kills_hung)})
+    dog = watchdog.Watchdog(Board(tmp_path), settings)
+    seat.report(Condition.HUNG)
+    assert bool(dog.look()) is kills_hung
+
+
+def test_what_is_worse_comes_first(tmp_path: Path, seat: Seat) -> None:
+    board = Board(tmp_path)
+    seat.report(Condition.DEAD)
+    other = tmp_path / str(os.getppid())
+    other.write_bytes((tmp_path / str(os.getpid())).read_bytes())
+    seat.report(Condition.HUNG)
+    problem = board.problem(60)
+    assert problem is not None
+    assert problem.condition is Condition.DEAD

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +16,8 @@ from fastapi import FastAPI
 from model_hosting_container_standards import engine as engine_module
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
+from model_hosting_container_standards.sagemaker.serving import health
+from model_hosting_container_standards.supervisor.orphans import cpu_seconds
 
 
 class Engine:
@@ -32,8 +37,9 @@ class Engine:
         for able in (self.runs, self.works, self.done):
             able.set()
         self.dead_of: str | None = None
-        self.fails = self.fails_late = False
+        self.fails = self.fails_late = self.keeps_server = False
         self.checks = self.tries = 0
+        self.pids: Collection[int] = ()
 
     async def check(self, app: FastAPI) -> None:
         self.checks += 1
@@ -43,14 +49,18 @@ class Engine:
         self.tries += 1
         await self._answer(self.works)
 
+    def processes(self, app: FastAPI) -> Collection[int]:
+        return self.pids
+
     async def _answer(self, able: asyncio.Event) -> None:
         if self.fails:
             raise IndexError("no such thing")
         if self.dead_of:
-            raise EngineUnhealthyError(self.dead_of)
+            reason = self.dead_of
+            raise EngineUnhealthyError(reason, keeps_server=self.keeps_server)
         await able.wait()
         if self.fails_late:
-            raise EngineUnhealthyError("It was not well.")
+            raise EngineUnhealthyError("It was dead.")
 
     def patch(self) -> None:
         """Nothing has to be patched."""
@@ -132,8 +142,29 @@ async def test_a_dead_engine_is_a_503_with_its_reason(
     answer = await client.get("/ping")
     assert answer.status_code == 503
     assert "It ran out of memory." in answer.text
-    engine.dead_of = None
-    assert (await client.get("/ping")).status_code == 200
+
+
+async def test_a_dead_engine_ends_what_waits_for_it(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.done.clear()
+    waiting = asyncio.create_task(client.post("/invocations"))
+    await asyncio.sleep(0)
+    engine.dead_of = "It ran out of memory."
+    assert (await client.get("/ping")).status_code == 503
+    answers = [await waiting, await client.post("/invocations")]
+    for answer in answers:
+        assert answer.status_code == 503
+        assert "The engine is dead" in answer.text
+        assert "memory" not in answer.text
+
+
+async def test_a_server_whose_operator_wants_it_to_stay_stays(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.dead_of, engine.keeps_server = "It ran out of memory.", True
+    assert (await client.get("/ping")).status_code == 503
+    assert (await client.post("/invocations")).status_code == 200
 
 
 async def test_an_engine_that_is_busy_for_a_while_is_well(
@@ -268,10 +299,40 @@ async def test_clients_that_give_up_hide_no_hung_engine(
         await asyncio.sleep(0)  # The next one is there before the last one leaves.
         left.cancel()
     assert "hung" in answered.result().text
-    # Once all are gone nobody waits.
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert (await client.get("/ping")).status_code == 200
+    # All are gone, and it is as hung as before.
+    assert (await client.get("/ping")).status_code == 503
+    engine.works.set()
+    await until(client, 200)
+
+
+async def test_a_client_that_has_given_up_has_waited_in_vain(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.works.clear()
+    engine.done.clear()
+    waiting = asyncio.create_task(client.post("/invocations"))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    await until(client, 503)
+
+
+async def test_clients_that_leave_a_healthy_engine_are_forgotten(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    engine.done.clear()
+    waiting = asyncio.create_task(client.post("/invocations"))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    while not engine.tries:
+        assert (await client.get("/ping")).status_code == 200
+        await asyncio.sleep(0.02)
+    engine.done.set()
+    for _ in range(2):
+        assert (await client.post("/invocations")).status_code == 200
+        assert (await client.get("/ping")).status_code == 200
+    assert engine.tries == 1
 
 
 async def test_who_asks_seldom_hears_of_nothing_that_was_not_tried(
@@ -285,3 +346,64 @@ async def test_who_asks_seldom_hears_of_nothing_that_was_not_tried(
     await until(client, 503)
     engine.done.set()
     assert (await waiting).status_code == 200
+
+
+# --- an engine that computes --------------------------------------------------------
+
+
+@pytest.fixture
+async def computing() -> AsyncIterator[int]:
+    """A process that does nothing but compute."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "while True: pass"
+    )
+    yield process.pid
+    process.kill()
+    await process.wait()
+
+
+@pytest.mark.parametrize("able", ["runs", "works"])
+async def test_an_engine_that_computes_has_more_time(
+    client: httpx.AsyncClient, engine: Engine, computing: int, able: str
+) -> None:
+    """A client may have given it something that takes long."""
+    engine.pids = (computing,)
+    getattr(engine, able).clear()
+    engine.done.clear()
+    waiting = asyncio.create_task(client.post("/invocations"))
+    # More than the second in which it has to answer, whatever else runs here.
+    while cpu_seconds(computing) < 3:
+        assert (await client.get("/ping")).status_code == 200
+        await asyncio.sleep(0.02)
+    os.kill(computing, signal.SIGSTOP)
+    await until(client, 503)
+    os.kill(computing, signal.SIGCONT)
+    await until(client, 200)
+    getattr(engine, able).set()
+    engine.done.set()
+    assert (await waiting).status_code == 200
+
+
+async def test_a_process_that_is_stopped_is_waited_for_by_one_that_spins(
+    client: httpx.AsyncClient, engine: Engine, computing: int
+) -> None:
+    stopped = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()")
+    os.kill(stopped.pid, signal.SIGSTOP)
+    engine.pids = (computing, stopped.pid)
+    engine.runs.clear()
+    await until(client, 503)
+    stopped.kill()
+    await stopped.wait()
+
+
+async def test_an_engine_that_only_computes_is_hung(
+    client: httpx.AsyncClient,
+    engine: Engine,
+    computing: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is no request that SageMaker waits ten minutes for."""
+    monkeypatch.setattr(health, "_COMPUTES_S", 0.5)
+    engine.pids = (computing,)
+    engine.runs.clear()
+    await until(client, 503)

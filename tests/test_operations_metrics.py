@@ -396,3 +396,47 @@ def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "use a folder that exists" in done.stderr
+
+
+#: As vLLM does: it ends what it computes for a client that has left, and returns.
+LEFT: Final = """
+import asyncio
+
+from fastapi import FastAPI, Request
+
+from model_hosting_container_standards import sagemaker
+
+app = FastAPI()
+
+
+@app.get("/health")
+async def health():
+    return "well"
+
+
+@app.post("/invocations")
+async def invocations(request: Request):
+    await request.body()
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    return None
+
+
+sagemaker.bootstrap(app)
+"""
+
+
+def test_who_leaves_before_an_answer_is_a_499(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(LEFT)
+    env = {"SAGEMAKER_MODEL_PATH": str(tmp_path / "none")}
+    uvicorn = [sys.executable, "-m", "uvicorn", "app:app"]
+    labels = {"route": "/invocations", "method": "POST"}
+    with Server(uvicorn, env, tmp_path) as server:
+        with pytest.raises(httpx.ReadTimeout):
+            server.client.post("/invocations", json={}, timeout=0.2)
+        for _ in polling(10):
+            page = scrape(server.client)
+            if page.value(REQUESTS, **labels, status="499"):
+                break
+        assert page.value(REQUESTS, **labels, status="499") == 1
+        assert page.value(REQUESTS, **labels, status="200") == 0

@@ -1,21 +1,32 @@
-"""Whether vLLM's requests move on, by what its front end shows of them."""
+"""Whether vLLM's engine generates: a token of our own, and what is seen meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
-from types import SimpleNamespace
+import sys
+from collections.abc import AsyncIterator, Iterator
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY, Gauge
 
-from mhcs.vllm.health import see_progress
-from model_hosting_container_standards.sagemaker.operations import request_metrics
+from mhcs.vllm import health
+from mhcs.vllm.health import check, try_out
+from model_hosting_container_standards.exceptions import EngineUnhealthyError
 
-#: Longer than one look at the requests after the other.
-WHILE_S = 0.35
+#: From one look at the requests to the next, and longer than one after the other.
+LOOK_S = 0.02
+WHILE_S = 0.2
+
+
+class EngineDeadError(Exception):
+    """Known by its name, as vLLM's has moved."""
+
+
+class QueueOverflowError(Exception):
+    """The same."""
 
 
 class Request:
@@ -35,15 +46,70 @@ class Request:
 
 
 class Client:
-    """Where vLLM's ``AsyncLLM`` keeps its requests, since 0.8."""
+    """What vLLM's ``AsyncLLM`` shows, since 0.8; ``asked`` is what it was asked for."""
 
-    def __init__(self, **tokens: int | None) -> None:
-        self.sleeps = False
+    def __init__(
+        self, engines: int = 1, runner_type: str = "generate", **tokens: int | None
+    ) -> None:
+        self.sleeps = self.pauses = False
         self.requests = {name: Request(count) for name, count in tokens.items()}
         self.output_processor = SimpleNamespace(request_states=self.requests)
+        self.engine_core = SimpleNamespace(engine_ranks_managed=[*range(engines)])
+        self.model_config = SimpleNamespace(runner_type=runner_type)
+        self.asked: list[dict[str, Any]] = []
+        self.aborted: list[str] = []
+        self.raises: list[Exception] = []
+        self.generates = [asyncio.Event() for _ in range(engines)]
+        self.dead: Exception | None = None
+
+    async def check_health(self) -> None:
+        if self.dead:
+            raise self.dead
 
     async def is_sleeping(self) -> bool:
+        await self.check_health()
         return self.sleeps
+
+    async def is_paused(self) -> bool:
+        return self.pauses
+
+    async def get_supported_tasks(self) -> tuple[str, ...]:
+        return ("token_classify", "classify")
+
+    async def generate(
+        self,
+        prompt: Any,
+        sampling_params: Any,
+        request_id: str,
+        *,
+        data_parallel_rank: int | None = None,
+        **options: Any,
+    ) -> AsyncIterator[str]:
+        rank = data_parallel_rank or 0
+        asked = {"prompt": prompt, "params": sampling_params, "id": request_id}
+        self.asked.append({**asked, "rank": data_parallel_rank, **options})
+        try:
+            await self.generates[rank].wait()
+        except asyncio.CancelledError:
+            self.aborted.append(request_id)
+            raise
+        if self.raises:
+            raise self.raises.pop()
+        yield "a token"
+
+    async def encode(
+        self, prompt: Any, pooling_params: Any, request_id: str
+    ) -> AsyncIterator[str]:
+        async for output in self.generate(prompt, pooling_params, request_id):
+            yield output
+
+
+@pytest.fixture(autouse=True)
+def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = ModuleType("vllm")
+    module.SamplingParams = module.PoolingParams = SimpleNamespace
+    monkeypatch.setitem(sys.modules, "vllm", module)
+    monkeypatch.setattr(health, "_LOOK_S", LOOK_S)
 
 
 @pytest.fixture(autouse=True)
@@ -55,81 +121,200 @@ def cache_use() -> Iterator[Gauge]:
         REGISTRY.unregister(gauge)
 
 
-async def see(client: Any) -> asyncio.Task[None]:
-    """Begin to look, and do so for a while."""
-    seeing = asyncio.create_task(see_progress(client))
-    await look(seeing)
-    return seeing
+async def begin(client: Any) -> asyncio.Task[None]:
+    """Begin to try it out, and do so for a while."""
+    trying = asyncio.create_task(try_out(client))
+    await look(trying)
+    return trying
 
 
-async def look(seeing: asyncio.Task[None]) -> None:
-    await asyncio.wait([seeing], timeout=WHILE_S)
+async def look(trying: asyncio.Task[None]) -> None:
+    await asyncio.wait([trying], timeout=WHILE_S)
 
 
-@pytest.mark.parametrize("client", [None, SimpleNamespace(), Client()])
-async def test_where_nothing_waits_there_is_nothing_to_see(client: Any) -> None:
-    assert (await see(client)).done()
+async def until_done(trying: asyncio.Task[None]) -> None:
+    await asyncio.wait_for(trying, 5)
+
+
+# --- a token of our own --------------------------------------------------------------
+
+
+async def test_a_server_without_an_engine_is_well() -> None:
+    await check(None)
+    await try_out(None)
+
+
+async def test_an_engine_that_generates_is_well_whatever_requests_wait_for() -> None:
+    """Such as a grammar that is compiled, or room that there will never be."""
+    client = Client(waits=0)
+    client.generates[0].set()
+    await try_out(client)
+    [asked] = client.asked
+    assert asked["prompt"]["prompt_token_ids"] == [0]
+    assert asked["params"].max_tokens == 1
+    assert asked.get("lora_request") is None
+
+
+async def test_an_engine_that_does_not_generate_is_not_seen_to_work() -> None:
+    client = Client(waits=0)
+    trying = await begin(client)
+    assert not trying.done()
+    client.generates[0].set()
+    await until_done(trying)
+    assert len(client.asked) == 1
+    assert client.aborted == []
+
+
+async def test_nobody_else_has_the_ids() -> None:
+    client = Client()
+    client.generates[0].set()
+    for _ in range(2):
+        await try_out(client)
+    assert len({asked["id"] for asked in client.asked}) == 2
+
+
+async def test_a_token_that_nobody_needs_any_more_is_aborted() -> None:
+    client = Client(waits=0)
+    trying = await begin(client)
+    trying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await trying
+    assert client.aborted == [client.asked[0]["id"]]
+
+
+async def test_each_engine_is_asked() -> None:
+    """One that works does not speak for another."""
+    client = Client(engines=2)
+    client.generates[0].set()
+    trying = await begin(client)
+    assert {asked["rank"] for asked in client.asked} == {0, 1}
+    assert not trying.done()
+    client.generates[1].set()
+    await until_done(trying)
+
+
+async def test_a_model_without_tokens_is_asked_for_what_it_has() -> None:
+    client = Client(runner_type="pooling")
+    trying = await begin(client)
+    assert not trying.done()
+    client.generates[0].set()
+    await until_done(trying)
+    assert client.asked[0]["params"].task == "classify"
+
+
+async def test_a_refusal_is_an_answer() -> None:
+    """As of a model that takes no prompt without a picture."""
+    client = Client()
+    client.generates[0].set()
+    client.raises = [ValueError("no such prompt")]
+    await try_out(client)
+
+
+async def test_where_the_queue_is_full_it_is_asked_again() -> None:
+    client = Client()
+    client.generates[0].set()
+    client.raises = [QueueOverflowError(), QueueOverflowError()]
+    await try_out(client)
+    assert len(client.asked) == 3
+
+
+# --- what is seen meanwhile ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["decodes", "prefills", "pools"])
 async def test_what_moves_on_is_progress(name: str) -> None:
+    """Also where the engine has no room for a token of ours."""
     client = Client(decodes=3, prefills=0, pools=None)
-    seeing = await see(client)
-    assert not seeing.done()
+    trying = await begin(client)
+    assert not trying.done()
     client.requests[name].move_on()
-    await asyncio.wait_for(seeing, 5)
+    await until_done(trying)
+    assert len(client.aborted) == 1
 
 
-@pytest.mark.parametrize("name", ["decodes", "prefills", "pools"])
-async def test_what_ends_well_is_progress(name: str) -> None:
-    client = Client(decodes=3, prefills=0, pools=None)
-    seeing = await see(client)
-    client.requests.pop(name).move_on()
-    await asyncio.wait_for(seeing, 5)
+async def test_what_ends_well_is_progress() -> None:
+    client = Client(decodes=3)
+    trying = await begin(client)
+    client.requests.pop("decodes").move_on()
+    await until_done(trying)
 
 
 async def test_who_comes_or_gives_up_is_no_progress() -> None:
     client = Client(a=3, b=1)
-    seeing = await see(client)
-    del client.requests["a"]
-    client.requests["c"] = Request(5)
-    await look(seeing)
-    assert not seeing.done()
-    client.requests["c"].move_on()
-    await asyncio.wait_for(seeing, 5)
-
-
-async def test_when_the_last_one_has_given_up_nobody_waits() -> None:
-    client = Client(a=3)
-    seeing = await see(client)
+    trying = await begin(client)
     client.requests.clear()
-    await asyncio.wait_for(seeing, 5)
+    client.requests["c"] = Request(5)
+    await look(trying)
+    assert not trying.done()
+    client.requests["c"].move_on()
+    await until_done(trying)
 
 
 async def test_a_long_prompt_is_progress_as_it_gets_room(cache_use: Gauge) -> None:
     use = cache_use.labels(engine="0")
-    seeing = await see(Client(a=0))
+    trying = await begin(Client(a=0))
     use.set(0.4)  # Somebody gave up.
-    await look(seeing)
-    assert not seeing.done()
+    await look(trying)
+    assert not trying.done()
     use.set(0.41)
-    await asyncio.wait_for(seeing, 5)
+    await until_done(trying)
 
 
-async def test_without_statistics_it_cannot_be_told(cache_use: Gauge) -> None:
+async def test_tokens_are_seen_without_statistics_too(cache_use: Gauge) -> None:
     REGISTRY.unregister(cache_use)
-    assert (await see(Client(a=3))).done()
+    client = Client(a=3)
+    trying = await begin(client)
+    assert not trying.done()
+    client.requests["a"].move_on()
+    await until_done(trying)
 
 
-async def test_among_several_servers_it_cannot_be_told(
+@pytest.mark.parametrize("state", ["sleeps", "pauses"])
+async def test_an_engine_that_was_told_to_rest_is_not_asked(state: str) -> None:
+    client = Client(a=3)
+    setattr(client, state, True)
+    await try_out(client)
+    assert client.asked == []
+
+
+@pytest.mark.parametrize("state", ["sleeps", "pauses"])
+async def test_an_engine_that_is_told_to_rest_is_well(state: str) -> None:
+    client = Client(a=3)
+    trying = await begin(client)
+    assert not trying.done()
+    setattr(client, state, True)
+    await until_done(trying)
+    assert len(client.aborted) == 1
+
+
+# --- the end -------------------------------------------------------------------------
+
+
+async def test_what_dies_meanwhile_is_dead() -> None:
+    client = Client()
+    trying = await begin(client)
+    client.raises = [EngineDeadError("out of memory")]
+    client.generates[0].set()
+    with pytest.raises(EngineUnhealthyError, match="out of memory"):
+        await until_done(trying)
+
+
+@pytest.mark.parametrize("error", [EngineDeadError(), RuntimeError("out of memory")])
+async def test_what_says_that_it_is_dead_is(error: Exception) -> None:
+    client = Client()
+    await check(client)
+    client.dead = error
+    with pytest.raises(EngineUnhealthyError, match="dead") as raised:
+        await check(client)
+    assert not raised.value.keeps_server
+
+
+async def test_an_operator_may_keep_the_server_of_a_dead_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(request_metrics, "SHARED", True)
-    assert (await see(Client(a=3))).done()
-
-
-async def test_a_sleeping_engine_is_well() -> None:
-    client = Client(a=3)
-    seeing = await see(client)
-    client.sleeps = True
-    await asyncio.wait_for(seeing, 5)
+    monkeypatch.setenv("VLLM_KEEP_ALIVE_ON_ENGINE_DEATH", "1")
+    client = Client()
+    client.dead = EngineDeadError()
+    with pytest.raises(EngineUnhealthyError, match="KEEP_ALIVE") as raised:
+        await check(client)
+    assert raised.value.keeps_server

@@ -95,10 +95,19 @@ class Engine(Protocol):
     async def try_out(self, app: FastAPI) -> None:
         """Return once the engine is seen to work, or cannot be seen.
 
-        Asked when requests have waited for long and nothing came of any.
+        Asked when requests have waited for long and nothing came of any: it has the
+        engine generate a token of our own, whatever they are waiting for. Cancelled
+        once nobody needs to know any more.
 
         Raises:
             EngineUnhealthyError: the engine is dead.
+        """
+
+    def processes(self, app: FastAPI) -> Collection[int]:
+        """The processes on this machine that compute for the app, if they are known.
+
+        Not those that only spin while they have nothing to do. Asked when the engine is
+        silent: one that computes is given more time.
         """
 
 

@@ -14,7 +14,7 @@ MiddlewareError               a middleware cannot be used
 SessionNotFoundError          there is no such session, or not any more (400)
 StorageError                  a state folder or its database cannot be used
 RequirementsError             requirements.txt of the model folder cannot be installed
-EngineUnhealthyError          the engine is dead, or hung (503)
+EngineUnhealthyError          the engine is dead (503)
 AdapterError                  an adapter cannot be had as it was asked for (400)
   AdapterNotFoundError          there is no such adapter, or no such folder (404)
   AdapterConflictError          the name is taken (409)
@@ -92,7 +92,15 @@ class RequirementsError(Exception):
 
 
 class EngineUnhealthyError(Exception):
-    """The engine behind a server is not well: the text says why."""
+    """The engine behind a server is dead: the text says why.
+
+    Args:
+        keeps_server: the operator wants the server to stay nevertheless.
+    """
+
+    def __init__(self, reason: str, *, keeps_server: bool = False) -> None:
+        super().__init__(reason)
+        self.keeps_server = keeps_server
 
 
 class AdapterError(Exception):

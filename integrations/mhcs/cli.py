@@ -6,11 +6,11 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
-from model_hosting_container_standards.config import read_settings
+from model_hosting_container_standards.config import Settings, read_settings
 from model_hosting_container_standards.engine_command import USAGE_ERROR
 from model_hosting_container_standards.exceptions import (
     ConfigurationError,
@@ -26,6 +26,9 @@ from . import doctor
 from .serve import Plan, check_server, make_plan
 
 logger = get_logger(__name__)
+
+#: What ``mhcs serve`` does unless it is told not to.
+_ON_BY_DEFAULT: Final = (Settings.auto.name, Settings.restart_on_hang.name)
 
 app = typer.Typer(
     help="SageMaker's hosting contract for an unchanged vLLM or TensorRT-LLM.",
@@ -74,12 +77,8 @@ def serve(
         _fail("serve", *plan.problems)
     if dry_run:
         return
-    if plan.links:
-        logger.info("%s: Kubernetes' links, ignored", ", ".join(plan.links))
-    for note in plan.notes:
-        typer.echo(f"mhcs serve: {note}", err=True)
-    if not os.environ.get("MHCS_AUTO", "").strip():
-        os.environ["MHCS_AUTO"] = "1"
+    _announce(plan)
+    _set_defaults()
     # What supervises is nothing that the other commands should wait for.
     from model_hosting_container_standards.supervisor.launch import run as supervise
 
@@ -88,6 +87,21 @@ def serve(
         # The engine has said which option it refuses; this says which variable.
         _fail("serve", *_plan(arguments or (), check=True).problems, status=status)
     sys.exit(status)
+
+
+def _announce(plan: Plan) -> None:
+    """Log what the plan leaves out."""
+    if plan.links:
+        logger.info("%s: Kubernetes' links, ignored", ", ".join(plan.links))
+    for note in plan.notes:
+        typer.echo(f"mhcs serve: {note}", err=True)
+
+
+def _set_defaults() -> None:
+    """Turn on what ``mhcs serve`` has on unless the environment says otherwise."""
+    for name in _ON_BY_DEFAULT:
+        if not os.environ.get(name, "").strip():
+            os.environ[name] = "true"
 
 
 def _plan(arguments: Sequence[str], *, check: bool = False) -> Plan:

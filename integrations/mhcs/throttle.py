@@ -22,6 +22,7 @@ from model_hosting_container_standards.common.fastapi.middleware.errors import (
 )
 from model_hosting_container_standards.config import Settings, read_settings
 from model_hosting_container_standards.exceptions import MiddlewareRegistrationError
+from model_hosting_container_standards.sagemaker.serving.traffic import is_own
 
 #: What watches and manages the server has to get through when it is busy.
 _FREE: Final = ("/ping", "/adapters")
@@ -35,6 +36,8 @@ class Throttle:
     It counts the requests that make an engine work: every POST but those to ``/ping``
     and ``/adapters``. One is in flight until the app has done with it, a stream to its
     end. What a second allows may come at once. Each API server process counts its own.
+    A request that a handler of the server makes to it is a part of the one it answers,
+    and is never refused.
     ``clock`` returns seconds.
 
     Raises:
@@ -67,7 +70,10 @@ class Throttle:
         try:
             self._check()
         except HTTPException as error:
-            await answer_error(error, scope, receive, NotingSend(send))
+            if is_own(scope):
+                await self.app(scope, receive, send)
+            else:
+                await answer_error(error, scope, receive, NotingSend(send))
             return
         self._in_flight += 1
         try:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import threading
 import time
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Final, NoReturn
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _POLL_S: Final = 0.02
 #: Of what /proc says of a process, counted from behind its name.
-_STATE, _PARENT = 0, 1
+_STATE, _PARENT, _USER_TIME, _SYSTEM_TIME = 0, 1, 11, 12
+_TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 def adopt(adopting: bool = True) -> None:
@@ -51,6 +53,19 @@ def end(spared: Container[int], grace_s: float = 0.0) -> None:
         time.sleep(_POLL_S)
 
 
+def die_at(deadline: float) -> threading.Timer:
+    """Kill this process and its descendants at ``deadline``, unless it is cancelled.
+
+    Args:
+        deadline: by ``time.monotonic``.
+    """
+    seconds = max(0.0, deadline - time.monotonic())
+    timer = threading.Timer(seconds, die_with_descendants)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
 def die_with_descendants() -> NoReturn:
     """Kill this process, after its children, their children, and so on."""
     for pid in (*descendants(os.getpid()), os.getpid()):
@@ -59,9 +74,14 @@ def die_with_descendants() -> NoReturn:
     os._exit(128 + signal.SIGKILL)
 
 
-def children() -> list[int]:
-    """Return the children of this process, also those that wait to be reaped."""
-    return [pid for pid, parent in _parents().items() if parent == os.getpid()]
+def children(parent: int | None = None) -> list[int]:
+    """Return the children of a process, also those that wait to be reaped.
+
+    Args:
+        parent: this process, unless another is named.
+    """
+    parent = os.getpid() if parent is None else parent
+    return [pid for pid, its_parent in _parents().items() if its_parent == parent]
 
 
 def descendants(ancestor: int) -> list[int]:
@@ -75,23 +95,36 @@ def descendants(ancestor: int) -> list[int]:
 
 def lives(pid: int) -> bool:
     """Whether a process runs: one that only waits to be reaped does not."""
-    return _field(Path(f"/proc/{pid}/stat"), _STATE) not in (None, "Z", "X")
+    return bool(fields := _fields(pid)) and fields[_STATE] not in "ZX"
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still because it was told to, by SIGSTOP or a tracer."""
+    return bool(fields := _fields(pid)) and fields[_STATE] in "Tt"
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that all threads of a process have used; 0 if it is gone."""
+    fields = _fields(pid)
+    if not fields:
+        return 0.0
+    return (int(fields[_USER_TIME]) + int(fields[_SYSTEM_TIME])) / _TICKS_S
 
 
 def _parents() -> dict[int, int]:
     """Return the parent of each process."""
-    stats = Path("/proc").glob("[0-9]*/stat")
-    found = {int(stat.parent.name): _field(stat, _PARENT) for stat in stats}
-    return {pid: int(parent) for pid, parent in found.items() if parent is not None}
+    pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return {pid: int(fields[_PARENT]) for pid in pids if (fields := _fields(pid))}
 
 
-def _field(stat: Path, number: int) -> str | None:
+def _fields(pid: int) -> list[str]:
+    """Return what /proc says of a process; nothing if it is gone."""
     try:
-        text = stat.read_text(errors="replace")
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
-        return None  # It is gone.
+        return []
     # Its name is in parentheses, and may have spaces and parentheses of its own.
-    return text.rpartition(")")[2].split()[number]
+    return text.rpartition(")")[2].split()
 
 
 def _send(pid: int, number: signal.Signals) -> None:

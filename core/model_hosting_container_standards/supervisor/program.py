@@ -25,13 +25,12 @@ from ..engine_command import USAGE_ERROR
 from . import orphans
 from .board import LAST_WORD_S, Board
 from .options import Options
+from .watchdog import Watchdog
 
 #: The status of a container whose server was given up.
 GIVEN_UP: Final = 1
 #: supervisord has its own meanings for some of them, which nobody needs here.
 _PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-#: Longer than supervisord ever waits; and time enough for servers to report.
-_PAUSE_S: Final = 5.0
 #: At the end, time is short: so often things are looked at.
 _HURRY_S: Final = 0.1
 #: What is kept of the time that a program has to end, for all to be gone within it.
@@ -84,14 +83,12 @@ class Supervision(Supervisor):  # type: ignore[misc]
         super().__init__(options)
         self._board = board
         self._drain_s = settings.drain_seconds
-        #: After how many seconds a hung server is restarted; None: never.
-        self._stall_s = settings.ping_stall if settings.restart_on_hang else None
+        self._watchdog = Watchdog(board, settings)
         #: The status of this process; None until it is known.
         self._status: int | None = None
         self._signal = signal.SIGTERM
         #: When this process was told to end, by ``time.monotonic``.
         self._told_at: float | None = None
-        self._looked_at = self._patient_until = time.monotonic()
         self._starts = 0
         #: Signals for processes, by their names, until they can take them.
         self._waiting: set[tuple[int, str]] = set()
@@ -139,20 +136,11 @@ class Supervision(Supervisor):  # type: ignore[misc]
             late = time.monotonic() > self._told_at + self._drain_s + LAST_WORD_S
             if late or self._board.is_empty():
                 self._shut_down(f"received {self._signal.name}")
-        elif self._stall_s and (reason := self._hung(self._stall_s)):
+        elif reason := self._watchdog.look():
             self.options.logger.warn("%(reason)s: restarting", reason=reason)  # noqa: G010
             for process in self._running():
                 process.signal(signal.SIGKILL)
-            self._board.clear()
-
-    def _hung(self, stall_s: int) -> str | None:
-        looked_at, self._looked_at = self._looked_at, time.monotonic()
-        if self._looked_at - looked_at > _PAUSE_S:
-            # This process stood still too, as all of a container may be made to.
-            self._patient_until = self._looked_at + _PAUSE_S
-        if self._looked_at < self._patient_until:
-            return None
-        return self._board.hung(stall_s)
+            self._watchdog.forget()
 
     def _count(self, event: Any) -> None:
         """Tell a program how often it has been started again: it gets what is here."""
@@ -176,7 +164,7 @@ class Supervision(Supervisor):  # type: ignore[misc]
             # Nobody told it to: vLLM ends so when its engine has died. And what has
             # served has not been refused its arguments.
             config.exitcodes = [c for c in config.exitcodes if c not in _BEFORE_SERVING]
-        self._board.clear()
+        self._watchdog.forget()
         crashed = returncode not in config.exitcodes
         again = config.autorestart is RestartUnconditionally or (
             crashed and config.autorestart is RestartWhenExitUnexpected

@@ -74,6 +74,9 @@ class TensorRTLLM:
 
         await try_out(app.state.openai_server)
 
+    def processes(self, app: FastAPI) -> Collection[int]:  # noqa: ARG002 - they spin
+        return ()
+
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         return INFERENCE_PATHS & {getattr(r, "path", None) for r in _routes(app)}
 

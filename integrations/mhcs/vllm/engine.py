@@ -85,9 +85,14 @@ class VLLM:
         await check(getattr(app.state, "engine_client", None))
 
     async def try_out(self, app: FastAPI) -> None:
-        from .health import see_progress
+        from .health import try_out
 
-        await see_progress(getattr(app.state, "engine_client", None))
+        await try_out(getattr(app.state, "engine_client", None))
+
+    def processes(self, app: FastAPI) -> Collection[int]:  # noqa: ARG002 - one a server
+        from .processes import engine_processes
+
+        return engine_processes()
 
     def owns(self, app: FastAPI) -> bool:
         endpoints = (getattr(route, "endpoint", None) for route in _routes(app))

@@ -1,7 +1,7 @@
 """The launcher of several API servers: told to end, it lets all of them finish first.
 
 It would give them a few seconds each, and answers nothing itself, so that nobody else
-is there to hear of SIGTERM. Under ``standard-supervisor``, which does the same for any
+is there to hear of signals. Under ``standard-supervisor``, which does the same for any
 command, there is nothing to do.
 """
 
@@ -19,9 +19,13 @@ from typing import Any, Final
 
 from model_hosting_container_standards.config import Settings, read_settings
 from model_hosting_container_standards.supervisor.board import LAST_WORD_S, Board
+from model_hosting_container_standards.supervisor.orphans import die_at
 
 _POLL_S: Final = 0.05
 _FOLDER: Final = Settings.board.name
+_NUMBERS: Final = (signal.SIGTERM, signal.SIGINT)
+#: How long the launcher has to end after its servers, in seconds.
+_END_S: Final = 4.0
 
 
 def with_board(
@@ -55,7 +59,9 @@ _finishes: Final[list[Finish]] = []
 
 
 class Finish:
-    """A handler of SIGTERM that has all servers finish before another one hears of it.
+    """A handler of signals that has all servers finish before another one hears of it.
+
+    A second SIGINT is heard of at once: somebody is in a hurry.
 
     Args:
         seconds: how long they may take.
@@ -64,28 +70,32 @@ class Finish:
     def __init__(self, board: Board, seconds: int) -> None:
         self._board = board
         self._seconds = seconds
-        self._handler: Any = None
+        self._handlers: dict[int, Any] = {}
         self._waiting: threading.Thread | None = None
         self._is_done = False
 
     def install(self) -> None:
-        self._handler = signal.signal(signal.SIGTERM, self)
+        self._handlers = {number: signal.getsignal(number) for number in _NUMBERS}
+        for number in _NUMBERS:
+            signal.signal(number, self)
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        if self._is_done:
-            signal.signal(number, self._handler)
+        if self._is_done or (self._waiting is not None and number == signal.SIGINT):
+            for each, handler in self._handlers.items():
+                signal.signal(each, handler)
             signal.raise_signal(number)
         elif self._waiting is None:
-            deadline = time.monotonic() + self._seconds
-            self._board.call_for_the_end(deadline)
+            deadline = time.monotonic() + self._seconds + LAST_WORD_S
+            self._board.call_for_the_end(deadline - LAST_WORD_S)
+            die_at(deadline + _END_S)
             self._waiting = threading.Thread(
-                target=self._wait, args=(deadline + LAST_WORD_S,), daemon=True
+                target=self._wait, args=(deadline, number), daemon=True
             )
             self._waiting.start()
 
-    def _wait(self, deadline: float) -> None:
+    def _wait(self, deadline: float, number: int) -> None:
         while not self._board.is_empty() and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         self._is_done = True
         # Handlers run in the main thread alone.
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)

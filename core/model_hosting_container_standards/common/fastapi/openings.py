@@ -60,18 +60,25 @@ class Openings:
         #: Those that have not started yet, and the ends of those that have.
         self._steps: list[tuple[Step, Step]] = []
         self._stops: list[Step] = []
+        #: What is done once the app's own lifespan has ended.
+        self._finishes: list[Step] = []
 
     @property
     def is_running(self) -> bool:
         return self._loop is not None
 
-    def add_step(self, start: Step, stop: Step) -> None:
+    def add_step(self, start: Step, stop: Step, finish: Step | None = None) -> None:
         """Start as soon as what was added before has; from whatever thread.
 
         Requests have to wait for it, which a server gets before that.
+
+        Args:
+            finish: done once the app's own lifespan has ended.
         """
         assert self._loop is not None, "The app does not run."
         self.outer.is_open = False
+        if finish is not None:
+            self._finishes.append(finish)
         self._steps.append((start, stop))
         self._loop.call_soon_threadsafe(self._begin)
 
@@ -88,6 +95,8 @@ class Openings:
                     await self._stop()
         finally:
             self._loop = None
+            while self._finishes:
+                await self._finishes.pop()()
 
     def _begin(self) -> None:
         if self._starting is None or self._starting.done():

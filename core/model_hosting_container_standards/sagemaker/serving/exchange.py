@@ -24,7 +24,7 @@ _ENDS: Final = (b"\n\n", b"\r\n\r\n")
 #: HTTP's errors begin here: they are no sign of an engine that works.
 _ERRORS: Final = 400
 #: Nobody gets to see it: the client has hung up before an answer began.
-_HUNG_UP: Final = 499
+HUNG_UP: Final = 499
 
 
 class Exchange:
@@ -40,8 +40,8 @@ class Exchange:
     #: What the engine calls it: the client's id, as long as no other has it too.
     own_id: bytes
 
-    #: Its status, HTTP's or :data:`_HUNG_UP`.
-    status = _HUNG_UP
+    #: Its status, HTTP's or :data:`HUNG_UP`.
+    status = HUNG_UP
     #: When the engine was last seen to work for it, by ``time.monotonic``.
     progress = 0.0
     is_over = is_cut = False
@@ -64,7 +64,8 @@ class Exchange:
         self.is_open = route != PING
         #: Whether the engine has to work for it.
         self.works = method not in HARMLESS
-        self._send = send
+        #: What sends as it is.
+        self.raw_send = send
         self._task = task
         self.began = monotonic()
 
@@ -72,14 +73,15 @@ class Exchange:
         if self.is_cut:
             return _nothing()
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            # An engine answers even whom it knows to have left: with nothing.
+            self.status = HUNG_UP if _has_left(self.raw_send) else message["status"]
             self._start = message = _with_id(message, self.request_id)
         elif message["type"] == "http.response.body":
             self._last = message
             self.is_over = not message.get("more_body", False)
             if self.works and self.status < _ERRORS:
                 self.progress = monotonic()
-        return self._send(message)
+        return self.raw_send(message)
 
     def cut(self) -> None:
         """Stop whoever answers: nothing more that he sends gets to the client."""
@@ -103,6 +105,11 @@ class Exchange:
             if self._last and not self._last.get("body", b"").endswith(_ENDS):
                 body = b"\n\n" + body  # It was cut in the middle of an event.
             await self.send({"type": "http.response.body", "body": body})
+
+
+def _has_left(send: Send) -> bool:
+    """Whether the client has hung up: uvicorn knows, whose method ``send`` is."""
+    return getattr(getattr(send, "__self__", None), "disconnected", False) is True
 
 
 def _with_id(message: Message, request_id: bytes) -> Message:

@@ -16,6 +16,7 @@ from ..operations.metrics import RESTARTS
 from ..operations.paths import known_routes
 from .drain import Drain
 from .health import Health
+from .own_requests import OwnRequests
 from .traffic import Traffic
 
 
@@ -39,17 +40,22 @@ class Serving:
         inference_paths = engine.inference_paths(app) if engine else ()
         routes = known_routes(inference_paths, aliases)
         self._layers = Layers(app, settings, engine, routes)
-        self._traffic = Traffic(routes)
+        seat = Seat(settings.board) if settings.board else None
+        self._traffic = Traffic(routes, OwnRequests(seat))
         stall_s = settings.ping_stall
         self._health = Health(engine, app, self._traffic, stall_s) if engine else None
-        seat = Seat(settings.board) if settings.board else None
-        watched = self._health if settings.restart_on_hang else None
-        self._drain = Drain(self._traffic, settings.drain_seconds, seat, watched)
+        self._drain = Drain(
+            self._traffic,
+            settings.drain_seconds,
+            seat,
+            self._health,
+            serves_engine=engine is not None,
+        )
         RESTARTS.set(settings.restarts)
 
     def surround(self, app: FastAPI) -> None:
         """Be outside all that the app has by the time it starts."""
-        surround_lifespan(app, self._drain.start, self._stop)
+        surround_lifespan(app, self._drain.start, self._stop, self._drain.finish)
         if app.middleware_stack is not None:  # It has answered requests already.
             app.middleware_stack = self._around(app.middleware_stack)
             return
@@ -69,4 +75,5 @@ class Serving:
         """Return what keeps the server from answering, or None if nothing does."""
         if self._traffic.closed is not None:
             return self._traffic.closed
-        return None if self._health is None else await self._health.problem()
+        problem = await self._drain.look_at_engine()
+        return problem.reason if problem else None

@@ -21,12 +21,27 @@ from ...request_id import (
 )
 from ..operations.paths import OTHER, route_of
 from ..operations.request_metrics import REQUESTS, Series
-from .exchange import HARMLESS, Exchange
+from .exchange import HARMLESS, HUNG_UP, Exchange
+from .own_requests import OwnRequests
 
 _METHODS: Final = HARMLESS | {"DELETE", "PATCH", "POST", "PUT"}
 _HEX_DIGITS: Final = 4
 #: How long those that are cut short have for a last word, in seconds.
 _LAST_WORD_S: Final = 1.0
+
+
+#: Where the scope of a request has the :class:`Traffic` it is a part of.
+TRAFFIC: Final = "sagemaker.traffic"
+
+
+def is_own(scope: Scope) -> bool:
+    """Whether a handler of this server has made a request, to answer another one.
+
+    It must not be refused for want of room, which the other one has. Costs a part of a
+    millisecond: to be asked only where it would be refused.
+    """
+    traffic: Traffic | None = scope.get(TRAFFIC)
+    return traffic is not None and traffic.has_own(scope)
 
 
 class Traffic:
@@ -42,24 +57,30 @@ class Traffic:
 
     Args:
         routes: labels of paths, see :func:`known_routes`.
+        own: tells requests that the server makes to itself.
     """
 
     #: What is inside it, known once the server starts.
     app: ASGIApp
 
-    def __init__(self, routes: Mapping[str, str]) -> None:
+    def __init__(
+        self, routes: Mapping[str, str], own: OwnRequests | None = None
+    ) -> None:
         #: Why nothing new is answered any more.
         self.closed: str | None = None
         #: The server's, once it starts, and so the requests' too. To look it up takes a
         #: system call a request, up to Python 3.11.
         self.loop: asyncio.AbstractEventLoop | None = None
         self._routes = routes
+        self._own = own or OwnRequests(None)
         #: By what the engine calls them.
         self._open: dict[bytes, Exchange] = {}
         #: How many of them the engine has to work for, and since when there are any.
         self._waiting = 0
         self._waiting_since = 0.0
         self._progress = 0.0
+        #: Whether a client has left since then without an answer.
+        self._is_abandoned = False
         self._emptied: asyncio.Future[None] | None = None
         self._series: dict[tuple[str, str, int], Series] = {}
 
@@ -71,7 +92,7 @@ class Traffic:
         exchange = self._begin(scope, send)
         token = REQUEST_ID.set(exchange.request_id.decode())
         try:
-            if self.closed is not None and exchange.is_open and exchange.works:
+            if self.closed is not None and self._refuses(exchange):
                 await refuse(_unavailable(self.closed), scope, receive, exchange.send)
                 return
             try:
@@ -107,7 +128,7 @@ class Traffic:
         exchange = Exchange(route, scope["method"], request_id, send, task)
         if exchange.is_open:
             if exchange.works:
-                if not self._waiting:
+                if not self._waiting and not self._is_abandoned:
                     self._waiting_since = exchange.began
                 self._waiting += 1
             if request_id in self._open:
@@ -115,6 +136,7 @@ class Traffic:
             self._open[exchange.own_id] = exchange
         headers.append((X_REQUEST_ID, exchange.own_id))
         scope["headers"] = headers
+        scope[TRAFFIC] = self
         REQUESTS.in_flight += 1
         return exchange
 
@@ -125,6 +147,9 @@ class Traffic:
             self._waiting -= exchange.works
             if exchange.progress > self._progress:
                 self._progress = exchange.progress
+                self._is_abandoned = False
+            elif exchange.works and exchange.status == HUNG_UP:
+                self._is_abandoned = True
             if self._emptied is not None and not self._open:
                 self._emptied.set_result(None)
                 self._emptied = None
@@ -139,18 +164,36 @@ class Traffic:
             self._series[route, method, status] = series
         return series
 
+    def _refuses(self, exchange: Exchange) -> bool:
+        """Whether a request comes too late, now that nothing new is begun."""
+        is_work = exchange.is_open and exchange.works
+        return is_work and not self._is_own(exchange.raw_send)
+
+    def has_own(self, scope: Scope) -> bool:
+        """Whether a handler of this server has made a request."""
+        ids = [value for name, value in scope["headers"] if name == X_REQUEST_ID]
+        exchange = self._open.get(ids[0]) if ids else None
+        return exchange is not None and self._is_own(exchange.raw_send)
+
+    def _is_own(self, send: Send) -> bool:
+        # Beside the request itself there is the one that is answered by it.
+        return len(self._open) > 1 and self._own.has_sent(send)
+
     def note_progress(self) -> None:
         """Note that the engine has worked."""
         self._progress = monotonic()
+        self._is_abandoned = False
 
     def silence(self) -> float:
         """Return for how many seconds requests have waited and nothing came of any.
 
-        Not always the same ones: clients that hang up are followed by others.
+        Not always the same ones, and not always one: clients that hang up have waited
+        in vain too.
         """
-        if not self._waiting:
+        if not self._waiting and not self._is_abandoned:
             return 0.0
-        progress = max(exchange.progress for exchange in self._open.values())
+        open_ones = self._open.values()
+        progress = max((exchange.progress for exchange in open_ones), default=0.0)
         return monotonic() - max(self._waiting_since, progress, self._progress)
 
     async def run_out(self, seconds: float) -> None:

@@ -1,0 +1,241 @@
+"""A handler that asks its own server: in the drain, through a throttle, and others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from servers import HOST, Server, polling
+
+#: Whose handler waits until it is released, and then asks the server itself. ``via`` is
+#: how: by the handler's own process, or by a child of it, as a proxy would be.
+APP: Final = '''
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from model_hosting_container_standards import sagemaker
+
+app = FastAPI()
+folder = Path(os.environ["FOLDER"])
+CHILD = """
+import sys, httpx
+print(httpx.post(sys.argv[1], trust_env=False).status_code)
+"""
+
+
+@app.get("/health")
+async def health():
+    return len(list(folder.glob("begun-*")))
+
+
+@app.get("/ping")
+async def ping():
+    return "well"
+
+
+@app.post("/v1/part")
+async def part():
+    return os.getpid()
+
+
+@app.post("/invocations")
+async def invocations(body: dict):
+    (folder / f"begun-{os.getpid()}-{id(body)}").touch()
+    while not (folder / "release").exists():
+        await asyncio.sleep(0.01)
+    url = f"{body['url']}/v1/part"
+    if body["via"] == "child":
+        command = [sys.executable, "-c", CHILD, url]
+        child = await asyncio.create_subprocess_exec(*command, stdout=-1)
+        return {"status": int((await child.communicate())[0])}
+    if body["via"] == "all":
+        return await ask_all(url)
+    transport = httpx.AsyncHTTPTransport(uds=body.get("uds"))
+    # What came through a proxy says so, and goes on as it came.
+    headers = {"X-Forwarded-For": "203.0.113.7"}
+    async with httpx.AsyncClient(transport=transport, headers=headers) as client:
+        answer = await client.post(url)
+    return {"status": answer.status_code}
+
+
+async def ask_all(url):
+    """Ask until both processes of the server have answered."""
+    statuses, processes = set(), set()
+    while len(processes) < 2 and statuses <= {200}:
+        async with httpx.AsyncClient() as client:
+            answer = await client.post(url)
+        statuses.add(answer.status_code)
+        processes.add(answer.text)
+    return {"statuses": [*statuses]}
+
+
+sagemaker.bootstrap(app)
+
+if __name__ == "__main__":
+    # As vLLM does where it is to listen everywhere.
+    port = int(sys.argv[sys.argv.index("--port") + 1])
+    listener = socket.socket(socket.AF_INET6)
+    listener.bind(("::", port))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    asyncio.run(server.serve(sockets=[listener]))
+'''
+UVICORN: Final = (sys.executable, "-m", "uvicorn", "app:app", "--log-level=warning")
+SUPERVISOR: Final = Path(sys.executable).with_name("standard-supervisor")
+THROTTLE: Final = {
+    "CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE": "mhcs.throttle:Throttle",
+    "MHCS_THROTTLE_MAX_IN_FLIGHT": "1",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as threads:
+        yield threads
+
+
+def serve(folder: Path, *command: Any, **env: str) -> Server:
+    ours = {"FOLDER": str(folder), "SAGEMAKER_MODEL_PATH": str(folder / "none")}
+    return Server(command or UVICORN, {**ours, **env}, folder)
+
+
+def begin(
+    server: Server, threads: ThreadPoolExecutor, **body: str
+) -> Future[httpx.Response]:
+    """Send a request whose handler will ask the server, and wait until it begins."""
+    answer = threads.submit(ask, server, **body)
+    for _ in polling(30):
+        if server.client.get("/health").json() == 1:
+            return answer
+    raise AssertionError("The request does not begin.")
+
+
+def ask(server: Server, **body: str) -> httpx.Response:
+    body = {"url": server.url, "via": "handler", **body}
+    transport = httpx.HTTPTransport(uds=body.get("uds"))
+    with httpx.Client(transport=transport, timeout=60) as client:
+        return client.post(f"{server.url}/invocations", json=body)
+
+
+def tell_to_end(server: Server) -> None:
+    os.kill(server.pid, signal.SIGTERM)
+    for _ in polling(30):
+        if server.client.get("/ping").status_code == 503:
+            return
+    raise AssertionError("It says that it is well.")
+
+
+def release(folder: Path, answer: Future[httpx.Response]) -> int:
+    """Return what the handler has got of its own server."""
+    (folder / "release").touch()
+    answered = answer.result()
+    assert answered.status_code == 200, answered.text
+    status: int = answered.json()["status"]
+    return status
+
+
+def test_in_the_drain_a_handler_can_ask_its_own_server(
+    folder: Path, threads: ThreadPoolExecutor
+) -> None:
+    with serve(folder) as server:
+        answer = begin(server, threads)
+        tell_to_end(server)
+        # What anybody else asks is refused, who comes over loopback too.
+        assert server.client.post("/v1/part").status_code == 503
+        assert release(folder, answer) == 200
+        assert server.wait(10) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("host", [HOST, "[::1]"])
+def test_on_a_socket_of_both_protocols_too(
+    folder: Path, threads: ThreadPoolExecutor, host: str
+) -> None:
+    with serve(folder, sys.executable, "app.py") as server:
+        answer = begin(server, threads, url=f"http://{host}:{server.port}")
+        tell_to_end(server)
+        assert server.client.post("/v1/part").status_code == 503
+        assert release(folder, answer) == 200
+        server.wait(10)
+
+
+def test_a_child_is_no_process_of_the_server(
+    folder: Path, threads: ThreadPoolExecutor
+) -> None:
+    """A customer's script may have started a proxy."""
+    with serve(folder) as server:
+        answer = begin(server, threads, via="child")
+        tell_to_end(server)
+        assert release(folder, answer) == 503
+        server.wait(10)
+
+
+def test_over_a_unix_socket_too(folder: Path, threads: ThreadPoolExecutor) -> None:
+    socket = folder / "socket"
+    server = serve(folder, *UVICORN, f"--uds={socket}")
+    transport = httpx.HTTPTransport(uds=str(socket))
+    server.client.close()
+    server.client = httpx.Client(transport=transport, base_url=server.url)
+    server.ready_path = None
+    with server:
+        wait_until_it_listens(socket)
+        answer = begin(server, threads, uds=str(socket))
+        tell_to_end(server)
+        assert server.client.post("/v1/part").status_code == 503
+        assert release(folder, answer) == 200
+        server.wait(10)
+
+
+def wait_until_it_listens(socket: Path) -> None:
+    for _ in polling(30):
+        # uvicorn changes it then.
+        if socket.exists() and socket.stat().st_mode & 0o777 == 0o666:
+            return
+    raise AssertionError("The server does not listen.")
+
+
+@pytest.mark.parametrize("under", [(), (SUPERVISOR,)], ids=["alone", "supervised"])
+def test_each_process_of_the_server_knows_the_others(
+    folder: Path, threads: ThreadPoolExecutor, under: Any
+) -> None:
+    """Which of them gets a connection is the system's to choose."""
+    command = (*under, *UVICORN, "--workers=2")
+    with serve(folder, *command, **THROTTLE) as server:
+        # Both have all that they may: what a handler asks finds no room at either.
+        answers = []
+        for _ in polling(30):
+            if server.client.get("/health").json() == 2:
+                break
+            answers.append(threads.submit(ask, server, via="all"))
+        (folder / "release").touch()
+        answered = [one.json() for one in map(Future.result, answers) if one.is_success]
+        assert [one["statuses"] for one in answered] == [[200], [200]]
+
+
+def test_a_throttle_of_one_does_not_refuse_itself(
+    folder: Path, threads: ThreadPoolExecutor
+) -> None:
+    with serve(folder, **THROTTLE) as server:
+        answer = begin(server, threads)
+        assert server.client.post("/v1/part").status_code == 429
+        assert release(folder, answer) == 200
+        assert server.client.post("/v1/part").status_code == 200
