@@ -28,6 +28,7 @@ from fastapi import FastAPI, HTTPException, Request
 
 import model_hosting_container_standards.engine as engine_module
 from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.engine_command import EngineCommand
 from model_hosting_container_standards.exceptions import (
     AdapterDeadlyError,
     AdapterEngineError,
@@ -285,7 +286,7 @@ class Published:
     """The ``Engine`` that owns the apps of an :class:`AdapterEngine`."""
 
     name = "test"
-    command = None
+    command: EngineCommand | None = None
     health_path = "/health"
     invocation_paths: Mapping[str, Sequence[str]] = {}
     adapter_path = "model"

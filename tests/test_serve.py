@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from fastapi import FastAPI
 
+from adapter_engine import AdapterEngine, Published
 from mhcs.serve import engines
+from model_hosting_container_standards.engine import Engine
+from model_hosting_container_standards.engine_command import EngineCommand
 from model_hosting_container_standards.exceptions import (
     ConfigurationError,
     HandlerFileNotFoundError,
@@ -186,6 +190,44 @@ def test_a_variable_of_its_own_chooses_among_engines(
             command(**link)
     assert command(SM_TRTLLM_BACKEND="pytorch")[0] == "trtllm-serve"
     assert command(SM_VLLM_SEED="1")[0] == "vllm"
+
+
+class OtherCommand(EngineCommand):
+    """An engine that is nothing but a module, and has no more to say of itself."""
+
+    executables = ("python",)
+    prefix = "SM_OTHER_"
+    model_flags = ("--model-path",)
+
+    def command(self, model: str | None) -> list[str]:
+        named = ["--model-path", model] if model is not None else []
+        return ["python", "-m", "other.launch_server", *named]
+
+
+class Other(Published):
+    name = "other"
+    command = OtherCommand()
+
+
+def test_another_engine_needs_little_to_be_served(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_folder: Path
+) -> None:
+    (tmp_path / "site" / "other").mkdir(parents=True)
+    put_on_path(monkeypatch, tmp_path / "site")
+    published: list[Engine] = [Other(FastAPI(), AdapterEngine(tmp_path))]
+    monkeypatch.setattr(engines, "installed_engines", lambda: iter(published))
+    start = ["python", "-m", "other.launch_server", "--model-path"]
+    assert command(SM_OTHER_MEM_FRACTION="1") == [
+        *(*start, "org/model", *ADDRESS),
+        *("--mem-fraction", "1"),
+    ]
+    assert command("--model-path", "X")[:5] == [*start, "X"]
+    (model_folder / "config.json").touch()
+    folder = str(model_folder)
+    assert command(SAGEMAKER_MODEL_PATH=folder)[:5] == [*start, folder]
+    assert command(SM_OTHER_X='["a", "b"]')[-3:] == ["--x", "a", "b"]
+    assert OtherCommand().parser() is None
+    assert OtherCommand().read_config(Path("any.yaml")) == {}
 
 
 def test_the_command_beside_this_python_goes_before_the_path() -> None:

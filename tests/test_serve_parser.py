@@ -59,6 +59,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CHAT_TEMPLATE", '["a"]', ["--chat-template", "a"]),
         ("CHAT_TEMPLATE", '["a", "b"]', ["--chat-template", '["a", "b"]']),
         ("CHAT", '["a"]', ["--chat", "a"]),  # The beginning of one option alone.
+        ("MAX_MODEL_LEN", "[1]", ["--max-model-len", "1"]),
         ("HF_TOKEN", "", ["--hf-token"]),
         ("HF_TOKEN", "true", ["--hf-token"]),
         ("NO_ENABLE_PREFIX_CACHING", "true", ["--no-enable-prefix-caching"]),

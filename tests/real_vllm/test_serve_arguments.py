@@ -9,7 +9,15 @@ from typing import Final
 
 import pytest
 
-from real import ENV, PATCHED, RELEASE, START_TIMEOUT_S, requires_vllm, tiny_model
+from real import (
+    ENV,
+    PATCHED,
+    RELEASE,
+    START_TIMEOUT_S,
+    VLLM,
+    requires_vllm,
+    tiny_model,
+)
 from serve_plans import checked_plan, plan, problem_of
 from servers import Exit, Server, run_until_exit
 from test_serve import MHCS
@@ -71,7 +79,7 @@ def refused(*command: str, **env: str) -> Exit:
 
 
 def test_what_it_refuses_itself_is_not_tried_again() -> None:
-    refused(SUPERVISOR, "vllm", "serve", "no/model", "--no-such-option")
+    refused(SUPERVISOR, VLLM, "serve", "no/model", "--no-such-option")
     end = refused(MHCS, "serve", SM_VLLM_MODEL="no/model", SM_VLLM_MAX_MODEL_LEN="x")
     last = end.stderr.splitlines()[-1]
     assert last.startswith("mhcs serve: SM_VLLM_MAX_MODEL_LEN='x' is not allowed: ")
