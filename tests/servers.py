@@ -7,7 +7,7 @@
     assert exit_.status != 0 and "MHCS_STRICT" in exit_.stderr
 
 A process starts without those variables of this package that the tests happen to run
-with, in a process group of its own, which ends with the test.
+with, in a process group of its own, which ends with the test, as does all below it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from types import TracebackType
 from typing import IO, NamedTuple, TypeVar
 
 import httpx
+
+from model_hosting_container_standards.supervisor.orphans import descendants
 
 HOST = "127.0.0.1"
 #: How long a server may take to end after SIGTERM, before it is killed.
@@ -93,8 +95,12 @@ class Process:
         self.kill()
 
     def kill(self) -> None:
-        """End the process and its children as the kernel does: without asking."""
+        """End the process and all below it as the kernel does: without asking."""
+        below = self._descendants()
         self._signal(signal.SIGKILL)
+        for pid in below:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
     def wait(self, timeout: float) -> int:
@@ -130,6 +136,16 @@ class Process:
     def _process(self) -> subprocess.Popen[bytes]:
         assert self._running is not None, "start() comes first"
         return self._running
+
+    def _descendants(self) -> list[int]:
+        """Return what a process has started in groups of its own, as supervisord does.
+
+        The process is stopped, so that it starts nothing else.
+        """
+        if self.status() is not None:
+            return []
+        self._signal(signal.SIGSTOP)
+        return descendants(self.pid)
 
     def _signal(self, number: signal.Signals) -> None:
         # The group outlives its leader while a child of it runs.
