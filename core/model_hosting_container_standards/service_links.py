@@ -1,0 +1,41 @@
+"""Kubernetes' service links: variables that tell a pod of each service beside it.
+
+For a service called ``supervisor`` they begin with ``SUPERVISOR_``, as variables of
+this package do, and are not meant for it.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Final
+
+_NAME: Final = re.compile(
+    r".+?_(?P<kind>SERVICE_HOST|SERVICE_PORT(_\w+)?|"
+    r"PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+_PROTOCOL: Final = re.compile(r"tcp|udp|sctp", re.IGNORECASE)
+_URL: Final = re.compile(rf"({_PROTOCOL.pattern})://.+:\d+", re.IGNORECASE)
+
+
+def is_service_link(name: str, value: str) -> bool:
+    """Whether a variable is one of a service: by its name and its value."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return False
+    kind, value = match["kind"], value.strip()
+    if kind == "SERVICE_HOST" or kind.endswith("_ADDR"):
+        return _is_address(value)
+    if kind.endswith("_PROTO"):
+        return bool(_PROTOCOL.fullmatch(value))
+    if kind.startswith("SERVICE_") or kind.endswith("_PORT"):
+        return value.isdecimal()
+    return bool(_URL.fullmatch(value))
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return False
+    return True
