@@ -7,7 +7,7 @@
     assert exit_.status != 0 and "MHCS_STRICT" in exit_.stderr
 
 A process starts without those variables of this package that the tests happen to run
-with, in a process group of its own, which ends with the test.
+with, in a process group of its own, which ends with the test, as does all below it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import httpx
 
@@ -61,13 +61,17 @@ class Exit(NamedTuple):
 
 
 class Process:
-    """A command in a process group of its own, and what it writes."""
+    """A command in a process group of its own, and what it writes.
+
+    ``options`` are further ones of :class:`subprocess.Popen`.
+    """
 
     def __init__(
         self,
         command: Sequence[str | Path],
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
+        **options: Any,
     ) -> None:
         self.command = [str(part) for part in command]
         self.env = environment(env or {})
@@ -76,16 +80,16 @@ class Process:
         # Files: unlike pipes they are never full, and can be read at any time.
         self._stdout = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        output = {"stdout": self._stdout, "stderr": self._stderr}
+        self._popen = {"stdin": subprocess.DEVNULL, **output, **options}
 
     def start(self) -> None:
         self._running = subprocess.Popen(
             self.command,
             env=self.env,
             cwd=self.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=self._stdout,
-            stderr=self._stderr,
             start_new_session=True,
+            **self._popen,
         )
 
     def stop(self) -> None:

@@ -165,7 +165,7 @@ def test_a_file_that_is_no_python_is_a_load_error(
 ) -> None:
     raw = source.encode() if isinstance(source, str) else source
     (model_folder / "model.py").write_bytes(raw)
-    with pytest.raises(ModuleLoadError, match="SyntaxError|ValueError"):
+    with pytest.raises(ModuleLoadError, match="SyntaxError|ValueError|UTF-8"):
         loader.load_function("model.py:fn")
 
 

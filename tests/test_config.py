@@ -24,7 +24,9 @@ from model_hosting_container_standards.sagemaker import (
 def test_defaults_are_those_of_the_contract() -> None:
     settings = read_settings({})
     assert settings.model_path == Path("/opt/ml/model")
-    assert settings.script == Path("/opt/ml/model/model.py")
+    assert settings.script_filename == "model.py"
+    code = Path("/opt/ml/model/code")
+    assert settings.code_folders == (Path("/opt/ml/model"), code)
     assert settings.ping_handler is None
     assert settings.invocation_handler is None
     assert settings.sessions_enabled is False
@@ -133,9 +135,9 @@ def test_settings_are_frozen() -> None:
         settings.strict = True
 
 
-def test_an_absolute_script_filename_is_taken_as_it_is() -> None:
-    settings = read_settings({"CUSTOM_SCRIPT_FILENAME": "/srv/handlers.py"})
-    assert settings.script == Path("/srv/handlers.py")
+@pytest.mark.parametrize("value", ["none", "None", "NONE", "/dev/null"])
+def test_there_may_be_no_script(value: str) -> None:
+    assert read_settings({"CUSTOM_SCRIPT_FILENAME": value}).script_filename is None
 
 
 def test_the_startup_knows_every_customising_variable() -> None:

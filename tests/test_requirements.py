@@ -104,6 +104,34 @@ def test_wheels_of_the_folder_are_installed_and_no_index_is_asked(
         assert "already satisfied" in ask(python, package, **env).stdout
 
 
+def test_a_file_of_the_folder_for_code_is_installed_where_the_top_has_none(
+    tmp_path: Path, python: Path, model_folder: Path, ask: Ask
+) -> None:
+    """With wheels, and paths, of that folder."""
+    code = model_folder / "code"
+    code.mkdir()
+    (code / "requirements.txt").write_text("-r more.txt")
+    (code / "more.txt").write_text("of_the_code")
+    write_wheel(code / "requirements", "of_the_code")
+    with index_of(tmp_path) as index:
+        end = ask(python, "of_the_code", PIP_INDEX_URL=index.url)
+    assert (end.status, index.asked) == (0, []), end.stderr
+    assert "sees 1.0\n" in end.stdout
+
+
+def test_a_file_at_the_top_is_installed_alone(
+    python: Path, model: Callable[[str], Path], model_folder: Path, ask: Ask
+) -> None:
+    write_wheel(model("at_the_top"), "at_the_top")
+    code = model_folder / "code" / "requirements.txt"
+    code.parent.mkdir()
+    code.write_text("there_is_no_such_distribution")
+    end = ask(python, "at_the_top")
+    assert end.status == 0, end.stderr
+    assert "sees 1.0\n" in end.stdout
+    assert f"{code} is not installed" in end.stderr
+
+
 def test_a_python_may_have_something_to_say(
     fresh_python: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:

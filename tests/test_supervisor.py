@@ -217,13 +217,18 @@ def test_nothing_to_run_is_an_error() -> None:
         ("PROCESS_MAX_START_RETRIES", "many"),
         ("PROCESS_AUTO_RECOVERY", "perhaps"),
         ("SUPERVISOR_CONFIG_PATH", "/no/such/folder/supervisord.conf"),
-        ("SUPERVISOR_PROGRAM__APP_NOTHING", "1"),
     ],
 )
 def test_a_bad_value_is_named(name: str, value: str) -> None:
     end = run_until_exit([SUPERVISOR, "true"], {name: value})
     assert end.status == 1
     assert f"{name}={value!r} is not allowed" in end.stderr
+
+
+def test_a_bad_name_is_named() -> None:
+    end = run_until_exit([SUPERVISOR, "true"], {"SUPERVISOR_PROGRAM__APP_NOTHING": "1"})
+    assert end.status == 1
+    assert "SUPERVISOR_PROGRAM__APP_NOTHING is not allowed" in end.stderr
 
 
 def test_without_recovery_it_becomes_the_command(start: Start, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from supervisor.options import ServerOptions
 
 from model_hosting_container_standards.config import read_settings
 from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.service_links import is_service_link
+from model_hosting_container_standards.supervisor.additions import find_ignored
 from model_hosting_container_standards.supervisor.command import decode, encode
 from model_hosting_container_standards.supervisor.configuration import configure
 from servers import run_until_exit
@@ -140,6 +142,7 @@ def test_a_plain_command_can_be_read() -> None:
         ("SUPERVISOR_PROGRAM__LOG_SHIPPER_COMMAND", "program:log_shipper", "command"),
         ("SUPERVISOR_SUPERVISORD_LOGLEVEL", "supervisord", "loglevel"),
         ("SUPERVISOR_UNIX_HTTP_SERVER_FILE", "unix_http_server", "file"),
+        ("SUPERVISOR_INET_HTTP_SERVER_PORT", "inet_http_server", "port"),
     ],
 )
 def test_a_variable_sets_a_key(name: str, section: str, line: str) -> None:
@@ -152,16 +155,92 @@ def test_a_variable_sets_a_key(name: str, section: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("SUPERVISOR_PROGRAM__APP_STARTSEC", "7", "write a section and a key"),
+        (
+            "SUPERVISOR_PROGRAM__APP_STOPWAITSEC",
+            "7",
+            "as in SUPERVISOR_PROGRAM__APP_STOPWAITSECS",
+        ),
+        (
+            "SUPERVISOR_UNIX_HTTP_SERVER_SOCKET_FILE",
+            "/run/s",
+            "write a section and a key",
+        ),
+        (
+            "SUPERVISOR_INET_HTTP_SERVER_PASSWRD",
+            "7",
+            "as in SUPERVISOR_INET_HTTP_SERVER_PASSWORD",
+        ),
         ("SUPERVISOR_PROGRAM_APP_STARTSECS", "7", "write a section and a key"),
-        ("SUPERVISOR_LOGLEVEL", "7", "write a section and a key"),
-        ("SUPERVISOR_PROGRAM__APP_USER", "a\n[x]", "takes one line"),
+        ("SUPERVISOR_PROGAM__APP_STARTSECS", "7", "write a section and a key"),
+        ("SUPERVISOR_INCLUDE_FILES", "/etc/*", "write a section and a key"),
+        ("SUPERVISOR_PROGRAM__APP_USER", "7\n[x]", "takes one line"),
     ],
 )
 def test_what_is_no_key_is_an_error(name: str, value: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason) as raised:
         configuration(["x"], **{name: value})
-    assert name in str(raised.value)
+    assert f"{name} is not allowed" in str(raised.value)
+    assert repr(value) not in str(raised.value)
+
+
+#: What Kubernetes tells a pod of a service, behind its name.
+LINKS: Final = {
+    "SERVICE_HOST": "10.0.0.9",
+    "SERVICE_PORT": "9001",
+    "SERVICE_PORT_HTTP": "9001",
+    "PORT": "tcp://10.0.0.9:9001",
+    "PORT_9001_TCP": "tcp://10.0.0.9:9001",
+    "PORT_9001_TCP_PROTO": "tcp",
+    "PORT_9001_TCP_PORT": "9001",
+    "PORT_9001_TCP_ADDR": "10.0.0.9",
+    "PORT_53_UDP": "udp://[fd00::9]:53",
+    "PORT_53_UDP_PROTO": "udp",
+    "PORT_53_UDP_PORT": "53",
+    "PORT_53_UDP_ADDR": "fd00::9",
+}
+
+
+@pytest.mark.parametrize("service", ["", "PROGRAM_", "INET_HTTP_SERVER_", "A__B_"])
+def test_services_of_kubernetes_add_nothing(service: str) -> None:
+    links = {f"SUPERVISOR_{service}{name}": value for name, value in LINKS.items()}
+    assert configuration(["x"], **links) == configuration(["x"])
+    assert find_ignored(links) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "9001"),
+        ("SERVICE_HOST", "a.b"),
+        ("SERVICE_PORT", "http"),
+        ("PORT_1_TCP", "x"),
+        ("PORT_1_TCP_PROTO", "x"),
+        ("PORT_1_TCP_PORT", "x"),
+        ("PORT_1_TCP_ADDR", "x"),
+        ("HOST", "10.0.0.9"),
+    ],
+)
+def test_a_service_link_has_a_name_and_a_value(name: str, value: str) -> None:
+    assert not is_service_link(f"A_{name}", value)
+
+
+@pytest.mark.parametrize("name", ["TOKEN", "LOGLEVEL", "PORT", "USER", "SERVICES_FILE"])
+def test_what_means_no_section_adds_nothing(name: str) -> None:
+    """Somebody else's: Home Assistant gives each add-on a SUPERVISOR_TOKEN."""
+    environ = {f"SUPERVISOR_{name}": "s3cret"}
+    assert configuration(["x"], **environ) == configuration(["x"])
+    assert find_ignored(environ) == [*environ]
+
+
+def test_what_is_ignored_is_said_once_without_its_value() -> None:
+    links = {f"SUPERVISOR_{name}": value for name, value in LINKS.items()}
+    env = {"SUPERVISOR_TOKEN": "s3cret", "SUPERVISOR_URL": "s3cret", **links}
+    end = run_until_exit([SUPERVISOR, "true"], env)
+    assert end.status == 0
+    said = [line for line in end.stderr.splitlines() if "SUPERVISOR_" in line]
+    assert len(said) == 1
+    assert "SUPERVISOR_TOKEN, SUPERVISOR_URL" in said[0]
+    assert "s3cret" not in end.stdout + end.stderr
 
 
 @pytest.mark.parametrize(

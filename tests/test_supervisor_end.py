@@ -16,11 +16,19 @@ import pytest
 
 from model_hosting_container_standards.supervisor.program import meets
 from servers import Process, polling
-from test_supervisor import PATIENCE_S, SUPERVISOR, WAITS, wait_for
+from test_supervisor import (
+    PATIENCE_S,
+    SUPERVISOR,
+    WAITS,
+    children,
+    wait_for,
+    wait_until_gone,
+)
 
 Run = Callable[..., Process]
 
-#: Notes when it is told to end, and does not. With a seat, it does not leave it.
+#: Notes when it is told to end, and does not, unless its supervisor is killed. With a
+#: seat, it does not leave it.
 STUBBORN: Final = """
     import os, signal, sys, time
     from pathlib import Path
@@ -31,11 +39,12 @@ STUBBORN: Final = """
         told.exists() or told.write_text(f"{time.monotonic()} ")
 
     signal.signal(signal.SIGTERM, note)
+    supervisor = os.getppid()
     seat = Seat(Path(os.environ["MHCS_BOARD"]))
     if sys.argv[2] == "seat":
         seat.take()
     print("begun", flush=True)
-    while True:
+    while os.getppid() == supervisor:
         if seat.deadline() is not None and sys.argv[2] == "seat":
             note()
         time.sleep(0.01)
@@ -96,7 +105,10 @@ def test_the_program_hears_of_the_end_at_once(
     os.kill(process.pid, signal.SIGTERM)
     told = float(wait_for(tmp_path / "told"))
     assert told - sent < 0.8
+    program = children(process.pid)
     process.kill()
+    assert len(program) == 1
+    wait_until_gone(program[0])
 
 
 @pytest.mark.parametrize("programs", [1, 2])

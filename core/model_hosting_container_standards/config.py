@@ -25,6 +25,7 @@ from .parsers import (
     parse_port,
     parse_rate,
     parse_route,
+    parse_script,
     parse_seconds,
     parse_whole,
     parse_words,
@@ -95,11 +96,11 @@ class Settings:
         parse=Path,
         meaning="folder of the customer script, base of relative file specs",
     )
-    script_filename = Variable[str](
+    script_filename = Variable[str | None](
         "CUSTOM_SCRIPT_FILENAME",
         default="model.py",
-        parse=str,
-        meaning="the customer script; set but missing is a start-up error",
+        parse=parse_script,
+        meaning="the customer script, or none; set but missing is a start-up error",
     )
     ping_handler = Variable[str | None](
         "CUSTOM_FASTAPI_PING_HANDLER",
@@ -353,9 +354,9 @@ class Settings:
         return self._values.get(name, "")
 
     @property
-    def script(self) -> Path:
-        """Path of the customer script, whether or not it exists."""
-        return self.model_path / self.script_filename
+    def code_folders(self) -> tuple[Path, Path]:
+        """Folders of the customer's files; a file of the first counts before others."""
+        return self.model_path, self.model_path / "code"
 
     def disables(self, engine: str) -> bool:
         """Whether ``MHCS_DISABLE`` names the engine."""

@@ -28,10 +28,14 @@ from typing import ClassVar
 
 
 class ConfigurationError(ValueError):
-    """An environment variable holds a value that is not allowed."""
+    """An environment variable holds a value that is not allowed.
 
-    def __init__(self, name: str, value: str, allowed: str) -> None:
-        super().__init__(f"{name}={value!r} is not allowed: {allowed.rstrip('.')}.")
+    Without a value, the name is wrong already: the value may be a secret.
+    """
+
+    def __init__(self, name: str, value: str | None, allowed: str) -> None:
+        variable = name if value is None else f"{name}={value!r}"
+        super().__init__(f"{variable} is not allowed: {allowed.rstrip('.')}.")
         self.name = name
         self.value = value
 

@@ -103,6 +103,11 @@ def parse_file(value: str) -> Path:
     return path
 
 
+def parse_script(value: str) -> str | None:
+    """Return the name of a file, or None for what says that there is to be none."""
+    return None if value.lower() in ("none", "/dev/null") else value
+
+
 def parse_words(value: str) -> tuple[str, ...]:
     """Return words as a shell would read them."""
     try:

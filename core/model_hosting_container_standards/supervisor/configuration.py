@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -10,31 +11,15 @@ from typing import Final
 from ..config import Settings
 from ..engine import starts_engine
 from ..engine_command import USAGE_ERROR
-from ..exceptions import ConfigurationError
+from .additions import PROGRAM, SERVERS, find_additions
 from .command import command_line
-from .keys import KEYS
 
-PROGRAM: Final = "app"
-PREFIX: Final = "SUPERVISOR_"
-#: What begins as an addition does, and is none: ours, and supervisord's own.
-_OTHERS: Final = frozenset(
-    {
-        Settings.supervisor_config.name,
-        "SUPERVISOR_ENABLED",
-        "SUPERVISOR_GROUP_NAME",
-        "SUPERVISOR_PROCESS_NAME",
-        "SUPERVISOR_SERVER_URL",
-    }
-)
 #: A server has done well for this long, in seconds: more than SageMaker gives it to
 #: start. One that crashes earlier, time and again, is given up.
 HEALTHY_S: Final = 600
 #: What SageMaker gives a container to end.
 STOP_S: Final = 30
 
-#: supervisord's sections; those that end in a colon have names of their own behind it.
-_SERVERS: Final = frozenset({"inet_http_server", "unix_http_server"})
-_KINDS: Final = ("program:", "eventlistener:", "fcgi-program:", "group:")
 _RPC_INTERFACE: Final = {
     "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
 }
@@ -54,13 +39,13 @@ def configure(
     """Return the text of the configuration by which supervisord runs ``command``.
 
     Raises:
-        ConfigurationError: a ``SUPERVISOR_...`` variable names no key of supervisord.
+        ConfigurationError: a ``SUPERVISOR_...`` variable is wrong.
     """
     sections = _sections(command, settings, pid_file, program)
     sections[f"program:{program}"]["startsecs"] = str(healthy_s)
-    for section, key, value in _additions(environ):
+    for section, key, value in find_additions(environ):
         sections.setdefault(section, {})[key] = value
-    if sections.keys() & _SERVERS:
+    if sections.keys() & SERVERS:
         # What supervisorctl talks to.
         sections.setdefault("rpcinterface:supervisor", _RPC_INTERFACE)
     return "\n".join(_lines(sections))
@@ -76,7 +61,7 @@ def _sections(
         "logfile_maxbytes": "0",
         "pidfile": str(pid_file).replace("%", "%%"),
     }
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and _is_known(0):
         # Or it warns of what is the rule in a container.
         supervisord["user"] = "root"
     return {
@@ -108,42 +93,13 @@ def _expected_statuses(command: Sequence[str]) -> str:
     return f"0,{USAGE_ERROR}" if starts_engine(command) else "0"
 
 
-def _additions(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Return section, key and value of each ``SUPERVISOR_{SECTION}_{KEY}``."""
-    return [
-        (*_split(name, value), value)
-        for name, value in sorted(environ.items())
-        if name.startswith(PREFIX) and name not in _OTHERS and value.strip()
-    ]
-
-
-def _split(name: str, value: str) -> tuple[str, str]:
-    """Return the section and the key: both may have ``_`` in them, so keys are known.
-
-    Raises:
-        ConfigurationError: supervisord has no such key, or could not read the value.
-    """
-    rest = name.removeprefix(PREFIX).lower()
-    if "\n" in value:
-        raise ConfigurationError(name, value, "supervisord takes one line")
-    # The longest key that fits: `logfile` is the end of `stdout_logfile`.
-    for key in sorted(KEYS, key=len, reverse=True):
-        section = rest.removesuffix(f"_{key}").replace("__", ":")
-        if section != rest.replace("__", ":") and _is_section(section):
-            return section, key
-    raise ConfigurationError(
-        name,
-        value,
-        "write a section and a key of supervisord, as in "
-        f"{PREFIX}PROGRAM__{PROGRAM.upper()}_STOPWAITSECS",
-    )
-
-
-def _is_section(name: str) -> bool:
-    kind, colon, own = name.partition(":")
-    if own:
-        return kind + colon in _KINDS
-    return name == "supervisord" or name in _SERVERS
+def _is_known(uid: int) -> bool:
+    """Whether a user has an entry, which supervisord wants to see."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def _lines(sections: Sections) -> list[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from ..config import read_settings
 from ..exceptions import ConfigurationError
 from ..logging_config import configure_logging, get_logger
-from .configuration import PROGRAM, configure
+from .additions import PROGRAM
+from .configuration import configure
 from .files import write_private
 
 logger = get_logger(__name__)

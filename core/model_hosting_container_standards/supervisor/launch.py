@@ -12,7 +12,8 @@ from typing import Final
 
 from ..config import Settings, read_settings
 from ..exceptions import ConfigurationError, RequirementsError
-from . import signals
+from . import signals, streams
+from .additions import find_ignored
 from .board import Board
 from .child import Interrupted
 from .command import become
@@ -20,6 +21,7 @@ from .configuration import configure
 from .files import write_private
 from .program import supervise
 from .requirements import install
+from .user_folders import check_temporary_folder, provide_home
 
 USAGE: Final = "usage: standard-supervisor COMMAND [ARGUMENT ...]"
 
@@ -29,24 +31,39 @@ def run(command: Sequence[str]) -> int | str:
 
     Its caller has held the signals.
     """
+    streams.prepare()
     if not command or command[0] in ("-h", "--help"):
         (sys.stdout if command else sys.stderr).write(f"{USAGE}\n")
         return 0 if command else 2
     try:
-        settings = read_settings()
-        install(command, settings)
-        if settings.auto_recovery and shutil.which(command[0]):
-            return _supervise(command, settings)
+        check_temporary_folder()
+        with provide_home(os.environ):
+            return _run(command, read_settings())
     except (ConfigurationError, RequirementsError, OSError) as error:
         return f"standard-supervisor: {error}"
     except Interrupted as end:
         return end.status
+
+
+def _run(command: Sequence[str], settings: Settings) -> int:
+    _say_ignored()
+    install(command, settings)
+    if settings.auto_recovery and shutil.which(command[0]):
+        return _supervise(command, settings)
     if number := signals.kept():
         # The command could not take it: what begins as process 1 hears nothing yet.
         return 128 + number
     # What cannot be run is not tried again and again: this says what is wrong.
     signals.release()
     return become(command)
+
+
+def _say_ignored() -> None:
+    if names := find_ignored(os.environ):
+        sys.stderr.write(
+            f"standard-supervisor: {', '.join(names)}: ignored, as no section of "
+            "supervisord is named\n"
+        )
 
 
 def _supervise(command: Sequence[str], settings: Settings) -> int:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from supervisor.options import ServerOptions
 
 from ..exceptions import ConfigurationError
 from . import orphans, signals
-from .configuration import PREFIX, PROGRAM
+from .additions import PREFIX, PROGRAM
+from .inheriting import INHERITING
 from .waiting import SignalPoller
 
 
@@ -30,28 +32,40 @@ class Options(ServerOptions):  # type: ignore[misc]
         self.poller = SignalPoller(self)
 
     def processes_from_section(
-        self, parser: Any, section: str, *arguments: Any
+        self, parser: Any, section: str, group_name: str, klass: Any
     ) -> list[Any]:
         """Mark those of the program: they may have any name, and be in any group."""
-        configs: list[Any] = super().processes_from_section(parser, section, *arguments)
+        configs: list[Any] = super().processes_from_section(
+            parser, section, group_name, INHERITING[klass]
+        )
         for config in configs:
             config.is_program = section == f"program:{PROGRAM}"
+            config.section = section
         return configs
 
-    def check_program(self) -> None:
-        """See that there is something to run: nobody would miss it later.
+    def check_programs(self) -> None:
+        """Check what supervisord would find out too late, or never.
 
         Raises:
-            ConfigurationError: there is not.
+            ConfigurationError: there is nothing to run, or a log file that cannot be
+                written.
         """
         groups = self.process_group_configs
         configs = [config for group in groups for config in group.process_configs]
+        for config in configs:
+            for key in ("stdout_logfile", "stderr_logfile"):
+                _check_log_file(config.section, key, getattr(config, key))
         programs = [config for config in configs if config.is_program]
         if not any(config.autostart for config in programs):
             key = "AUTOSTART" if programs else "NUMPROCS"
             name = f"{PREFIX}PROGRAM__{PROGRAM.upper()}_{key}"
             reason = "a container without its server would stay up"
             raise ConfigurationError(name, os.environ.get(name, ""), reason)
+
+    def set_uid_or_exit(self) -> None:
+        # Without one, it warns of what is the rule in a container.
+        if self.uid is not None:
+            super().set_uid_or_exit()
 
     def write_pidfile(self) -> None:
         before = os.umask(0o077)
@@ -76,3 +90,13 @@ class Options(ServerOptions):  # type: ignore[misc]
             left = 0.0 if self.deadline is None else self.deadline - time.monotonic()
             orphans.end(self.pidhistory, max(0.0, left))
         return pid, status
+
+
+def _check_log_file(section: str, key: str, file: Any) -> None:
+    if not isinstance(file, str):
+        return
+    path = Path(file)
+    there = path if os.access(path, os.F_OK) else path.parent
+    if not os.access(there, os.W_OK):
+        name = f"{PREFIX}{section.replace(':', '__')}_{key}".upper()
+        raise ConfigurationError(name, file, "this user cannot write it")

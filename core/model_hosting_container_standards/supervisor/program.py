@@ -57,7 +57,7 @@ def supervise(config: Path, board: Board, settings: Settings) -> int:
     options.realize(["--configuration", str(config), "--nodaemon"])
     options.first = True
     options.test = False
-    options.check_program()
+    options.check_programs()
     supervision = Supervision(options, board, settings)
     try:
         supervision.main()

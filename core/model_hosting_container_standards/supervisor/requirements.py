@@ -83,6 +83,8 @@ def install(
     text = _read(file)
     python = python_of(command)
     sys.stderr.write(f"standard-supervisor: installing {file} for {python}\n")
+    for other in find_files(settings)[1:]:
+        sys.stderr.write(f"standard-supervisor: {other} is not installed\n")
     deadline = time.monotonic() + limit_s
     try:
         with tempfile.TemporaryDirectory(prefix="mhcs-") as folder:
@@ -98,9 +100,18 @@ def install(
 
 
 def find_file(settings: Settings) -> Path | None:
-    """Return the file, if there is one; a link that leads nowhere is one."""
-    file = settings.model_path.absolute() / "requirements.txt"
-    return file if file.exists() or file.is_symlink() else None
+    """Return the file that is installed, if there is one."""
+    return next(iter(find_files(settings)), None)
+
+
+def find_files(settings: Settings) -> list[Path]:
+    """Return the files there are, the one that counts first.
+
+    A link that leads nowhere is one.
+    """
+    folders = settings.code_folders
+    files = [folder.absolute() / "requirements.txt" for folder in folders]
+    return [file for file in files if file.exists() or file.is_symlink()]
 
 
 def wheels_of(file: Path) -> Path:

@@ -9,7 +9,7 @@ from importlib import metadata
 from model_hosting_container_standards.config import Settings, read_settings
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.supervisor.requirements import (
-    find_file,
+    find_files,
     is_offline,
     wheels_of,
 )
@@ -56,26 +56,34 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def _script(settings: Settings) -> str:
+    if (name := settings.script_filename) is None:
+        return f"none: {Settings.script_filename.name} says so"
+    scripts = [*dict.fromkeys(folder / name for folder in settings.code_folders)]
     try:
-        there = "is there" if settings.script.is_file() else "does not exist"
+        found = [script for script in scripts if script.is_file()]
     except OSError as error:
-        there = f"cannot be read: {error.strerror}"
-    return f"{settings.script} {there}"
+        return f"{error.filename} cannot be read: {error.strerror}"
+    if not found:
+        return f"{scripts[0]} does not exist"
+    used = [f"{found[0]} is there", *(f"{other} is not used" for other in found[1:])]
+    return "; ".join(used)
 
 
 def _requirements_file(settings: Settings) -> str:
     """Say what ``standard-supervisor``, and so ``mhcs serve``, would install."""
     try:
-        file = find_file(settings)
+        files = find_files(settings)
     except OSError as error:
         return f"{settings.model_path} cannot be read: {error.strerror}"
-    if file is None:
+    if not files:
         return f"{settings.model_path / 'requirements.txt'} does not exist"
     try:
         asked = settings.auto_install
     except ConfigurationError:
         asked = True  # It is among the problems.
+    file, *others = files
     if not asked:
         return f"{file} is not installed: {Settings.auto_install.name} says so"
     source = f"packages of {wheels_of(file)}" if is_offline(file) else "an index"
-    return f"{file} is installed by mhcs serve and standard-supervisor, from {source}"
+    used = [f"{file} is installed by mhcs serve and standard-supervisor, from {source}"]
+    return "; ".join([*used, *(f"{other} is not used" for other in others)])

@@ -21,6 +21,7 @@ from ...exceptions import (
 )
 from ..custom_code_ref_resolver import FileLoader, FunctionLoader
 from ..custom_code_ref_resolver.function_loader import instantiate
+from ..custom_code_ref_resolver.source import check_purpose, check_source
 from .registry import INVOKE, PING, Handler, handler_registry
 from .spec import parse_handler_spec
 
@@ -36,6 +37,19 @@ _SOURCES: Final[Mapping[str, tuple[Variable[str | None], str, str]]] = {
         "invoke",
     ),
 }
+
+
+#: Every name by which the script may have a handler.
+_NAMES: Final = frozenset(name for _, *names in _SOURCES.values() for name in names)
+#: Every variable that may name something of the script.
+_SPECS: Final = (
+    Settings.ping_handler,
+    Settings.invocation_handler,
+    Settings.throttle,
+    Settings.pre_post_process,
+    Settings.pre_process,
+    Settings.post_process,
+)
 
 
 class CustomerHandler(msgspec.Struct, frozen=True):
@@ -54,10 +68,15 @@ def load_customer_script(settings: Settings) -> ModuleType | None:
 
     Raises:
         HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` is set, but has no file.
-        ModuleLoadError: the script raised; its own error is the cause.
+        ModuleLoadError: it cannot be loaded, or is another server's. Where it raised,
+            its own error is the cause.
     """
-    script = _find_customer_script(settings)
-    return None if script is None else FileLoader().load_module(script)
+    name, script = settings.script_filename, find_customer_script(settings)
+    if name is None or script is None:
+        return None
+    with _naming_way_out():
+        _check_purpose(script, settings)
+        return _files(settings).load_module(name)
 
 
 def check_customer_script(settings: Settings) -> None:
@@ -65,29 +84,59 @@ def check_customer_script(settings: Settings) -> None:
 
     Raises:
         HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` is set, but has no file.
-        ModuleLoadError: it cannot be read, or is no Python.
+        ModuleLoadError: it cannot be read, is no Python, or another server's.
     """
-    script = _find_customer_script(settings)
-    if script is None:
-        return
-    try:
-        compile(script.read_bytes(), script, "exec", dont_inherit=True)
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ModuleLoadError(f"{script} cannot be loaded: {reason}") from error
+    script = find_customer_script(settings)
+    if script is not None:
+        with _naming_way_out():
+            _check_purpose(script, settings)
+            check_source(script)
 
 
-def _find_customer_script(settings: Settings) -> Path | None:
+def find_customer_script(settings: Settings) -> Path | None:
+    """Return the customer script, if there is one.
+
+    Raises:
+        HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` is set, but has no file.
+    """
+    if settings.script_filename is None:
+        return None
     try:
-        return FileLoader([settings.model_path]).find(settings.script_filename)
+        return _files(settings).find(settings.script_filename)
     except HandlerFileNotFoundError:
         name = Settings.script_filename.name
         if not settings.raw(name):
             return None
+        file = settings.script_filename
+        top, code = (folder / file for folder in settings.code_folders)
         raise HandlerFileNotFoundError(
-            f"{name}={settings.script_filename!r}, but {settings.script} does not "
-            f"exist. Put the script there, or unset {name}."
+            f"{name}={file!r}, but {top} does not exist, nor does "
+            f"{code}. Put the script there, or unset {name}."
         ) from None
+
+
+def _files(settings: Settings) -> FileLoader:
+    return FileLoader(settings.code_folders)
+
+
+def _check_purpose(script: Path, settings: Settings) -> None:
+    """Check that a script is not another server's, unless a spec leads to it."""
+    specs = (variable.read(settings) or "" for variable in _SPECS)
+    modules = {Path(spec.rpartition(":")[0]).stem for spec in specs}
+    if not modules & {SCRIPT_ALIAS, script.stem}:
+        check_purpose(script, _NAMES)
+
+
+@contextmanager
+def _naming_way_out() -> Iterator[None]:
+    """End every error with how to do without a script."""
+    try:
+        yield
+    except ModuleLoadError as error:
+        name = Settings.script_filename.name
+        raise ModuleLoadError(
+            f"{str(error).rstrip('.')}. To start without a script, set {name}=none."
+        ) from error.__cause__
 
 
 def resolve_customer_handler(
@@ -125,7 +174,7 @@ def load_spec(
             "/opt/ml/model/handlers.py:function or package.module:function."
         )
     aliases = {SCRIPT_ALIAS: script} if script is not None else {}
-    loader = FunctionLoader([settings.model_path], aliases)
+    loader = FunctionLoader(settings.code_folders, aliases)
     return loader.load_function(parsed.reference)
 
 

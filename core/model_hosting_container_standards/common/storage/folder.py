@@ -11,6 +11,8 @@ from typing import Final
 from ...exceptions import StorageError
 
 SHARED_MEMORY: Final = Path("/dev/shm")
+#: Some containers have next to nothing of it.
+_LEAST_BYTES: Final = 8 * 2**20
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -18,9 +20,28 @@ def default_parent(name: str) -> Path:
     """Return where a folder of this name lives if nobody says where.
 
     Shared memory lives as long as the container, and never waits for a disk.
+
+    Raises:
+        StorageError: nothing can be written.
     """
-    in_memory = SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK)
-    return (SHARED_MEMORY if in_memory else Path(tempfile.gettempdir())) / name
+    if _has_shared_memory():
+        return SHARED_MEMORY / name
+    try:
+        return Path(tempfile.gettempdir()) / name
+    except FileNotFoundError:
+        raise StorageError(
+            f"Neither {SHARED_MEMORY} nor a folder for temporary files can be written: "
+            "mount one at /tmp, or let TMPDIR name one."
+        ) from None
+
+
+def _has_shared_memory() -> bool:
+    if not (SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK)):
+        return False
+    # Not what is free of it: all processes of a server have to find the same folder.
+    whole = os.statvfs(SHARED_MEMORY)
+    is_limited = whole.f_blocks > 0
+    return not is_limited or whole.f_blocks * whole.f_frsize >= _LEAST_BYTES
 
 
 def private_folder(parent: Path, name: str) -> Path:

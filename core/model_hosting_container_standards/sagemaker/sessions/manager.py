@@ -204,6 +204,7 @@ def open_sessions(settings: Settings) -> SessionManager:
 
     Raises:
         ConfigurationError: a variable has a value that is not allowed.
+        StorageError: no variable is set, and nothing can be written.
     """
     path = settings.sessions_path or default_parent("sagemaker_sessions")
     try:

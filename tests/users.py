@@ -1,0 +1,60 @@
+"""A user that this machine does not know, as containers may be run by one."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+UID: Final = 54_321
+_DROP: Final = (
+    "setpriv",
+    f"--reuid={UID}",
+    f"--regid={UID}",
+    "--clear-groups",
+    "--inh-caps=-all",
+    "--ambient-caps=-all",
+    # Coverage is measured in a folder that is not this user's.
+    "env",
+    "--unset=COVERAGE_PROCESS_CONFIG",
+)
+
+
+def _as_another_user() -> tuple[str, ...]:
+    """Return what starts a command as that user, who can run this Python."""
+    python = Path(sys.base_prefix)
+    folders = [folder for folder in reversed(python.parents) if folder.is_dir()]
+    hidden = next((path for path in folders if not path.stat().st_mode & 0o001), None)
+    if hidden is None:
+        return _DROP
+    # A Python in root's home: it is shown there alone, to this command alone.
+    there, closed = shlex.quote(str(python)), shlex.quote(str(hidden))
+    show = (
+        f"mount --bind {there} /mnt && mount -t tmpfs -o mode=755 none {closed} && "
+        f'mkdir -p {there} && mount --move /mnt {there} && exec "$@"'
+    )
+    return ("unshare", "--mount", "sh", "-c", show, "sh", *_DROP)
+
+
+AS_ANOTHER_USER: Final = _as_another_user()
+
+
+def _can_be() -> bool:
+    if os.geteuid() != 0:
+        return False
+    command = [*AS_ANOTHER_USER, sys.executable, "-c", "pass"]
+    try:
+        end = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        return False
+    return end.returncode == 0
+
+
+needs_another_user: Final = pytest.mark.skipif(
+    not _can_be(), reason="nothing can be run by another user here"
+)
