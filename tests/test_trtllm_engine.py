@@ -14,7 +14,8 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from adapter_engine import write_adapter
+from adapter_engine import AdapterEngine, write_adapter
+from leased import within_request
 from mhcs.tensorrt_llm import adapters as adapters_module
 from mhcs.tensorrt_llm import engine, hooks
 from mhcs.tensorrt_llm.adapters import TensorRTAdapters
@@ -24,8 +25,8 @@ from model_hosting_container_standards.exceptions import (
     AdapterEngineError,
     StorageError,
 )
-from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
-from model_hosting_container_standards.sagemaker.lora.leases import LEASED
+from model_hosting_container_standards.sagemaker.lora.adapter import Adapter, Wanted
+from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
 
 ADAPTER = Adapter(
     id=1 << 20,
@@ -253,16 +254,11 @@ def test_a_release_without_a_disaggregated_server_is_not_broken() -> None:
 # --- requests that name an adapter -------------------------------------------------
 
 
-class Registered:
-    """Adapters of which there are none any more, or whose table cannot be read."""
+class Unreadable:
+    """Adapters whose table cannot be read."""
 
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error = error
-
-    def view(self) -> dict[str, Adapter]:
-        if self.error is not None:
-            raise self.error
-        return {}
+    def find(self, name: str) -> Adapter | None:
+        raise StorageError("The disk is full.")
 
 
 def asked(server: Server, request: WithAdapters) -> Any:
@@ -273,21 +269,33 @@ def asked(server: Server, request: WithAdapters) -> Any:
 
 
 async def test_an_adapter_that_left_while_the_body_came_answers_still(
-    tensorrt_llm: None, cats: Adapter
+    tensorrt_llm: None, cats: Adapter, tmp_path: Path
 ) -> None:
     server = Server()
-    server.app.state.sagemaker_adapters = Registered()
-    request = WithAdapters(model="cats")
-    token = LEASED.set(cats)
-    brought = await asked(server, request)
-    LEASED.reset(token)
-    assert (brought.lora_int_id, brought.lora_path) == (cats.id, cats.path)
+    backend = AdapterEngine(tmp_path / "engine")
+    adapters = Adapters(backend, tmp_path, None)
+    server.app.state.sagemaker_adapters = adapters
+    await adapters.register(Wanted("cats", cats.path))
+
+    async def answer() -> asyncio.Task[None]:
+        found = adapters.find("cats")
+        leaving = asyncio.create_task(adapters.unregister("cats"))
+        while "cats" in adapters.view():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        brought = await asked(server, WithAdapters(model="cats"))
+        assert found is not None
+        assert (brought.lora_int_id, brought.lora_path) == (found.id, cats.path)
+        assert backend.texts
+        return leaving
+
+    await (await within_request(adapters, answer))
     assert await asked(server, WithAdapters(model="cats")) is None
+    await adapters.close()
 
 
 async def test_a_table_that_cannot_be_read_is_a_507(tensorrt_llm: None) -> None:
     server = Server()
-    server.app.state.sagemaker_adapters = Registered(StorageError("The disk is full."))
+    server.app.state.sagemaker_adapters = Unreadable()
     answer = await asked(server, WithAdapters(model="cats"))
     assert answer.status_code == 507
     assert b"The disk is full." in answer.body

@@ -84,7 +84,7 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     _add_metrics(app, settings, engine)
     adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     add_adapter_routes(app, adapters, settings)
-    serving = _make_serving(app, settings, engine)
+    serving = _make_serving(app, settings, engine, adapters)
     # After it, as what is put first last is found soonest.
     if ping is not None:
         _put_first(app, PING_ROUTE, Ping(_with_head(ping), serving))
@@ -120,11 +120,13 @@ def _add_metrics(app: FastAPI, settings: Settings, engine: Engine | None) -> Non
     add_metrics(app, engine, folder)
 
 
-def _make_serving(app: FastAPI, settings: Settings, engine: Engine | None) -> Serving:
+def _make_serving(
+    app: FastAPI, settings: Settings, engine: Engine | None, adapters: Lifecycle
+) -> Serving:
     # Imported late, as above.
     from .serving import Serving
 
-    return Serving(app, engine, settings)
+    return Serving(app, engine, settings, adapters)
 
 
 def _put_first(app: FastAPI, route: RouteConfig, endpoint: ASGIApp) -> None:

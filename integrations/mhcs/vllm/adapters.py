@@ -25,6 +25,9 @@ from model_hosting_container_standards.exceptions import (
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
 from model_hosting_container_standards.sagemaker.lora.files import locate
+from model_hosting_container_standards.sagemaker.lora.request_leases import (
+    outliving_request,
+)
 from model_hosting_container_standards.sagemaker.lora.store import FIRST_ID
 
 from .registry import LiveList, LiveRegistry, live_registry, own_names
@@ -89,6 +92,10 @@ class VLLMAdapters:
         for name in ("generate", "encode"):
             if method := getattr(self._client, name, None):
                 setattr(self._client, name, _leasing(adapters, method))
+        responses = getattr(self._state, "openai_serving_responses", None)
+        for name in ("_run_background_request", "_run_background_request_stream"):
+            if method := getattr(responses, name, None):
+                setattr(responses, name, _outliving(adapters, method))
 
     def own_models(self) -> Collection[str]:
         return [model.name for model in self._models.base_model_paths]
@@ -254,10 +261,9 @@ def _leasing(adapters: Adapters, method: Callable[..., Any]) -> Callable[..., An
         return leased(request, [*args], kwargs)
 
     async def leased(request: Any, args: Any, kwargs: Any) -> AsyncIterator[Any]:
-        # What the request has a lease of already stays its own, even if it leaves.
-        adapter = adapters.lease_again(request.lora_int_id) or await _lease(
-            adapters, request.lora_name
-        )
+        # A lease of its own beside that of the HTTP request: of one that has ended, the
+        # engine may still be computing, and there are others than HTTP's.
+        adapter = await _lease(adapters, request.lora_name)
         try:
             engines = _request(adapter, adapter.engine_name)
             if len(args) > position:
@@ -274,3 +280,14 @@ def _leasing(adapters: Adapters, method: Callable[..., Any]) -> Callable[..., An
             adapters.give_back(adapter)
 
     return generate
+
+
+def _outliving(adapters: Adapters, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let what goes on after its request, with several generations, keep its leases."""
+
+    @functools.wraps(method)
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        with outliving_request(adapters):
+            return await method(*args, **kwargs)
+
+    return run

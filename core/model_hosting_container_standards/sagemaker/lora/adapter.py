@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -11,6 +11,8 @@ import msgspec
 from ...exceptions import AdapterError
 
 LONGEST_NAME: Final = 256
+#: How many names an error lists.
+_MOST_SHOWN: Final = 50
 
 #: loading: being registered. ready: answers requests. failed: it did, and cannot any
 #: more. leaving: no new request sees it; those that run finish.
@@ -90,3 +92,10 @@ def check_name(name: Any) -> str:
             f"The adapter's name {name!r} has a part that clients take out of a path."
         )
     return name
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Return the names for an error, as many as a reader looks at."""
+    more = len(names) - _MOST_SHOWN
+    shown = ", ".join(names[:_MOST_SHOWN])
+    return f"{shown} and {more} more" if more > 0 else shown

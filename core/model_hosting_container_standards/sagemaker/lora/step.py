@@ -13,7 +13,6 @@ from ...exceptions import AdapterError, StorageError
 from ..headers import header_text
 from .adapter import Adapter
 from .adapter_header import AdapterField, inject
-from .leases import LEASED
 from .lifecycle import Lifecycle
 
 if TYPE_CHECKING:
@@ -53,11 +52,9 @@ class AdapterStep:
         if adapters is None or adapters.backend is None:
             return await self._answer(handler, name, scope, receive, send)
         leased = await _lease(adapters, name)
-        token = LEASED.set(leased)
         try:
             return await self._answer(handler, name, scope, receive, send)
         finally:
-            LEASED.reset(token)
             if leased is not None:
                 adapters.give_back(leased)
 

@@ -9,6 +9,7 @@ from ...common.fastapi.lifespan import surround_lifespan
 from ...config import Settings
 from ...engine import Engine
 from ...supervisor.board import Seat
+from ..lora.lifecycle import Lifecycle
 from ..operations.layers import Layers
 from ..operations.metrics import RESTARTS
 from ..operations.paths import known_routes
@@ -24,9 +25,15 @@ class Serving:
         ConfigurationError: a variable has a value that is not allowed.
     """
 
-    def __init__(self, app: FastAPI, engine: Engine | None, settings: Settings) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        engine: Engine | None,
+        settings: Settings,
+        adapters: Lifecycle,
+    ) -> None:
         routes = known_routes(engine.inference_paths(app) if engine else ())
-        self._layers = Layers(app, settings, engine, routes)
+        self._layers = Layers(app, settings, engine, routes, adapters)
         self._traffic = Traffic(routes)
         stall_s = settings.ping_stall
         self._health = Health(engine, app, self._traffic, stall_s) if engine else None
