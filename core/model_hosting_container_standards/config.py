@@ -25,6 +25,7 @@ from .parsers import (
     parse_port,
     parse_rate,
     parse_seconds,
+    parse_unknown_model,
     parse_whole,
     parse_words,
 )
@@ -190,6 +191,12 @@ class Settings:
         parse=parse_defaults,
         meaning='JSON object of "body.x.y": value defaults of DELETE /adapters/NAME',
     )
+    unknown_model = Variable(
+        "MHCS_UNKNOWN_MODEL",
+        default=False,
+        parse=parse_unknown_model,
+        meaning="base: the base model answers /invocations for a model that is unknown",
+    )
     log_level = Variable[int](
         "SAGEMAKER_CONTAINER_LOG_LEVEL",
         "LOG_LEVEL",
@@ -352,6 +359,7 @@ READ_BY_SERVERS: tuple[Variable[Any], ...] = (
     Settings.drain_seconds,
     Settings.max_body_bytes,
     Settings.guard,
+    Settings.unknown_model,
 )
 
 

@@ -19,6 +19,7 @@ from ..engine import Engine, find_engine
 from ..logging_config import configure_logging, get_logger
 from .answers import Answer, AnswerFinder
 from .config import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
+from .inference import InferenceRoutes
 from .invocations import Invocations
 from .lora.adapter_header import AdapterField, adapter_fields
 from .lora.lifecycle import Lifecycle
@@ -28,6 +29,7 @@ from .ping import Ping
 from .sessions.decorators import session_field_of
 from .sessions.handlers import take_engine_sessions
 from .sessions.step import NoSessions, SessionStep
+from .unknown_model import UnknownModels
 
 if TYPE_CHECKING:
     from ..common.fastapi.middleware.stack import Layers
@@ -76,13 +78,13 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     if engine is not None:
         install_moved_names(engine.moved_names)
     script = load_customer_script(settings)
-    finder = AnswerFinder(app, engine, settings, script)
+    adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
+    finder = AnswerFinder(app, engine, settings, script, adapters.base_model)
     ping = finder.find(PING_ROUTE)
     invocations = finder.find(INVOCATIONS_ROUTE)
     middleware = find_middleware(settings, script)
     layers = _make_layers(app, middleware)
     _add_metrics(app, settings, engine)
-    adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     add_adapter_routes(app, adapters, settings)
     serving = _make_serving(app, settings, engine, adapters)
     # After it, as what is put first last is found soonest.
@@ -93,6 +95,8 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
         endpoint = _invocations(finder, invocations, session, adapters)
         _put_first(app, INVOCATIONS_ROUTE, endpoint)
     # From the inside out.
+    if engine is not None:
+        _lead_inference_routes(finder, engine, adapters)
     if layers is not None:
         layers.surround(app)
     serving.surround(app)
@@ -147,10 +151,28 @@ def _invocations(
     handler = answer.handlers["POST"]
     fields = adapter_fields(answer.function) if answer.function else ()
     routes: dict[str, ASGIApp] | None = {} if answer.by_route else None
+    by_engine = answer.by_route and finder.engine is not None
     if answer.by_route and finder.engine is not None:
         fields = fields or (AdapterField(finder.engine.adapter_path),)
         routes = dict(_choosable_routes(finder, finder.engine))
-    return Invocations(handler, session, AdapterStep(fields, adapters), routes)
+    step = AdapterStep(fields, adapters, takes_forms=by_engine)
+    unknown = UnknownModels() if finder.settings.unknown_model else None
+    return Invocations(handler, session, step, routes, unknown)
+
+
+def _lead_inference_routes(
+    finder: AnswerFinder, engine: Engine, adapters: Lifecycle
+) -> None:
+    """Let the adapter header count on the engine's own inference routes too."""
+    router = finder.app.router
+    inner = router.middleware_stack
+    field = AdapterField(engine.adapter_path)
+    handlers = {
+        path: finder.with_default_model(path, inner)
+        for path in engine.inference_paths(finder.app)
+    }
+    step = AdapterStep([field], adapters, takes_forms=True)
+    router.middleware_stack = InferenceRoutes(inner, handlers, step)
 
 
 def _session_step(app: FastAPI, settings: Settings, answer: Answer) -> SessionStep:
@@ -176,7 +198,7 @@ def _choosable_routes(
     for path in engine.inference_paths(finder.app):
         target = find_target(finder.app, path, "POST")
         if target is not None and finder.protects(INVOCATIONS_ROUTE, path):
-            yield path, target
+            yield path, finder.with_default_model(path, target)
 
 
 def _log(route: RouteConfig, answer: Answer | None) -> None:
