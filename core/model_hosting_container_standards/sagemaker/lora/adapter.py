@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ...exceptions import AdapterError
+from ..headers import header_text
 
 LONGEST_NAME: Final = 256
 #: How many names an error lists.
@@ -87,11 +88,29 @@ def check_name(name: Any) -> str:
         )
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise AdapterError(f"The adapter's name {name!r} has control characters.")
+    if name != name.strip():
+        raise AdapterError(
+            f"The adapter's name {name!r} begins or ends with white space, which is "
+            "lost in a header."
+        )
+    if (read := header_text(_as_latin_1(name))) != name:
+        raise AdapterError(
+            f"The adapter's name {name!r} is {read!r} in the header of a client that "
+            "writes latin-1: use that name."
+        )
     if {".", ".."} & set(name.split("/")):
         raise AdapterError(
             f"The adapter's name {name!r} has a part that clients take out of a path."
         )
     return name
+
+
+def _as_latin_1(name: str) -> bytes:
+    """Return what HTTP libraries make a header's value of, where they can."""
+    try:
+        return name.encode("latin-1")
+    except UnicodeEncodeError:
+        return name.encode()
 
 
 def join_names(names: Sequence[str]) -> str:
