@@ -28,6 +28,7 @@ from fastapi import FastAPI, HTTPException, Request
 
 import model_hosting_container_standards.engine as engine_module
 from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.common.fastapi.routing import iter_routes
 from model_hosting_container_standards.engine_command import EngineCommand
 from model_hosting_container_standards.exceptions import (
     AdapterDeadlyError,
@@ -105,6 +106,9 @@ class AdapterEngine:
 
     def unavailable(self) -> str | None:
         return self.reason
+
+    def prepare(self) -> None:
+        """Nothing has to be prepared."""
 
     def attach(self, adapters: Adapters) -> None:
         self.adapters = adapters
@@ -316,7 +320,8 @@ class Published:
         return app is self._app
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
-        return ()
+        paths = (getattr(route, "path", "") for route in iter_routes(app))
+        return {path for path in paths if path.startswith("/v1/")}
 
     def api_keys(self, app: FastAPI) -> Collection[str]:
         return ()

@@ -284,23 +284,6 @@ async def test_an_adapter_is_leased_only_once_the_engine_has_loaded_it(
     assert await finish(replace) == [200]
 
 
-async def test_a_request_takes_its_lease_again_when_the_adapter_leaves(
-    engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
-) -> None:
-    await register(client, tmp_path, "a", "one")
-    adapters = engine.adapters
-    assert adapters is not None
-    leased = adapters.lease("a")
-    unload = asyncio.create_task(client.delete("/adapters/a"))
-    await until_404(client, "/adapters/a")
-    assert adapters.lease_again(leased.id) == leased
-    adapters.give_back(leased)
-    assert engine.texts == ["one"]
-    adapters.give_back(leased)
-    assert [answer.status_code for answer in await finish(unload)] == [200]
-    assert adapters.lease_again(leased.id) is None
-
-
 async def test_after_the_end_nothing_is_opened_again(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,8 @@ from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from adapter_engine import write_adapter
+from adapter_engine import AdapterEngine, write_adapter
+from leased import within_request
 from mhcs.tensorrt_llm import adapters as adapters_module
 from mhcs.tensorrt_llm import engine, hooks
 from mhcs.tensorrt_llm.adapters import TensorRTAdapters
@@ -36,8 +37,8 @@ from model_hosting_container_standards.exceptions import (
     StorageError,
 )
 from model_hosting_container_standards.sagemaker.bootstrap import is_bootstrapped
-from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
-from model_hosting_container_standards.sagemaker.lora.leases import LEASED
+from model_hosting_container_standards.sagemaker.lora.adapter import Adapter, Wanted
+from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
 from servers import polling
 
 ADAPTER = Adapter(
@@ -418,16 +419,11 @@ def test_a_release_without_a_disaggregated_server_is_not_broken() -> None:
 # --- requests that name an adapter -------------------------------------------------
 
 
-class Registered:
-    """Adapters of which there are none any more, or whose table cannot be read."""
+class Unreadable:
+    """Adapters whose table cannot be read."""
 
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error = error
-
-    def view(self) -> dict[str, Adapter]:
-        if self.error is not None:
-            raise self.error
-        return {}
+    def find(self, name: str) -> Adapter | None:
+        raise StorageError("The disk is full.")
 
 
 def asked(server: Server, request: WithAdapters) -> Any:
@@ -440,30 +436,42 @@ def asked(server: Server, request: WithAdapters) -> Any:
 
 
 async def test_an_adapter_that_left_while_the_body_came_answers_still(
-    tensorrt_llm: None, cats: Adapter
+    tensorrt_llm: None, cats: Adapter, tmp_path: Path
 ) -> None:
     server = Server()
-    server.app.state.sagemaker_adapters = Registered()
-    request = WithAdapters(model="cats")
-    token = LEASED.set(cats)
-    begun = await asked(server, request)
-    LEASED.reset(token)
-    brought = begun.pop("lora_request")
-    assert (brought.lora_int_id, brought.lora_path) == (cats.id, cats.path)
-    assert begun == {"inputs": [0]}
+    backend = AdapterEngine(tmp_path / "engine")
+    adapters = Adapters(backend, tmp_path, None)
+    server.app.state.sagemaker_adapters = adapters
+    await adapters.register(Wanted("cats", cats.path))
+
+    async def answer() -> asyncio.Task[None]:
+        found = adapters.find("cats")
+        leaving = asyncio.create_task(adapters.unregister("cats"))
+        while "cats" in adapters.view():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        begun = await asked(server, WithAdapters(model="cats"))
+        brought = begun.pop("lora_request")
+        assert found is not None
+        assert (brought.lora_int_id, brought.lora_path) == (found.id, cats.path)
+        assert backend.texts
+        return leaving
+
+    await (await within_request(adapters, answer))
     assert await asked(server, WithAdapters(model="cats")) == {"inputs": [0]}
+    await adapters.close()
 
 
 async def test_a_method_that_calls_another_finishes_by_its_adapter(
-    tensorrt_llm: None, cats: Adapter
+    tensorrt_llm: None, cats: Adapter, tmp_path: Path
 ) -> None:
     """Whatever becomes of it in between."""
     server = Server()
-    server.app.state.sagemaker_adapters = Registered()
-    token = LEASED.set(cats)
+    adapters = Adapters(AdapterEngine(tmp_path / "engine"), tmp_path, None)
+    server.app.state.sagemaker_adapters = adapters
+    await adapters.register(Wanted("cats", cats.path))
 
     async def answer(request: WithAdapters) -> Any:
-        LEASED.reset(token)
+        await adapters.unregister("cats")
         mine = await asked(server, request)
         other = await asked(server, WithAdapters(model="other"))
         return mine["lora_request"].lora_name, other
@@ -471,6 +479,7 @@ async def test_a_method_that_calls_another_finishes_by_its_adapter(
     request = WithAdapters(model="cats")
     answered = await answer_by_adapter(answer, server, (request,), {})
     assert answered == ("cats", {"inputs": [0]})
+    await adapters.close()
 
 
 @pytest.mark.parametrize("answer", [None, JSONResponse({"detail": "None"})], ids=str)
@@ -496,7 +505,7 @@ async def test_an_error_of_a_living_engine_is_its_own() -> None:
 
 async def test_a_table_that_cannot_be_read_is_a_507(tensorrt_llm: None) -> None:
     server = Server()
-    server.app.state.sagemaker_adapters = Registered(StorageError("The disk is full."))
+    server.app.state.sagemaker_adapters = Unreadable()
     answer = await asked(server, WithAdapters(model="cats"))
     assert answer.status_code == 507
     assert b"The disk is full." in answer.body

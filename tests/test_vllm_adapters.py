@@ -16,7 +16,8 @@ import msgspec
 import pytest
 from fastapi import FastAPI, HTTPException
 
-from adapter_engine import write_adapter
+from adapter_engine import Gate, write_adapter
+from leased import within_request
 from mhcs.vllm.adapters import VLLMAdapters
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
@@ -25,7 +26,6 @@ from model_hosting_container_standards.exceptions import (
 )
 from model_hosting_container_standards.sagemaker.lora.adapter import Wanted
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
-from model_hosting_container_standards.sagemaker.lora.leases import LEASED
 
 
 class LoRARequest(msgspec.Struct):
@@ -108,15 +108,38 @@ class Models:
         return next((e for e in self.lora_requests if e.lora_name == name), None)
 
 
+class Responses:
+    """What serves responses that go on in the background: by two generations here."""
+
+    def __init__(self) -> None:
+        self.between = Gate()
+
+    async def _run_background_request(self, vllm: VLLM, entry: Any) -> list[int]:
+        [(_, first, _)] = await vllm.generate("p", lora_request=entry)
+        await self.between.pass_through()
+        [(_, second, _)] = await vllm.generate("p", lora_request=entry)
+        return [first.lora_int_id, second.lora_int_id]
+
+    async def _run_background_request_stream(self, vllm: VLLM, entry: Any) -> Any:
+        return await Responses._run_background_request(self, vllm, entry)
+
+
 class VLLM:
     """A server's state, and the adapters over it."""
 
-    def __init__(self, folder: Path, registry: Any, root: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        registry: Any,
+        root: Path | None = None,
+        responses: Responses | None = None,
+    ) -> None:
         config = SimpleNamespace(max_lora_rank=16, max_loras=2, max_cpu_loras=None)
         self.client, self.models = Client(config), Models(registry)
         self.app = FastAPI()
         self.app.state.engine_client = self.client
         self.app.state.openai_serving_models = self.models
+        self.app.state.openai_serving_responses = responses
         self.backend = VLLMAdapters(self.app)
         folder.mkdir()
         self.adapters = Adapters(self.backend, folder, root)
@@ -213,21 +236,70 @@ async def test_a_registry_is_a_dict_in_every_way(
     await vllm.adapters.close()
 
 
-async def test_a_request_keeps_the_adapter_it_has_a_lease_of(
-    vllm: VLLM, wanted: Wanted
+@pytest.mark.parametrize("end", ["DELETE", "replace"])
+async def test_a_request_keeps_the_adapter_it_has_found(
+    vllm: VLLM, wanted: Wanted, end: str
 ) -> None:
-    """vLLM looks for the name several times, while a DELETE waits for the request."""
+    """vLLM looks for the name several times, and computes as often."""
     await vllm.adapters.register(wanted)
-    leased = vllm.adapters.lease("a")
-    token = LEASED.set(leased)
-    leaving = asyncio.create_task(vllm.adapters.unregister("a"))
+    ended: list[asyncio.Task[None]] = []
+
+    async def answer() -> set[int]:
+        first = vllm.models.find("a")
+        # A list is not asked for names: it is the generation that leases.
+        [(_, computed, _)] = await vllm.generate("p", lora_request=first)
+        before = vllm.adapters.view()["a"].id
+        ended.append(asyncio.create_task(end_adapter(vllm, wanted, end)))
+        while before in [known.id for known in vllm.adapters.view().values()]:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert vllm.models.show() == ["a"]
+        again = vllm.models.find("a")
+        [(_, later, _)] = await vllm.generate("p", lora_request=again)
+        assert before in vllm.client.loaded
+        return {r.lora_int_id for r in (first, computed, again, later)} | {before}
+
+    ids = await within_request(vllm.adapters, answer)
+    assert len(ids) == 1
+    await asyncio.gather(*ended)
+    found = vllm.models.find("a")
+    assert {*vllm.client.loaded} == ({found.lora_int_id} if found else set())
+    assert not ids & {*vllm.client.loaded}
+
+
+async def end_adapter(vllm: VLLM, wanted: Wanted, end: str) -> None:
+    if end == "DELETE":
+        await vllm.adapters.unregister("a")
+    else:
+        await vllm.adapters.register(msgspec.structs.replace(wanted, replace=True))
+
+
+@pytest.mark.parametrize("way", ["whole", "stream"])
+async def test_a_background_response_keeps_the_adapter_of_its_request(
+    tmp_path: Path, wanted: Wanted, way: str
+) -> None:
+    """vLLM goes on with it when the request has been answered, in rounds of tools."""
+    responses = Responses()
+    vllm = VLLM(tmp_path / "state", {}, responses=responses)
+    await vllm.adapters.register(wanted)
+
+    async def answer() -> asyncio.Task[list[int]]:
+        entry = vllm.models.find("a")
+        run = responses._run_background_request
+        if way == "stream":
+            run = responses._run_background_request_stream
+        return asyncio.create_task(run(vllm, entry))
+
+    background = await within_request(vllm.adapters, answer)
+    await responses.between.reached.wait()
+    ended = asyncio.create_task(vllm.adapters.unregister("a"))
     while "a" in vllm.adapters.view():  # noqa: ASYNC110
         await asyncio.sleep(0)
-    assert vllm.models.find("a").lora_int_id == leased.id
-    LEASED.reset(token)
-    assert vllm.models.find("a") is None
-    vllm.adapters.give_back(leased)
-    await leaving
+    responses.between.opened.set()
+    first, second = await background
+    assert first == second
+    await ended
+    assert vllm.client.loaded == {}
+    await vllm.adapters.close()
 
 
 async def test_the_engine_knows_each_registration_by_a_name_of_its_own(
@@ -261,18 +333,6 @@ async def test_what_left_before_it_was_computed_is_the_clients_error(
     with pytest.raises(ValueError, match="no adapter 'a'"):
         await vllm.generate("p", lora_request=entry)
     assert vllm.client.loaded == {}
-
-
-async def test_what_a_request_has_leased_is_computed_though_it_leaves(
-    vllm: VLLM, wanted: Wanted
-) -> None:
-    await vllm.adapters.register(wanted)
-    entry = vllm.models.find("a")
-    leased = vllm.adapters.lease("a")
-    vllm.adapters.store.leave("a")
-    [(_, request, _)] = await vllm.generate("p", lora_request=entry)
-    assert request.lora_int_id == leased.id
-    vllm.adapters.give_back(leased)
 
 
 @pytest.mark.parametrize(

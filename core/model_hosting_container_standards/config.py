@@ -27,6 +27,7 @@ from .parsers import (
     parse_route,
     parse_script,
     parse_seconds,
+    parse_unknown_model,
     parse_whole,
     parse_words,
 )
@@ -191,6 +192,12 @@ class Settings:
         default={},
         parse=parse_defaults,
         meaning='JSON object of "body.x.y": value defaults of DELETE /adapters/NAME',
+    )
+    unknown_model = Variable(
+        "MHCS_UNKNOWN_MODEL",
+        default=False,
+        parse=parse_unknown_model,
+        meaning="base: the base model answers /invocations for a model that is unknown",
     )
     log_level = Variable[int](
         "SAGEMAKER_CONTAINER_LOG_LEVEL",
@@ -375,6 +382,7 @@ READ_BY_SERVERS: tuple[Variable[Any], ...] = (
     Settings.guard,
     Settings.health_route,
     Settings.predict_route,
+    Settings.unknown_model,
 )
 
 

@@ -146,6 +146,15 @@ class AdapterBackend(Protocol):
     def flags(self) -> Collection[str]:
         """Fields of a registration, true or false, that only this engine knows."""
 
+    def prepare(self) -> None:
+        """Get ready, once the app has started, whether there can be adapters or not.
+
+        An engine that checks names lists all there are where it knows one not, or has
+        its base model answer, as
+        :func:`~model_hosting_container_standards.sagemaker.unknown_model.base_model_answers`
+        says.
+        """
+
     def attach(self, adapters: Adapters) -> None:
         """Let the engine's own routes see ``adapters``, from now on."""
 

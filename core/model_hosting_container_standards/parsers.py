@@ -89,6 +89,13 @@ def parse_log_format(value: str) -> str:
     raise ValueError("use text or json")
 
 
+def parse_unknown_model(value: str) -> bool:
+    """Return whether the base model answers for unknown names."""
+    if value.lower() == "base":
+        return True
+    raise ValueError("use base, or leave it unset: unknown models are a 404")
+
+
 def parse_folder(value: str) -> Path:
     path = Path(value)
     if not path.is_dir():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +27,7 @@ from ..engine import Engine
 from ..exceptions import HandlerNotCallableError, HandlerNotFoundError
 from ..logging_config import get_logger
 from .config import PING_ROUTE, RouteConfig
+from .inference import DefaultModel, requires_field
 from .invocations import ByBody
 
 logger = get_logger(__name__)
@@ -48,12 +49,16 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class AnswerFinder(msgspec.Struct, frozen=True):
-    """Finds who answers, for one app at its start."""
+    """Finds who answers, for one app at its start.
+
+    ``base_model`` returns the name of the engine's, once the app has started.
+    """
 
     app: FastAPI
     engine: Engine | None
     settings: Settings
     script: ModuleType | None
+    base_model: Callable[[], str]
 
     def find(self, route: RouteConfig) -> Answer | None:
         """Return who answers ``route``, or None when nobody does.
@@ -75,6 +80,13 @@ class AnswerFinder(msgspec.Struct, frozen=True):
         demanded = security_of(self.app, self._own(route))
         target = find_routes(self.app, path, route.methods)
         return all(d in security_of(self.app, target) for d in demanded)
+
+    def with_default_model(self, path: str, handler: ASGIApp) -> ASGIApp:
+        """Return ``handler``, which gets a model's name if the route needs one."""
+        field = self.engine.adapter_path if self.engine else ""
+        if not requires_field(self.app, path, field):
+            return handler
+        return DefaultModel(handler, field, self.base_model)
 
     def _by_customer(self, route: RouteConfig, customer: CustomerHandler) -> Answer:
         if customer.handler is not None:
@@ -127,9 +139,11 @@ class AnswerFinder(msgspec.Struct, frozen=True):
     def _routes_by_body(self, engine: Engine) -> dict[str, ASGIApp]:
         found: dict[str, ASGIApp] = {}
         for key, paths in engine.invocation_paths.items():
-            targets = (find_target(self.app, path, "POST") for path in paths)
-            if target := next(filter(None, targets), None):
-                found[key] = target
+            targets = ((path, find_target(self.app, path, "POST")) for path in paths)
+            for path, target in targets:
+                if target is not None:
+                    found[key] = self.with_default_model(path, target)
+                    break
         return found
 
     def _own(self, route: RouteConfig) -> list[Any]:

@@ -20,6 +20,7 @@ from ..logging_config import configure_logging, get_logger
 from .alias_routes import alias_routes
 from .answers import Answer, AnswerFinder
 from .config import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
+from .inference import InferenceRoutes
 from .invocations import ByBody, FindingJSON, Invocations
 from .lora.adapter_header import AdapterField, adapter_fields
 from .lora.lifecycle import Lifecycle
@@ -29,6 +30,7 @@ from .ping import Ping
 from .sessions.decorators import session_field_of
 from .sessions.handlers import take_engine_sessions
 from .sessions.step import NoSessions, SessionStep
+from .unknown_model import UnknownModels
 
 if TYPE_CHECKING:
     from ..common.fastapi.middleware.stack import Layers
@@ -77,16 +79,16 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     if engine is not None:
         install_moved_names(engine.moved_names)
     script = load_customer_script(settings)
-    finder = AnswerFinder(app, engine, settings, script)
+    adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
+    finder = AnswerFinder(app, engine, settings, script, adapters.base_model)
     ping = finder.find(PING_ROUTE)
     invocations = finder.find(INVOCATIONS_ROUTE)
     middleware = find_middleware(settings, script)
     layers = _make_layers(app, middleware)
     _add_metrics(app, settings, engine)
-    adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
     add_adapter_routes(app, adapters, settings)
     aliases = alias_routes(settings, engine.inference_paths(app) if engine else ())
-    serving = _make_serving(app, settings, engine, aliases)
+    serving = _make_serving(app, settings, engine, aliases, adapters)
     # After it, as what is put first last is found soonest.
     if ping is not None:
         _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), serving))
@@ -95,6 +97,8 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
         endpoint = _invocations(finder, invocations, session, adapters)
         _put_first(app, INVOCATIONS_ROUTE, aliases, endpoint)
     # From the inside out.
+    if engine is not None:
+        _lead_inference_routes(finder, engine, adapters)
     if layers is not None:
         layers.surround(app)
     serving.surround(app)
@@ -127,11 +131,12 @@ def _make_serving(
     settings: Settings,
     engine: Engine | None,
     aliases: Mapping[str, str],
+    adapters: Lifecycle,
 ) -> Serving:
     # Imported late, as above.
     from .serving import Serving
 
-    return Serving(app, engine, settings, aliases)
+    return Serving(app, engine, settings, aliases, adapters)
 
 
 def _put_first(
@@ -159,6 +164,7 @@ def _invocations(
     handler = answer.handlers["POST"]
     fields = adapter_fields(answer.function) if answer.function else ()
     routes: dict[str, ASGIApp] | None = {} if answer.by_route else None
+    by_engine = answer.by_route and finder.engine is not None
     if answer.by_route and finder.engine is not None:
         fields = fields or (AdapterField(finder.engine.adapter_path),)
         routes = dict(_choosable_routes(finder, finder.engine))
@@ -167,7 +173,24 @@ def _invocations(
     if routes is not None and not own:
         handler = handler if isinstance(handler, ByBody) else FindingJSON(handler)
         routes = {path: FindingJSON(route) for path, route in routes.items()}
-    return Invocations(handler, session, AdapterStep(fields, adapters), routes)
+    step = AdapterStep(fields, adapters, takes_forms=by_engine)
+    unknown = UnknownModels() if finder.settings.unknown_model else None
+    return Invocations(handler, session, step, routes, unknown)
+
+
+def _lead_inference_routes(
+    finder: AnswerFinder, engine: Engine, adapters: Lifecycle
+) -> None:
+    """Let the adapter header count on the engine's own inference routes too."""
+    router = finder.app.router
+    inner = router.middleware_stack
+    field = AdapterField(engine.adapter_path)
+    handlers = {
+        path: finder.with_default_model(path, inner)
+        for path in engine.inference_paths(finder.app)
+    }
+    step = AdapterStep([field], adapters, takes_forms=True)
+    router.middleware_stack = InferenceRoutes(inner, handlers, step)
 
 
 def _session_step(app: FastAPI, settings: Settings, answer: Answer) -> SessionStep:
@@ -193,7 +216,7 @@ def _choosable_routes(
     for path in engine.inference_paths(finder.app):
         target = find_target(finder.app, path, "POST")
         if target is not None and finder.protects(INVOCATIONS_ROUTE, path):
-            yield path, target
+            yield path, finder.with_default_model(path, target)
 
 
 def _log(route: RouteConfig, answer: Answer | None) -> None:

@@ -25,6 +25,7 @@ from .headers import (
 )
 from .lora.step import AdapterStep
 from .sessions.step import SessionStep
+from .unknown_model import UnknownModels
 
 _EQUALS: Final = re.compile(r"\s*=\s*")
 _BETWEEN: Final = re.compile(r"[,;\s]+")
@@ -40,6 +41,7 @@ class Invocations:
         adapter: leads a request to the adapter its header names.
         routes: where the ``route`` attribute may send a request instead; None when the
             handler is a customer's, which sees the attribute itself.
+        unknown: lets the base model answer for unknown ones; None: they are a 404.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Invocations:
         session: SessionStep,
         adapter: AdapterStep,
         routes: Mapping[str, ASGIApp] | None,
+        unknown: UnknownModels | None,
     ) -> None:
         self.handler = handler
         self.session = session
         self.adapter = adapter
         self.routes = routes
+        self.unknown = unknown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -66,8 +70,12 @@ class Invocations:
         if following is None:
             return
         scope, receive = following
-        if self.adapter.fields and (adapter := headers.get(ADAPTER_IDENTIFIER)):
+        adapter = headers.get(ADAPTER_IDENTIFIER)
+        if adapter and self.adapter.fields:
             await self.adapter(handler, adapter, scope, receive, send)
+        elif self.unknown is not None and not adapter:
+            with self.unknown.allowed():
+                await handler(scope, receive, send)
         else:
             await handler(scope, receive, send)
 

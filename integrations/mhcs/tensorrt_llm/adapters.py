@@ -89,6 +89,9 @@ class TensorRTAdapters:
     def kept(self) -> int | None:
         return getattr(self._lora_config, "max_cpu_loras", None)
 
+    def prepare(self) -> None:
+        """Do nothing: the engine takes any name for that of its model."""
+
     def attach(self, adapters: Adapters) -> None:
         setattr(self._server.app.state, ADAPTERS, adapters)
         generator = generator_of(self._server)

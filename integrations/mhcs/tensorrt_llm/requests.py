@@ -118,16 +118,12 @@ async def _adapter_of(server: Any, request: Any) -> Adapter | None:
 
 async def _find(adapters: Adapters, name: Any) -> Adapter | None:
     from model_hosting_container_standards.exceptions import AdapterError
-    from model_hosting_container_standards.sagemaker.lora.leases import LEASED
 
-    adapter = LEASED.get()
-    # The step's may have been unregistered while the body came.
-    if adapter is None or adapter.name != name:
-        if not isinstance(name, str) or name not in adapters.view():
-            return None
-        adapter = await adapters.lease_loaded(name)
-        # The engine keeps it whatever becomes of it here: nothing has to be held.
-        adapters.give_back(adapter)
+    if not isinstance(name, str) or adapters.find(name) is None:
+        return None
+    adapter = await adapters.lease_loaded(name)
+    # The HTTP request keeps it to its end, and the engine whatever becomes of it here.
+    adapters.give_back(adapter)
     if adapter.by_handler:
         raise AdapterError(
             f"Adapter {name!r} was loaded by a handler, which has to answer for it too."

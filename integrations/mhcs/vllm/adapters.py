@@ -6,12 +6,10 @@ What is registered shows up in vLLM's own registry, so that ``/v1`` answers by i
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import os
-import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -27,16 +25,14 @@ from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
 from model_hosting_container_standards.sagemaker.lora.files import locate
 from model_hosting_container_standards.sagemaker.lora.store import FIRST_ID
 
+from .errors import errors_of_the_engine
+from .leasing import keep_leases, lease_generations
+from .model_names import watch_model_names
 from .registry import LiveList, LiveRegistry, live_registry, own_names
 
 #: Lets vLLM itself look for adapters whose names it does not know.
 RUNTIME_UPDATING: Final = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 _FLAGS: Final = frozenset({"is_3d_lora_weight"})
-#: What the engine's processes say around the reason.
-_AROUND_THE_REASON: Final = re.compile(
-    r"^Call to \w+ method failed: |^Worker failed with error '"
-    r"|', please check the stack trace above for the root cause$"
-)
 
 
 class VLLMAdapters:
@@ -80,6 +76,9 @@ class VLLMAdapters:
     def flags(self) -> Collection[str]:
         return _FLAGS & inspect.signature(_request_type()).parameters.keys()
 
+    def prepare(self) -> None:
+        watch_model_names(self._state)
+
     def attach(self, adapters: Adapters) -> None:
         self._registry = live_registry(self._models.lora_requests, adapters, _request)
         self._models.lora_requests = self._registry
@@ -88,7 +87,12 @@ class VLLMAdapters:
                 setattr(self._models, name, self._sparing(adapters, method))
         for name in ("generate", "encode"):
             if method := getattr(self._client, name, None):
-                setattr(self._client, name, _leasing(adapters, method))
+                leased = lease_generations(adapters, method, _request)
+                setattr(self._client, name, leased)
+        responses = getattr(self._state, "openai_serving_responses", None)
+        for name in ("_run_background_request", "_run_background_request_stream"):
+            if method := getattr(responses, name, None):
+                setattr(responses, name, keep_leases(adapters, method))
 
     def own_models(self) -> Collection[str]:
         return [model.name for model in self._models.base_model_paths]
@@ -109,19 +113,19 @@ class VLLMAdapters:
 
     async def load(self, adapter: Adapter) -> None:
         request = _request(adapter, adapter.engine_name)
-        with _errors_of_the_engine(AdapterError):
+        with errors_of_the_engine(AdapterError):
             await self._client.add_lora(request)
 
     async def unload(self, adapter: Adapter) -> None:
         if remove := getattr(self._client, "remove_lora", None):
-            with _errors_of_the_engine(AdapterEngineError):
+            with errors_of_the_engine(AdapterEngineError):
                 await remove(adapter.id)
 
     async def pin(self, adapter: Adapter) -> None:
         pin = getattr(self._client, "pin_lora", None)
         if pin is None:
             raise AdapterCapacityError("This release of vLLM cannot pin adapters.")
-        with _errors_of_the_engine(AdapterCapacityError):
+        with errors_of_the_engine(AdapterCapacityError):
             await pin(adapter.id)
 
     async def unpin(self, adapter: Adapter) -> None:
@@ -192,43 +196,6 @@ def _request(adapter: Adapter, name: str) -> Any:
     )
 
 
-def _client_error(error: AdapterError) -> Exception:
-    """Return what vLLM answers by a status below 500."""
-    import vllm
-
-    kind = getattr(getattr(vllm, "exceptions", None), "VLLMNotFoundError", ValueError)
-    told: Exception = kind(str(error))
-    return told
-
-
-@contextlib.contextmanager
-def _errors_of_the_engine(kind: type[AdapterError]) -> Iterator[None]:
-    """Raise what the engine's process reports as one of our errors.
-
-    Its type is lost on the way: vLLM's client raises a bare ``Exception``.
-    """
-    try:
-        yield
-    except Exception as error:
-        if type(error).__name__ == "EngineDeadError":
-            raise AdapterEngineError(f"vLLM's engine is dead: {error}") from error
-        raise kind(_reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    reason = _AROUND_THE_REASON.sub("", _AROUND_THE_REASON.sub("", str(error)))
-    return reason or repr(error)
-
-
-async def _lease(adapters: Adapters, name: str) -> Adapter:
-    try:
-        return await adapters.lease_loaded(name)
-    except AdapterEngineError:
-        raise
-    except AdapterError as error:
-        raise _client_error(error) from error
-
-
 def _check_root(adapters: Adapters, src: str) -> None:
     """Keep vLLM's own load route to the folder adapters may be loaded from."""
     if adapters.loader.root is not None:
@@ -236,41 +203,3 @@ def _check_root(adapters: Adapters, src: str) -> None:
             locate(src, adapters.loader.root)
         except AdapterError as error:
             raise HTTPException(error.status_code, str(error)) from None
-
-
-def _leasing(adapters: Adapters, method: Callable[..., Any]) -> Callable[..., Any]:
-    """Have the engine told of an adapter while, and only while, there is one.
-
-    Here and not in front of a route: this is where all of vLLM's routes meet.
-    """
-    position = [*inspect.signature(method).parameters].index("lora_request")
-
-    @functools.wraps(method)
-    def generate(*args: Any, **kwargs: Any) -> Any:
-        by_position = len(args) > position
-        request = args[position] if by_position else kwargs.get("lora_request")
-        if request is None or request.lora_int_id < FIRST_ID:
-            return method(*args, **kwargs)
-        return leased(request, [*args], kwargs)
-
-    async def leased(request: Any, args: Any, kwargs: Any) -> AsyncIterator[Any]:
-        # What the request has a lease of already stays its own, even if it leaves.
-        adapter = adapters.lease_again(request.lora_int_id) or await _lease(
-            adapters, request.lora_name
-        )
-        try:
-            engines = _request(adapter, adapter.engine_name)
-            if len(args) > position:
-                args[position] = engines
-            else:
-                kwargs["lora_request"] = engines
-            # Releases from 0.11.1 to 0.15 pass a request that has been made already.
-            if args and getattr(args[0], "lora_request", None) is not None:
-                args[0].lora_request = engines
-            async with contextlib.aclosing(method(*args, **kwargs)) as outputs:
-                async for output in outputs:
-                    yield output
-        finally:
-            adapters.give_back(adapter)
-
-    return generate

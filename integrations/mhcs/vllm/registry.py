@@ -7,7 +7,9 @@ from typing import Any
 
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
-from model_hosting_container_standards.sagemaker.lora.leases import LEASED
+from model_hosting_container_standards.sagemaker.lora.request_leases import (
+    leased_by_request,
+)
 
 #: What vLLM calls an adapter by a name: a ``LoRARequest``.
 MakeRequest = Callable[[Adapter, str], Any]
@@ -23,19 +25,31 @@ class Entries:
         self._entries: dict[str, Any] = {}
         self._before: dict[str, Any] = {}
 
+    def find(self, name: str) -> Any:
+        """Return the entry of a name, or None.
+
+        vLLM asks several times for one request, which keeps what it has found first.
+        """
+        entry = self._of_the_view().get(name)
+        adapter = self._adapters.find(name)
+        if adapter is None or adapter.by_handler or not adapter.answers:
+            return None
+        if entry is None or entry.lora_int_id != adapter.id:
+            return self._make_request(adapter, name)  # It has left, or been replaced.
+        return entry
+
     def latest(self, name: str) -> Any:
         """Return the entry of a name that was there a moment ago, or None.
 
-        vLLM asks whether it is there, and then for it: it may leave in between.
+        Outside of requests, it may leave between two questions.
         """
-        return self.current().get(name) or self._before.get(name)
+        return self.find(name) or self._before.get(name)
 
     def current(self) -> dict[str, Any]:
-        """Return the entries, with that of the request under way even if it leaves."""
-        entries, leased = self._of_the_view(), LEASED.get()
-        if leased is None or leased.by_handler or leased.name in entries:
-            return entries
-        return {**entries, leased.name: self._make_request(leased, leased.name)}
+        """Return the entries as the request under way sees them."""
+        leased = map(self.find, leased_by_request(self._adapters))
+        own = {entry.lora_name: entry for entry in leased if entry is not None}
+        return {**self._of_the_view(), **own} if own else self._of_the_view()
 
     def _of_the_view(self) -> dict[str, Any]:
         view = self._adapters.view()
@@ -66,15 +80,18 @@ class LiveDict(dict[str, Any]):
         return {**own, **self._registered.current()}
 
     def __contains__(self, name: object) -> bool:
-        return name in self._registered.current() or super().__contains__(name)
+        return self._find(name) is not None or super().__contains__(name)
 
     def __getitem__(self, name: str) -> Any:
         entry = self._registered.latest(name)
         return super().__getitem__(name) if entry is None else entry
 
     def get(self, name: str, default: Any = None) -> Any:
-        entry = self._registered.current().get(name)
+        entry = self._find(name)
         return super().get(name, default) if entry is None else entry
+
+    def _find(self, name: object) -> Any:
+        return self._registered.find(name) if isinstance(name, str) else None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all())

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 
 from ...exceptions import AdapterError
+from ..headers import header_text
 
 LONGEST_NAME: Final = 256
+#: How many names an error lists.
+_MOST_SHOWN: Final = 50
 
 #: Why an adapter is never loaded again by itself.
 DEADLY: Final = (
@@ -91,8 +94,33 @@ def check_name(name: Any) -> str:
         )
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise AdapterError(f"The adapter's name {name!r} has control characters.")
+    if name != name.strip():
+        raise AdapterError(
+            f"The adapter's name {name!r} begins or ends with white space, which is "
+            "lost in a header."
+        )
+    if (read := header_text(_as_latin_1(name))) != name:
+        raise AdapterError(
+            f"The adapter's name {name!r} is {read!r} in the header of a client that "
+            "writes latin-1: use that name."
+        )
     if {".", ".."} & set(name.split("/")):
         raise AdapterError(
             f"The adapter's name {name!r} has a part that clients take out of a path."
         )
     return name
+
+
+def _as_latin_1(name: str) -> bytes:
+    """Return what HTTP libraries make a header's value of, where they can."""
+    try:
+        return name.encode("latin-1")
+    except UnicodeEncodeError:
+        return name.encode()
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Return the names for an error, as many as a reader looks at."""
+    more = len(names) - _MOST_SHOWN
+    shown = ", ".join(names[:_MOST_SHOWN])
+    return f"{shown} and {more} more" if more > 0 else shown

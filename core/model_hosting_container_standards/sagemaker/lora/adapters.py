@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 from ...common.storage import ByteLocks
 from ...engine import AdapterBackend
 from ...exceptions import AdapterNotFoundError
-from .adapter import Adapter, Wanted, check_name
+from .adapter import Adapter, Wanted, check_name, join_names
 from .files import has_files
 from .leases import Leases
 from .loader import Loader
 from .operations import ByHandler, Operations
+from .request_leases import current_leases
 from .store import AdapterStore
 
 
@@ -40,12 +42,41 @@ class Adapters:
         """Return what is registered now, by name; the same object until it changes."""
         return self.store.view()
 
+    def find(self, name: str) -> Adapter | None:
+        """Return what a name means, if anything.
+
+        An HTTP request leases what it finds, if that can answer.
+        """
+        request = current_leases(self)
+        if request is None:
+            return self.view().get(name)
+        adapter = request.by_name.get(name)
+        if adapter is None and (adapter := self.view().get(name)):
+            with contextlib.suppress(AdapterNotFoundError):  # lease() tells why.
+                adapter = request.add(self._lease(name))
+        return adapter
+
     def lease(self, name: str) -> Adapter:
         """Return an adapter, which is not unloaded before :meth:`give_back`.
+
+        Within an HTTP request, it is not unloaded before the request is over either,
+        and the name means this adapter until then.
 
         Raises:
             AdapterNotFoundError: there is none, or none that can answer.
         """
+        request = current_leases(self)
+        if request is None:
+            return self._lease(name)
+        adapter = request.by_name.get(name)
+        if adapter is None:
+            adapter = request.add(self._lease(name))
+        else:
+            self._check_files(adapter)
+        self.leases.take(adapter)
+        return adapter
+
+    def _lease(self, name: str) -> Adapter:
         while True:
             adapter = self._usable(self.store.view().get(name), name)
             try:
@@ -56,13 +87,6 @@ class Adapters:
             if now is not None and now.id == adapter.id:
                 return adapter
             self.leases.give_back(adapter)
-
-    def lease_again(self, adapter_id: int) -> Adapter | None:
-        """Lease once more what a request of this process has leased, if one has.
-
-        It may have been unregistered in the meantime.
-        """
-        return self.leases.take_again(adapter_id)
 
     def give_back(self, adapter: Adapter) -> None:
         self.leases.give_back(adapter)
@@ -79,6 +103,8 @@ class Adapters:
                 return adapter
             # Registered without loading it, or before the engine started anew.
             self.give_back(adapter)
+            if request := current_leases(self):
+                request.forget(name)
             await self._carry_out(self._operations.load_on_first_use(name))
 
     def finds(self, name: str) -> bool:
@@ -88,19 +114,27 @@ class Adapters:
     def _usable(self, adapter: Adapter | None, name: str) -> Adapter:
         if adapter is None:
             raise AdapterNotFoundError(
-                f"There is no adapter {name!r}: register it by POST /adapters."
+                f"There is no adapter {name!r}: register it by POST /adapters. "
+                f"{self._describe_names()}"
             )
         if not adapter.answers:
             raise AdapterNotFoundError(
                 f"Adapter {name!r} cannot be loaded any more: {adapter.reason} "
                 "Register it again, or delete it."
             )
+        self._check_files(adapter)
+        return adapter
+
+    def _check_files(self, adapter: Adapter) -> None:
         # What the engine dropped it reads again, and may die of not finding it.
         if self._drops() and not (adapter.by_handler or has_files(adapter.path)):
             raise AdapterNotFoundError(
-                f"The files of adapter {name!r} are gone from {adapter.path}."
+                f"The files of adapter {adapter.name!r} are gone from {adapter.path}."
             )
-        return adapter
+
+    def _describe_names(self) -> str:
+        names = [repr(name) for name, known in self.view().items() if known.answers]
+        return f"There are {join_names(names)}." if names else "There are none yet."
 
     def _drops(self) -> bool:
         """Whether there has ever been more than the engine keeps."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from typing import Final
 
 import msgspec
@@ -13,8 +12,6 @@ import msgspec
 from ...common.storage import ByteLocks
 from .adapter import Adapter
 
-#: The adapter that is leased for the request under way, by the header that names it.
-LEASED: Final[ContextVar[Adapter | None]] = ContextVar("LEASED", default=None)
 #: How long a lock is kept for the next request.
 _IDLE_S: Final = 0.05
 
@@ -50,14 +47,6 @@ class Leases:
             self._locks.share(adapter.id)
             held = self._held[adapter.id] = Held(adapter)
         held.count += 1
-
-    def take_again(self, adapter_id: int) -> Adapter | None:
-        """Take another lease of what a request of this process has one of, if any."""
-        held = self._held.get(adapter_id)
-        if held is None or not held.count:
-            return None
-        held.count += 1
-        return held.adapter
 
     def give_back(self, adapter: Adapter) -> None:
         self._held[adapter.id].count -= 1

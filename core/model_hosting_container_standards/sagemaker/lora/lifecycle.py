@@ -61,6 +61,11 @@ class Lifecycle:
         if self._error and self.backend is not None and not self.backend.finds(name):
             raise self._error
 
+    def base_model(self) -> str:
+        """Return the name of the engine's own model, once there is the engine."""
+        names = self.backend.own_models() if self.backend is not None else ()
+        return next(iter(names), "")
+
     def surround(self, app: FastAPI) -> None:
         """Start after whatever else the app starts, and end before it ends."""
         surround_lifespan(app, self.start, self.stop)
@@ -72,9 +77,11 @@ class Lifecycle:
             ConfigurationError: the folder that was asked for cannot be used.
         """
         self._error = None
-        if self.backend is not None and (reason := self.backend.unavailable()):
-            self._error = AdapterError(reason)
-            return
+        if self.backend is not None:
+            self.backend.prepare()
+            if reason := self.backend.unavailable():
+                self._error = AdapterError(reason)
+                return
         try:
             adapters = self._open()
         except StorageError as error:

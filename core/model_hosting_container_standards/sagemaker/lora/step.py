@@ -1,4 +1,4 @@
-"""The adapter step of ``/invocations``."""
+"""The adapter step of ``/invocations``, and of the engine's inference routes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ...common.fastapi.form import append_to_form, form_boundary
 from ...exceptions import AdapterError, StorageError
 from ..headers import header_text
 from .adapter import Adapter
 from .adapter_header import AdapterField, inject
-from .leases import LEASED
 from .lifecycle import Lifecycle
 
 if TYPE_CHECKING:
@@ -27,11 +27,19 @@ class AdapterStep:
         fields: the body fields that get the adapter's name; none: the handler looks at
             the header itself, and the request is passed on as it is.
         adapters: what is registered, if this package registers adapters here.
+        takes_forms: whether forms get the name too: the engine's own routes take them.
     """
 
-    def __init__(self, fields: Sequence[AdapterField], adapters: Lifecycle) -> None:
+    def __init__(
+        self,
+        fields: Sequence[AdapterField],
+        adapters: Lifecycle,
+        *,
+        takes_forms: bool,
+    ) -> None:
         self.fields = fields
         self.adapters = adapters
+        self.takes_forms = takes_forms
 
     async def __call__(
         self,
@@ -53,11 +61,9 @@ class AdapterStep:
         if adapters is None or adapters.backend is None:
             return await self._answer(handler, name, scope, receive, send)
         leased = await _lease(adapters, name)
-        token = LEASED.set(leased)
         try:
             return await self._answer(handler, name, scope, receive, send)
         finally:
-            LEASED.reset(token)
             if leased is not None:
                 adapters.give_back(leased)
 
@@ -65,10 +71,19 @@ class AdapterStep:
         self, handler: ASGIApp, name: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
         try:
-            scope, receive = await inject(self.fields, name, scope, receive)
+            scope, receive = await self._inject(name, scope, receive)
         except ClientDisconnect:
             return  # Nobody is left to be answered.
         await handler(scope, receive, send)
+
+    async def _inject(
+        self, name: str, scope: Scope, receive: Receive
+    ) -> tuple[Scope, Receive]:
+        boundary = form_boundary(scope) if self.takes_forms else None
+        if boundary is None:
+            return await inject(self.fields, name, scope, receive)
+        fields = {field.path: name for field in self.fields}
+        return await append_to_form(scope, receive, boundary, fields)
 
 
 def _check_absent(adapters: Lifecycle, name: str) -> None:

@@ -9,11 +9,15 @@ from starlette.types import ASGIApp
 
 from ...config import Settings
 from ...engine import Engine
+from ..lora.lifecycle import Lifecycle
 from .paths import PING
 
 
 class Layers:
-    """What may go around an app, as its environment has it: key, limit and spans."""
+    """What may go around an app, as its environment has it: key, limit and spans.
+
+    And the leases of requests, if its engine loads adapters.
+    """
 
     def __init__(
         self,
@@ -21,6 +25,7 @@ class Layers:
         settings: Settings,
         engine: Engine | None,
         routes: Mapping[str, str],
+        adapters: Lifecycle,
     ) -> None:
         """Find out what is asked for.
 
@@ -28,6 +33,7 @@ class Layers:
             ConfigurationError: a variable has a value that is not allowed.
         """
         self._routes = routes
+        self._adapters = adapters
         self._max_body_bytes = settings.max_body_bytes
         self._keys: set[str] = set()
         if settings.api_key or settings.guard:
@@ -37,7 +43,14 @@ class Layers:
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """Return ``app`` in all of them. The SDK of spans is set up by now, or not."""
-        return self._traced(self._gated(app))
+        return self._traced(self._gated(self._leasing(app)))
+
+    def _leasing(self, app: ASGIApp) -> ASGIApp:
+        if self._adapters.backend is None:
+            return app
+        from ..lora.request_leases import LeaseMiddleware
+
+        return LeaseMiddleware(app, self._adapters)
 
     def _gated(self, app: ASGIApp) -> ASGIApp:
         if not self._keys and self._max_body_bytes is None:

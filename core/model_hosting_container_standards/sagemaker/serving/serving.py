@@ -11,6 +11,7 @@ from ...common.fastapi.lifespan import surround_lifespan
 from ...config import Settings
 from ...engine import Engine
 from ...supervisor.board import Seat
+from ..lora.lifecycle import Lifecycle
 from ..operations.layers import Layers
 from ..operations.metrics import RESTARTS
 from ..operations.paths import known_routes
@@ -36,10 +37,11 @@ class Serving:
         engine: Engine | None,
         settings: Settings,
         aliases: Mapping[str, str],
+        adapters: Lifecycle,
     ) -> None:
         inference_paths = engine.inference_paths(app) if engine else ()
         routes = known_routes(inference_paths, aliases)
-        self._layers = Layers(app, settings, engine, routes)
+        self._layers = Layers(app, settings, engine, routes, adapters)
         seat = Seat(settings.board) if settings.board else None
         self._traffic = Traffic(routes, OwnRequests(seat))
         stall_s = settings.ping_stall

@@ -1,0 +1,74 @@
+"""What vLLM answers to a model's name that it does not know.
+
+It lists the names of its base model, in some releases, and on some routes. Here all of
+them list the adapters too; or the base model answers, where it is asked to.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.datastructures import State
+
+from model_hosting_container_standards.exceptions import AdapterNotFoundError
+from model_hosting_container_standards.sagemaker.lora.adapter import join_names
+from model_hosting_container_standards.sagemaker.unknown_model import base_model_answers
+
+from .errors import client_error
+from .registry import own_names
+
+#: Where all releases check a request's model: a method of what serves a route.
+_CHECK: Final = "_check_model"
+
+
+def watch_model_names(state: State) -> None:
+    """Be asked for every name that vLLM does not know."""
+    for serving in _servings(state):
+        # Its own is its class's.
+        if _CHECK not in vars(serving):
+            setattr(serving, _CHECK, _checking(serving, getattr(serving, _CHECK)))
+
+
+def _servings(state: State) -> Iterator[Any]:
+    for value in state._state.values():
+        if hasattr(value, _CHECK) and hasattr(value, "models"):
+            yield value
+
+
+def _checking(serving: Any, method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    async def check_model(request: Any, *args: Any, **kwargs: Any) -> Any:
+        refusal = await method(request, *args, **kwargs)
+        error = getattr(refusal, "error", refusal)
+        if _knows(serving, request.model):
+            return refusal
+        if error is not None and error.code != HTTPStatus.NOT_FOUND:
+            return refusal
+        if base_model_answers(request.model):
+            request.model = _base_names(serving)[0]
+            return None
+        message = _describe(serving, request.model)
+        if error is None:  # Pooling raises it by itself, later on and without a list.
+            raise client_error(AdapterNotFoundError(message))
+        error.message = message
+        return refusal
+
+    return check_model
+
+
+def _knows(serving: Any, name: str | None) -> bool:
+    if serving._is_model_supported(name):
+        return True
+    return name in own_names(serving.models.lora_requests)
+
+
+def _base_names(serving: Any) -> list[str]:
+    return [model.name for model in serving.models.base_model_paths]
+
+
+def _describe(serving: Any, name: str) -> str:
+    names = [*_base_names(serving), *own_names(serving.models.lora_requests)]
+    return f"The model `{name}` does not exist. Valid aliases: {join_names(names)}."

@@ -1,0 +1,31 @@
+"""What happens within an HTTP request to a server with adapters, without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from model_hosting_container_standards.config import read_settings
+from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+from model_hosting_container_standards.sagemaker.lora.lifecycle import Lifecycle
+from model_hosting_container_standards.sagemaker.lora.request_leases import (
+    LeaseMiddleware,
+)
+
+T = TypeVar("T")
+
+
+async def within_request(adapters: Adapters, answer: Callable[[], Awaitable[T]]) -> T:
+    """Return what ``answer`` returns, which is called as a request is answered."""
+    lifecycle = Lifecycle(adapters.backend, read_settings({}))
+    lifecycle.current = adapters
+    answers: list[T] = []
+
+    async def app(*_: Any) -> None:
+        answers.append(await answer())
+
+    async def nothing(*_: Any) -> Any:
+        """Neither is there a body, nor a client."""
+
+    await LeaseMiddleware(app, lifecycle)({"type": "http"}, nothing, nothing)
+    return answers[0]

@@ -1,0 +1,131 @@
+"""What vLLM says of a model that it does not know, in the forms of all releases."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.datastructures import State
+
+from mhcs.vllm.adapters import VLLMAdapters
+from model_hosting_container_standards.sagemaker.unknown_model import UnknownModels
+
+
+def refusal(code: int, message: str = "vLLM's own") -> Any:
+    return SimpleNamespace(code=code, message=message)
+
+
+class Serving:
+    """What serves a route: ``answer`` is what its check of a name makes of others."""
+
+    def __init__(self, answer: Any, names: Any = ()) -> None:
+        self.models = SimpleNamespace(
+            base_model_paths=[SimpleNamespace(name="tiny"), SimpleNamespace(name="t")],
+            lora_requests={name: object() for name in names},
+        )
+        self.answer = answer
+
+    def _is_model_supported(self, name: str | None) -> bool:
+        return not name or name in ("tiny", "t")
+
+    async def _check_model(self, request: Any, raw_request: Any = None) -> Any:
+        if self._is_model_supported(request.model):
+            return None
+        return None if request.model in self.models.lora_requests else self.answer
+
+
+class ListServing(Serving):
+    """Of releases whose registry is a list."""
+
+    def __init__(self, answer: Any, names: Any = ()) -> None:
+        super().__init__(answer)
+        entries = [SimpleNamespace(lora_name=name) for name in names]
+        self.models.lora_requests = entries
+
+    async def _check_model(self, request: Any, raw_request: Any = None) -> Any:
+        names = [entry.lora_name for entry in self.models.lora_requests]
+        return None if request.model in ("tiny", *names) else self.answer
+
+
+def prepared(serving: Serving) -> Serving:
+    app = FastAPI()
+    app.state.serving = serving
+    app.state.args = SimpleNamespace(port=1)
+    backend = VLLMAdapters(app)
+    for _ in range(2):  # As an app that is started twice.
+        backend.prepare()
+    return serving
+
+
+def check(serving: Serving, name: str | None) -> tuple[Any, Any]:
+    """Return what comes of a name's check, and the request's model after it."""
+    request = SimpleNamespace(model=name)
+    return asyncio.run(serving._check_model(request)), request.model
+
+
+@pytest.mark.parametrize("kind", [Serving, ListServing])
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_404_lists_all_there_are(kind: type[Serving], nested: bool) -> None:
+    error = refusal(404)
+    answer = SimpleNamespace(error=error) if nested else error
+    serving = prepared(kind(answer, ["fr", "de"]))
+    assert check(serving, "x") == (answer, "x")
+    assert error.message == (
+        "The model `x` does not exist. Valid aliases: tiny, t, fr, de."
+    )
+
+
+def test_a_long_list_is_cut() -> None:
+    error = refusal(404)
+    check(prepared(Serving(error, [f"a{n}" for n in range(100)])), "x")
+    assert error.message.endswith(", a47 and 52 more.")
+
+
+def test_pooling_which_raises_its_own_later_lists_them_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class VLLMNotFoundError(Exception):
+        pass
+
+    module: Any = ModuleType("vllm")
+    module.exceptions = SimpleNamespace(VLLMNotFoundError=VLLMNotFoundError)
+    monkeypatch.setitem(sys.modules, "vllm", module)
+    serving = prepared(Serving(None, ["fr"]))
+    with pytest.raises(VLLMNotFoundError, match="aliases: tiny, t, fr"):
+        check(serving, "x")
+
+
+@pytest.mark.parametrize("name", ["tiny", "t", "fr", "", None])
+def test_what_is_known_is_passed_on(name: str | None) -> None:
+    assert check(prepared(Serving(refusal(404), ["fr"])), name) == (None, name)
+
+
+def test_another_refusal_stays() -> None:
+    error = refusal(400, "found, but it cannot be loaded")
+    with UnknownModels().allowed():
+        assert check(prepared(Serving(error)), "x") == (error, "x")
+    assert error.message == "found, but it cannot be loaded"
+
+
+@pytest.mark.parametrize("answer", [refusal(404), None])
+@pytest.mark.parametrize("kind", [Serving, ListServing])
+def test_the_base_model_answers_where_it_is_asked_to(
+    kind: type[Serving], answer: Any
+) -> None:
+    serving = prepared(kind(answer, ["fr"]))
+    with UnknownModels().allowed():
+        assert check(serving, "my-endpoint") == (None, "tiny")
+        assert check(serving, "fr") == (None, "fr")
+
+
+def test_other_things_in_the_state_are_left_alone() -> None:
+    app = FastAPI()
+    app.state.number = 1
+    app.state.other = SimpleNamespace(_check_model=None)
+    VLLMAdapters(app).prepare()
+    assert app.state.other._check_model is None
+    assert isinstance(app.state, State)
