@@ -14,6 +14,8 @@ from typing import Any, Final
 
 #: Beside the number of a signal: our handler has had it, and not just the system.
 _HANDLED: Final = 0x80
+#: Packages of servers and event loops, whose handlers end a server.
+_SERVERS: Final = frozenset({"asyncio", "hypercorn", "uvicorn", "uvloop"})
 _LEFT_ALONE: Final = (None, signal.SIG_IGN, signal.default_int_handler)
 
 
@@ -65,9 +67,17 @@ class DeferredSignals:
             signal.signal(number, self._note)
         os.register_at_fork(after_in_child=self._forget)
 
-    def has_handler(self, number: signal.Signals) -> bool:
-        """Whether somebody handles a signal; by default, a process just dies."""
-        return self._loop is not None and callable(self._handlers.get(number))
+    def ends_server(self, number: signal.Signals) -> bool:
+        """Whether a server, or its event loop, handles a signal.
+
+        Other handlers, such as a test runner's, belong to a process that goes on.
+        """
+        handler = self._handlers.get(number)
+        owner = getattr(handler, "__self__", None)
+        if isinstance(owner, DeferredSignals):  # Another app of this process.
+            return owner.ends_server(number)
+        module = getattr(handler, "__module__", None) or ""
+        return self._loop is not None and module.partition(".")[0] in _SERVERS
 
     def remove(self) -> None:
         """Give the signals back to their handlers."""

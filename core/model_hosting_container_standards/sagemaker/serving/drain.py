@@ -73,7 +73,7 @@ class Drain:
         loop = self._traffic.loop = asyncio.get_running_loop()
         self._traffic.closed = self._ending = None  # It may be served again.
         self._signals.install(loop)
-        self._is_process = self._signals.has_handler(signal.SIGTERM)
+        self._is_process = self._signals.ends_server(signal.SIGTERM)
         add_callback(self._end_by_server)
         if self._seat is not None:
             try:
