@@ -7,7 +7,7 @@ tokens of a beam search, rounds of tools or chunks of audio.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from model_hosting_container_standards.sagemaker.lora.request_leases import (
     outliving_request,
 )
 
-Ask = Callable[[httpx.AsyncClient], Awaitable[list[str]]]
+Ask = Callable[[httpx.AsyncClient], Coroutine[Any, Any, list[str]]]
 
 
 class TwiceEngine(AdapterEngine):
@@ -89,11 +89,11 @@ def add_routes_that_go_on(app: FastAPI, engine: TwiceEngine) -> None:
         adapters.find(body["model"])
 
         async def go_on() -> list[str]:
-            with outliving_request(adapters):
-                await asyncio.sleep(0)
-                return await engine.whole(body["model"])
+            await asyncio.sleep(0)
+            return await engine.whole(body["model"])
 
-        engine.background = asyncio.create_task(go_on())
+        work = outliving_request(adapters, go_on)
+        engine.background = asyncio.create_task(work)
         return "queued"
 
     @app.websocket("/socket")

@@ -25,6 +25,7 @@ FILES: Final = (
     "test_adapter_handlers.py",
     "test_bootstrap*.py",
     "test_endpoint.py",
+    "test_inference_routes.py",
     "test_invocations*.py",
     "test_operations_guard.py",
     "test_operations_ids.py",
@@ -37,6 +38,7 @@ TOOLS: Final = (
     "opentelemetry-sdk",
     "pytest>=8.4",
     "pytest-asyncio>=1",
+    "python-multipart",
 )
 TIMEOUT_S: Final = 300
 

@@ -124,7 +124,7 @@ def test_an_unknown_name_in_the_header_is_a_404_that_lists(
     answer = by_header(client, path, "de", json={"model": "fr"})
     assert answer.status_code == 404
     assert "no adapter 'de'" in answer.json()["detail"]
-    assert "There are 'fr'" in answer.json()["detail"]
+    assert "There are 'own', 'fr'." in answer.json()["detail"]
 
 
 def test_a_body_that_cannot_hold_the_name_is_a_400(client: TestClient) -> None:

@@ -19,7 +19,6 @@ from .requests import (
     ALIAS,
     ROUTES,
     ask,
-    completion,
     register,
     request,
     streamed_text,
@@ -103,16 +102,35 @@ def test_each_route_answers_by_the_adapter_whole_and_streamed(
             assert streamed_text(answer.iter_lines()) == text
 
 
+@pytest.mark.parametrize("kind", ROUTES)
+@pytest.mark.parametrize(
+    "model", [{}, {"model": ""}, {"model": None}, {"model": "dogs"}]
+)
 def test_the_header_goes_before_the_bodys_model(
-    client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
+    client: httpx.Client,
+    engine: EngineUnderTest,
+    sources: dict[str, str],
+    kind: str,
+    model: dict[str, Any],
 ) -> None:
     for name, src in sources.items():
         register(client, name, src)
-    expected = text_of(ask(client, engine, model="cats"))
-    assert text_of(ask(client, engine, adapter="cats", model="dogs")) == expected
-    body = {k: v for k, v in completion(engine).items() if k != "model"}
-    answer = client.post("/invocations", json=body, headers={ADAPTER: "cats"})
-    assert text_of(answer) == expected
+    body = request(kind, engine, model="cats")
+    expected = text_of(client.post(ROUTES[kind], json=body))
+    del body["model"]
+    for path in (ROUTES[kind], "/invocations"):
+        answer = client.post(path, json={**body, **model}, headers={ADAPTER: "cats"})
+        assert text_of(answer) == expected
+
+
+@pytest.mark.parametrize("path", ["/invocations", *ROUTES.values()])
+def test_an_unknown_name_in_the_header_is_a_404_that_lists(
+    client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str], path: str
+) -> None:
+    register(client, "cats", sources["cats"])
+    answer = ask(client, engine, path, adapter="nobody", model="cats")
+    assert answer.status_code == 404
+    assert "'cats'" in answer.text
 
 
 def test_the_header_may_name_the_base_model(

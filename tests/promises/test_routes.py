@@ -46,6 +46,19 @@ def test_invocations_answers_as_the_route_that_fits_the_body(
 
 
 @pytest.mark.parametrize("kind", ROUTES)
+@pytest.mark.parametrize("model", [{}, {"model": ""}, {"model": None}])
+def test_a_body_without_a_model_is_the_base_models(
+    server: Server, engine: EngineUnderTest, kind: str, model: dict[str, Any]
+) -> None:
+    body = request(kind, engine)
+    expected = text_of(server.client.post(ROUTES[kind], json=body))
+    del body["model"]
+    for path in (ROUTES[kind], "/invocations"):
+        answer = server.client.post(path, json={**body, **model})
+        assert text_of(answer) == expected
+
+
+@pytest.mark.parametrize("kind", ROUTES)
 def test_a_stream_stays_a_stream(
     server: Server, engine: EngineUnderTest, kind: str
 ) -> None:

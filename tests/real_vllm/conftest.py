@@ -107,6 +107,8 @@ class Deployment:
             **PATCHED,
             "SAGEMAKER_ADAPTERS_ROOT": str(root),
             "SAGEMAKER_ADAPTERS_PATH": str(state),
+            # Responses may go on in the background.
+            "VLLM_ENABLE_RESPONSES_API_STORE": "1",
         }
         self._port = free_port()
         self.server = self._new_server()

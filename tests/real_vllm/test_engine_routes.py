@@ -32,7 +32,11 @@ ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    env = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "MHCS_AUTO": "1"}
+    env = {
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+        "MHCS_AUTO": "1",
+        "MHCS_UNKNOWN_MODEL": "base",
+    }
     static = f"static={adapter_path('adapter-b')}"
     with serve("--lora-modules", static, env=env) as server:
         yield server
@@ -71,11 +75,22 @@ def test_an_openai_client_sees_an_unchanged_server(server: Server) -> None:
         assert answer.model == "tiny"
 
 
-def test_a_model_that_is_not_served_is_a_404_as_on_v1(server: Server) -> None:
-    body = {**COMPLETION, "model": "nobody"}
-    ours = server.client.post("/invocations", json=body)
-    theirs = server.client.post("/v1/completions", json=body)
-    assert (ours.status_code, ours.json()) == (404, theirs.json())
+def test_the_base_model_answers_for_one_that_is_not_served(server: Server) -> None:
+    """On /invocations, as it is asked to, and not for a name in the header."""
+    body = {**COMPLETION, "model": "my-endpoint"}
+    for _ in range(2):
+        answer = server.client.post("/invocations", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["model"] == "tiny"
+    assert server.output().count("There is no model 'my-endpoint'") == 1
+    for path, headers in (
+        ("/v1/completions", {}),
+        ("/invocations", {ADAPTER: "nobody"}),
+        ("/v1/completions", {ADAPTER: "nobody"}),
+    ):
+        answer = server.client.post(path, json=body, headers=headers)
+        assert answer.status_code == 404, answer.text
+        assert "static" in answer.text
 
 
 def test_ping_answers_every_method(server: Server) -> None:

@@ -189,8 +189,10 @@ def _lead_inference_routes(
         path: finder.with_default_model(path, inner)
         for path in engine.inference_paths(finder.app)
     }
-    step = AdapterStep([field], adapters, takes_forms=True)
-    router.middleware_stack = InferenceRoutes(inner, handlers, step)
+    if handlers:
+        step = AdapterStep([field], adapters, takes_forms=True)
+        routes = InferenceRoutes(inner, handlers, step)
+        router.middleware_stack = routes  # type: ignore[assignment] # any ASGI app
 
 
 def _session_step(app: FastAPI, settings: Settings, answer: Answer) -> SessionStep:

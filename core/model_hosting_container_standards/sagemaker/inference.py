@@ -21,7 +21,7 @@ from ..common.fastapi.body import (
     replace_json_body,
 )
 from ..common.fastapi.endpoint import resolved_signature
-from ..common.fastapi.form import form_boundary
+from ..common.fastapi.form import CONTENT_TYPE, read_boundary
 from ..common.fastapi.routing import find_routes
 from ..exceptions import HandlerNotCallableError
 from .headers import ADAPTER_IDENTIFIER
@@ -52,13 +52,14 @@ class InferenceRoutes:
         self.adapter = adapter
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] != "http" or scope["method"] != "POST":
+        handler = self.handlers.get(scope.get("path", ""))
+        if handler is None and scope.get("root_path"):
+            handler = self.handlers.get(local_path(scope))
+        if handler is None or scope.get("method") != "POST":
             return self.app(scope, receive, send)
-        handler = self.handlers.get(local_path(scope))
-        if handler is None:
-            return self.app(scope, receive, send)
-        if adapter := dict(scope["headers"]).get(ADAPTER_IDENTIFIER):
-            return self.adapter(self.app, adapter, scope, receive, send)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if headers.get(ADAPTER_IDENTIFIER):
+            return self.adapter(self.app, headers, scope, receive, send)
         return handler(scope, receive, send)
 
 
@@ -86,7 +87,7 @@ class DefaultModel:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if JSON_BODY in scope:
             self._name_model(scope[JSON_BODY])
-        elif form_boundary(scope) is None:
+        elif read_boundary(dict(scope["headers"]).get(CONTENT_TYPE, b"")) is None:
             try:
                 raw = await read_body(receive)
             except ClientDisconnect:

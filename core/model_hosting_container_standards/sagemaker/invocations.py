@@ -72,7 +72,7 @@ class Invocations:
         scope, receive = following
         adapter = headers.get(ADAPTER_IDENTIFIER)
         if adapter and self.adapter.fields:
-            await self.adapter(handler, adapter, scope, receive, send)
+            await self.adapter(handler, headers, scope, receive, send)
         elif self.unknown is not None and not adapter:
             with self.unknown.allowed():
                 await handler(scope, receive, send)

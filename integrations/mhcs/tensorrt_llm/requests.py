@@ -121,9 +121,8 @@ async def _find(adapters: Adapters, name: Any) -> Adapter | None:
 
     if not isinstance(name, str) or adapters.find(name) is None:
         return None
-    adapter = await adapters.lease_loaded(name)
-    # The HTTP request keeps it to its end, and the engine whatever becomes of it here.
-    adapters.give_back(adapter)
+    # To the request's end, and the engine keeps it whatever becomes of it here.
+    adapter = await adapters.keep_loaded(name)
     if adapter.by_handler:
         raise AdapterError(
             f"Adapter {name!r} was loaded by a handler, which has to answer for it too."

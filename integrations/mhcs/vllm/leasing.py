@@ -66,9 +66,8 @@ def keep_leases(adapters: Adapters, method: Callable[..., Any]) -> Callable[...,
     """Let what goes on after its request, with several generations, keep its leases."""
 
     @functools.wraps(method)
-    async def run(*args: Any, **kwargs: Any) -> Any:
-        with outliving_request(adapters):
-            return await method(*args, **kwargs)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return outliving_request(adapters, functools.partial(method, *args, **kwargs))
 
     return run
 

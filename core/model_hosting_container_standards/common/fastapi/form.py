@@ -10,20 +10,19 @@ from starlette.types import Message, Receive, Scope
 
 from .body import read_body, replay
 
-_CONTENT_TYPE: Final = b"content-type"
-_FORM: Final = "multipart/form-data"
+CONTENT_TYPE: Final = b"content-type"
+_FORM: Final = b"multipart/form-data"
 
 
-def form_boundary(scope: Scope) -> bytes | None:
-    """Return what separates the fields of a request's form; None: it has no form."""
-    declared = dict(scope["headers"]).get(_CONTENT_TYPE, b"")
-    if not declared.lower().startswith(_FORM.encode()):
+def read_boundary(content_type: bytes) -> bytes | None:
+    """Return what separates the fields of a form; None: the body is something else."""
+    if content_type[: len(_FORM)].lower() != _FORM:
         return None
     # Imported late: few requests have a form.
     from email.message import Message as Headers
 
     headers = Headers()
-    headers["content-type"] = declared.decode("latin-1")
+    headers["content-type"] = content_type.decode("latin-1")
     return (headers.get_boundary() or "").encode("latin-1")
 
 

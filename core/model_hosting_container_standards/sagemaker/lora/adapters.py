@@ -16,7 +16,7 @@ from .files import has_files
 from .leases import Leases
 from .loader import Loader
 from .operations import ByHandler, Operations
-from .request_leases import current_leases
+from .request_leases import RequestLeases, current_leases
 from .store import AdapterStore
 
 
@@ -53,7 +53,7 @@ class Adapters:
         adapter = request.by_name.get(name)
         if adapter is None and (adapter := self.view().get(name)):
             with contextlib.suppress(AdapterNotFoundError):  # lease() tells why.
-                adapter = request.add(self._lease(name))
+                adapter = self._lease_for(request, name)
         return adapter
 
     def lease(self, name: str) -> Adapter:
@@ -68,12 +68,17 @@ class Adapters:
         request = current_leases(self)
         if request is None:
             return self._lease(name)
+        adapter = self._lease_for(request, name)
+        self.leases.take(adapter)
+        return adapter
+
+    def _lease_for(self, request: RequestLeases, name: str) -> Adapter:
+        """Return an adapter that a request has leased, now or before."""
         adapter = request.by_name.get(name)
         if adapter is None:
-            adapter = request.add(self._lease(name))
+            adapter = request.by_name[name] = self._lease(name)
         else:
             self._check_files(adapter)
-        self.leases.take(adapter)
         return adapter
 
     def _lease(self, name: str) -> Adapter:
@@ -107,6 +112,20 @@ class Adapters:
                 request.forget(name)
             await self._carry_out(self._operations.load_on_first_use(name))
 
+    async def keep_loaded(self, name: str) -> Adapter:
+        """Return an adapter, which the HTTP request under way keeps to its end.
+
+        Raises:
+            AdapterError: there is none, or it cannot be loaded.
+        """
+        if request := current_leases(self):
+            adapter = self._lease_for(request, name)
+            if adapter.loaded or adapter.by_handler:
+                return adapter
+        adapter = await self.lease_loaded(name)
+        self.give_back(adapter)
+        return adapter
+
     def finds(self, name: str) -> bool:
         """Whether the engine has, or finds, something of this name without us."""
         return self.backend is not None and self.backend.finds(name)
@@ -133,8 +152,10 @@ class Adapters:
             )
 
     def _describe_names(self) -> str:
-        names = [repr(name) for name, known in self.view().items() if known.answers]
-        return f"There are {join_names(names)}." if names else "There are none yet."
+        own = self.backend.own_adapters() if self.backend is not None else ()
+        names = [*own, *(name for name, one in self.view().items() if one.answers)]
+        shown = join_names([repr(name) for name in names])
+        return f"There are {shown}." if names else "There are none yet."
 
     def _drops(self) -> bool:
         """Whether there has ever been more than the engine keeps."""

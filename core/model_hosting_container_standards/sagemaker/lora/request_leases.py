@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,6 +16,10 @@ if TYPE_CHECKING:
     from .adapters import Adapters
 
 
+T = TypeVar("T")
+Work = Callable[[], Coroutine[Any, Any, T]]
+
+
 class RequestLeases:
     """What one HTTP request has leased, by name, until it is over.
 
@@ -25,42 +28,47 @@ class RequestLeases:
     the adapter that the name meant first, though it be unregistered or replaced.
     """
 
-    __slots__ = ("_users", "adapters", "by_name", "is_over")
+    is_over = False
+    #: The request itself, and work of it that goes on after its response.
+    _users = 1
+    _goes_on = False
 
     def __init__(self, adapters: Adapters) -> None:
         self.adapters = adapters
         self.by_name: dict[str, Adapter] = {}
-        self.is_over = False
-        #: The request itself, and work of it that goes on after its response.
-        self._users = 1
-
-    def add(self, adapter: Adapter) -> Adapter:
-        """Take over a lease from the caller, and return its adapter."""
-        self.by_name[adapter.name] = adapter
-        return adapter
 
     def forget(self, name: str) -> None:
         """Give an adapter back before the request's end: nothing was computed by it."""
         if adapter := self.by_name.pop(name, None):
-            self.adapters.give_back(adapter)
+            self.adapters.leases.give_back(adapter)
 
-    def hold(self) -> None:
-        """Let work go on by these adapters until it calls :meth:`release`."""
+    def go_on(self, work: Work[T]) -> Coroutine[Any, Any, T]:
+        """Return work that a task may do after the response, by the same adapters."""
+        self._goes_on = True
+        return self._do(work)
+
+    async def _do(self, work: Work[T]) -> T:
         self._users += 1
+        try:
+            return await work()
+        finally:
+            self.release()
 
     def release(self) -> None:
+        """End the request, or work of it."""
         self._users -= 1
-        if self.by_name:
-            # Not at once: a task that the request has just started may hold them yet.
+        if self._goes_on:
+            # Not before a task that has been made for it has begun.
             asyncio.get_running_loop().call_soon(self._end)
         else:
             self._end()
 
     def _end(self) -> None:
-        if not self._users:
-            self.is_over = True
-            for name in [*self.by_name]:
-                self.forget(name)
+        if self._users:
+            return
+        self.is_over = True
+        for adapter in self.by_name.values():
+            self.adapters.leases.give_back(adapter)
 
 
 _CURRENT: Final[ContextVar[RequestLeases | None]] = ContextVar("leases", default=None)
@@ -83,18 +91,10 @@ def leased_by_request(adapters: Adapters) -> Mapping[str, Adapter]:
     return {} if leases is None else leases.by_name
 
 
-@contextmanager
-def outliving_request(adapters: Adapters) -> Iterator[None]:
-    """Keep the leases of the request under way to the end of this block too."""
+def outliving_request(adapters: Adapters, work: Work[T]) -> Coroutine[Any, Any, T]:
+    """Return work for a task that keeps the leases of the request under way."""
     leases = current_leases(adapters)
-    if leases is None:
-        yield
-        return
-    leases.hold()
-    try:
-        yield
-    finally:
-        leases.release()
+    return work() if leases is None else leases.go_on(work)
 
 
 class LeaseMiddleware:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ...common.fastapi.form import append_to_form, form_boundary
+from ...common.fastapi.form import CONTENT_TYPE, append_to_form, read_boundary
 from ...exceptions import AdapterError, StorageError
-from ..headers import header_text
-from .adapter import Adapter
+from ..headers import ADAPTER_IDENTIFIER, header_text
 from .adapter_header import AdapterField, inject
 from .lifecycle import Lifecycle
 
@@ -44,7 +43,7 @@ class AdapterStep:
     async def __call__(
         self,
         handler: ASGIApp,
-        adapter_id: bytes,
+        headers: Mapping[bytes, bytes],
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -54,36 +53,22 @@ class AdapterStep:
         Raises:
             HTTPException: there is no such adapter, or the body cannot hold its name.
         """
-        name = header_text(adapter_id)
+        name = header_text(headers[ADAPTER_IDENTIFIER])
         adapters = self.adapters.current
         if adapters is None:
             _check_absent(self.adapters, name)
-        if adapters is None or adapters.backend is None:
-            return await self._answer(handler, name, scope, receive, send)
-        leased = await _lease(adapters, name)
+        elif adapters.backend is not None:
+            await _lease(adapters, name)
+        boundary = read_boundary(headers.get(CONTENT_TYPE, b""))
         try:
-            return await self._answer(handler, name, scope, receive, send)
-        finally:
-            if leased is not None:
-                adapters.give_back(leased)
-
-    async def _answer(
-        self, handler: ASGIApp, name: str, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        try:
-            scope, receive = await self._inject(name, scope, receive)
+            if boundary is None or not self.takes_forms:
+                scope, receive = await inject(self.fields, name, scope, receive)
+            else:
+                fields = {field.path: name for field in self.fields}
+                scope, receive = await append_to_form(scope, receive, boundary, fields)
         except ClientDisconnect:
             return  # Nobody is left to be answered.
         await handler(scope, receive, send)
-
-    async def _inject(
-        self, name: str, scope: Scope, receive: Receive
-    ) -> tuple[Scope, Receive]:
-        boundary = form_boundary(scope) if self.takes_forms else None
-        if boundary is None:
-            return await inject(self.fields, name, scope, receive)
-        fields = {field.path: name for field in self.fields}
-        return await append_to_form(scope, receive, boundary, fields)
 
 
 def _check_absent(adapters: Lifecycle, name: str) -> None:
@@ -93,13 +78,12 @@ def _check_absent(adapters: Lifecycle, name: str) -> None:
         raise HTTPException(error.status_code, str(error)) from None
 
 
-async def _lease(adapters: Adapters, name: str) -> Adapter | None:
-    """Return the adapter, ready to answer; None for what the engine has without us."""
+async def _lease(adapters: Adapters, name: str) -> None:
+    """Have the request answered by the adapter, unless the engine has it without us."""
     try:
-        return await adapters.lease_loaded(name)
+        await adapters.keep_loaded(name)
     except AdapterError as error:
-        if adapters.finds(name):
-            return None
-        raise HTTPException(error.status_code, str(error)) from None
+        if not adapters.finds(name):
+            raise HTTPException(error.status_code, str(error)) from None
     except StorageError as error:
         raise HTTPException(507, str(error)) from None
