@@ -99,6 +99,7 @@ OURS = [
     "async def invoke(): 1",
     "from functools import partial\ncustom_sagemaker_ping_handler = partial(print)",
     "from json import loads as custom_sagemaker_invocation_handler",
+    "import typing\nping: typing.Any = print",
     "from model_hosting_container_standards import sagemaker",
     "import model_hosting_container_standards.sagemaker as sagemaker",
     "import beside",
@@ -160,6 +161,19 @@ def test_a_module_of_another_server_may_be_there(
     module = load_customer_script(read_settings())
     assert module is not None
     assert module.ping() == 3
+
+
+@pytest.mark.parametrize("folder", [".", "code"])
+def test_a_module_of_another_server_may_be_a_requirement(
+    script: Script, model_folder: Path, folder: str
+) -> None:
+    """It is not installed yet when the script is checked before the start."""
+    script("import kserve\ndef ping(): 1")
+    (model_folder / folder).mkdir(exist_ok=True)
+    (model_folder / folder / "requirements.txt").write_text("kserve")
+    check_customer_script(read_settings())
+    with pytest.raises(ModuleLoadError, match="a script for KServe"):
+        load_customer_script(read_settings())
 
 
 def test_a_module_of_another_server_may_be_missing_elsewhere(script: Script) -> None:

@@ -1,7 +1,7 @@
-"""What the source of a customer's file tells before it is run.
+"""Checks of a customer's file by its source, before it is run.
 
-Most scripts that do not fit were written for another server. To run one gives an error
-about a module that nobody here knows, or none at all: then it is silently of no use.
+Most scripts that do not fit were written for another server. To run one raises an error
+about a module that is not installed, or none: then no request ever reaches it.
 """
 
 from __future__ import annotations
@@ -56,8 +56,10 @@ _APPS: Final = frozenset({"Bottle", "Flask", "Quart", "Sanic"})
 _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-def check_source(path: Path) -> None:
+def check_source(path: Path, *, are_modules_installed: bool = True) -> None:
     """Check that a file can be run.
+
+    ``are_modules_installed`` is false while the modules of a server may be missing.
 
     Raises:
         ModuleLoadError: it is no Python, or what it does at once cannot be done here.
@@ -67,11 +69,9 @@ def check_source(path: Path) -> None:
     tree = _parse(path)
     apps = {*_apps(tree)}
     for node in tree.body:
-        problem = (
-            _relative_import(node)
-            or _missing_server(node, path.parent)
-            or _own_server(node, apps)
-        )
+        problem = _relative_import(node) or _own_server(node, apps)
+        if are_modules_installed:
+            problem = problem or _missing_server(node, path.parent)
         if problem:
             raise ModuleLoadError(f"{path}:{node.lineno}: {problem}")
 
@@ -223,14 +223,20 @@ def _imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
 def _names(body: Iterable[ast.stmt]) -> Iterator[tuple[int, str]]:
     """Yield lines of a module that give something a name, and that name."""
     for node in body:
-        if isinstance(node, _DEFINITIONS):
-            yield node.lineno, node.name
-            continue
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            for alias in node.names:
-                yield node.lineno, alias.asname or alias.name
-        elif isinstance(node, ast.Assign):
-            for target in node.targets:
-                yield node.lineno, ast.unparse(target)
-        for name in ("body", "orelse", "finalbody", "handlers"):
-            yield from _names(getattr(node, name, ()))
+        yield from ((node.lineno, name) for name in _bound(node))
+        if not isinstance(node, _DEFINITIONS):
+            for field in ("body", "orelse", "finalbody", "handlers"):
+                yield from _names(getattr(node, field, ()))
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return [node.name]
+        case ast.Import() | ast.ImportFrom():
+            return [alias.asname or alias.name for alias in node.names]
+        case ast.Assign():
+            return [ast.unparse(target) for target in node.targets]
+        case ast.AnnAssign():
+            return [ast.unparse(node.target)]
+    return []

@@ -74,13 +74,13 @@ def load_customer_script(settings: Settings) -> ModuleType | None:
     name, script = settings.script_filename, find_customer_script(settings)
     if name is None or script is None:
         return None
-    with _naming_way_out():
+    with _with_opt_out_hint():
         _check_purpose(script, settings)
         return _files(settings).load_module(name)
 
 
 def check_customer_script(settings: Settings) -> None:
-    """Look at the customer script without running it.
+    """Check the customer script without running it, before anything is installed.
 
     Raises:
         HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` is set, but has no file.
@@ -88,9 +88,12 @@ def check_customer_script(settings: Settings) -> None:
     """
     script = find_customer_script(settings)
     if script is not None:
-        with _naming_way_out():
+        with _with_opt_out_hint():
             _check_purpose(script, settings)
-            check_source(script)
+            # What it imports may be among the requirements.
+            folders = settings.code_folders
+            asks = any((folder / "requirements.txt").exists() for folder in folders)
+            check_source(script, are_modules_installed=not asks)
 
 
 def find_customer_script(settings: Settings) -> Path | None:
@@ -128,8 +131,8 @@ def _check_purpose(script: Path, settings: Settings) -> None:
 
 
 @contextmanager
-def _naming_way_out() -> Iterator[None]:
-    """End every error with how to do without a script."""
+def _with_opt_out_hint() -> Iterator[None]:
+    """End every error with how to start without a script."""
     try:
         yield
     except ModuleLoadError as error:
