@@ -18,6 +18,7 @@ from model_hosting_container_standards import testing
 from model_hosting_container_standards.config import variables
 from other_process import Other
 from real import RELEASE
+from servers import hear_ignored_signals
 
 pytest_plugins = ["leaks"]
 
@@ -27,6 +28,10 @@ Includer = Callable[[FastAPI, APIRouter], None]
 
 #: Tests whose servers serve several files.
 SHARED: Final = ("real_vllm/test_adapters", "promises/")
+
+
+def pytest_configure() -> None:
+    hear_ignored_signals()
 
 
 #: What takes longest, by a part of its path. It comes first, so that no process is left

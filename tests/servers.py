@@ -307,6 +307,17 @@ def free_port() -> int:
     raise ServerFailed(f"there is no free port in {PORTS}")
 
 
+def hear_ignored_signals() -> None:
+    """Catch the signals that ``nohup`` and shells let a background job ignore.
+
+    Nothing comes of them as before, but what is started does not inherit it: it would
+    ignore what the tests send.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
 def polling(timeout: float, interval: float = POLL_S) -> Iterator[None]:
     """Yield every ``interval`` seconds, at least once, until ``timeout`` has passed."""
     deadline = time.monotonic() + timeout

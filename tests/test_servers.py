@@ -1,15 +1,16 @@
-"""What the tests start ends with them, and what it had in shared memory, too."""
+"""What the tests start: it ends with them, and hears signals."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Final
 
 import pytest
 
 from leaks import SHARED_MEMORY
 from model_hosting_container_standards.supervisor.orphans import lives
-from servers import Process, polling
+from servers import Process, polling, run_until_exit
 
 #: Has a worker, which does not end by SIGTERM, and a segment of shared memory.
 SHARES: Final = """
@@ -37,3 +38,23 @@ def test_a_process_ends_with_its_workers_and_its_shared_memory(way: str) -> None
         assert not (SHARED_MEMORY / name).exists()
     finally:
         process.close()
+
+
+#: Says whether a process that it starts ignores signals.
+STARTS: Final = """
+import signal, subprocess, sys
+from servers import hear_ignored_signals
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_IGN)
+hear_ignored_signals()
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    signal.raise_signal(number)
+command = "from signal import *; print(SIG_IGN in map(getsignal, (1, 2, 3)))"
+subprocess.run([sys.executable, "-c", command], check=True)
+"""
+
+
+def test_signals_that_are_ignored_here_are_not_in_what_is_started() -> None:
+    env = {"PYTHONPATH": str(Path(__file__).parent)}
+    end = run_until_exit([sys.executable, "-c", STARTS], env)
+    assert (end.status, end.stdout) == (0, "False\n"), end.stderr
