@@ -112,10 +112,12 @@ def test_an_app_of_somebody_else_is_not_its_own() -> None:
         ({}, "tensorrt_llm"),
         ({"binding_addr": None}, "tensorrt_llm"),
         ({"binding_addr": "http://0.0.0.0:8080"}, "tensorrt_llm-8080"),
-        ({"binding_addr": "http://::1:8080"}, "tensorrt_llm-8080"),
+        ({"binding_addr": "http://:::8080"}, "tensorrt_llm-8080"),
+        ({"binding_addr": "http://::1:8080"}, "tensorrt_llm-::1-8080"),
+        ({"binding_addr": "http://127.0.0.2:8080"}, "tensorrt_llm-127.0.0.2-8080"),
     ],
 )
-def test_front_ends_of_a_port_share_their_state(
+def test_front_ends_of_an_address_share_their_state(
     attributes: dict[str, Any], name: str
 ) -> None:
     server = Server("/v1/completions", **attributes)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import wrapt
 
+from mhcs.addresses import server_name
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
     AdapterDeadlyError,
@@ -62,8 +63,9 @@ class TensorRTAdapters:
     @property
     def server_name(self) -> str:
         # Known since the server was told where to listen. All its front ends share it.
-        _, _, port = (getattr(self._server, "binding_addr", None) or "").rpartition(":")
-        return f"tensorrt_llm-{port}" if port else "tensorrt_llm"
+        address = getattr(self._server, "binding_addr", None) or ""
+        host, _, port = address.removeprefix("http://").rpartition(":")
+        return server_name("tensorrt_llm", host, port)
 
     def unavailable(self) -> str | None:
         role = getattr(self._server, "server_role", None)

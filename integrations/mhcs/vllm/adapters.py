@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException
 
+from mhcs.addresses import server_name
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
     AdapterEngineError,
@@ -51,8 +52,8 @@ class VLLMAdapters:
         args = getattr(self._state, "args", None)
         if socket := getattr(args, "uds", None):
             return f"vllm-{blake2b(socket.encode(), digest_size=8).hexdigest()}"
-        port = getattr(args, "port", None)
-        return "vllm" if port is None else f"vllm-{port}"
+        host, port = (getattr(args, name, None) for name in ("host", "port"))
+        return server_name("vllm", host, port)
 
     def unavailable(self) -> str | None:
         if not hasattr(self._state, "engine_client"):

@@ -103,10 +103,12 @@ class Lifecycle:
             await adapters.close()
 
     def _open(self) -> Adapters:
+        from ...common.storage.container import container_id
         from ...common.storage.folder import default_parent, private_folder
         from .adapters import Adapters
 
         parent = self.settings.adapters_path or default_parent("sagemaker_adapters")
         name = _SERVER if self.backend is None else self.backend.server_name
-        folder = private_folder(parent, name)
+        # A container's own, also where several share /dev/shm.
+        folder = private_folder(parent, f"{name}-{container_id()}")
         return Adapters(self.backend, folder, self.settings.adapters_root)
