@@ -32,6 +32,9 @@ class Backend:
     def unavailable(self) -> None:
         """Nothing keeps it from loading adapters."""
 
+    def base_model(self) -> None:
+        """Nothing is known of it."""
+
     def attach(self, _adapters: Adapters) -> None:
         """It has no routes of its own that should see them."""
 

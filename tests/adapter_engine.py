@@ -36,6 +36,7 @@ from model_hosting_container_standards.exceptions import (
 )
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+from model_hosting_container_standards.sagemaker.lora.base_model import BaseModel
 
 #: Weights that cannot be loaded begin with it.
 BROKEN: Final = "broken"
@@ -94,6 +95,8 @@ class AdapterEngine:
         self.flags = flags
         self.reason = reason
         self.adapters: Adapters | None = None
+        #: What adapters have to fit; None: an engine of which nothing is known.
+        self.model: BaseModel | None = None
         self.gates: dict[str, Gate] = {}
         self._own_models = own_models
         self._own_adapters = own_adapters
@@ -105,6 +108,9 @@ class AdapterEngine:
 
     def unavailable(self) -> str | None:
         return self.reason
+
+    def base_model(self) -> BaseModel | None:
+        return self.model
 
     def attach(self, adapters: Adapters) -> None:
         self.adapters = adapters

@@ -12,12 +12,14 @@ import inspect
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException
 
 from mhcs.addresses import server_name
+from mhcs.guard import guarded
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
     AdapterEngineError,
@@ -25,9 +27,11 @@ from model_hosting_container_standards.exceptions import (
 )
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+from model_hosting_container_standards.sagemaker.lora.base_model import BaseModel
 from model_hosting_container_standards.sagemaker.lora.files import locate
 from model_hosting_container_standards.sagemaker.lora.store import FIRST_ID
 
+from .base_model import UNCHECKED, read_base_model
 from .registry import LiveList, LiveRegistry, live_registry, own_names
 
 #: Lets vLLM itself look for adapters whose names it does not know.
@@ -66,6 +70,9 @@ class VLLMAdapters:
     def max_rank(self) -> int:
         rank: int = self._lora_config.max_lora_rank
         return rank
+
+    def base_model(self) -> BaseModel | None:
+        return self._base_model
 
     @property
     def slots(self) -> int:
@@ -173,8 +180,17 @@ class VLLMAdapters:
 
     @property
     def _lora_config(self) -> Any:
-        holder = getattr(self._client, "vllm_config", None) or self._state.vllm_config
-        return holder.lora_config
+        return self._vllm_config.lora_config
+
+    @property
+    def _vllm_config(self) -> Any:
+        return getattr(self._client, "vllm_config", None) or self._state.vllm_config
+
+    @cached_property
+    def _base_model(self) -> BaseModel | None:
+        with guarded("Reading the model's checkpoint", UNCHECKED):
+            return read_base_model(self._vllm_config)
+        return None
 
 
 def _request_type() -> Any:

@@ -78,7 +78,8 @@ async def _restore_registered(adapters: Adapters, backend: AdapterBackend) -> No
 async def _restore_one(adapters: Adapters, adapter: Adapter, *, load: bool) -> None:
     if adapter.reason in (DEADLY, ENDED):
         raise AdapterError(adapter.reason)
-    await adapters.loader.check_folder(adapter.path)
+    # The weights of one that is loaded later are read then: there may be a thousand.
+    await adapters.loader.check_folder(adapter.path, values=load)
     if load:
         # An engine may end with it, and this start; or somebody ends both, by chance.
         adapters.store.fail(
