@@ -73,6 +73,9 @@ class Lifecycle:
         """
         self._error = None
         if self.backend is not None and (reason := self.backend.unavailable()):
+            from .bundled import report_bundled
+
+            report_bundled(self.settings.bundled_adapters, reason)
             self._error = AdapterError(reason)
             return
         try:
@@ -88,7 +91,7 @@ class Lifecycle:
         from .restore import join
 
         try:
-            await join(adapters)
+            await join(adapters, self.settings.bundled_adapters)
         except BaseException:
             await adapters.close()
             raise
