@@ -35,6 +35,9 @@ class Backend:
     def prepare(self) -> None:
         """Nothing has to be prepared."""
 
+    def base_model(self) -> None:
+        """Nothing is known of it."""
+
     def attach(self, _adapters: Adapters) -> None:
         """It has no routes of its own that should see them."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,21 @@ from traffic import ADAPTER, ADAPTER_HEADER, PATH
 
 #: Enough for every measurement. Requests are for the first one.
 NAMES: Final = (ADAPTER, *(f"adapter-{number:04}" for number in range(1, 1000)))
+
+
+#: As small as an adapter can be: for one module of one input and one output.
+_TENSORS: Final = {
+    "layers.0.lora_A.weight": {
+        "dtype": "F32",
+        "shape": [8, 1],
+        "data_offsets": [0, 32],
+    },
+    "layers.0.lora_B.weight": {
+        "dtype": "F32",
+        "shape": [1, 8],
+        "data_offsets": [32, 64],
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +57,7 @@ def write_adapter(folder: Path) -> str:
     """Write what is taken for an adapter, and return its path."""
     folder.mkdir()
     (folder / "adapter_config.json").write_text('{"r": 8}')
-    # A header of so many bytes, which says that there are no tensors.
-    weights = (2).to_bytes(8, "little") + b"{}"
+    header = json.dumps(_TENSORS).encode()
+    weights = len(header).to_bytes(8, "little") + header + bytes(64)
     (folder / "adapter_model.safetensors").write_bytes(weights)
     return str(folder)

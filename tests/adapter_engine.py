@@ -37,6 +37,7 @@ from model_hosting_container_standards.exceptions import (
 )
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+from model_hosting_container_standards.sagemaker.lora.base_model import BaseModel
 
 #: Weights that cannot be loaded begin with it.
 BROKEN: Final = "broken"
@@ -95,6 +96,8 @@ class AdapterEngine:
         self.flags = flags
         self.reason = reason
         self.adapters: Adapters | None = None
+        #: What adapters have to fit; None: an engine of which nothing is known.
+        self.model: BaseModel | None = None
         self.gates: dict[str, Gate] = {}
         self._own_models = own_models
         self._own_adapters = own_adapters
@@ -109,6 +112,9 @@ class AdapterEngine:
 
     def prepare(self) -> None:
         """Nothing has to be prepared."""
+
+    def base_model(self) -> BaseModel | None:
+        return self.model
 
     def attach(self, adapters: Adapters) -> None:
         self.adapters = adapters

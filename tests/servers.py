@@ -185,12 +185,13 @@ class Server(Process):
         ready_path: str | None = "/health",
         timeout: float = 60.0,
         port: int | None = None,
+        host: str = HOST,
     ) -> None:
         self.port = port or free_port()
-        self.url = f"http://{HOST}:{self.port}"
+        self.url = f"http://{host}:{self.port}"
         self.ready_path = ready_path
         self.timeout = timeout
-        address = ["--host", HOST, "--port", str(self.port)]
+        address = ["--host", host, "--port", str(self.port)]
         # A state folder of its own, unless a test gives it that of another one.
         self._state = tempfile.TemporaryDirectory()
         state = {

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from decorated import SESSION
+from model_hosting_container_standards.common.storage import container_id
 from model_hosting_container_standards.sagemaker.sessions import manager, store
 
 NEW_SESSION: Final = "X-Amzn-SageMaker-New-Session-Id"
@@ -63,7 +64,7 @@ def refusal(answer: Any) -> tuple[int, str]:
 
 def database(folder: Path) -> Path:
     """The file in which sessions are, below the folder that the variable names."""
-    return folder / "mhcs" / "sessions.sqlite3"
+    return folder / f"mhcs-{container_id()}" / "sessions.sqlite3"
 
 
 def count(folder: Path, table: str = "sessions WHERE id IS NOT NULL") -> int:

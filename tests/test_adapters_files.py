@@ -81,6 +81,88 @@ def test_a_folder_without_what_makes_an_adapter_is_a_400_that_names_it(
     assert engine.calls == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["a.tar.gz", "a.tgz", "a.tar", "a.zip", "a.TAR.GZ", "a.safetensors.gz"],
+)
+@pytest.mark.parametrize("preload", [True, False])
+def test_an_archive_has_to_be_unpacked(
+    client: TestClient, tmp_path: Path, name: str, preload: bool
+) -> None:
+    (tmp_path / name).write_bytes(b"packed")
+    status, reason = refusal(client, str(tmp_path / name), preload=preload)
+    assert status == 400
+    assert f"Unpack it, and name the folder that has {CONFIG}" in reason
+    # So is a folder with only that.
+    (tmp_path / "a").mkdir()
+    (tmp_path / name).rename(tmp_path / "a" / name)
+    status, reason = refusal(client, str(tmp_path / "a"), preload=preload)
+    assert status == 400
+    assert f"Unpack {name!r}" in reason
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS, "adapter_model.safetensors"])
+def test_of_a_file_of_an_adapter_the_folder_is_told(
+    client: TestClient, tmp_path: Path, name: str
+) -> None:
+    src = write_adapter(tmp_path / "a")
+    Path(src, name).touch()
+    status, reason = refusal(client, f"{src}/{name}")
+    assert status == 400
+    assert "Name the folder that it is in." in reason
+
+
+@pytest.mark.parametrize("inner", ["checkpoint-10", "fr", "a/b", "a/checkpoint-1"])
+def test_of_a_folder_around_an_adapter_the_inner_one_is_told(
+    client: TestClient, tmp_path: Path, inner: str
+) -> None:
+    write_adapter(tmp_path / "around" / inner)
+    (tmp_path / "around" / "README.md").touch()
+    write_adapter(tmp_path / "around" / ".hidden")
+    status, reason = refusal(client, str(tmp_path / "around"))
+    assert status == 400
+    assert f"it has no {CONFIG}, but its folder {inner!r} has: name that" in reason
+
+
+def test_of_a_folder_around_several_they_are_told(
+    client: TestClient, tmp_path: Path
+) -> None:
+    for step in (2, 10, 1000):
+        write_adapter(tmp_path / "a" / f"checkpoint-{step}")
+    status, reason = refusal(client, str(tmp_path / "a"))
+    assert status == 400
+    names = "checkpoint-2, checkpoint-10, checkpoint-1000"
+    assert f"but its folders {names} have: name one of them" in reason
+    for step in range(3, 9):
+        write_adapter(tmp_path / "a" / f"checkpoint-{step}")
+    assert "checkpoint-6, ... have" in refusal(client, str(tmp_path / "a"))[1]
+
+
+@pytest.mark.parametrize("inner", ["a/b/c/d", "only/of/two"])
+def test_an_adapter_is_not_looked_for_everywhere(
+    client: TestClient, tmp_path: Path, inner: str
+) -> None:
+    write_adapter(tmp_path / "around" / inner)
+    if inner == "only/of/two":
+        (tmp_path / "around" / "another").mkdir()
+    status, reason = refusal(client, str(tmp_path / "around"))
+    assert (status, reason.endswith(f"it has no {CONFIG}.")) == (400, True)
+
+
+def test_a_whole_model_is_no_adapter(client: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "model" / "config.json").touch()
+    status, reason = refusal(client, str(tmp_path / "model"))
+    assert status == 400
+    assert "it is a whole model" in reason
+
+
+@pytest.mark.parametrize("src", ["s3://bucket/fr.tar.gz", "https://hub/org/fr"])
+def test_a_url_is_no_path(client: TestClient, src: str) -> None:
+    status, reason = refusal(client, src)
+    assert status == 404
+    assert "no URL" in reason
+
+
 def test_an_empty_folder_is_no_adapter(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     assert refusal(client, str(tmp_path / "a"))[0] == 400

@@ -10,6 +10,7 @@ import pytest
 
 from adapter_engine import AdapterEngine, write_adapter
 from adapter_process import AdapterProcess, AdapterServer, Died
+from model_hosting_container_standards.common.storage import container_id
 from model_hosting_container_standards.common.storage.counter import ChangeCounter
 from servers import polling
 
@@ -220,7 +221,8 @@ def test_a_process_killed_while_its_change_becomes_visible_stops_no_request(
 ) -> None:
     second.ask("register", name="a", src=src)
     # Where the killed one has stopped: between a commit and what comes after it.
-    counter = ChangeCounter(tmp_path / "state" / "engine" / "adapters.changes")
+    folder = tmp_path / "state" / f"engine-{container_id()}"
+    counter = ChangeCounter(folder / "adapters.changes")
     counter.begin()
     counter.close()
     first.kill()

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-import json
+import struct
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from model_hosting_container_standards.exceptions import AdapterError
-from model_hosting_container_standards.sagemaker.lora.weights import check_weights
-
-SAFETENSORS = "adapter_model.safetensors"
-
-
-def safetensors(header: Any, data: bytes = b"") -> bytes:
-    encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return len(encoded).to_bytes(8, "little") + encoded + data
-
+from model_hosting_container_standards.sagemaker.lora import values
+from model_hosting_container_standards.sagemaker.lora.weights import (
+    Weights,
+    check_values,
+    find_weights,
+)
+from safetensors_files import ADAPTER, Stored, encode, save
 
 TENSOR = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
-WHOLE = safetensors({"__metadata__": {"format": "pt"}, "a": TENSOR}, b"12345678")
+DATA = [b"12345678"]
+METADATA = {"__metadata__": {"format": "pt", "shape": "any"}}
+WHOLE = encode({**METADATA, "a": TENSOR}, DATA)
 
 
-@pytest.mark.parametrize("content", [WHOLE, safetensors({})])
-def test_a_whole_file_is_good(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / SAFETENSORS).write_bytes(content)
-    check_weights(tmp_path)
+def write(folder: Path, content: bytes) -> None:
+    (folder / ADAPTER).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        (WHOLE, ["a"]),
+        (encode({}), []),
+        (encode({"a": {**TENSOR, "dtype": "F7"}}, DATA), ["a"]),
+        (encode({"a": {**TENSOR, "shape": [], "dtype": "F64"}}, DATA), ["a"]),
+    ],
+)
+def test_a_whole_file_is_good(tmp_path: Path, content: bytes, names: list[str]) -> None:
+    write(tmp_path, content)
+    weights = find_weights(tmp_path)
+    assert weights is not None
+    assert (weights.file, [*weights.tensors]) == (tmp_path / ADAPTER, names)
 
 
 @pytest.mark.parametrize(
@@ -35,38 +49,135 @@ def test_a_whole_file_is_good(tmp_path: Path, content: bytes) -> None:
         *(WHOLE[:length] for length in (0, 4, 8, 20, len(WHOLE) - 1)),
         WHOLE + b"1",
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
-        safetensors(b"{"),
-        safetensors(b"\xff"),
-        safetensors([]),
-        safetensors({"a": {**TENSOR, "data_offsets": "all"}}, b"12345678"),
-        safetensors(b'{"a":' * 2000),
+        encode(b"{"),
+        encode(b"\xff"),
+        encode([]),
+        encode({"a": {**TENSOR, "data_offsets": "all"}}, DATA),
+        encode({"a": {**TENSOR, "data_offsets": [-8, 8]}}, DATA),
+        encode({"a": {**TENSOR, "data_offsets": [8, 0]}}, DATA),
+        encode({"a": {**TENSOR, "shape": [-1, -2]}}, DATA),
+        encode({"a": {**TENSOR, "shape": [3]}}, DATA),
+        encode({"a": {**TENSOR, "shape": 2}}, DATA),
+        encode({"a": 1}, DATA),
+        encode(b'{"a":' * 2000),
+        encode(b'{"__metadata__":' * 200_000),
     ],
-    ids=range(12),
+    ids=range(19),
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / SAFETENSORS).write_bytes(content)
+    write(tmp_path, content)
     with pytest.raises(AdapterError, match="is damaged: .* Copy it anew"):
-        check_weights(tmp_path)
+        find_weights(tmp_path)
 
 
 def test_other_formats_are_left_to_the_engine(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.bin").write_bytes(b"anything")
-    check_weights(tmp_path)
+    assert find_weights(tmp_path) is None
 
 
 def test_the_file_that_engines_take_first_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.bin").write_bytes(b"anything")
-    (tmp_path / SAFETENSORS).write_bytes(b"half")
+    write(tmp_path, b"half")
     with pytest.raises(AdapterError):
-        check_weights(tmp_path)
+        find_weights(tmp_path)
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.bin").touch()
     with pytest.raises(AdapterError, match="is damaged: it is empty"):
-        check_weights(tmp_path)
+        find_weights(tmp_path)
 
 
 def test_no_file_is_no_adapter(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="has none of adapter_model.safetensors"):
-        check_weights(tmp_path)
+        find_weights(tmp_path)
+
+
+# --- what is no number ----------------------------------------------------------------
+
+#: The bytes of some numbers in each type: the largest, a small one, and those that are
+#: none. The high byte comes last.
+NUMBERS = {
+    "F64": (struct.pack("<d", sys.float_info.max), struct.pack("<d", -5e-324)),
+    "F32": (b"\xff\xff\x7f\xff", b"\x01\x00\x00\x00"),
+    "F16": (b"\xff\xfb", b"\x01\x00"),
+    "BF16": (b"\x7f\xff", b"\x01\x00"),
+    "F8_E4M3": (b"\xfe", b"\x01"),
+    "F8_E5M2": (b"\x7b", b"\x81"),
+}
+NO_NUMBERS = {
+    "F64": (struct.pack("<d", float("nan")), struct.pack("<d", float("-inf"))),
+    "F32": (struct.pack("<f", float("nan")), struct.pack("<f", float("-inf"))),
+    "F16": (struct.pack("<e", float("nan")), struct.pack("<e", float("-inf"))),
+    "BF16": (b"\xc0\x7f", b"\x80\xff"),
+    "F8_E4M3": (b"\x7f", b"\xff"),
+    "F8_E5M2": (b"\x7d", b"\xfc"),
+}
+SIZE = 100
+
+
+def weights_of(folder: Path, **tensors: Stored) -> Weights:
+    save(folder / ADAPTER, tensors)
+    weights = find_weights(folder)
+    assert weights is not None
+    return weights
+
+
+def tensor(dtype: str, *numbers: bytes) -> Stored:
+    """Return zeros, and the numbers in the middle of them."""
+    zero = bytes(len(numbers[0]))
+    data = zero * SIZE + b"".join(numbers) + zero * SIZE
+    return Stored(dtype, (len(data) // len(zero),), data)
+
+
+@pytest.fixture(params=[values._CHUNK, 8], ids=["at once", "in pieces"])
+def _chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values, "_CHUNK", request.param)
+
+
+@pytest.mark.usefixtures("_chunk")
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_numbers_of_every_type_are_good(tmp_path: Path, dtype: str) -> None:
+    check_values(weights_of(tmp_path, a=tensor(dtype, *NUMBERS[dtype])))
+
+
+@pytest.mark.usefixtures("_chunk")
+@pytest.mark.parametrize("kind", [0, 1], ids=["NaN", "infinity"])
+@pytest.mark.parametrize("dtype", NO_NUMBERS)
+def test_what_is_no_number_is_refused_by_the_names_of_its_tensors(
+    tmp_path: Path, dtype: str, kind: int
+) -> None:
+    pytest.importorskip("numpy")
+    bad = tensor(dtype, NO_NUMBERS[dtype][kind])
+    good = tensor("F32", *NUMBERS["F32"])
+    weights = weights_of(tmp_path, good=good, one=bad, fine=good, two=bad)
+    with pytest.raises(AdapterError, match="not finite .*: one, two[.]"):
+        check_values(weights)
+
+
+def test_an_error_names_a_few(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    bad = tensor("F16", *NO_NUMBERS["F16"])
+    weights = weights_of(tmp_path, **dict.fromkeys("abcde", bad))
+    with pytest.raises(AdapterError, match=": a, b, c[.]"):
+        check_values(weights)
+
+
+def test_integers_and_what_has_no_values_are_not_looked_at(tmp_path: Path) -> None:
+    ones = Stored("I32", (2,), b"\xff" * 8)
+    check_values(weights_of(tmp_path, a=ones, b=Stored("F32", (0, 4), b"")))
+
+
+def test_without_numpy_values_are_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    check_values(weights_of(tmp_path, a=tensor("F16", *NO_NUMBERS["F16"])))
+
+
+def test_a_file_that_is_cut_off_meanwhile_is_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    weights = weights_of(tmp_path, a=tensor("F32", *NUMBERS["F32"]))
+    write(tmp_path, b"short")
+    with pytest.raises(OSError, match="shorter"):
+        check_values(weights)

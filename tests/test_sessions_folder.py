@@ -72,15 +72,16 @@ def test_what_somebody_else_has_there_stays(
     for name in before:
         close(client, name.split("/")[0])
     after = everything(folder)
-    ours = {name: after.pop(name) for name in [*after] if name.split("/")[0] == "mhcs"}
+    of_ours = [name for name in after if name.startswith("mhcs-")]
+    ours = {name: after.pop(name) for name in of_ours}
     assert after == before
     assert (folder / "link").is_symlink()
-    assert "mhcs/sessions.sqlite3" in ours
+    assert str(database(folder).relative_to(folder)) in ours
 
 
 def test_values_are_for_this_user_only(sessions: SessionManager, folder: Path) -> None:
     sessions.create_session().put("key", "secret")
-    for path in (folder / "mhcs", database(folder)):
+    for path in (database(folder).parent, database(folder)):
         assert path.stat().st_mode & 0o077 == 0
 
 
@@ -152,15 +153,16 @@ def test_a_file_of_ours_that_is_broken_stops_the_start(folder: Path) -> None:
         client_of(echo)
 
 
-@pytest.mark.parametrize("name", ["sessions", "sessions/mhcs"])
+@pytest.mark.parametrize("is_parent", [True, False])
 def test_a_file_where_the_folder_should_be_stops_the_start(
-    tmp_path: Path, name: str
+    folder: Path, is_parent: bool
 ) -> None:
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text("theirs")
+    file = folder if is_parent else database(folder).parent
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("theirs")
     with pytest.raises(ConfigurationError, match="SAGEMAKER_SESSIONS_PATH"):
         client_of(echo)
-    assert (tmp_path / name).read_text() == "theirs"
+    assert file.read_text() == "theirs"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from model_hosting_container_standards.common.storage import ByteLocks, private_folder
+from model_hosting_container_standards.common.storage import (
+    ByteLocks,
+    folder,
+    private_folder,
+)
 from model_hosting_container_standards.exceptions import StorageError
 from other_process import Other
 
@@ -213,3 +217,16 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     os.chown(folder, 12345, 12345)
     with pytest.raises(StorageError, match=str(folder)):
         private_folder(tmp_path, "name")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_users_who_share_memory_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "SHARED_MEMORY", tmp_path)
+    ours = folder.default_parent("state")
+    private_folder(ours, "name")
+    assert folder.default_parent("state") == ours == tmp_path / "state"
+    os.chown(ours, 12345, 12345)
+    assert private_folder(folder.default_parent("state"), "name").exists()
+    assert folder.default_parent("state") == tmp_path / "state-0"

@@ -39,6 +39,8 @@ from model_hosting_container_standards.exceptions import (
 from model_hosting_container_standards.sagemaker.bootstrap import is_bootstrapped
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter, Wanted
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+from model_hosting_container_standards.sagemaker.lora.base_model import Widths
+from safetensors_files import save, zeros
 from servers import polling
 
 ADAPTER = Adapter(
@@ -113,10 +115,12 @@ def test_an_app_of_somebody_else_is_not_its_own() -> None:
         ({}, "tensorrt_llm"),
         ({"binding_addr": None}, "tensorrt_llm"),
         ({"binding_addr": "http://0.0.0.0:8080"}, "tensorrt_llm-8080"),
-        ({"binding_addr": "http://::1:8080"}, "tensorrt_llm-8080"),
+        ({"binding_addr": "http://:::8080"}, "tensorrt_llm-8080"),
+        ({"binding_addr": "http://::1:8080"}, "tensorrt_llm-::1-8080"),
+        ({"binding_addr": "http://127.0.0.2:8080"}, "tensorrt_llm-127.0.0.2-8080"),
     ],
 )
-def test_front_ends_of_a_port_share_their_state(
+def test_front_ends_of_an_address_share_their_state(
     attributes: dict[str, Any], name: str
 ) -> None:
     server = Server("/v1/completions", **attributes)
@@ -124,6 +128,30 @@ def test_front_ends_of_a_port_share_their_state(
 
 
 # --- the engine that loads adapters ------------------------------------------------
+
+
+def generator_of(model: object, hf_model_dir: Path | None = None) -> Any:
+    args = SimpleNamespace(model=model)
+    return SimpleNamespace(args=args, _hf_model_dir=hf_model_dir)
+
+
+@pytest.mark.parametrize("from_hub", [True, False])
+def test_adapters_have_to_fit_the_checkpoint(tmp_path: Path, from_hub: bool) -> None:
+    weights = {"model.layers.0.self_attn.q_proj.weight": zeros(64, 128)}
+    save(tmp_path / "model.safetensors", weights)
+    given = ("org/m", tmp_path) if from_hub else (str(tmp_path), None)
+    model = TensorRTAdapters(Server(generator=generator_of(*given))).base_model()
+    assert model is not None
+    # It looks for layers by their numbers, whatever is before them.
+    name = "model.language_model.layers.0.self_attn.q_proj"
+    assert model.find(name) == Widths(128, 64)
+    assert model.find("model.layers.1.self_attn.q_proj") is None
+
+
+@pytest.mark.parametrize("model", [None, "org/m", "/nowhere"])
+def test_of_other_models_nothing_is_known(model: str | None) -> None:
+    assert TensorRTAdapters(Server(generator=generator_of(model))).base_model() is None
+    assert TensorRTAdapters(Server(generator=SimpleNamespace())).base_model() is None
 
 
 class RequestError(Exception):

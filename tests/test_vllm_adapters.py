@@ -397,11 +397,25 @@ def test_each_server_of_a_machine_has_a_name() -> None:
     app = FastAPI()
     backend = VLLMAdapters(app)
     names = [backend.server_name]
-    for args in ({"port": 1}, {"port": 2}, {"port": 2, "uds": "/s"}, {"uds": "/t"}):
+    for args in (
+        {"port": 1},
+        {"port": 2},
+        {"port": 2, "host": "127.0.0.1"},
+        {"port": 2, "host": "127.0.0.2"},
+        {"port": 2, "uds": "/s"},
+        {"uds": "/t"},
+    ):
         app.state.args = SimpleNamespace(**args)
         names.append(backend.server_name)
-    assert names[:3] == ["vllm", "vllm-1", "vllm-2"]
-    assert len({*names}) == 5
+    assert names[:4] == ["vllm", "vllm-1", "vllm-2", "vllm-127.0.0.1-2"]
+    assert len({*names}) == 7
+
+
+@pytest.mark.parametrize("host", [None, "", "0.0.0.0", "::"])
+def test_a_server_on_every_address_is_named_by_its_port(host: str | None) -> None:
+    app = FastAPI()
+    app.state.args = SimpleNamespace(host=host, port=8080)
+    assert VLLMAdapters(app).server_name == "vllm-8080"
 
 
 async def test_where_vllm_looks_for_adapters_itself_any_name_may_be_found(

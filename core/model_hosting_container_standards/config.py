@@ -95,7 +95,7 @@ class Settings:
         "SAGEMAKER_MODEL_PATH",
         default=Path("/opt/ml/model"),
         parse=Path,
-        meaning="folder of the customer script, base of relative file specs",
+        meaning="folder of the customer script and of adapters/, base of file specs",
     )
     script_filename = Variable[str | None](
         "CUSTOM_SCRIPT_FILENAME",
@@ -364,6 +364,11 @@ class Settings:
     def code_folders(self) -> tuple[Path, Path]:
         """Folders of the customer's files; a file of the first counts before others."""
         return self.model_path, self.model_path / "code"
+
+    @property
+    def bundled_adapters(self) -> Path:
+        """Folder of the adapters that come with the model, whether or not it exists."""
+        return self.model_path / "adapters"
 
     def disables(self, engine: str) -> bool:
         """Whether ``MHCS_DISABLE`` names the engine."""

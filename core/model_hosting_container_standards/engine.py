@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
     from .engine_command import EngineCommand
     from .sagemaker.lora.adapter import Adapter
     from .sagemaker.lora.adapters import Adapters
+    from .sagemaker.lora.base_model import BaseModel
 
 ENTRY_POINT_GROUP: Final = "model_hosting_container_standards.engines"
 
@@ -130,6 +131,12 @@ class AdapterBackend(Protocol):
     @property
     def max_rank(self) -> int | None:
         """The highest rank that can be loaded; None: nobody knows."""
+
+    def base_model(self) -> BaseModel | None:
+        """Return the model that adapters have to fit; None: nothing is known of it.
+
+        Asked in a thread, each time an adapter's files are looked at.
+        """
 
     @property
     def slots(self) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import shutil
+import struct
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -22,12 +24,17 @@ from real import (
     tiny_model,
     two_processes,
 )
+from safetensors_files import ADAPTER as WEIGHTS
+from safetensors_files import Stored, load, save
 from servers import Server, free_port
 
+Change = Callable[[Path], Any]
+
+#: How wide the tiny model is.
+HIDDEN = 128
 #: How many adapters the server computes at once, and keeps.
 SLOTS = 8
 CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
 
 
 def copy_adapter(name: str, folder: Path) -> Path:
@@ -53,21 +60,128 @@ def empty(folder: Path) -> None:
         file.unlink()
 
 
+def rename(old: str, new: str) -> Change:
+    """Give the weights to other modules."""
+
+    def change(folder: Path) -> None:
+        tensors = load(folder / WEIGHTS)
+        save(folder / WEIGHTS, {n.replace(old, new): t for n, t in tensors.items()})
+
+    return change
+
+
 def rename_modules(folder: Path) -> None:
     """Give the weights to modules that the model does not have."""
-    weights = (folder / WEIGHTS).read_bytes()
-    (folder / WEIGHTS).write_bytes(weights.replace(b".q_proj.", b".z_proj."))
+    rename(".q_proj.", ".z_proj.")(folder)
     change_config(folder, target_modules=["z_proj", "v_proj"])
 
 
+def double(folder: Path) -> None:
+    """Give the weights to other modules as well: half of them fit."""
+    tensors = load(folder / WEIGHTS)
+    rename("model.layers", "model.language_model.layers")(folder)
+    save(folder / WEIGHTS, {**tensors, **load(folder / WEIGHTS)})
+
+
+def narrow(folder: Path) -> None:
+    """Make it of a model that is half as wide."""
+    tensors = load(folder / WEIGHTS)
+    for name, tensor in tensors.items():
+        tensors[name] = cut(tensor, *(min(size, HIDDEN // 2) for size in tensor.shape))
+    save(folder / WEIGHTS, tensors)
+
+
+def cut(tensor: Stored, rows: int, columns: int) -> Stored:
+    width, size = tensor.shape[1], len(tensor.data) // math.prod(tensor.shape)
+    starts = (row * width * size for row in range(rows))
+    data = (tensor.data[start : start + columns * size] for start in starts)
+    return Stored(tensor.dtype, (rows, columns), b"".join(data))
+
+
+def spoil(number: float) -> Change:
+    """Make one of the weights that number."""
+
+    def change(folder: Path) -> None:
+        tensors = load(folder / WEIGHTS)
+        name, tensor = [*tensors.items()][-1]
+        data = tensor.data[:-4] + struct.pack("<f", number)
+        save(folder / WEIGHTS, {**tensors, name: tensor._replace(data=data)})
+
+    return change
+
+
 #: What is wrong with each bad adapter, and what makes it so.
-DAMAGES: dict[str, Callable[[Path], Any]] = {
+DAMAGES: dict[str, Change] = {
     "empty": empty,
     "rank": lambda folder: change_config(folder, r=64),
     "modules": rename_modules,
     "truncated": cut_weights,
     "config": lambda folder: (folder / CONFIG).write_text("{"),
     "weights": lambda folder: (folder / WEIGHTS).unlink(),
+    "prefix": rename("model.layers", "model.language_model.layers"),
+    "no-prefix": rename("base_model.model.model.layers", "base_model.model.layers"),
+    "layers": rename("layers.", "layers.7"),
+    "narrow": narrow,
+    "half": double,
+    "nan": spoil(math.nan),
+    "infinite": spoil(-math.inf),
+}
+
+
+def use_pattern(folder: Path) -> None:
+    """Give one kind of module another rank than the others."""
+    tensors = load(folder / WEIGHTS)
+    for name, tensor in tensors.items():
+        if ".q_proj." in name:
+            rows, columns = tensor.shape
+            shape = (4, columns) if ".lora_A." in name else (rows, 4)
+            tensors[name] = cut(tensor, *shape)
+    save(folder / WEIGHTS, tensors)
+    change_config(folder, rank_pattern={"q_proj": 4})
+
+
+def store_as(dtype: str) -> Change:
+    """Store the weights by half the bytes."""
+
+    def change(folder: Path) -> None:
+        tensors = load(folder / WEIGHTS)
+        stored = {name: halve(tensor, dtype) for name, tensor in tensors.items()}
+        save(folder / WEIGHTS, stored)
+
+    return change
+
+
+def halve(tensor: Stored, dtype: str) -> Stored:
+    if dtype == "BF16":  # The upper half of the bytes.
+        data = b"".join(
+            tensor.data[at + 2 : at + 4] for at in range(0, len(tensor.data), 4)
+        )
+    else:
+        count = len(tensor.data) // 4
+        data = struct.pack(f"<{count}e", *struct.unpack(f"<{count}f", tensor.data))
+    return Stored(dtype, tensor.shape, data)
+
+
+def keep(part: str) -> Change:
+    """Leave out what is not for these modules."""
+
+    def change(folder: Path) -> None:
+        tensors = load(folder / WEIGHTS)
+        save(folder / WEIGHTS, {n: t for n, t in tensors.items() if part in n})
+
+    return change
+
+
+#: What PEFT writes too, and vLLM takes.
+VARIANTS: dict[str, Change] = {
+    "rslora": lambda folder: change_config(folder, use_rslora=True),
+    "all-linear": lambda folder: change_config(folder, target_modules="all-linear"),
+    "last-layer": keep(".layers.1."),
+    "one-kind": keep(".v_proj."),
+    "bf16": store_as("BF16"),
+    "f16": store_as("F16"),
+    "unprefixed": rename("base_model.model.", ""),
+    "pattern": use_pattern,
 }
 
 
@@ -80,8 +194,8 @@ def adapters_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("adapters-root")
     for name in ADAPTERS:
         copy_adapter(name, root / name)
-    for damage, apply in DAMAGES.items():
-        apply(copy_adapter("adapter-a", root / damage))
+    for name, change in {**DAMAGES, **VARIANTS}.items():
+        change(copy_adapter("adapter-a", root / name))
     (root / "link-out").symlink_to(adapter_path("adapter-a"))
     return root
 

@@ -24,7 +24,7 @@ from real import (
 )
 from servers import Server, polling
 
-from .conftest import DAMAGES, SLOTS, Deployment, copy_adapter
+from .conftest import DAMAGES, SLOTS, VARIANTS, Deployment, copy_adapter
 
 pytestmark = requires_vllm
 
@@ -126,6 +126,7 @@ def test_what_is_unregistered_is_unknown_to_every_process(
 def test_a_bad_adapter_is_refused_with_the_reason(
     adapters: httpx.Client, damage: str
 ) -> None:
+    before = text(adapters, "/invocations")
     for preload in (True, False):
         body = {"name": "bad", "src": damage, "preload": preload}
         answer = adapters.post("/adapters", json=body)
@@ -138,7 +139,16 @@ def test_a_bad_adapter_is_refused_with_the_reason(
             assert listed["reason"]
         assert answer.status_code == 400, answer.text
         assert reason(answer.json())
-    assert text(adapters, "/invocations")
+    assert text(adapters, "/invocations") == before
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_fits_is_loaded_in_each_of_its_forms(
+    adapters: httpx.Client, variant: str
+) -> None:
+    register(adapters, "one", variant)
+    answers = {text(adapters, "/invocations", name) for name in ("one", "")}
+    assert len(answers) == 2
 
 
 @pytest.mark.parametrize(

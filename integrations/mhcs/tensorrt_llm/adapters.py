@@ -11,11 +11,13 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import wrapt
 
+from mhcs.addresses import server_name
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
     AdapterDeadlyError,
@@ -24,6 +26,11 @@ from model_hosting_container_standards.exceptions import (
 )
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+from model_hosting_container_standards.sagemaker.lora.base_model import (
+    BaseModel,
+    Checkpoint,
+)
+from model_hosting_container_standards.sagemaker.lora.checkpoint import read_checkpoint
 from model_hosting_container_standards.sagemaker.lora.weights import WEIGHTS
 
 from .health import (
@@ -62,8 +69,9 @@ class TensorRTAdapters:
     @property
     def server_name(self) -> str:
         # Known since the server was told where to listen. All its front ends share it.
-        _, _, port = (getattr(self._server, "binding_addr", None) or "").rpartition(":")
-        return f"tensorrt_llm-{port}" if port else "tensorrt_llm"
+        address = getattr(self._server, "binding_addr", None) or ""
+        host, _, port = address.removeprefix("http://").rpartition(":")
+        return server_name("tensorrt_llm", host, port)
 
     def unavailable(self) -> str | None:
         role = getattr(self._server, "server_role", None)
@@ -84,6 +92,21 @@ class TensorRTAdapters:
     @property
     def max_rank(self) -> int | None:
         return getattr(self._lora_config, "max_lora_rank", None)
+
+    def base_model(self) -> BaseModel | None:
+        return self._base_model
+
+    @cached_property
+    def _base_model(self) -> BaseModel | None:
+        """The Hugging Face checkpoint; an engine that was built has no such thing."""
+        generator = generator_of(self._server)
+        given = getattr(getattr(generator, "args", None), "model", None)
+        folder = getattr(generator, "_hf_model_dir", None) or given
+        if not isinstance(folder, str | Path):
+            return None
+        modules = read_checkpoint(Path(folder))
+        # It looks for layers by their numbers, whatever is before them.
+        return None if modules is None else Checkpoint(modules, any_prefix=True)
 
     @property
     def kept(self) -> int | None:

@@ -10,11 +10,14 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Collection
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException
 
+from mhcs.addresses import server_name
+from mhcs.guard import guarded
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
     AdapterEngineError,
@@ -22,9 +25,11 @@ from model_hosting_container_standards.exceptions import (
 )
 from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+from model_hosting_container_standards.sagemaker.lora.base_model import BaseModel
 from model_hosting_container_standards.sagemaker.lora.files import locate
 from model_hosting_container_standards.sagemaker.lora.store import FIRST_ID
 
+from .base_model import UNCHECKED, read_base_model
 from .errors import errors_of_the_engine
 from .leasing import keep_leases, lease_generations
 from .model_names import watch_model_names
@@ -47,8 +52,8 @@ class VLLMAdapters:
         args = getattr(self._state, "args", None)
         if socket := getattr(args, "uds", None):
             return f"vllm-{blake2b(socket.encode(), digest_size=8).hexdigest()}"
-        port = getattr(args, "port", None)
-        return "vllm" if port is None else f"vllm-{port}"
+        host, port = (getattr(args, name, None) for name in ("host", "port"))
+        return server_name("vllm", host, port)
 
     def unavailable(self) -> str | None:
         if not hasattr(self._state, "engine_client"):
@@ -61,6 +66,9 @@ class VLLMAdapters:
     def max_rank(self) -> int:
         rank: int = self._lora_config.max_lora_rank
         return rank
+
+    def base_model(self) -> BaseModel | None:
+        return self._base_model
 
     @property
     def slots(self) -> int:
@@ -176,8 +184,17 @@ class VLLMAdapters:
 
     @property
     def _lora_config(self) -> Any:
-        holder = getattr(self._client, "vllm_config", None) or self._state.vllm_config
-        return holder.lora_config
+        return self._vllm_config.lora_config
+
+    @property
+    def _vllm_config(self) -> Any:
+        return getattr(self._client, "vllm_config", None) or self._state.vllm_config
+
+    @cached_property
+    def _base_model(self) -> BaseModel | None:
+        with guarded("Reading the model's checkpoint", UNCHECKED):
+            return read_base_model(self._vllm_config)
+        return None
 
 
 def _request_type() -> Any:

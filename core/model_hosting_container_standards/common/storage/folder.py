@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
@@ -19,15 +20,22 @@ _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 def default_parent(name: str) -> Path:
     """Return where a folder of this name lives if nobody says where.
 
-    Shared memory lives as long as the container, and never waits for a disk.
+    Shared memory lives as long as the container, and never waits for a disk. Containers
+    may share it, and run as different users, of whom each needs a folder of its own.
 
     Raises:
         StorageError: nothing can be written.
     """
-    if _has_shared_memory():
-        return SHARED_MEMORY / name
+    folder = (SHARED_MEMORY if _has_shared_memory() else _temporary()) / name
+    with contextlib.suppress(OSError):
+        if folder.lstat().st_uid != os.geteuid():
+            return folder.with_name(f"{name}-{os.geteuid()}")
+    return folder
+
+
+def _temporary() -> Path:
     try:
-        return Path(tempfile.gettempdir()) / name
+        return Path(tempfile.gettempdir())
     except FileNotFoundError:
         raise StorageError(
             f"Neither {SHARED_MEMORY} nor a folder for temporary files can be written: "

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from ...exceptions import AdapterError, AdapterNotFoundError
-from .weights import WEIGHTS, check_weights
+from .base_model import BaseModel
+from .fit import check_fit
+from .misplaced import CONFIG, no_adapter
+from .weights import WEIGHTS, check_values, find_weights
 
-CONFIG: Final = "adapter_config.json"
 #: Far more than any configuration has.
 _LARGEST_CONFIG: Final = 1 << 20
 
@@ -37,26 +40,38 @@ def locate(src: Any, root: Path | None) -> Path:
     return path
 
 
-def check_folder(path: Path, root: Path | None, max_rank: int | None) -> None:
-    """Check that there is an adapter which the engine may be able to load.
+def check_folder(
+    path: Path,
+    root: Path | None,
+    max_rank: int | None,
+    base_model: Callable[[], BaseModel | None],
+    *,
+    values: bool = True,
+) -> None:
+    """Check that there is an adapter which the engine can apply as a whole.
+
+    Args:
+        base_model: returns the model it has to fit, None where nothing is known of it.
+        values: read the weights too, not their header alone.
 
     Raises:
         AdapterNotFoundError: there is nothing.
-        AdapterError: what is there is no adapter, or its rank is too high.
+        AdapterError: what is there is no adapter, its rank is too high, or it does not
+            fit the model.
     """
     try:
-        if not path.is_dir():
-            _refuse_file(path)
+        if not (path / CONFIG).is_file():
+            raise no_adapter(path)
         if root is not None:
             _check_links(path, root.resolve())
-        rank = _rank(_config(path))
-        check_weights(path)
+        ranks = _ranks(_config(path / CONFIG))
+        _check_rank(path, max(ranks), max_rank)
+        if (weights := find_weights(path)) is not None:
+            check_fit(str(path), weights.tensors, ranks, base_model())
+            if values:
+                check_values(weights)
     except OSError as error:
         raise AdapterError(f"{str(path)!r} cannot be read: {error.strerror}.") from None
-    if max_rank is not None and rank > max_rank:
-        raise AdapterError(
-            f"{str(path)!r} has rank {rank}; the engine takes ranks up to {max_rank}."
-        )
 
 
 def has_files(path: str) -> bool:
@@ -68,16 +83,7 @@ def has_files(path: str) -> bool:
     )
 
 
-def _refuse_file(path: Path) -> None:
-    if path.exists():
-        raise AdapterError(f"{str(path)!r} is no adapter: an adapter is a folder.")
-    raise AdapterNotFoundError(f"There is no folder {str(path)!r}.")
-
-
-def _config(path: Path) -> dict[str, Any]:
-    file = path / CONFIG
-    if not file.is_file():
-        raise AdapterError(f"{str(path)!r} is no adapter: it has no {CONFIG}.")
+def _config(file: Path) -> dict[str, Any]:
     if file.stat().st_size > _LARGEST_CONFIG:
         raise AdapterError(
             f"{str(file)!r} is too large for an adapter's configuration."
@@ -91,12 +97,20 @@ def _config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _rank(config: dict[str, Any]) -> int:
+def _ranks(config: dict[str, Any]) -> Collection[int]:
+    """Return the ranks that a configuration names: of all modules, and of some."""
     pattern = config.get("rank_pattern") or {}
     ranks = [config.get("r"), *(pattern.values() if isinstance(pattern, dict) else ())]
     if not all(type(rank) is int and rank > 0 for rank in ranks):
         raise AdapterError(f"{CONFIG} has no rank: 'r' must be a positive number.")
-    return max(rank for rank in ranks if isinstance(rank, int))
+    return {rank for rank in ranks if isinstance(rank, int)}
+
+
+def _check_rank(path: Path, rank: int, max_rank: int | None) -> None:
+    if max_rank is not None and rank > max_rank:
+        raise AdapterError(
+            f"{str(path)!r} has rank {rank}; the engine takes ranks up to {max_rank}."
+        )
 
 
 def _check_links(path: Path, root: Path) -> None:

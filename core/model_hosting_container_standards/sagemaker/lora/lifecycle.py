@@ -80,6 +80,9 @@ class Lifecycle:
         if self.backend is not None:
             self.backend.prepare()
             if reason := self.backend.unavailable():
+                from .bundled import report_bundled
+
+                report_bundled(self.settings.bundled_adapters, reason)
                 self._error = AdapterError(reason)
                 return
         try:
@@ -95,7 +98,7 @@ class Lifecycle:
         from .restore import join
 
         try:
-            await join(adapters)
+            await join(adapters, self.settings.bundled_adapters)
         except BaseException:
             await adapters.close()
             raise
@@ -110,10 +113,12 @@ class Lifecycle:
             await adapters.close()
 
     def _open(self) -> Adapters:
+        from ...common.storage.container import container_id
         from ...common.storage.folder import default_parent, private_folder
         from .adapters import Adapters
 
         parent = self.settings.adapters_path or default_parent("sagemaker_adapters")
         name = _SERVER if self.backend is None else self.backend.server_name
-        folder = private_folder(parent, name)
+        # A container's own, also where several share /dev/shm.
+        folder = private_folder(parent, f"{name}-{container_id()}")
         return Adapters(self.backend, folder, self.settings.adapters_root)

@@ -43,13 +43,15 @@ class Loader:
         self.root = root
         self._store = store
 
-    async def check_folder(self, src: str) -> str:
+    async def check_folder(self, src: str, *, values: bool = True) -> str:
         """Return the real path of an adapter's folder that the engine may load.
+
+        Without ``values``, only the header of its weights is read.
 
         Raises:
             AdapterError: there is none, or it may not be loaded.
         """
-        return await run_in_threadpool(self._check_folder, src)
+        return await run_in_threadpool(self._check_folder, src, values)
 
     def check_name(self, name: str) -> None:
         """Refuse a name that means something else to the engine."""
@@ -182,9 +184,10 @@ class Loader:
             raise AdapterError("This server's adapters are loaded by handlers only.")
         return self.backend
 
-    def _check_folder(self, src: str) -> str:
+    def _check_folder(self, src: str, values: bool) -> str:
         path = locate(src, self.root)
-        check_folder(path, self.root, self._engine.max_rank)
+        engine = self._engine
+        check_folder(path, self.root, engine.max_rank, engine.base_model, values=values)
         return str(path)
 
     async def _unload(self, adapter: Adapter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from ...engine import AdapterBackend
@@ -9,6 +10,7 @@ from ...exceptions import AdapterDeadlyError, AdapterEngineError, AdapterError
 from ...logging_config import get_logger
 from .adapter import DEADLY, Adapter
 from .adapters import Adapters
+from .bundled import add_bundled
 from .store import REGISTERED
 
 logger = get_logger(__name__)
@@ -28,17 +30,20 @@ ENDED: Final = (
 )
 
 
-async def join(adapters: Adapters) -> None:
-    """Restore what is registered, unless another process of this server has done so."""
+async def join(adapters: Adapters, bundled: Path) -> None:
+    """Restore what is registered, unless another process of this server has done so.
+
+    ``bundled`` is the folder of what comes with the model.
+    """
     locks = adapters.users
     async with locks.alone(_JOINING):
         locks.share(_RUNNING)
         if locks.try_upgrade(_RUNNING):
-            await _restore(adapters)
+            await _restore(adapters, bundled)
             locks.share(_RUNNING)
 
 
-async def _restore(adapters: Adapters) -> None:
+async def _restore(adapters: Adapters, bundled: Path) -> None:
     store = adapters.store
     # Begun by processes that died, or held by handlers that know nothing any more.
     for row in store.rows("by_handler OR state IN ('loading', 'leaving')"):
@@ -46,6 +51,7 @@ async def _restore(adapters: Adapters) -> None:
     if adapters.backend is None:
         return
     store.unload_all()
+    add_bundled(adapters, bundled)
     await _restore_registered(adapters, adapters.backend)
 
 
@@ -78,7 +84,8 @@ async def _restore_registered(adapters: Adapters, backend: AdapterBackend) -> No
 async def _restore_one(adapters: Adapters, adapter: Adapter, *, load: bool) -> None:
     if adapter.reason in (DEADLY, ENDED):
         raise AdapterError(adapter.reason)
-    await adapters.loader.check_folder(adapter.path)
+    # The weights of one that is loaded later are read then: there may be a thousand.
+    await adapters.loader.check_folder(adapter.path, values=load)
     if load:
         # An engine may end with it, and this start; or somebody ends both, by chance.
         adapters.store.fail(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -21,6 +21,7 @@ FIRST_ID: Final = 1 << 20
 #: An adapter's name is taken while it is in one of these states.
 REGISTERED: Final = "state IN ('ready', 'failed')"
 # engine_names: every name an engine may have cached something for.
+# bundled: what came with the model once, whatever became of it.
 _SCHEMA: Final = f"""
 CREATE TABLE adapters (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -38,6 +39,7 @@ CREATE TABLE adapters (
 );
 CREATE UNIQUE INDEX registered ON adapters (name) WHERE {REGISTERED};
 CREATE TABLE engine_names (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE bundled (name TEXT PRIMARY KEY) WITHOUT ROWID;
 INSERT INTO sqlite_sequence (name, seq) VALUES ('adapters', {FIRST_ID - 1})
 """
 
@@ -93,32 +95,26 @@ class AdapterStore:
         self, wanted: Wanted, path: str, by_handler: bool, check: Check
     ) -> Adapter:
         """Add an adapter that is being loaded: it has an id, and no request sees it."""
-        columns = {
-            "name": wanted.name,
-            "src": wanted.src,
-            "path": path,
-            "preload": wanted.preload,
-            "pin": wanted.pin,
-            "state": "loading",
-            "by_handler": by_handler,
-            "options": msgspec.json.encode(wanted.options).decode(),
-            # Until the id is known.
-            "engine_name": "",
-        }
-        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
         with self._database.write(visible=False) as connection:
-            cursor = connection.execute(
-                f"INSERT INTO adapters ({names}) VALUES ({marks})",
-                [*columns.values()],
-            )
-            adapter_id = cursor.lastrowid
-            engine_name = _unused(connection, wanted.name, adapter_id)
-            connection.execute(
-                "UPDATE adapters SET engine_name = ? WHERE id = ?",
-                [engine_name, adapter_id],
-            )
+            adapter_id = _insert(connection, wanted, path, "loading", by_handler)
             check(*_count(connection))
             return _one(connection, adapter_id)
+
+    def add_bundled(self, found: Sequence[tuple[Wanted, str]]) -> list[str]:
+        """Register what comes with the model, with its path, and return the new names.
+
+        A name that came with it before is not new, nor is one that is registered.
+        """
+        added = []
+        with self._database.write() as connection:
+            for wanted, path in found:
+                new = connection.execute(
+                    "INSERT OR IGNORE INTO bundled VALUES (?)", [wanted.name]
+                )
+                if new.rowcount and _registered(connection, wanted.name) is None:
+                    _insert(connection, wanted, path, "ready", by_handler=False)
+                    added.append(wanted.name)
+        return added
 
     def complete(self, adapter: Adapter, *, loaded: bool) -> Adapter | None:
         """Let requests see an adapter; return what had its name and now leaves."""
@@ -165,6 +161,36 @@ class AdapterStore:
         self._database.close()
 
 
+def _insert(
+    connection: sqlite3.Connection,
+    wanted: Wanted,
+    path: str,
+    state: State,
+    by_handler: bool,
+) -> int | None:
+    """Add an adapter, and return its id."""
+    columns = {
+        "name": wanted.name,
+        "src": wanted.src,
+        "path": path,
+        "preload": wanted.preload,
+        "pin": wanted.pin,
+        "state": state,
+        "by_handler": by_handler,
+        "options": msgspec.json.encode(wanted.options).decode(),
+        # Until the id is known.
+        "engine_name": "",
+    }
+    names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+    cursor = connection.execute(
+        f"INSERT INTO adapters ({names}) VALUES ({marks})", [*columns.values()]
+    )
+    adapter_id = cursor.lastrowid
+    engine_name = _unused(connection, wanted.name, adapter_id)
+    _set(connection, adapter_id, {"engine_name": engine_name})
+    return adapter_id
+
+
 def _unused(connection: sqlite3.Connection, name: str, adapter_id: int | None) -> str:
     """Return the name itself if no engine has seen it, else one with the id."""
     for candidate in (name, f"{name}#{adapter_id}"):
@@ -177,7 +203,7 @@ def _unused(connection: sqlite3.Connection, name: str, adapter_id: int | None) -
 
 
 def _set(
-    connection: sqlite3.Connection, adapter_id: int, columns: Mapping[str, Any]
+    connection: sqlite3.Connection, adapter_id: int | None, columns: Mapping[str, Any]
 ) -> None:
     assignments = ", ".join(f"{column} = ?" for column in columns)
     connection.execute(
@@ -186,10 +212,15 @@ def _set(
     )
 
 
-def _leave(connection: sqlite3.Connection, name: str) -> Adapter | None:
-    row = connection.execute(
+def _registered(connection: sqlite3.Connection, name: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = connection.execute(
         f"SELECT * FROM adapters WHERE name = ? AND {REGISTERED}", [name]
     ).fetchone()
+    return row
+
+
+def _leave(connection: sqlite3.Connection, name: str) -> Adapter | None:
+    row = _registered(connection, name)
     if row is None:
         return None
     _set(connection, row["id"], {"state": "leaving"})

@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Final
 
+from ...common.storage.container import container_id
 from ...common.storage.folder import default_parent, private_folder
 from ...config import Settings, read_settings
 from ...exceptions import ConfigurationError, SessionNotFoundError, StorageError
@@ -19,7 +20,6 @@ from .store import SessionStore, StoredSession
 
 LONGEST_ID: Final = 256
 _ID: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
-_FOLDER: Final = "mhcs"
 _FILE: Final = "sessions.sqlite3"
 
 
@@ -87,7 +87,9 @@ class SessionManager:
     """
 
     def __init__(self, path: Path, expiration_s: int) -> None:
-        self._file = private_folder(path.absolute(), _FOLDER) / _FILE
+        # A container's own, also where several share /dev/shm.
+        folder = private_folder(path.absolute(), f"mhcs-{container_id()}")
+        self._file = folder / _FILE
         self._expiration_s = expiration_s
         self._opening = threading.Lock()
         self._store: SessionStore | None = None
