@@ -510,7 +510,9 @@ async def test_a_method_that_calls_another_finishes_by_its_adapter(
     await adapters.close()
 
 
-@pytest.mark.parametrize("answer", [None, JSONResponse({"detail": "None"})], ids=str)
+@pytest.mark.parametrize(
+    "answer", [None, JSONResponse({"detail": "None"})], ids=["nothing", "no reason"]
+)
 async def test_an_answer_that_says_nothing_is_an_error(answer: Any) -> None:
     async def fail(request: WithAdapters) -> Any:
         return answer
