@@ -21,6 +21,7 @@ from model_hosting_container_standards.exceptions import (
     HandlerFileNotFoundError,
     ModuleLoadError,
 )
+from model_hosting_container_standards.supervisor.orphans import lives
 from serve_plans import (
     ADDRESS,
     ENGINES,
@@ -30,7 +31,7 @@ from serve_plans import (
     put_on_path,
     write_package,
 )
-from servers import Exit, Process, Server, run_until_exit
+from servers import Exit, Process, Server, polling, run_until_exit
 from test_supervisor import ANY_PROCESS, PROCESS_1, Gate, supervisor_of
 from trtllm import RELEASES, environment_of
 
@@ -292,6 +293,22 @@ def test_the_image_serves_and_is_kept_running() -> None:
         assert server.client.get("/standin").json()["pid"] != first
         os.kill(server.pid, signal.SIGTERM)
         assert server.wait(30) in (0, 128 + signal.SIGTERM)
+
+
+def test_what_hangs_is_restarted_unless_nobody_wants_it() -> None:
+    """Where inference components run, no platform does it."""
+    with Served(MHCS_PING_STALL_SECONDS="1") as server:
+        first = server.client.get("/standin").json()["pid"]
+        os.kill(first, signal.SIGSTOP)
+        for _ in polling(60):
+            if not lives(first):
+                break
+        server.wait_until_ready("/ping")
+        assert server.client.get("/standin").json()["pid"] != first
+    with Served(MHCS_RESTART_ON_HANG="false") as server:
+        pid = server.client.get("/standin").json()["pid"]
+        variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        assert "MHCS_RESTART_ON_HANG=false" in variables
 
 
 @pytest.mark.parametrize("before", [ANY_PROCESS, PROCESS_1])
