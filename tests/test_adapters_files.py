@@ -160,7 +160,7 @@ def test_a_whole_model_is_no_adapter(client: TestClient, tmp_path: Path) -> None
 def test_a_url_is_no_path(client: TestClient, src: str) -> None:
     status, reason = refusal(client, src)
     assert status == 404
-    assert "no URL" in reason
+    assert "not a URL" in reason
 
 
 def test_an_empty_folder_is_no_adapter(client: TestClient, tmp_path: Path) -> None:
@@ -416,6 +416,16 @@ def test_a_file_that_is_a_link_out_of_the_root_is_refused(
     assert status == 400
     assert ROOT in reason
     assert engine.calls == []
+
+
+def test_what_a_link_out_of_the_root_leads_to_is_not_told(
+    root: Path, client: TestClient
+) -> None:
+    write_adapter(root.parent / "outside" / "secret")
+    (root / "a").mkdir()
+    (root / "a" / "link").symlink_to(root.parent / "outside")
+    status, reason = refusal(client, "a")
+    assert (status, "secret" in reason) == (400, False)
 
 
 def test_links_within_the_root_are_followed(root: Path, client: TestClient) -> None:

@@ -202,7 +202,7 @@ def test_an_adapter_without_lora_is_none(
 ) -> None:
     answer = post(tensors)
     assert answer.status_code == 400
-    assert "is no LoRA adapter" in answer.json()["detail"]
+    assert "is not a LoRA adapter" in answer.json()["detail"]
     assert engine.calls == []
 
 

@@ -164,7 +164,7 @@ def test_modules_are_found_by_their_names(name: str, widths: Any) -> None:
         ("model.layers.0.mlp.experts.0.w1", WIDTHS),
         ("x.layers.0.mlp.experts.0.w1", WIDTHS),
         ("x.layers.0.mlp.experts.w1", UNKNOWN),
-        # Of text or of images: nobody knows.
+        # Of text or of images: that is unknown.
         ("model.language_model.layers.0.self_attn.q_proj", UNKNOWN),
         ("layers.1.self_attn.q_proj", WIDTHS),
         ("model.layers.2.self_attn.q_proj", None),

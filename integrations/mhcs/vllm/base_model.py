@@ -28,8 +28,8 @@ from model_hosting_container_standards.sagemaker.lora.checkpoint import read_che
 UNCHECKED: Final = (
     "Whether adapters fit the model is not checked: vLLM ignores what does not."
 )
-#: Of text, and of nothing else: there, vLLM's names are sure.
 _GENERATES: Final = "generate"
+#: How the names of tensors end, of an adapter and of a checkpoint.
 _LORA: Final = ".lora_A.weight"
 _WEIGHT: Final = ".weight"
 
@@ -47,8 +47,8 @@ def read_base_model(vllm_config: Any) -> BaseModel | None:
 class VLLMModel(Checkpoint):
     """A model that vLLM has loaded from a checkpoint.
 
-    One of several parts, or that makes no text, is another model's: vLLM puts that
-    model's prefix before its names.
+    One with several stacks of layers, or that does not generate text, may have them
+    under another prefix than the checkpoint; any other has the checkpoint's.
     """
 
     def __init__(self, modules: Mapping[str, Widths], config: Any) -> None:

@@ -19,7 +19,7 @@ logger = get_logger(__name__)
 
 
 def add_bundled(adapters: Adapters, folder: Path) -> None:
-    """Register what comes with the model, as if somebody had asked for it.
+    """Register what comes with the model, as if a client had asked for it.
 
     Each once in the life of a container: what was deleted, or replaced, stays so. It is
     loaded with all that is registered, and one that cannot be loaded is listed.

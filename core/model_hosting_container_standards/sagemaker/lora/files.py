@@ -12,7 +12,7 @@ import msgspec
 from ...exceptions import AdapterError, AdapterNotFoundError
 from .base_model import BaseModel
 from .fit import check_fit
-from .misplaced import CONFIG, no_adapter
+from .misplaced import CONFIG, not_an_adapter
 from .weights import WEIGHTS, check_values, find_weights
 
 #: Far more than any configuration has.
@@ -56,12 +56,12 @@ def check_folder(
 
     Raises:
         AdapterNotFoundError: there is nothing.
-        AdapterError: what is there is no adapter, its rank is too high, or it does not
-            fit the model.
+        AdapterError: it is not an adapter, its rank is too high, or it does not fit the
+            model.
     """
     try:
         if not (path / CONFIG).is_file():
-            raise no_adapter(path)
+            raise not_an_adapter(path)
         if root is not None:
             _check_links(path, root.resolve())
         ranks = _ranks(_config(path / CONFIG))

@@ -58,7 +58,7 @@ def check_fit(
     pairs = _pairs(tensors)
     if not pairs:
         raise AdapterError(
-            f"{path!r} is no LoRA adapter: none of its {len(tensors)} tensors is a "
+            f"{path!r} is not a LoRA adapter: none of its {len(tensors)} tensors is a "
             "lora_A or a lora_B."
         )
     inner = itertools.chain.from_iterable(

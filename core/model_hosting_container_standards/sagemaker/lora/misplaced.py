@@ -20,24 +20,25 @@ _MOST: Final = 1000
 _NAMED: Final = 5
 
 
-def no_adapter(path: Path) -> AdapterError:
-    """Return the error for a path that is no folder of an adapter.
+def not_an_adapter(path: Path) -> AdapterError:
+    """Return the error for a path that is not the folder of an adapter.
 
     Raises:
         OSError: it cannot be read.
     """
-    if path.is_dir():
-        return AdapterError(f"{str(path)!r} is no adapter: {_describe_folder(path)}.")
     if not path.exists():
-        advice = ": src is a path of this machine, no URL" if ":/" in str(path) else ""
+        is_url = ":/" in str(path)
+        advice = ": src is a path of this machine, not a URL" if is_url else ""
         return AdapterNotFoundError(f"There is no folder {str(path)!r}{advice}.")
-    if is_archive(path):
+    if path.is_dir():
+        advice = _describe_folder(path)
+    elif is_archive(path):
         advice = f"it is an archive. Unpack it, and name the folder that has {CONFIG}"
     elif path.name in (CONFIG, *WEIGHTS):
         advice = "it is a file of one. Name the folder that it is in"
     else:
         advice = "an adapter is a folder"
-    return AdapterError(f"{str(path)!r} is no adapter: {advice}.")
+    return AdapterError(f"{str(path)!r} is not an adapter: {advice}.")
 
 
 def is_archive(path: Path) -> bool:
@@ -63,9 +64,13 @@ def _describe_folder(folder: Path) -> str:
 
 
 def _inner_adapters(folder: Path) -> Sequence[Path]:
-    """Return the adapters that are in a folder, or in the only folder that it has."""
+    """Return the adapters that are in a folder, or in the only folder that it has.
+
+    Links are not followed: they may lead out of where adapters may be loaded from.
+    """
     for _ in range(_DEPTH):
-        folders = [entry for entry in _entries(folder) if entry.is_dir()]
+        entries = (entry for entry in _entries(folder) if not entry.is_symlink())
+        folders = [entry for entry in entries if entry.is_dir()]
         found = [inner for inner in folders if (inner / CONFIG).is_file()]
         if found or len(folders) != 1:
             return found

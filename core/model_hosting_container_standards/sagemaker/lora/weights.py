@@ -38,7 +38,7 @@ def find_weights(folder: Path) -> Weights | None:
     file = next((folder / n for n in WEIGHTS if (folder / n).is_file()), None)
     if file is None:
         raise AdapterError(
-            f"{str(folder)!r} is no adapter: it has none of {', '.join(WEIGHTS)}."
+            f"{str(folder)!r} is not an adapter: it has none of {', '.join(WEIGHTS)}."
         )
     if file.stat().st_size == 0:
         raise _damaged(file)
