@@ -29,7 +29,8 @@ def add_bundled(adapters: Adapters, folder: Path) -> None:
         try:
             _check(adapters, entry)
         except AdapterError as error:
-            logger.error("%s is not registered: %s", entry, error)
+            # Its representation: a name may have line ends, or be no text.
+            logger.error("%r is not registered: %s", str(entry), error)
         else:
             found.append((Wanted(entry.name, str(entry)), _resolve(entry)))
     if found:
@@ -41,7 +42,7 @@ def add_bundled(adapters: Adapters, folder: Path) -> None:
 def report_bundled(folder: Path, reason: str) -> None:
     """Say that what comes with the model is of no use here."""
     if found := find_bundled(folder):
-        names = ", ".join(entry.name for entry in found)
+        names = ", ".join(repr(entry.name) for entry in found)
         logger.error("No adapter of %s is registered (%s): %s", folder, names, reason)
 
 
