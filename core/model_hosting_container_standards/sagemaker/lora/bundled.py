@@ -42,7 +42,7 @@ def add_bundled(adapters: Adapters, folder: Path) -> None:
 def report_bundled(folder: Path, reason: str) -> None:
     """Say that what comes with the model is of no use here."""
     if found := find_bundled(folder):
-        names = ", ".join(repr(entry.name) for entry in found)
+        names = ", ".join(ascii(entry.name)[1:-1] for entry in found)
         logger.error("No adapter of %s is registered (%s): %s", folder, names, reason)
 
 
