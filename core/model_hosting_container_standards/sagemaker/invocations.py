@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from fastapi import HTTPException
@@ -59,17 +60,14 @@ class Invocations:
         handler = self.handler
         if self.routes is not None and (chosen := headers.get(CUSTOM_ATTRIBUTES)):
             handler = self._chosen_route(header_text(chosen))
+        if self.adapter.fields and (adapter := headers.get(ADAPTER_IDENTIFIER)):
+            handler = partial(self.adapter, handler, adapter)
         try:
-            following = await self.session(headers, scope, receive, send)
+            following = await self.session(headers, handler, scope, receive, send)
         except ClientDisconnect:
             return  # Nobody is left to be answered.
-        if following is None:
-            return
-        scope, receive = following
-        if self.adapter.fields and (adapter := headers.get(ADAPTER_IDENTIFIER)):
-            await self.adapter(handler, adapter, scope, receive, send)
-        else:
-            await handler(scope, receive, send)
+        if following is not None:
+            await handler(*following, send)
 
     def _chosen_route(self, attributes: str) -> ASGIApp:
         chosen = _route_attributes(attributes)
