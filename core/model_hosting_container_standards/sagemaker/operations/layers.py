@@ -39,6 +39,13 @@ class Layers:
         """Return ``app`` in all of them. The SDK of spans is set up by now, or not."""
         return self._traced(self._gated(app))
 
+    def around_unpacking(self, app: ASGIApp) -> ASGIApp:
+        """Return the same for requests whose bodies are compressed."""
+        # With it comes zlib, which few servers need.
+        from .content_encoding import Unpacking
+
+        return self.around(Unpacking(app, self._max_body_bytes))
+
     def _gated(self, app: ASGIApp) -> ASGIApp:
         if not self._keys and self._max_body_bytes is None:
             return app
