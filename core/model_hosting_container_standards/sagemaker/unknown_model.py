@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -26,10 +28,16 @@ class UnknownModels:
     async def answer(
         self, handler: ASGIApp, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Let the base model answer for whatever model the request names."""
+        """Answer a request, by the base model if its model is unknown."""
+        with self.allowed():
+            await handler(scope, receive, send)
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Let the base model answer for any name within this block."""
         token = _ALLOWED.set(self)
         try:
-            await handler(scope, receive, send)
+            yield
         finally:
             _ALLOWED.reset(token)
 
