@@ -288,8 +288,8 @@ def test_a_child_has_what_it_has_inherited(connection: tuple[Any, Any]) -> None:
     client, _ = connection
     inode = os.fstat(client.fileno()).st_ino
     command = [sys.executable, "-c", "import sys; print(); sys.stdin.read()"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, pass_fds=[client.fileno()], **pipes) as child:
+    pipe, passed = subprocess.PIPE, [client.fileno()]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, pass_fds=passed) as child:
         assert child.stdout is not None
         child.stdout.readline()
         assert sockets.is_open_in([child.pid], inode)
