@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import httpx
 import pytest
 
+from model_hosting_container_standards.sagemaker.serving import sockets
+from model_hosting_container_standards.sagemaker.serving.own_requests import OwnRequests
 from servers import HOST, Server, polling
 
 #: Whose handler waits until it is released, and then asks the server itself. ``via`` is
@@ -190,25 +195,25 @@ def test_a_child_is_no_process_of_the_server(
 
 
 def test_over_a_unix_socket_too(folder: Path, threads: ThreadPoolExecutor) -> None:
-    socket = folder / "socket"
-    server = serve(folder, *UVICORN, f"--uds={socket}")
-    transport = httpx.HTTPTransport(uds=str(socket))
+    path = folder / "socket"
+    server = serve(folder, *UVICORN, f"--uds={path}")
+    transport = httpx.HTTPTransport(uds=str(path))
     server.client.close()
     server.client = httpx.Client(transport=transport, base_url=server.url)
     server.ready_path = None
     with server:
-        wait_until_it_listens(socket)
-        answer = begin(server, threads, uds=str(socket))
+        wait_until_it_listens(path)
+        answer = begin(server, threads, uds=str(path))
         tell_to_end(server)
         assert server.client.post("/v1/part").status_code == 503
         assert release(folder, answer) == 200
         server.wait(10)
 
 
-def wait_until_it_listens(socket: Path) -> None:
+def wait_until_it_listens(path: Path) -> None:
     for _ in polling(30):
         # uvicorn changes it then.
-        if socket.exists() and socket.stat().st_mode & 0o777 == 0o666:
+        if path.exists() and path.stat().st_mode & 0o777 == 0o666:
             return
     raise AssertionError("The server does not listen.")
 
@@ -222,10 +227,12 @@ def test_each_process_of_the_server_knows_the_others(
     with serve(folder, *command, **THROTTLE) as server:
         # Both have all that they may: what a handler asks finds no room at either.
         answers = []
-        for _ in polling(30):
+        for _ in polling(60):
             if server.client.get("/health").json() == 2:
                 break
             answers.append(threads.submit(ask, server, via="all"))
+        else:
+            raise AssertionError("The requests all reach one process.")
         (folder / "release").touch()
         answered = [one.json() for one in map(Future.result, answers) if one.is_success]
         assert [one["statuses"] for one in answered] == [[200], [200]]
@@ -239,3 +246,66 @@ def test_a_throttle_of_one_does_not_refuse_itself(
         assert server.client.post("/v1/part").status_code == 429
         assert release(folder, answer) == 200
         assert server.client.post("/v1/part").status_code == 200
+
+
+# --- whose socket it is --------------------------------------------------------------
+
+
+@pytest.fixture(params=["kernel", "tables"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the system is asked: where netlink is forbidden, /proc has it too."""
+    if request.param == "tables":
+        # There is no such protocol.
+        monkeypatch.setattr(sockets, "_SOCK_DIAG", 31)
+
+
+@pytest.fixture(params=[HOST, "::1", "::ffff:127.0.0.1"])
+def connection(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Any]]:
+    """Both ends of one that comes from an address: the client's, and the server's."""
+    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    with socket.socket(socket.AF_INET6) as listener, socket.socket(family) as client:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(("::", 0))
+        listener.listen()
+        client.connect((request.param, listener.getsockname()[1]))
+        server, _ = listener.accept()
+        with server:
+            yield client, server
+
+
+@pytest.mark.usefixtures("way")
+def test_a_socket_is_found_by_its_ends(connection: tuple[Any, Any]) -> None:
+    client, server = connection
+    theirs, ours = map(sockets.endpoint, (server.getpeername(), server.getsockname()))
+    inode = sockets.find_socket(theirs, ours)
+    assert inode == os.fstat(client.fileno()).st_ino
+    assert sockets.is_open_in([os.getpid()], inode)
+    assert not sockets.is_open_in([os.getppid()], inode)
+    assert sockets.find_socket((theirs[0], 1), ours) is None
+
+
+def test_a_child_has_what_it_has_inherited(connection: tuple[Any, Any]) -> None:
+    client, _ = connection
+    inode = os.fstat(client.fileno()).st_ino
+    command = [sys.executable, "-c", "import sys; print(); sys.stdin.read()"]
+    pipe, passed = subprocess.PIPE, [client.fileno()]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, pass_fds=passed) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert sockets.is_open_in([child.pid], inode)
+    assert not sockets.is_open_in([child.pid], inode)
+
+
+@pytest.mark.parametrize(
+    "send", [None, SimpleNamespace(transport=None), SimpleNamespace()]
+)
+def test_what_is_no_connection_is_nobodys(send: Any) -> None:
+    assert not OwnRequests(None).has_sent(SimpleNamespace(__self__=send))  # type: ignore[arg-type]
+
+
+def test_who_has_left_is_nobody(connection: tuple[Any, Any]) -> None:
+    _, server = connection
+    server.close()
+    transport = SimpleNamespace(get_extra_info=lambda _: server)
+    send: Any = SimpleNamespace(__self__=SimpleNamespace(transport=transport))
+    assert not OwnRequests(None).has_sent(send)

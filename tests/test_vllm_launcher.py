@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +51,7 @@ def wait():
 
 def launch():
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
     folder = os.environ["MHCS_BOARD"]
     server = subprocess.Popen([sys.executable, "-c", SERVER, folder])
     try:
@@ -62,24 +65,39 @@ ours.with_board(launch, None, (), {})
 """
 
 
+@contextlib.contextmanager
+def launched(folder: Path, seconds: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a launcher whose servers are told to end within ``seconds``."""
+    (folder / "launcher.py").write_text(LAUNCHER)
+    env = {**os.environ, "MHCS_DRAIN_SECONDS": str(seconds)}
+    command = [sys.executable, "launcher.py"]
+    with subprocess.Popen(command, cwd=folder, env=env) as launcher:
+        wait_for(folder / "ready")
+        yield launcher
+        assert launcher.wait(30) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("seconds", [30, 0])
 def test_servers_finish_before_their_launcher_ends(
-    tmp_path: Path, seconds: int
+    tmp_path: Path, seconds: int, number: signal.Signals
 ) -> None:
-    (tmp_path / "launcher.py").write_text(LAUNCHER)
-    env = {**os.environ, "MHCS_DRAIN_SECONDS": str(seconds)}
-    with subprocess.Popen(
-        [sys.executable, "launcher.py"], cwd=tmp_path, env=env
-    ) as launcher:
-        wait_for(tmp_path / "ready")
-        launcher.send_signal(signal.SIGTERM)
+    with launched(tmp_path, seconds) as launcher:
+        launcher.send_signal(number)
         wait_for(tmp_path / "told")
         launcher.send_signal(signal.SIGTERM)
         if seconds:
             (tmp_path / "finished").touch()
-        assert launcher.wait(30) == 0
     # The launcher's own handler heard of it afterwards, or when the time was over.
     assert (tmp_path / "ended").read_text() == str(bool(seconds))
+
+
+def test_whoever_interrupts_twice_is_in_a_hurry(tmp_path: Path) -> None:
+    with launched(tmp_path, 30) as launcher:
+        launcher.send_signal(signal.SIGINT)
+        wait_for(tmp_path / "told")
+        launcher.send_signal(signal.SIGINT)
+    assert (tmp_path / "ended").read_text() == "False"
 
 
 def wait_for(file: Path) -> None:

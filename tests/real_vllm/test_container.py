@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -28,7 +28,7 @@ from real import (
 from real import tiny_model as make_tiny_model
 from servers import free_port, polling
 
-from .streams import ENDS_S, check_that_streams_end
+from .streams import ENDS_S, LONG, check_that_streams_end, read
 
 pytestmark = [
     *requires_vllm,
@@ -36,6 +36,13 @@ pytestmark = [
 ]
 
 SESSION: Final = "X-Amzn-SageMaker-Session-Id"
+#: Some bytes, of which a grammar is made for seconds.
+SLOW: Final = {
+    "type": "array",
+    "items": {"type": "string", "pattern": "^(a|b|c){1,6000}$"},
+    "minItems": 300,
+    "maxItems": 2400,
+}
 
 
 class Container(VllmServer):
@@ -83,6 +90,10 @@ class Container(VllmServer):
     def invoke(self, **headers: str) -> httpx.Response:
         with self.new_client() as client:
             return client.post("/invocations", json=COMPLETION, headers=headers)
+
+    def invoke_with(self, **fields: Any) -> httpx.Response:
+        with self.new_client() as client:
+            return client.post("/invocations", json={**COMPLETION, **fields})
 
     def wait_until_it_answers(self) -> None:
         """Return once it generates, and says that it is well, or it has ended.
@@ -141,17 +152,59 @@ def test_a_hung_engine_is_restarted_and_has_all_it_had(container: Container) -> 
 def test_an_engine_that_computes_nothing_any_more_is_hung(
     container: Container,
 ) -> None:
-    """Its loop answers, but no request moves on."""
+    """Its loop answers, but it generates nothing, whoever waits for it or gives up."""
     engine = container.find("EngineCore")
-    with ThreadPoolExecutor() as threads:
-        container.stuck.touch()
-        try:
-            lost = threads.submit(container.invoke)
-            container.wait_until_gone(engine)
-        finally:
-            container.stuck.unlink()
-    assert lost.exception() or lost.result().status_code >= 500
+    container.stuck.touch()
+    try:
+        with pytest.raises(httpx.ReadTimeout):
+            container.client.post("/invocations", json=COMPLETION, timeout=1)
+        container.wait_until_gone(engine)
+    finally:
+        container.stuck.unlink()
     container.wait_until_it_answers()
+
+
+def test_a_dead_engine_is_started_again_and_clients_hear_of_it(
+    container: Container,
+) -> None:
+    engine = container.find("EngineCore")
+    body = {**COMPLETION, **LONG}
+    chunks = read(container, "/invocations", body)
+    first = next(chunks)
+    os.kill(engine, signal.SIGKILL)
+    assert '"error"' in first + "".join(chunks)
+    container.wait_until_gone(engine)
+    container.wait_until_it_answers()
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside others"])
+def test_no_client_can_have_it_restarted(container: Container, beside: bool) -> None:
+    """Its schema takes longer to compile than an engine may be hung."""
+    engine = container.find("EngineCore")
+    container.wait_until_it_answers()
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": SLOW}}
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(container.invoke_with, response_format=schema)
+        while not asked.done():
+            assert container.client.get("/ping").status_code == 200
+            if beside:
+                assert container.invoke().status_code == 200
+    assert asked.exception() is None
+    assert container.client.get("/ping").status_code == 200
+    assert container.find("EngineCore") == engine
+
+
+def test_a_busy_engine_is_no_hung_one(container: Container) -> None:
+    """Nothing comes of any request for longer than it may be hung."""
+    engine = container.find("EngineCore")
+    container.wait_until_it_answers()
+    long = {"max_tokens": 240, "ignore_eos": True, "n": 64}
+    with ThreadPoolExecutor() as threads:
+        asked = [threads.submit(container.invoke_with, **long) for _ in range(3)]
+        while not all(one.done() for one in asked):
+            assert container.client.get("/ping").status_code == 200
+    assert {one.result().status_code for one in asked} == {200}
+    assert container.find("EngineCore") == engine
 
 
 def test_no_stream_is_lost_that_can_end_in_time(container: Container) -> None:

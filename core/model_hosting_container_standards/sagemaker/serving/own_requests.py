@@ -12,24 +12,16 @@ import multiprocessing
 import os
 import socket
 import struct
-import sys
 from collections.abc import Collection
-from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 from typing import Any, Final
 
 from starlette.types import Send
 
 from ...supervisor.board import Seat
 from ...supervisor.orphans import children
+from .sockets import endpoint, find_socket, is_open_in
 
 _CREDENTIALS: Final = struct.Struct("3i")
-#: The column of /proc/net/tcp that has a socket's number, counted from its addresses.
-_INODE: Final = 6
-
-#: An address and a port.
-Endpoint = tuple[IPv4Address | IPv6Address, int]
 
 
 class OwnRequests:
@@ -60,25 +52,23 @@ class OwnRequests:
             return False  # The client has left, or the system does not say.
 
     def _is_own_peer(self, connection: Any) -> bool:
-        ours = _endpoint(connection.getsockname())
-        theirs = _endpoint(connection.getpeername())
+        ours = endpoint(connection.getsockname())
+        theirs = endpoint(connection.getpeername())
         # By its own address a machine reaches itself too.
         if not theirs[0].is_loopback and theirs[0] != ours[0]:
             return False
-        inode = _find_socket(theirs, ours)
-        return inode is not None and any(
-            _has_socket(pid, inode) for pid in self._processes()
-        )
+        inode = find_socket(theirs, ours)
+        return inode is not None and is_open_in(self._processes(), inode)
 
     def _processes(self) -> Collection[int]:
-        """Return the processes that answer requests, of which this is one."""
-        found = {os.getpid()}
+        """Return the processes that answer requests, this one first."""
+        others: Collection[int] = ()
         if self._seat is not None:
-            found.update(self._seat.processes())
+            others = self._seat.processes()
         elif multiprocessing.parent_process() is not None:
             # Servers of several processes start them alike.
-            found.update(children(os.getppid()))
-        return found
+            others = children(os.getppid())
+        return dict.fromkeys((os.getpid(), *others))
 
 
 def _peer_process(connection: Any) -> int:
@@ -87,49 +77,3 @@ def _peer_process(connection: Any) -> int:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     pid: int = _CREDENTIALS.unpack(credentials)[0]
     return pid
-
-
-def _endpoint(name: Any) -> Endpoint:
-    address, port = ip_address(name[0]), name[1]
-    return getattr(address, "ipv4_mapped", None) or address, port
-
-
-def _find_socket(local: Endpoint, remote: Endpoint) -> str | None:
-    """Return the number of the socket that is connected so, of this machine's."""
-    wanted = _columns(local, remote)
-    for table in ("tcp", "tcp6"):
-        with suppress(OSError):
-            _, found, rest = Path("/proc/self/net", table).read_text().partition(wanted)
-            if found:
-                return rest.split(maxsplit=_INODE + 1)[_INODE]
-        # Sockets of IPv6 have mapped addresses where they are connected by IPv4.
-        wanted = _columns(_mapped(local), _mapped(remote))
-    return None
-
-
-def _columns(local: Endpoint, remote: Endpoint) -> str:
-    return f" {_hexadecimal(local)} {_hexadecimal(remote)} "
-
-
-def _mapped(endpoint: Endpoint) -> Endpoint:
-    address, port = endpoint
-    mapped = IPv6Address(f"::ffff:{address}") if address.version == 4 else address
-    return mapped, port
-
-
-def _hexadecimal(endpoint: Endpoint) -> str:
-    """Return an address and a port as /proc/net has them: by words of the machine."""
-    packed = endpoint[0].packed
-    words = [packed[at : at + 4] for at in range(0, len(packed), 4)]
-    numbers = [int.from_bytes(word, sys.byteorder) for word in words]
-    return "".join(f"{number:08X}" for number in numbers) + f":{endpoint[1]:04X}"
-
-
-def _has_socket(pid: int, inode: str) -> bool:
-    link = f"socket:[{inode}]"
-    with suppress(OSError):  # It is gone.
-        for file in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(OSError):
-                if str(file.readlink()) == link:
-                    return True
-    return False
