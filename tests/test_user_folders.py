@@ -31,6 +31,7 @@ except OSError as error:
     found["error"] = str(error)
 print(json.dumps(found))
 """
+MHCS: Final = str(Path(sys.executable).with_name("mhcs"))
 needs_mounts: Final = pytest.mark.skipif(
     os.geteuid() != 0 or not can_unshare(), reason="nothing can be mounted here"
 )
@@ -114,6 +115,14 @@ def test_of_a_home_that_cannot_be_written_nothing_is_expected(tmp_path: Path) ->
     assert not other.exists()
 
 
+def test_without_a_home_only_that_is_set() -> None:
+    environ: dict[str, str] = {}
+    with provide_home(environ):
+        assert [*environ] == ["HOME"]
+        assert Path(environ["HOME"]).is_dir()
+    assert not Path(environ["HOME"]).exists()
+
+
 @pytest.mark.parametrize("below", [".", "not/there/yet"])
 def test_a_home_that_can_be_written_is_left_alone(tmp_path: Path, below: str) -> None:
     env = dict.fromkeys((*CACHES, *CONTENTS), "")
@@ -164,13 +173,26 @@ def test_the_root_may_be_read_only() -> None:
 
 
 @needs_mounts
-def test_without_a_folder_for_temporary_files_there_is_one_error() -> None:
+@pytest.mark.parametrize("command", [[SUPERVISOR, "true"], [MHCS, "serve"]])
+def test_without_a_folder_for_temporary_files_there_is_one_error(
+    command: list[str],
+) -> None:
     before = mounting(*READ_ONLY, *NO_TEMPORARY)
-    end = run(*before, env={"COVERAGE_PROCESS_CONFIG": "", "TMPDIR": "/nowhere"})
+    env = {"COVERAGE_PROCESS_CONFIG": "", "TMPDIR": "/nowhere"}
+    end = run_until_exit([*before, *command], env)
     assert end.status == 1
     [line] = end.stderr.splitlines()
-    assert line.startswith("standard-supervisor: there is no folder for temporary")
+    assert "there is no folder for temporary files" in line
     assert "TMPDIR" in line
+
+
+@needs_mounts
+@pytest.mark.parametrize("options", ["ro", "rw"])
+def test_an_engine_may_do_without_shared_memory(tmp_path: Path, options: str) -> None:
+    before = mounting(f"mount -t tmpfs -o {options} none /dev/shm")
+    end = run(*before, env={}, home=str(tmp_path))
+    said(end)
+    assert ("/dev/shm cannot be written" in end.stderr) == (options == "ro")
 
 
 #: A server with sessions and adapters, which says what it answers and where state is.

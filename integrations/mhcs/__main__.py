@@ -2,7 +2,7 @@
 
 import sys
 
-from model_hosting_container_standards.supervisor import signals
+from model_hosting_container_standards.supervisor import signals, streams
 
 
 def main() -> None:
@@ -11,6 +11,8 @@ def main() -> None:
         # Before the imports, which take their time: the kernel throws away a signal
         # that process 1 does not listen for. No other command supervises.
         signals.hold()
+        # And before the first file is opened, as one may get a closed descriptor.
+        streams.prepare()
     from .cli import main as run
 
     run()

@@ -21,6 +21,9 @@ from model_hosting_container_standards.logging_config import (
     get_logger,
 )
 from model_hosting_container_standards.supervisor.child import Interrupted
+from model_hosting_container_standards.supervisor.user_folders import (
+    check_temporary_folder,
+)
 
 from . import doctor
 from .serve import Plan, check_server, make_plan
@@ -106,11 +109,17 @@ def _set_defaults() -> None:
 
 def _plan(arguments: Sequence[str], *, check: bool = False) -> Plan:
     try:
+        check_temporary_folder()
         settings = read_settings()
         check_server(settings)
         configure_logging(settings.log_level, settings.log_format)
         return make_plan(settings, os.environ, arguments, check=check)
-    except (ConfigurationError, HandlerResolutionError, LookupError) as error:
+    except (
+        ConfigurationError,
+        FileNotFoundError,
+        HandlerResolutionError,
+        LookupError,
+    ) as error:
         _fail("serve", str(error))
     except Interrupted as end:
         raise typer.Exit(end.status) from None

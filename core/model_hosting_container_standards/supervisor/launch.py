@@ -21,7 +21,11 @@ from .configuration import configure
 from .files import write_private
 from .program import supervise
 from .requirements import install
-from .user_folders import check_temporary_folder, provide_home
+from .user_folders import (
+    check_temporary_folder,
+    provide_home,
+    warn_of_missing_shared_memory,
+)
 
 USAGE: Final = "usage: standard-supervisor COMMAND [ARGUMENT ...]"
 
@@ -47,6 +51,7 @@ def run(command: Sequence[str]) -> int | str:
 
 def _run(command: Sequence[str], settings: Settings) -> int:
     _say_ignored()
+    warn_of_missing_shared_memory()
     install(command, settings)
     if settings.auto_recovery and shutil.which(command[0]):
         return _supervise(command, settings)

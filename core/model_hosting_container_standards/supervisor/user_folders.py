@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+SHARED_MEMORY: Final = "/dev/shm"
 #: Where libraries keep what they make, and what that is in the home folder.
 _CACHES: Final = {
     "XDG_CACHE_HOME": ".cache",
@@ -39,6 +40,18 @@ def check_temporary_folder() -> None:
             "there is no folder for temporary files that can be written: mount one at "
             "/tmp, or let TMPDIR name one"
         ) from None
+
+
+def warn_of_missing_shared_memory() -> None:
+    """Write a warning where processes of an engine cannot share memory.
+
+    It is no error: an engine that is one process does without.
+    """
+    if not os.access(SHARED_MEMORY, os.W_OK):
+        sys.stderr.write(
+            f"standard-supervisor: {SHARED_MEMORY} cannot be written: an engine of "
+            "several processes needs it, so mount a tmpfs there\n"
+        )
 
 
 @contextmanager
