@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from unittest import mock
 
 from fastapi import FastAPI
@@ -72,7 +72,7 @@ class Engine:
     adapter_path: Final = "model"
     metrics_are_statistics: Final = False
     invocation_paths: Final[Mapping[str, Sequence[str]]] = {}
-    moved_names: Final[Mapping[str, Sequence[str]]] = {}
+    moved_names: Final[Mapping[str, Sequence[Any]]] = {}
 
     def patch(self) -> None:
         """Nothing has to be patched."""

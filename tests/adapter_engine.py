@@ -301,7 +301,7 @@ class Published:
     invocation_paths: Mapping[str, Sequence[str]] = {}
     adapter_path = "model"
     metrics_are_statistics = False
-    moved_names: Mapping[str, Sequence[str]] = {}
+    moved_names: Mapping[str, Sequence[Any]] = {}
 
     def __init__(self, app: FastAPI, backend: AdapterEngine) -> None:
         self._app = app

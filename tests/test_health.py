@@ -28,7 +28,7 @@ class Engine:
     health_path = "/health"
     invocation_paths: Mapping[str, Sequence[str]] = {}
     adapter_path = "model"
-    moved_names: Mapping[str, Sequence[str]] = {}
+    moved_names: Mapping[str, Sequence[Any]] = {}
     metrics_are_statistics = False
 
     def __init__(self) -> None:

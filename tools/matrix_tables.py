@@ -93,6 +93,7 @@ SHOWN: Final = {
     _REAL + "customer_scripts::test_in_every_server_process": ("two processes",),
     _REAL + r"customer_scripts::\w+_stream": ("streams",),
     _REAL + "section8::": ("handlers", "moved names"),
+    _REAL + "moved_names::": ("moved names",),
     _REAL + r"adapters\w*::": ("adapters",),
     _REAL + r"adapters\w*::.*\[.*two processes": ("two processes",),
     _REAL + r"engine_routes::\w+_adapter": ("adapters",),

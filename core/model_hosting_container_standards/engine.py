@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
     from fastapi import FastAPI
 
+    from .common.custom_code_ref_resolver.moved_names import MovedNames
     from .engine_command import EngineCommand
     from .sagemaker.lora.adapter import Adapter
     from .sagemaker.lora.adapters import Adapters
@@ -55,8 +56,8 @@ class Engine(Protocol):
         """The body field in which the engine expects the name of an adapter."""
 
     @property
-    def moved_names(self) -> Mapping[str, Sequence[str]]:
-        """``"old.module:Name"`` to the references that may hold the name today."""
+    def moved_names(self) -> MovedNames:
+        """What the engine's modules have lost in the release that is installed."""
 
     @property
     def command(self) -> EngineCommand | None:

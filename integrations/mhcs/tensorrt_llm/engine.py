@@ -10,6 +10,9 @@ from . import hooks
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
+        MovedNames,
+    )
     from model_hosting_container_standards.engine import AdapterBackend
     from model_hosting_container_standards.engine_command import EngineCommand
 
@@ -44,7 +47,7 @@ class TensorRTLLM:
         "input": ["/v1/embeddings", "/v1/responses"],
     }
     #: What customers import has not moved since 0.17.
-    moved_names: Final[Mapping[str, Sequence[str]]] = {}
+    moved_names: Final[MovedNames] = {}
 
     @property
     def command(self) -> EngineCommand:

@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from . import hooks
-from .moved_names import MOVED_NAMES
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
+        MovedNames,
+    )
     from model_hosting_container_standards.engine import AdapterBackend
     from model_hosting_container_standards.engine_command import EngineCommand
 
@@ -50,7 +52,13 @@ class VLLM:
         "prompt": ["/v1/completions"],
         "input": ["/v1/embeddings"],
     }
-    moved_names: Final[Mapping[str, Sequence[str]]] = MOVED_NAMES
+
+    @property
+    def moved_names(self) -> MovedNames:
+        # Imported late: only a server that loads a script needs the table.
+        from .moved_names import moved_names
+
+        return moved_names()
 
     @property
     def command(self) -> EngineCommand:

@@ -1,104 +1,52 @@
-"""Names of vLLM that customers' scripts import, and where releases moved them.
+"""Names that releases of vLLM moved.
 
-Old paths are those of vLLM <= 0.14 (``health``: <= 0.12), or of 0.15 to 0.28 where a
-name moved twice. Read in the sources of 0.32.
+They are in ``moved_names.json``, which ``tools/moved_names`` makes of the releases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
 from typing import Final
 
-_PREFIX: Final = "vllm.entrypoints"
+import msgspec
 
-# Old modules, the names they had, and the modules that may have them today.
-_MOVES: Final = (
-    (("openai.api_server",), ("health",), ("serve.instrumentator.health",)),
-    (
-        ("openai.protocol",),
-        ("CompletionRequest", "CompletionResponse", "CompletionStreamResponse"),
-        ("openai.completion.protocol",),
-    ),
-    (
-        ("openai.protocol",),
-        (
-            "ChatCompletionRequest",
-            "ChatCompletionResponse",
-            "ChatCompletionStreamResponse",
-            "ChatMessage",
-        ),
-        ("openai.chat_completion.protocol",),
-    ),
-    (
-        ("openai.protocol", "openai.engine.protocol"),
-        (
-            "ErrorInfo",
-            "ErrorResponse",
-            "ModelCard",
-            "ModelList",
-            "OpenAIBaseModel",
-            "UsageInfo",
-        ),
-        ("openai.engine.protocol", "serve.engine.protocol"),
-    ),
-    (
-        ("openai.protocol", "openai.engine.protocol"),
-        ("DeltaMessage", "RequestResponseMetadata", "StreamOptions"),
-        ("openai.engine.protocol", "generate.base.protocol"),
-    ),
-    (
-        ("openai.protocol",),
-        (
-            "EmbeddingChatRequest",
-            "EmbeddingCompletionRequest",
-            "EmbeddingRequest",
-            "EmbeddingResponse",
-        ),
-        ("pooling.embed.protocol",),
-    ),
-    (
-        ("openai.protocol",),
-        ("DetokenizeRequest", "TokenizeRequest"),
-        ("serve.tokenize.protocol",),
-    ),
-    (
-        ("openai.protocol",),
-        ("LoadLoRAAdapterRequest", "UnloadLoRAAdapterRequest"),
-        ("serve.lora.protocol",),
-    ),
-    (("openai.protocol",), ("ResponsesRequest",), ("openai.responses.protocol",)),
-    (
-        ("openai.serving_completion",),
-        ("OpenAIServingCompletion",),
-        ("openai.completion.serving",),
-    ),
-    (
-        ("openai.serving_chat",),
-        ("OpenAIServingChat",),
-        ("openai.chat_completion.serving",),
-    ),
-    (
-        ("openai.serving_models",),
-        ("OpenAIServingModels",),
-        ("openai.models.serving",),
-    ),
-    (
-        ("openai.serving_models",),
-        ("BaseModelPath", "LoRAModulePath"),
-        ("openai.models.protocol", "openai.models.serving"),
-    ),
+from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
+    Move,
+    MovedNames,
 )
 
-
-def _references() -> Iterator[tuple[str, Sequence[str]]]:
-    for old_modules, names, new_modules in _MOVES:
-        for old in old_modules:
-            for name in names:
-                targets = [
-                    f"{_PREFIX}.{new}:{name}" for new in new_modules if new != old
-                ]
-                yield f"{_PREFIX}.{old}:{name}", targets
+_TABLE: Final = Path(__file__).with_name("moved_names.json")
+_RELEASE: Final = re.compile(r"\d+(\.\d+)+")
 
 
-#: ``"old.module:Name"`` to the references that may hold the name today.
-MOVED_NAMES: Final[Mapping[str, Sequence[str]]] = dict(_references())
+def moved_names() -> MovedNames:
+    """Return what the installed release has lost; all there is if none is known."""
+    table = msgspec.json.decode(_TABLE.read_bytes(), type=dict[str, list[Move]])
+    installed = _release(_installed_version())
+    if not installed:
+        return table
+    lost = {
+        module: [move for move in moves if _release(move.last) < installed]
+        for module, moves in table.items()
+    }
+    return {module: moves for module, moves in lost.items() if moves}
+
+
+def _installed_version() -> str:
+    # The package itself, where it is loaded: its distribution may be another's.
+    version: object = getattr(sys.modules.get("vllm"), "__version__", None)
+    if isinstance(version, str):
+        return version
+    try:
+        return metadata.version("vllm")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the numbers that a version begins with: of a nightly, its base's."""
+    found = _RELEASE.match(version)
+    return tuple(map(int, found[0].split("."))) if found else ()

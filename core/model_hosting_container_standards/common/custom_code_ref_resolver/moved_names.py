@@ -2,38 +2,61 @@
 
 Scripts outlive engine releases: ``from engine.protocol import Request`` must go on
 working when ``Request`` lives in ``engine.completion.protocol`` now. Nothing inside the
-engine is edited: a module that is gone is answered for by an import finder that is
-asked last, and one that merely lost names gets a module ``__getattr__`` once it is
-imported.
+engine is edited: a module that is gone is found by an import finder that is asked last,
+and one that merely lost names gets a module ``__getattr__`` once it is imported.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.machinery
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from opcode import opmap
+from types import FrameType, ModuleType
+from typing import Any, Final
 
-_moved: dict[str, dict[str, Sequence[str]]] = {}
+import msgspec
 
 
-def install_moved_names(moved: Mapping[str, Sequence[str]]) -> None:
-    """Make old names resolve to where they are now.
+class Move(msgspec.Struct, frozen=True):
+    """Names that left a module together.
 
-    ``moved`` maps ``"old.module:Name"`` to the references that may hold it today, asked
-    in order. Names that still exist are never replaced.
+    Attributes:
+        names: the names, as the module had them.
+        last: the newest release that has them there.
+        place: the module they went to, which may have lost them since; with ``:name``
+            where it is another name. "": they are gone.
+        instead: what does the work of what is gone, if anything does.
+    """
+
+    names: list[str]
+    last: str
+    place: str = ""
+    instead: str = ""
+
+
+#: The names that each module has lost, in the order in which it did.
+MovedNames = Mapping[str, Sequence[Move]]
+
+_IMPORT_FROM: Final = opmap["IMPORT_FROM"]
+
+_moved: Final[dict[str, Sequence[Move]]] = {}
+
+
+def install_moved_names(moved: MovedNames) -> None:
+    """Make old names resolve to where they are now; names that exist stay as they are.
+
+    A name that is nowhere any more is an error that says so.
     """
     import wrapt
 
-    for reference, targets in moved.items():
-        module, _, name = reference.partition(":")
+    for module, moves in moved.items():
         if module not in _moved:
-            _moved[module] = {}
-            wrapt.register_post_import_hook(_answer_moved_names, module)
-        _moved[module][name] = targets
+            wrapt.register_post_import_hook(_add_moved_names, module)
+        _moved[module] = moves
     if _finder not in sys.meta_path:
         sys.meta_path.append(_finder)
 
@@ -49,7 +72,7 @@ def reset_moved_names() -> None:
 
 
 class _GoneModuleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds modules of the table, and their packages, that nobody else knows."""
+    """Finds modules of the table, and their packages, that nothing else finds."""
 
     def find_spec(
         self, fullname: str, _path: Any = None, _target: ModuleType | None = None
@@ -60,33 +83,137 @@ class _GoneModuleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Leave the module empty: its ``__getattr__`` comes with the import hook."""
+        """Leave the module empty: its ``__getattr__`` comes with the import hook.
+
+        Raises:
+            ModuleNotFoundError: nothing that it had is anywhere any more.
+        """
+        name = module.__name__
+        moves = _moved.get(name, ())
+        if not hasattr(module, "__path__") and not any(move.place for move in moves):
+            message = f"{name} is gone: {moves[-1].last} is the last release with it."
+            raise ModuleNotFoundError(message, name=name)
 
 
-_finder = _GoneModuleFinder()
+_finder: Final = _GoneModuleFinder()
 
 
-def _answer_moved_names(module: ModuleType) -> None:
-    """Give ``module`` a ``__getattr__`` that knows what it has lost."""
-    own: Callable[[str], Any] | None = vars(module).get("__getattr__")
-    name = module.__name__
-
-    def find_attribute(attribute: str) -> Any:
-        targets = _moved.get(name, {}).get(attribute)
-        if targets is not None:
-            return _load_first(f"{name}:{attribute}", targets)
-        if own is not None:
-            return own(attribute)
-        raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
-
-    vars(module)["__getattr__"] = find_attribute
+def _add_moved_names(module: ModuleType) -> None:
+    own = vars(module).get("__getattr__")
+    if not isinstance(own, _ModuleAttributes):
+        vars(module)["__getattr__"] = _ModuleAttributes(module, own)
 
 
-def _load_first(reference: str, targets: Sequence[str]) -> Any:
-    for target in targets:
-        module, _, name = target.partition(":")
+class _ModuleAttributes:
+    """The ``__getattr__`` of a module that has lost names.
+
+    Args:
+        own: what the module itself has for it.
+    """
+
+    def __init__(
+        self, module: ModuleType, own: Callable[[str], Any] | None = None
+    ) -> None:
+        self._module = module
+        self._own = own
+
+    def __call__(self, attribute: str) -> Any:
         try:
-            return getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError):
-            continue
-    raise AttributeError(f"{reference} has moved, and is in none of {list(targets)}.")
+            return self.native(attribute)
+        except AttributeError:
+            name = self._module.__name__
+            move = _find_move(name, attribute)
+            if move is None and not self._lists_names(attribute):
+                raise
+        if move is None:
+            return [*_names_found(name)]
+        try:
+            return _follow(f"{name}:{attribute}", attribute, move)
+        except AttributeError as error:
+            if _is_from_import(sys._getframe(1)):
+                raise ImportError(str(error), name=name) from None
+            raise
+
+    def native(self, attribute: str) -> Any:
+        """Return what the module has without us."""
+        if attribute in vars(self._module):
+            return vars(self._module)[attribute]
+        if self._own is not None:
+            return self._own(attribute)
+        message = f"module {self._module.__name__!r} has no attribute {attribute!r}"
+        raise AttributeError(message)
+
+    def _lists_names(self, attribute: str) -> bool:
+        """Whether ``from module import *`` asks a module that is gone."""
+        return attribute == "__all__" and self._module.__loader__ is _finder
+
+
+def _find_move(module: str, name: str) -> Move | None:
+    moves = _moved.get(module, ())
+    return next((move for move in moves if name in move.names), None)
+
+
+def _names_found(module: str) -> Iterator[str]:
+    for move in _moved.get(module, ()):
+        for name in move.names:
+            with contextlib.suppress(ImportError, AttributeError):
+                _follow(f"{module}:{name}", name, move)
+                yield name
+
+
+def _follow(reference: str, name: str, move: Move) -> Any:
+    """Return what a name stands for today.
+
+    Raises:
+        AttributeError: it is nowhere.
+        ImportError: the module that has it cannot be imported.
+    """
+    if not move.place:
+        raise AttributeError(_explain(reference, move))
+    module, _, other = move.place.partition(":")
+    name = other or name
+    found = _import_place(reference, module)
+    if found is not None:
+        with contextlib.suppress(AttributeError):
+            return _native_attribute(found, name)
+    next_move = _find_move(module, name)
+    if next_move is None:
+        raise AttributeError(
+            f"{reference} moved to {module}:{name} after release {move.last}, and is "
+            "not there either."
+        )
+    return _follow(reference, name, next_move)
+
+
+def _import_place(reference: str, name: str) -> ModuleType | None:
+    """Return a module, None if this release does not have it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and f"{name}.".startswith(f"{missing}."):
+            return None
+        raise ImportError(
+            f"{reference} is in {name} now, which cannot be imported: {error}",
+            name=name,
+        ) from error
+
+
+def _native_attribute(module: ModuleType, attribute: str) -> Any:
+    own = vars(module).get("__getattr__")
+    if isinstance(own, _ModuleAttributes):
+        return own.native(attribute)
+    return getattr(module, attribute)
+
+
+def _explain(reference: str, move: Move) -> str:
+    instead = f" Today there is {move.instead}." if move.instead else ""
+    return f"{reference} is gone: {move.last} is the last release with it.{instead}"
+
+
+def _is_from_import(frame: FrameType) -> bool:
+    """Whether a frame is at ``from module import name``.
+
+    That makes an ImportError of any AttributeError, and drops what it says.
+    """
+    return frame.f_code.co_code[frame.f_lasti] == _IMPORT_FROM
