@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from model_hosting_container_standards import sagemaker
+
+C = TypeVar("C", bound=Callable[..., Any])
 
 ADAPTER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
 ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
@@ -38,6 +40,12 @@ async def parse(raw_request: Request) -> Any:
 
 async def take_model(completion: Completion, raw_request: Request) -> dict[str, Any]:
     return {"field": completion.model, "json": await raw_request.json()}
+
+
+def of_vllm(endpoint: C) -> C:
+    """Let an endpoint of a test go for one of vLLM's own."""
+    endpoint.__module__ = "vllm.entrypoints.openai.api_server"
+    return endpoint
 
 
 def client_of(

@@ -11,6 +11,7 @@ from fastapi.security import APIKeyHeader
 
 import model_hosting_container_standards.engine as engine_module
 from conftest import Includer, Script, client_of, copy_flat, include, include_nested
+from decorated import Completion, of_vllm
 from mhcs.vllm.engine import VLLM
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.exceptions import HandlerNotCallableError
@@ -33,6 +34,11 @@ DEPENDENCIES = [Security(require_key), Depends(note_visit)]
 
 
 def engines() -> str:
+    return "engine's"
+
+
+@of_vllm
+def run_model(completion: Completion) -> str:
     return "engine's"
 
 
@@ -104,8 +110,8 @@ def protected_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     monkeypatch.setattr(engine_module, "installed_engines", lambda: [engine])
     app = FastAPI()
     app.include_router(protect_route(APIRouter()))
-    app.post("/v1/completions")(engines)
-    app.post("/v1/embeddings", dependencies=DEPENDENCIES[:1])(engines)
+    app.post("/v1/completions")(run_model)
+    app.post("/v1/embeddings", dependencies=DEPENDENCIES[:1])(run_model)
     return app
 
 
@@ -123,7 +129,8 @@ def test_the_route_attribute_does_not_lead_around_it(
 ) -> None:
     attribute = {"X-Amzn-SageMaker-Custom-Attributes": f"route={route}"}
     client = client_of(protected_app)
-    answer: Any = client.post("/invocations", headers={**attribute, **headers})
+    headers = {**attribute, **headers}
+    answer: Any = client.post("/invocations", json={}, headers=headers)
     assert answer.status_code == status
 
 
@@ -135,5 +142,5 @@ def test_a_path_spec_does_not_lead_around_it(
         sagemaker.bootstrap(protected_app)
     monkeypatch.setenv("CUSTOM_FASTAPI_INVOCATION_HANDLER", "/v1/embeddings")
     client = client_of(protected_app)
-    assert client.post("/invocations").status_code == 401
-    assert client.post("/invocations", headers=KEY).json() == "engine's"
+    assert client.post("/invocations", json={}).status_code == 401
+    assert client.post("/invocations", json={}, headers=KEY).json() == "engine's"

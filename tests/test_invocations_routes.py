@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.testclient import TestClient
+from pydantic import BaseModel
 
 import model_hosting_container_standards.engine as engine_module
 import model_hosting_container_standards.sagemaker as sagemaker
@@ -12,8 +13,10 @@ from conftest import Script
 from decorated import (
     ADAPTER,
     ATTRIBUTES,
+    Completion,
     client_of,
     echo,
+    of_vllm,
 )
 from mhcs.vllm.engine import VLLM
 
@@ -37,15 +40,26 @@ def engine_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     engine: engine_module.Engine = Engine()
     monkeypatch.setattr(engine_module, "installed_engines", lambda: [engine])
     app, router = FastAPI(title="engine"), APIRouter()
-    for path in ("/v1/completions", "/v1/chat/completions", "/v1/embeddings"):
+    paths = ("/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/rerank")
+    for path in paths:
         router.post(path)(parse_with_path)
-    router.post("/v1/load_lora_adapter")(parse_with_path)
+    router.post("/v1/load_lora_adapter")(load)
+    router.post("/sleep")(load)
     router.get("/health")(lambda: "healthy")
     app.include_router(router)
     return app
 
 
-async def parse_with_path(request: Request) -> dict[str, Any]:
+class Load(BaseModel):
+    lora_name: str
+
+
+@of_vllm
+async def load(request: Load, raw_request: Request) -> None: ...
+
+
+@of_vllm
+async def parse_with_path(completion: Completion, request: Request) -> dict[str, Any]:
     return {"path": request.url.path, "body": await request.json()}
 
 
@@ -110,6 +124,14 @@ def test_the_route_attribute_chooses_the_route(
     assert answer.json() == {"path": "/v1/embeddings", "body": {"messages": []}}
 
 
+def test_a_route_beside_v1_is_chosen_too(engine_app: FastAPI) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post(
+        "/invocations", json={"query": "q"}, headers={ATTRIBUTES: "route=/rerank"}
+    )
+    assert answer.json() == {"path": "/rerank", "body": {"query": "q"}}
+
+
 @pytest.mark.parametrize("attributes", ["trace=7", "my-route=/v1/x", "anything at all"])
 def test_other_attributes_do_not_concern_us(
     engine_app: FastAPI, attributes: str
@@ -126,6 +148,7 @@ def test_other_attributes_do_not_concern_us(
     [
         "/v1/load_lora_adapter",
         "/v1/responses",
+        "/sleep",
         "/health",
         "/invocations",
         "v1/completions",
@@ -144,7 +167,7 @@ def test_a_route_that_is_not_allowed_is_a_400_with_those_that_are(
         "/invocations", json={"messages": []}, headers={ATTRIBUTES: f"route={route}"}
     )
     assert answer.status_code == 400
-    assert "/v1/chat/completions, /v1/completions" in answer.json()["detail"]
+    assert "/rerank, /v1/chat/completions, /v1/completions" in answer.json()["detail"]
 
 
 def test_a_server_without_inference_routes_says_so() -> None:

@@ -104,6 +104,39 @@ def test_a_server_that_embeds_embeds() -> None:
         assert "'input'" in answer.text
 
 
+class Generate(BaseModel):
+    model: str
+
+
+class Memory(BaseModel):
+    tags: list[str]
+
+
+class Routes:
+    async def run(self, request: Generate, raw_request: Request) -> None: ...
+    async def tokenize(self, request: Generate) -> None: ...
+    async def release_memory(self, request: Memory) -> None: ...
+    async def video(self, raw_request: Request) -> None: ...
+    async def list_videos(self) -> None: ...
+
+
+def test_what_may_be_chosen_is_what_runs_the_model() -> None:
+    server, routes = Server(), Routes()
+    endpoints: dict[str, Any] = {
+        "/v1/completions": routes.run,
+        "/v1/rerank": routes.run,
+        "/_internal/tokenize": routes.tokenize,
+        "/release_memory": routes.release_memory,
+        "/v1/videos/generations": routes.video,
+        "/kv_cache_events": routes.video,
+    }
+    for path, endpoint in endpoints.items():
+        server.app.add_api_route(path, endpoint, methods=["POST"])
+    server.app.add_api_route("/v1/videos", routes.list_videos, methods=["GET"])
+    chosen = {"/v1/completions", "/v1/rerank", "/v1/videos/generations"}
+    assert engine.inference_paths(server.app) == chosen
+
+
 def test_an_app_of_somebody_else_is_not_its_own() -> None:
     assert not engine.owns(FastAPI())
     assert engine.owns(Server("/v1/completions").app)

@@ -177,7 +177,19 @@ def test_the_route_attribute_chooses_the_route(server: Server) -> None:
     assert wrong.status_code == 400
 
 
-@pytest.mark.parametrize("route", ["/v1/models", "/health", "/v1/load_lora_adapter"])
+def test_a_route_beside_v1_can_be_chosen(server: Server) -> None:
+    body = {"model": "tiny", "prompt": "hello"}
+    headers = {ATTRIBUTES: "route=/tokenize"}
+    ours = server.client.post("/invocations", json=body, headers=headers)
+    assert ours.status_code == 200
+    assert ours.json()["count"] == len(ours.json()["tokens"])
+    assert ours.json() == server.client.post("/tokenize", json=body).json()
+
+
+@pytest.mark.parametrize(
+    "route",
+    ["/v1/models", "/health", "/v1/load_lora_adapter", "/adapters", "/invocations"],
+)
 def test_only_inference_routes_can_be_chosen(server: Server, route: str) -> None:
     headers = {ATTRIBUTES: f"route={route}"}
     answer = server.client.post("/invocations", json=CHAT, headers=headers)

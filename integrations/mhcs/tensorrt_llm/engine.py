@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from . import hooks
 
@@ -16,20 +16,8 @@ if TYPE_CHECKING:
     from model_hosting_container_standards.engine import AdapterBackend
     from model_hosting_container_standards.engine_command import EngineCommand
 
-#: The routes under /v1 that run a model, of all releases.
-INFERENCE_PATHS: Final = frozenset(
-    {
-        "/v1/chat/completions",
-        "/v1/completions",
-        "/v1/embeddings",
-        "/v1/images/edits",
-        "/v1/images/generations",
-        "/v1/messages",
-        "/v1/messages/count_tokens",
-        "/v1/responses",
-        "/v1/videos/generations",
-    }
-)
+#: Routes that run a model, but read their request by themselves.
+READ_BY_THEMSELVES: Final = frozenset({"/v1/videos", "/v1/videos/generations"})
 
 
 class TensorRTLLM:
@@ -81,7 +69,15 @@ class TensorRTLLM:
         return ()
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
-        return INFERENCE_PATHS & {getattr(r, "path", None) for r in _routes(app)}
+        # Imported late, as all that only a server needs.
+        from model_hosting_container_standards.common.fastapi.inference import (
+            find_inference_paths,
+        )
+        from model_hosting_container_standards.common.fastapi.routing import find_routes
+
+        found = find_inference_paths(app, _is_any)
+        unseen = (p for p in READ_BY_THEMSELVES if find_routes(app, p, ["POST"]))
+        return found.union(unseen)
 
     def api_keys(self, app: FastAPI) -> Collection[str]:  # noqa: ARG002 - it has none
         return ()
@@ -93,11 +89,9 @@ class TensorRTLLM:
         return TensorRTAdapters(app.state.openai_server)
 
 
-def _routes(app: FastAPI) -> Iterator[Any]:
-    # Imported late: workers load this module too, and need no FastAPI.
-    from model_hosting_container_standards.common.fastapi.routing import iter_routes
-
-    return iter_routes(app)
+def _is_any(_module: str) -> bool:
+    """The app is the server's own: its routes are methods of that, or of its bases."""
+    return True
 
 
 engine: Final = TensorRTLLM()

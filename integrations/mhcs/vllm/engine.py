@@ -18,23 +18,6 @@ if TYPE_CHECKING:
     from model_hosting_container_standards.engine import AdapterBackend
     from model_hosting_container_standards.engine_command import EngineCommand
 
-#: The routes under /v1 that run a model, of all releases.
-INFERENCE_PATHS: Final = frozenset(
-    {
-        "/v1/audio/transcriptions",
-        "/v1/audio/translations",
-        "/v1/chat/completions",
-        "/v1/chat/completions/batch",
-        "/v1/completions",
-        "/v1/embeddings",
-        "/v1/messages",
-        "/v1/messages/count_tokens",
-        "/v1/rerank",
-        "/v1/responses",
-        "/v1/score",
-    }
-)
-
 #: What vLLM takes for its ``--api-key`` where there is none.
 _API_KEY: Final = "VLLM_API_KEY"
 
@@ -108,7 +91,12 @@ class VLLM:
         return any(_is_of_vllm(module) for module in modules if module)
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
-        return INFERENCE_PATHS & {getattr(r, "path", None) for r in _routes(app)}
+        # Imported late, as all that only a server needs.
+        from model_hosting_container_standards.common.fastapi.inference import (
+            find_inference_paths,
+        )
+
+        return find_inference_paths(app, _is_of_vllm)
 
 
 def _is_of_vllm(module: str) -> bool:

@@ -1,0 +1,70 @@
+"""Builds vLLM's own app without an engine, and prints what may be chosen of it.
+
+    python built_app.py MODEL generate|pooling
+
+With every route that the release has: those for developers and of adapters, too.
+"""
+
+import inspect
+import json
+import os
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+import mhcs.auto  # noqa: F401 - what old releases do not know
+from mhcs.vllm import engine
+from model_hosting_container_standards.common.custom_code_ref_resolver import (
+    FunctionLoader,
+)
+from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
+    install_moved_names,
+)
+from model_hosting_container_standards.common.fastapi.routing import iter_routes
+
+TASKS: Final = {
+    "generate": ("generate", "transcription", "realtime", "render"),
+    "pooling": ("embed", "classify", "score", "token_embed", "token_classify"),
+}
+#: A model by which vLLM both embeds and classifies has one label.
+MODEL: Final[dict[str, Any]] = {
+    "generate": {},
+    "pooling": {"runner": "pooling", "hf_overrides": {"num_labels": 1}},
+}
+
+os.environ["VLLM_SERVER_DEV_MODE"] = "1"
+os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
+
+
+def build(model: str, kind: str) -> Any:
+    load = FunctionLoader().load_function
+    make_parser = load("vllm.entrypoints.openai.cli_args:make_arg_parser")
+    parser = make_parser(load("vllm.utils:FlexibleArgumentParser")())
+    try:
+        module = import_module("vllm.entrypoints.launchers.app")
+    except ModuleNotFoundError:
+        module = import_module("vllm.entrypoints.openai.api_server")
+    arguments = parser.parse_args(["--model", model])
+    given = {"supported_tasks": TASKS[kind], "model_config": None}
+    parameters = inspect.signature(module.build_app).parameters
+    if "model_config" in parameters:
+        given["model_config"] = load("vllm.config:ModelConfig")(model, **MODEL[kind])
+    known = {name: value for name, value in given.items() if name in parameters}
+    return module.build_app(arguments, **known)
+
+
+def methods_of(route: Any) -> Any:
+    return getattr(route, "methods", None)
+
+
+def main() -> None:
+    # After vLLM, whose release is what has lost names.
+    import_module("vllm")
+    install_moved_names(engine.moved_names)
+    app = build(*sys.argv[1:])
+    posts = {r.path for r in iter_routes(app) if "POST" in (methods_of(r) or ())}
+    report = {"chosen": sorted(engine.inference_paths(app)), "posts": sorted(posts)}
+    sys.stdout.write(json.dumps(report))
+
+
+main()

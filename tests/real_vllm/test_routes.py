@@ -1,0 +1,52 @@
+"""Which routes of vLLM's own app a client may choose: what runs a model, no other."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from real import ENV, RELEASE, requires_vllm, tiny_model
+from servers import run_until_exit
+
+pytestmark = requires_vllm
+
+#: Of any release: whole last parts of paths that change or stop the server.
+MANAGING: Final = re.compile(
+    r"/(?:adapters|invocations|ping)(?:/.*)?"
+    r"|.*/(?:sleep|wake_up|pause|resume|reset_\w+|release_kv_cache_memory)"
+    r"|.*/(?:collective_rpc|\w*scal\w+_elastic_ep|\w*weight\w*|\w+_lora_adapter)"
+    r"|.*/(?:abort_requests|cancel|start_profile|stop_profile)"
+)
+ALWAYS: Final = {"/detokenize", "/tokenize"}
+EXPECTED: Final = {
+    "generate": ALWAYS | {"/v1/chat/completions", "/v1/completions"},
+    "pooling": ALWAYS | {"/pooling", "/rerank", "/score", "/v1/embeddings"},
+}
+#: What later releases have in addition.
+SINCE: Final = {
+    (0, 10, 2): {"generate": {"/v1/responses"}, "pooling": {"/classify"}},
+    (0, 21): {"generate": {"/generative_scoring"}, "pooling": {"/v2/embed"}},
+    (0, 32): {"generate": {"/v1/systemone"}, "pooling": {"/v1/systemone"}},
+}
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_what_may_be_chosen_is_what_runs_the_model(kind: str) -> None:
+    script = Path(__file__).with_name("built_app.py")
+    command = [sys.executable, str(script), tiny_model(), kind]
+    end = run_until_exit(command, env=ENV, timeout=300)
+    assert end.status == 0, end.stderr
+    report = json.loads(end.stdout.splitlines()[-1])
+    chosen, posts = set(report["chosen"]), set(report["posts"])
+    managing = {path for path in posts if MANAGING.fullmatch(path)}
+    assert chosen == posts - managing
+    assert EXPECTED[kind] <= chosen
+    assert {"/invocations", "/collective_rpc", "/v1/load_lora_adapter"} <= managing
+    for release, more in SINCE.items():
+        if release <= RELEASE:
+            assert more.get(kind, set()) <= chosen
