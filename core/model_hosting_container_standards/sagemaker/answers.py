@@ -38,7 +38,8 @@ class Answer(msgspec.Struct, frozen=True):
 
     ``handlers`` maps each method to an ASGI app. ``function`` is the handler itself,
     None where there is more than one. ``by_route`` tells that a route of the app
-    answers, rather than a handler of the customer or the framework.
+    answers, rather than a handler of the customer or the framework; ``by_customer``
+    that it is a handler of the customer.
     """
 
     route: RouteConfig
@@ -46,6 +47,7 @@ class Answer(msgspec.Struct, frozen=True):
     source: str
     function: Handler | None = None
     by_route: bool = False
+    by_customer: bool = False
 
 
 class AnswerFinder(msgspec.Struct, frozen=True):
@@ -90,7 +92,8 @@ class AnswerFinder(msgspec.Struct, frozen=True):
 
     def _by_customer(self, route: RouteConfig, customer: CustomerHandler) -> Answer:
         if customer.handler is not None:
-            return self._by_function(route, customer.source, customer.handler)
+            answer = self._by_function(route, customer.source, customer.handler)
+            return msgspec.structs.replace(answer, by_customer=True)
         path = str(customer.path)
         handlers = self._targets(route, path)
         if not handlers:

@@ -198,7 +198,7 @@ def _lead_inference_routes(
 def _session_step(app: FastAPI, settings: Settings, answer: Answer) -> SessionStep:
     engine = take_engine_sessions(app)
     if not settings.sessions_enabled:
-        return NoSessions()
+        return NoSessions(own_header=answer.by_customer)
     # With them comes SQLite, which only a server with sessions needs.
     from .sessions.errors import answer_not_found
     from .sessions.manager import open_sessions

@@ -7,6 +7,7 @@ from typing import Final
 PREFIX: Final = b"x-amzn-sagemaker-"
 ADAPTER_IDENTIFIER: Final = PREFIX + b"adapter-identifier"
 CUSTOM_ATTRIBUTES: Final = PREFIX + b"custom-attributes"
+NEW_SESSION_ID: Final = PREFIX + b"new-session-id"
 SESSION_ID: Final = PREFIX + b"session-id"
 
 

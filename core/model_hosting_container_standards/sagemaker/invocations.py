@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from fastapi import HTTPException
@@ -63,21 +64,17 @@ class Invocations:
         handler = self.handler
         if self.routes is not None and (chosen := headers.get(CUSTOM_ATTRIBUTES)):
             handler = self._chosen_route(header_text(chosen))
-        try:
-            following = await self.session(headers, scope, receive, send)
-        except ClientDisconnect:
-            return  # Nobody is left to be answered.
-        if following is None:
-            return
-        scope, receive = following
         adapter = headers.get(ADAPTER_IDENTIFIER)
         if adapter and self.adapter.fields:
-            await self.adapter(handler, headers, scope, receive, send)
+            handler = partial(self.adapter, handler, headers)
         elif self.unknown is not None and not adapter:
-            with self.unknown.allowed():
-                await handler(scope, receive, send)
-        else:
-            await handler(scope, receive, send)
+            handler = partial(self.unknown.answer, handler)
+        try:
+            following = await self.session(headers, handler, scope, receive, send)
+        except ClientDisconnect:
+            return  # Nobody is left to be answered.
+        if following is not None:
+            await handler(*following, send)
 
     def _chosen_route(self, attributes: str) -> ASGIApp:
         chosen = _route_attributes(attributes)

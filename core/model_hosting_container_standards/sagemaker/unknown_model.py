@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..config import Settings
 from ..logging_config import get_logger
@@ -23,12 +23,13 @@ class UnknownModels:
     def __init__(self) -> None:
         self._logged: set[str] = set()
 
-    @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """Let the base model answer for any name within this block."""
+    async def answer(
+        self, handler: ASGIApp, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Let the base model answer for any name that ``handler`` does not know."""
         token = _ALLOWED.set(self)
         try:
-            yield
+            await handler(scope, receive, send)
         finally:
             _ALLOWED.reset(token)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any, Final
 
 from fastapi import HTTPException
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...common.fastapi.body_field import BodyField, edit_body
 from ...exceptions import SessionNotFoundError, StorageError
 from ...logging_config import get_logger
-from ..headers import SESSION_ID, header_text
+from ..headers import NEW_SESSION_ID, SESSION_ID, header_text
+from .beginning import BeginningSend, control_request, with_session_id
 from .control import CLOSE, NEW_SESSION, REQUEST_TYPE, peek_control_request
 from .errors import not_found
 from .handlers import EngineSessions
@@ -24,7 +26,6 @@ from .step import Next
 logger = get_logger(__name__)
 
 _HEADER: Final = "X-Amzn-SageMaker-Session-Id"
-_NEW_HEADER: Final = "X-Amzn-SageMaker-New-Session-Id"
 _CLOSED_HEADER: Final = "X-Amzn-SageMaker-Closed-Session-Id"
 
 
@@ -48,8 +49,13 @@ class SessionProtocol:
         self.field = field
 
     async def __call__(
-        self, headers: Mapping[bytes, bytes], scope: Scope, receive: Receive, send: Send
-    ) -> Next:
+        self,
+        headers: Mapping[bytes, bytes],
+        handler: ASGIApp,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> Next | None:
         control, receive = await peek_control_request(headers, receive)
         sent = headers.get(SESSION_ID)
         session_id = header_text(sent) if sent else None
@@ -59,7 +65,13 @@ class SessionProtocol:
             return None
         if session_id is None:
             return scope, receive
-        session = self._find(session_id)
+        if session_id == NEW_SESSION:
+            await self._begin(handler, scope, receive, send)
+            return None
+        return await self._lead(self._find(session_id), scope, receive)
+
+    async def _lead(self, session: Session, scope: Scope, receive: Receive) -> Next:
+        """Return a request of a session with its id in the body, where that goes."""
         if (field := self.field) is None:
             return scope, receive
 
@@ -67,6 +79,34 @@ class SessionProtocol:
             field.write(document, session.engine_id)
 
         return await edit_body(scope, receive, _HEADER, edit)
+
+    async def _begin(
+        self, handler: ASGIApp, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Begin a session by the first request of it, which the handler answers.
+
+        No session is left behind where that fails: the client learns of none.
+        """
+        with _storage(NEW_SESSION):
+            session = await self._create(*control_request(scope, NEW_SESSION))
+        if isinstance(session, Response):
+            return await session(scope, receive, send)
+        beginning = BeginningSend(_headers(session), send)
+        try:
+            scope = with_session_id(scope, session.session_id)
+            following = await self._lead(session, scope, receive)
+            await handler(*following, beginning)
+        finally:
+            if not beginning.has_begun:
+                await self._abandon(session, scope)
+
+    async def _abandon(self, session: Session, scope: Scope) -> None:
+        if self.engine is not None:
+            await self.engine.close(session.engine_id, *control_request(scope, CLOSE))
+        try:
+            await asyncio.to_thread(session.remove)
+        except (SessionNotFoundError, StorageError) as error:
+            logger.info("A session that has not begun is not closed: %s", error)
 
     async def _control(
         self,
@@ -84,15 +124,17 @@ class SessionProtocol:
             raise HTTPException(
                 400, f"Bad request: nothing may stand beside {REQUEST_TYPE}."
             )
-        try:
-            if wanted == NEW_SESSION:
-                return await self._create(scope, receive)
-            return await self._close(session_id, scope, receive)
-        except StorageError as error:
-            logger.error("%s: %s", wanted, error)
-            raise HTTPException(507, f"{wanted} failed: no storage.") from None
+        with _storage(wanted):
+            if wanted == CLOSE:
+                return await self._close(session_id, scope, receive)
+            session = await self._create(scope, receive)
+        if isinstance(session, Response):
+            return session
+        text = f"Session {session.session_id} created"
+        return PlainTextResponse(text, headers=_headers(session))
 
-    async def _create(self, scope: Scope, receive: Receive) -> Response:
+    async def _create(self, scope: Scope, receive: Receive) -> Session | Response:
+        """Begin a session, or return what the engine answers instead."""
         engine_id = None
         if self.engine is not None:
             engine_id = await self.engine.create(scope, receive)
@@ -104,16 +146,11 @@ class SessionProtocol:
                 )
         try:
             # Not the threads of handlers: those may all be busy with long requests.
-            session = await asyncio.to_thread(self.sessions.create_session, engine_id)
+            return await asyncio.to_thread(self.sessions.create_session, engine_id)
         except StorageError:
             if self.engine is not None:
-                await self.engine.close(engine_id, scope, receive)
+                await self.engine.close(engine_id, *control_request(scope, CLOSE))
             raise
-        value = f"{session.session_id}; Expires={_time(session.expires_at)}"
-        return PlainTextResponse(
-            f"Session {session.session_id} created",
-            headers={_HEADER: value, _NEW_HEADER: value},
-        )
 
     async def _close(
         self, session_id: str | None, scope: Scope, receive: Receive
@@ -143,6 +180,22 @@ class SessionProtocol:
         except StorageError as error:
             logger.error("A session cannot be looked up: %s", error)
             raise HTTPException(507, "Sessions cannot be read: no storage.") from None
+
+
+@contextmanager
+def _storage(wanted: str) -> Iterator[None]:
+    """Answer 507 where sessions cannot be stored."""
+    try:
+        yield
+    except StorageError as error:
+        logger.error("%s: %s", wanted, error)
+        raise HTTPException(507, f"{wanted} failed: no storage.") from None
+
+
+def _headers(session: Session) -> dict[str, str]:
+    """Return what tells a client of its new session."""
+    value = f"{session.session_id}; Expires={_time(session.expires_at)}"
+    return {SESSION_ID.decode(): value, NEW_SESSION_ID.decode(): value}
 
 
 def _time(seconds: int) -> str:
