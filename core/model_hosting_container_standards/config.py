@@ -216,7 +216,7 @@ class Settings:
         "MHCS_MAX_BODY_BYTES",
         default=None,
         parse=parse_count,
-        meaning="longer bodies of requests are refused",
+        meaning="longer bodies of requests are refused; of gzip, what they unpack to",
     )
     api_key = Variable[str | None](
         "MHCS_API_KEY",

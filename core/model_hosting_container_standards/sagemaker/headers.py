@@ -1,9 +1,10 @@
-"""SageMaker's request headers."""
+"""Request headers, most of them SageMaker's."""
 
 from __future__ import annotations
 
 from typing import Final
 
+CONTENT_ENCODING: Final = b"content-encoding"
 PREFIX: Final = b"x-amzn-sagemaker-"
 ADAPTER_IDENTIFIER: Final = PREFIX + b"adapter-identifier"
 CUSTOM_ATTRIBUTES: Final = PREFIX + b"custom-attributes"

@@ -52,6 +52,13 @@ class Layers:
 
         return LeaseMiddleware(app, self._adapters)
 
+    def around_unpacking(self, app: ASGIApp) -> ASGIApp:
+        """Return the same for requests whose bodies are compressed."""
+        # With it comes zlib, which few servers need.
+        from .content_encoding import Unpacking
+
+        return self.around(Unpacking(app, self._max_body_bytes))
+
     def _gated(self, app: ASGIApp) -> ASGIApp:
         if not self._keys and self._max_body_bytes is None:
             return app

@@ -45,6 +45,8 @@ class Exchange:
     #: When the engine was last seen to work for it, by ``time.monotonic``.
     progress = 0.0
     is_over = is_cut = False
+    #: Whether its body is to be unpacked.
+    is_packed = False
     #: The messages that began the response and that came last, once there are any.
     _start: Message | None = None
     _last: Message | None = None

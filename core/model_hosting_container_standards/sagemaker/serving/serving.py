@@ -66,6 +66,7 @@ class Serving:
 
     def _around(self, app: ASGIApp) -> ASGIApp:
         self._traffic.app = self._layers.around(app)
+        self._traffic.unpacking = self._layers.around_unpacking(app)
         return self._traffic
 
     async def _stop(self) -> None:

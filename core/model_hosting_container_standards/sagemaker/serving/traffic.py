@@ -19,7 +19,8 @@ from ...request_id import (
     choose_id,
     new_id,
 )
-from ..operations.paths import OTHER, route_of
+from ..headers import CONTENT_ENCODING
+from ..operations.paths import OTHER, UNPACKED, route_of
 from ..operations.request_metrics import REQUESTS, Series
 from .exchange import HARMLESS, HUNG_UP, Exchange
 from .own_requests import OwnRequests
@@ -62,6 +63,8 @@ class Traffic:
 
     #: What is inside it, known once the server starts.
     app: ASGIApp
+    #: The same for requests whose bodies are compressed.
+    unpacking: ASGIApp
 
     def __init__(
         self, routes: Mapping[str, str], own: OwnRequests | None = None
@@ -96,7 +99,8 @@ class Traffic:
                 await refuse(_unavailable(self.closed), scope, receive, exchange.send)
                 return
             try:
-                await self.app(scope, receive, exchange.send)
+                app = self.unpacking if exchange.is_packed else self.app
+                await app(scope, receive, exchange.send)
             except asyncio.CancelledError:
                 if not exchange.is_cut:
                     raise
@@ -113,9 +117,11 @@ class Traffic:
 
     def _begin(self, scope: Scope, send: Send) -> Exchange:
         inference_id = request_id = None
+        is_packed = False
         headers = []
         for header in scope["headers"]:
             name = header[0]
+            is_packed |= name == CONTENT_ENCODING
             if name == INFERENCE_ID:
                 inference_id = header[1]
             if name == X_REQUEST_ID:
@@ -134,6 +140,7 @@ class Traffic:
             if request_id in self._open:
                 exchange.own_id += b"-" + new_id(_HEX_DIGITS)
             self._open[exchange.own_id] = exchange
+        exchange.is_packed = is_packed and route in UNPACKED
         headers.append((X_REQUEST_ID, exchange.own_id))
         scope["headers"] = headers
         scope[TRAFFIC] = self

@@ -1,0 +1,312 @@
+"""Bodies of gzip are unpacked on the contract's routes, within a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
+from starlette.types import Message
+
+from adapter_engine import AdapterEngine, write_adapter
+from customised import app_with, client_with, give_back
+from decorated import ADAPTER, SESSION, client_of, echo, parse
+from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.sagemaker.operations import content_encoding
+from session_client import NEW
+
+GZIP: Final = {"content-encoding": "gzip", "content-type": "application/json"}
+BODY: Final = b'{"prompt": "' + b"hello " * 1000 + b'"}'
+PACKED: Final = gzip.compress(BODY)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> AdapterEngine:
+    return AdapterEngine(tmp_path / "engine")
+
+
+def in_chunks(body: bytes, size: int = 7) -> Iterator[bytes]:
+    """Return a body whose length nobody announces."""
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+
+
+def detail(answer: Any) -> str:
+    text: str = answer.json()["detail"]
+    return text
+
+
+# --- unpacked ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip", " gzip "])
+def test_a_body_of_gzip_reaches_the_handler_unpacked(
+    chunked: bool, encoding: str
+) -> None:
+    content = in_chunks(PACKED) if chunked else PACKED
+    headers = {**GZIP, "content-encoding": encoding}
+    answer = client_with().post("/invocations", content=content, headers=headers)
+    assert answer.content == BODY
+    assert answer.headers["x-content-encoding"] == "none"
+    assert answer.headers["x-content-length"] == str(len(BODY))
+    assert answer.headers["x-content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        gzip.compress(BODY[:1000]) + gzip.compress(BODY[1000:]),
+        gzip.compress(b"") + gzip.compress(BODY) + gzip.compress(b""),
+        gzip.compress(BODY[:9]) + b"\0" * 512 + gzip.compress(BODY[9:]) + b"\0",
+        gzip.compress(BODY, 0),
+    ],
+    ids=["two members", "empty members", "padded members", "stored"],
+)
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_what_gzip_writes_is_read(packed: bytes, size: int) -> None:
+    content = in_chunks(packed, size)
+    answer = client_with().post("/invocations", content=content, headers=GZIP)
+    assert (answer.status_code, answer.content == BODY) == (200, True)
+
+
+@pytest.mark.parametrize("body", [b"", gzip.compress(b"")])
+def test_an_empty_body_stays_empty(body: bytes) -> None:
+    answer = client_with().post("/invocations", content=body, headers=GZIP)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["x-content-length"] == "0"
+
+
+def test_a_customers_handler_gets_it_unpacked() -> None:
+    sagemaker.invoke(parse)
+    client = TestClient(sagemaker.bootstrap(FastAPI()))
+    answer = client.post("/invocations", content=PACKED, headers=GZIP)
+    assert answer.json() == json.loads(BODY)
+
+
+def test_an_adapters_name_is_written_into_it() -> None:
+    client = client_of(parse, sagemaker.inject_adapter_id("model"))
+    headers = {**GZIP, ADAPTER: "cats"}
+    answer = client.post("/invocations", content=PACKED, headers=headers)
+    assert answer.json() == {**json.loads(BODY), "model": "cats"}
+
+
+def test_formatters_see_it_unpacked() -> None:
+    async def read(request: Request) -> Any:
+        return {**await request.json(), "seen": True}
+
+    client = client_with(input_formatter=read)
+    answer = client.post("/invocations", content=PACKED, headers=GZIP)
+    assert answer.json() == {**json.loads(BODY), "seen": True}
+
+
+def test_a_session_begins_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
+    content = in_chunks(gzip.compress(json.dumps(NEW).encode()))
+    answer = client_of(echo).post("/invocations", content=content, headers=GZIP)
+    assert SESSION in answer.headers
+
+
+def test_an_adapter_is_registered_by_one(
+    engine: AdapterEngine, client: TestClient, tmp_path: Path
+) -> None:
+    body = {"name": "cats", "src": write_adapter(tmp_path / "cats", "cats")}
+    content = gzip.compress(json.dumps(body).encode())
+    answer = client.post("/adapters", content=content, headers=GZIP)
+    assert answer.text == "Adapter cats registered"
+    pin = gzip.compress(b'{"preload": false}')
+    answer = client.post("/adapters/cats/update", content=pin, headers=GZIP)
+    assert answer.text == "Adapter cats updated"
+
+
+# --- left as it is -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["identity", "", "Identity"])
+def test_a_body_of_no_encoding_is_left_alone(encoding: str) -> None:
+    headers = {"content-encoding": encoding}
+    answer = client_with().post("/invocations", content=PACKED, headers=headers)
+    assert answer.content == PACKED
+    assert answer.headers["x-content-length"] == str(len(PACKED))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+def test_other_routes_get_what_was_sent(encoding: str) -> None:
+    app = app_with()
+    app.post("/v1/completions")(give_back)
+    headers = {"content-encoding": encoding}
+    answer = TestClient(app).post("/v1/completions", content=PACKED, headers=headers)
+    assert answer.content == PACKED
+    assert answer.headers["x-content-encoding"] == encoding
+
+
+# --- refused -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    ["br", "BR", "zstd", "deflate", "compress", "gzip, br", "gzip, gzip", "x" * 500],
+)
+def test_another_encoding_is_a_415_that_names_it(encoding: str) -> None:
+    headers = {"content-encoding": encoding}
+    answer = client_with().post("/invocations", content=PACKED, headers=headers)
+    assert answer.status_code == 415
+    assert answer.headers["accept-encoding"] == "gzip"
+    shown = encoding.lower()[:64]
+    text = (
+        f"Content-Encoding '{shown}' is not taken: send the body as it is, or as gzip."
+    )
+    assert detail(answer) == text
+
+
+def test_an_encoding_in_several_headers_is_a_415() -> None:
+    headers = [("content-encoding", "gzip"), ("content-encoding", "br")]
+    answer = client_with().post("/invocations", content=PACKED, headers=headers)
+    assert (answer.status_code, "'gzip, br'" in detail(answer)) == (415, True)
+
+
+WRONG: Final[Mapping[str, bytes]] = {
+    "no gzip": BODY,
+    "zlib": zlib.compress(BODY),
+    "garbage behind": PACKED + b"garbage",
+    "wrong check sum": PACKED[:-8] + b"\0" * 8,
+    "spoilt": PACKED[:10] + b"\7" + PACKED[11:],
+}
+CUT: Final[Mapping[str, bytes]] = {
+    "a byte short": PACKED[:-1],
+    "the header alone": PACKED[:10],
+    "the first byte": PACKED[:1],
+    "in the second member": PACKED + PACKED[:-9],
+}
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("name", [*WRONG, *CUT])
+def test_what_is_no_gzip_is_a_400(name: str, chunked: bool) -> None:
+    packed = {**WRONG, **CUT}[name]
+    content = in_chunks(packed) if chunked else packed
+    client = client_with()
+    answer = client.post("/invocations", content=content, headers=GZIP)
+    assert answer.status_code == 400
+    assert detail(answer) == (
+        "The body of Content-Encoding: gzip is cut off."
+        if name in CUT
+        else "The body is not gzip, which Content-Encoding says it is."
+    )
+    assert client.post("/invocations", content=PACKED, headers=GZIP).content == BODY
+
+
+def test_it_is_refused_in_the_form_of_the_apps_errors(
+    engine: AdapterEngine, client: TestClient
+) -> None:
+    headers = {"content-encoding": "br"}
+    answer = client.post("/adapters", content=b"{}", headers=headers)
+    assert answer.status_code == 415
+    assert "'br' is not taken" in answer.text
+
+
+# --- limits ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_limit_is_of_what_it_unpacks_to(
+    monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    monkeypatch.setenv("MHCS_MAX_BODY_BYTES", "100000")
+    packed = gzip.compress(b"x" * (100_000 + more))
+    answer = client_with().post("/invocations", content=packed, headers=GZIP)
+    assert answer.status_code == (413 if more else 200)
+    if more:
+        assert "unpacks to more than 100000 bytes" in detail(answer)
+        assert "MHCS_MAX_BODY_BYTES" in detail(answer)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_the_limit_is_of_what_is_sent_too(
+    monkeypatch: pytest.MonkeyPatch, chunked: bool
+) -> None:
+    monkeypatch.setenv("MHCS_MAX_BODY_BYTES", "10")
+    content = in_chunks(PACKED) if chunked else PACKED
+    answer = client_with().post("/invocations", content=content, headers=GZIP)
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("members", [1, 10])
+def test_without_a_limit_there_is_one_all_the_same(members: int) -> None:
+    size = content_encoding.DEFAULT_LIMIT // members + 1
+    bomb = gzip.compress(bytes(size)) * members
+    assert len(bomb) < 200_000
+    answer = client_with().post("/invocations", content=bomb, headers=GZIP)
+    assert answer.status_code == 413
+    assert f"more than {100 << 20} bytes" in detail(answer)
+
+
+class Delivery:
+    """A request that comes message by message, and what is sent for it."""
+
+    def __init__(self, *messages: Message, headers: Mapping[bytes, bytes]) -> None:
+        self.messages = [*messages]
+        self.sent: list[Message] = []
+        self.scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/invocations",
+            "root_path": "",
+            "query_string": b"",
+            "headers": [*headers.items()],
+        }
+
+    async def receive(self) -> Message:
+        return self.messages.pop(0)
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    @property
+    def status(self) -> int | None:
+        return next((m["status"] for m in self.sent if "status" in m), None)
+
+
+PACKED_HEADERS: Final = {b"content-encoding": b"gzip"}
+
+
+async def test_others_have_their_turn_while_a_large_one_is_unpacked() -> None:
+    packed = gzip.compress(bytes(50 << 20))
+    request = Delivery({"type": "http.request", "body": packed}, headers=PACKED_HEADERS)
+    app = app_with(lambda: None)
+    answering = asyncio.create_task(app(request.scope, request.receive, request.send))
+    turns = 0
+    while not answering.done():
+        await asyncio.sleep(0)
+        turns += 1
+    await answering
+    assert request.status == 200
+    assert turns > 40
+
+
+async def test_whoever_has_no_key_has_nothing_unpacked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MHCS_API_KEY", "secret")
+    request = Delivery(headers=PACKED_HEADERS)
+    await app_with()(request.scope, request.receive, request.send)
+    assert request.status == 401
+
+
+async def test_a_client_that_leaves_is_answered_nothing() -> None:
+    called: list[bool] = []
+    request = Delivery(
+        {"type": "http.request", "body": PACKED[:10], "more_body": True},
+        {"type": "http.disconnect"},
+        headers=PACKED_HEADERS,
+    )
+    app = app_with(lambda: called.append(True))
+    await app(request.scope, request.receive, request.send)
+    assert (request.sent, called) == ([], [])
