@@ -14,7 +14,7 @@ from .sagemaker.sessions.manager import reset_sessions
 
 def reset() -> None:
     """Forget what was registered and loaded, moved names and logging set-up."""
-    handler_registry.reset()
+    handler_registry.clear()
     adapter_registry.clear()
     session_registry.clear()
     middleware_registry.clear()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -28,16 +26,10 @@ class UnknownModels:
     async def answer(
         self, handler: ASGIApp, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Answer a request, by the base model if its model is unknown."""
-        with self.allowed():
-            await handler(scope, receive, send)
-
-    @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """Let the base model answer for any name within this block."""
+        """Let the base model answer for any name that ``handler`` does not know."""
         token = _ALLOWED.set(self)
         try:
-            yield
+            await handler(scope, receive, send)
         finally:
             _ALLOWED.reset(token)
 

@@ -68,7 +68,7 @@ class HandlerRegistry:
                 self._customer[name] = new
         self.framework.replace(old, new)
 
-    def reset(self) -> None:
+    def clear(self) -> None:
         self._customer.clear()
         self.framework.clear()
 

@@ -53,6 +53,9 @@ class MiddlewareRegistry:
     def clear(self) -> None:
         self._by_place.clear()
 
+    #: Its name in 0.1.x, which vLLM's tests use.
+    clear_middlewares = clear
+
 
 def registration_error(
     place: str,

@@ -1,0 +1,1 @@
+"""A path of 0.1.x, for what imports from it."""
