@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import pytest
@@ -53,6 +53,9 @@ class Completion(BaseModel):
 class Engine(VLLM):
     def owns(self, app: FastAPI) -> bool:
         return app.title == "engine"
+
+    def inference_paths(self, app: FastAPI) -> Collection[str]:
+        return {"/v1/audio/transcriptions", "/v1/completions"}
 
     async def check(self, app: FastAPI) -> None:
         """It answers."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -23,15 +25,21 @@ class UnknownModels:
     def __init__(self) -> None:
         self._logged: set[str] = set()
 
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Let the base model answer for any name within this block."""
+        token = _ALLOWED.set(self)
+        try:
+            yield
+        finally:
+            _ALLOWED.reset(token)
+
     async def answer(
         self, handler: ASGIApp, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Let the base model answer for any name that ``handler`` does not know."""
-        token = _ALLOWED.set(self)
-        try:
+        """Let ``handler`` answer, and the base model for any name."""
+        with self.allowed():
             await handler(scope, receive, send)
-        finally:
-            _ALLOWED.reset(token)
 
     def log(self, name: str) -> None:
         """Log a name, once."""

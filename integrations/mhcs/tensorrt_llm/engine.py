@@ -34,8 +34,6 @@ class TensorRTLLM:
         # A server that embeds, or makes images, does nothing else.
         "input": ["/v1/embeddings", "/v1/responses"],
     }
-    #: What customers import has not moved since 0.17.
-    moved_names: Final[MovedNames] = {}
 
     @property
     def command(self) -> EngineCommand:
@@ -43,6 +41,13 @@ class TensorRTLLM:
         from .command import TensorRTCommand
 
         return TensorRTCommand()
+
+    @property
+    def moved_names(self) -> MovedNames:
+        # Imported late, as all that only a server needs.
+        from .moved_names import MOVED_NAMES
+
+        return MOVED_NAMES
 
     def patch(self) -> None:
         hooks.patch()
