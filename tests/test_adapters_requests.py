@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from anyio.from_thread import run as from_thread
 from fastapi import FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
@@ -68,6 +69,13 @@ def add_routes_that_answer(app: FastAPI, engine: TwiceEngine) -> None:
     async def stream(body: dict[str, str]) -> StreamingResponse:
         texts = engine.texts_of(body["model"])
         return StreamingResponse(f"{text}\n" async for text in texts)
+
+    @app.post("/thread")
+    def look_up(body: dict[str, str]) -> bool:
+        assert engine.adapters is not None
+        found = engine.adapters.find(body["model"])
+        from_thread(engine.between.pass_through)
+        return found is not None
 
     @app.post("/failing")
     async def failing(body: dict[str, str]) -> None:
@@ -255,6 +263,19 @@ async def test_a_request_that_fails_gives_the_adapter_back(
     [answer] = await finish(client.delete("/adapters/a"))
     assert answer.status_code == 200
     assert engine.texts == []
+
+
+async def test_a_name_that_is_looked_up_in_a_thread_is_not_leased(
+    engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    await register(client, tmp_path, "one")
+    request = asyncio.create_task(client.post("/thread", json={"model": "a"}))
+    await finish(engine.between.reached.wait())
+    await finish(client.delete("/adapters/a"))
+    assert engine.texts == []
+    engine.between.opened.set()
+    [answer] = await finish(request)
+    assert answer.json() is True
 
 
 async def test_work_that_goes_on_leases_for_each_computation(

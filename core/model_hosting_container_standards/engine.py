@@ -75,7 +75,10 @@ class Engine(Protocol):
         """Whether the engine built this app."""
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
-        """The app's routes a client may choose by the ``route`` attribute."""
+        """The app's routes a client may choose by the ``route`` attribute.
+
+        The adapter header counts on them, whichever way a request comes there.
+        """
 
     def api_keys(self, app: FastAPI) -> Collection[str]:
         """The keys that the engine's own routes ask clients for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Adapters:
         self.leases = Leases(self.users)
         self.loader = Loader(backend, self.store, root)
         self._operations = Operations(self.store, self.loader, self.names, self.leases)
+        self._thread = threading.get_ident()
 
     def view(self) -> Mapping[str, Adapter]:
         """Return what is registered now, by name; the same object until it changes."""
@@ -45,13 +47,14 @@ class Adapters:
     def find(self, name: str) -> Adapter | None:
         """Return what a name means, if anything.
 
-        An HTTP request leases what it finds, if that can answer.
+        An HTTP request leases what it finds, if that can answer; in its event loop, as
+        leases are counted there. A handler may ask from a thread.
         """
         request = current_leases(self)
-        if request is None:
-            return self.view().get(name)
-        adapter = request.by_name.get(name)
-        if adapter is None and (adapter := self.view().get(name)):
+        if request is not None and (adapter := request.by_name.get(name)):
+            return adapter
+        adapter = self.view().get(name)
+        if adapter is not None and request is not None and self._is_in_loop():
             with contextlib.suppress(AdapterNotFoundError):  # lease() tells why.
                 adapter = self._lease_for(request, name)
         return adapter
@@ -125,6 +128,9 @@ class Adapters:
         adapter = await self.lease_loaded(name)
         self.give_back(adapter)
         return adapter
+
+    def _is_in_loop(self) -> bool:
+        return threading.get_ident() == self._thread
 
     def finds(self, name: str) -> bool:
         """Whether the engine has, or finds, something of this name without us."""
