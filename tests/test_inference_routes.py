@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,11 +11,13 @@ import pytest
 from fastapi import APIRouter, FastAPI, Form, Request, UploadFile
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, Field, field_validator
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
 from decorated import ADAPTER, ATTRIBUTES
+from model_hosting_container_standards.common.fastapi.body import JSON_BODY, JSONBody
 from model_hosting_container_standards.common.fastapi.routing import request_scope
+from model_hosting_container_standards.sagemaker.inference import DefaultModel
 from model_hosting_container_standards.sagemaker.lora.adapter import Wanted
 
 
@@ -247,6 +250,31 @@ def test_a_body_without_a_model_is_the_base_models(
     headers = {"content-type": "application/json", ATTRIBUTES: "route=/v1/messages"}
     answer = client.post(path, content=content, headers=headers)
     assert answer.json() == {"model": "base", "text": "base", "prompt": "p"}
+
+
+@pytest.mark.parametrize(
+    ("model", "named"), [({}, "base"), ({"model": ""}, "base"), ({"model": 0}, 0)]
+)
+async def test_a_body_that_a_step_has_edited_is_not_decoded_again(
+    model: dict[str, Any], named: Any
+) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body = scope[JSON_BODY]
+        seen.extend((body.document, json.loads(body.raw)))
+
+    def edit(document: dict[str, Any]) -> None:
+        document["session"] = "s"
+
+    body = JSONBody(json.dumps(model).encode(), edit)
+    scope = {"type": "http", "headers": [], JSON_BODY: body}
+
+    async def unused(*_: Any) -> Any:
+        raise AssertionError("Nothing is to be read, nor sent.")
+
+    await DefaultModel(app, "model", lambda: "base")(scope, unused, unused)
+    assert seen == [{"model": named, "session": "s"}] * 2
 
 
 @pytest.mark.parametrize(
