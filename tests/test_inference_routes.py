@@ -17,7 +17,10 @@ from adapter_engine import AdapterEngine, app_of, write_adapter
 from decorated import ADAPTER, ATTRIBUTES
 from model_hosting_container_standards.common.fastapi.body import JSON_BODY, JSONBody
 from model_hosting_container_standards.common.fastapi.routing import request_scope
-from model_hosting_container_standards.sagemaker.inference import DefaultModel
+from model_hosting_container_standards.sagemaker.inference import (
+    DefaultModel,
+    requires_field,
+)
 from model_hosting_container_standards.sagemaker.lora.adapter import Wanted
 
 
@@ -301,6 +304,18 @@ def test_the_engine_says_what_is_wrong_with_another_body(
     )
     assert named.status_code == unnamed.status_code
     assert named.status_code in (400, 422)
+
+
+def test_a_route_whose_signature_cannot_be_read_is_passed_its_requests_unread() -> None:
+    app = FastAPI()
+
+    @app.post("/v1/messages")
+    async def messages(body: Anthropic) -> None:
+        """Answer nothing."""
+
+    assert requires_field(app, "/v1/messages", "model")
+    messages.__annotations__["body"] = "OnlyForTypeCheckers"
+    assert not requires_field(app, "/v1/messages", "model")
 
 
 @pytest.mark.parametrize("headers", [[], [(ADAPTER.lower().encode(), b"fr")]])
