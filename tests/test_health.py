@@ -84,6 +84,9 @@ class Engine:
 class Backend:
     server_name = "test"
 
+    def prepare(self) -> None:
+        """Nothing has to be prepared."""
+
     def unavailable(self) -> str:
         return "It has no adapters."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,11 +11,16 @@ import pytest
 from fastapi import APIRouter, FastAPI, Form, Request, UploadFile
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, Field, field_validator
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
 from decorated import ADAPTER, ATTRIBUTES
+from model_hosting_container_standards.common.fastapi.body import JSON_BODY, JSONBody
 from model_hosting_container_standards.common.fastapi.routing import request_scope
+from model_hosting_container_standards.sagemaker.inference import (
+    DefaultModel,
+    requires_field,
+)
 from model_hosting_container_standards.sagemaker.lora.adapter import Wanted
 
 
@@ -250,6 +256,31 @@ def test_a_body_without_a_model_is_the_base_models(
 
 
 @pytest.mark.parametrize(
+    ("model", "named"), [({}, "base"), ({"model": ""}, "base"), ({"model": 0}, 0)]
+)
+async def test_a_body_that_a_step_has_edited_is_not_decoded_again(
+    model: dict[str, Any], named: Any
+) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body = scope[JSON_BODY]
+        seen.extend((body.document, json.loads(body.raw)))
+
+    def edit(document: dict[str, Any]) -> None:
+        document["session"] = "s"
+
+    body = JSONBody(json.dumps(model).encode(), edit)
+    scope = {"type": "http", "headers": [], JSON_BODY: body}
+
+    async def unused(*_: Any) -> Any:
+        raise AssertionError("Nothing is to be read, nor sent.")
+
+    await DefaultModel(app, "model", lambda: "base")(scope, unused, unused)
+    assert seen == [{"model": named, "session": "s"}] * 2
+
+
+@pytest.mark.parametrize(
     "body",
     [{"model": "fr", "prompt": '"model": ""'}, {"model": "fr", "m": {"model": ""}}],
 )
@@ -273,6 +304,18 @@ def test_the_engine_says_what_is_wrong_with_another_body(
     )
     assert named.status_code == unnamed.status_code
     assert named.status_code in (400, 422)
+
+
+def test_a_route_whose_signature_cannot_be_read_is_passed_its_requests_unread() -> None:
+    app = FastAPI()
+
+    @app.post("/v1/messages")
+    async def messages(body: Anthropic) -> None:
+        """Answer nothing."""
+
+    assert requires_field(app, "/v1/messages", "model")
+    messages.__annotations__["body"] = "OnlyForTypeCheckers"
+    assert not requires_field(app, "/v1/messages", "model")
 
 
 @pytest.mark.parametrize("headers", [[], [(ADAPTER.lower().encode(), b"fr")]])

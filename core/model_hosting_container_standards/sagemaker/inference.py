@@ -85,8 +85,10 @@ class DefaultModel:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if JSON_BODY in scope:
-            self._name_model(scope[JSON_BODY])
+        if JSON_BODY in scope:  # A step of ours has edited it already.
+            body: JSONBody = scope[JSON_BODY]
+            if not self._has_name(body.document):
+                body.also(self._edit)
         elif read_boundary(dict(scope["headers"]).get(CONTENT_TYPE, b"")) is None:
             try:
                 raw = await read_body(receive)
@@ -95,13 +97,9 @@ class DefaultModel:
             if self._names_model(raw):
                 receive = replace_body(receive, raw)
             else:
-                body = JSONBody(raw, self._edit)
-                scope, receive = replace_json_body(scope, receive, body)
+                named = JSONBody(raw, self._edit)
+                scope, receive = replace_json_body(scope, receive, named)
         await self.app(scope, receive, send)
-
-    def _name_model(self, body: JSONBody) -> None:
-        if not body.document.get(self.field):
-            body.also(self._edit)
 
     def _edit(self, document: dict[str, Any]) -> None:
         document[self.field] = self.name()
@@ -112,8 +110,11 @@ class DefaultModel:
             name = self._decoder.decode(raw).name
         except (ValueError, RecursionError):
             document = decode_object(raw)
-            return document is None or bool(document.get(self.field))
+            return document is None or self._has_name(document)
         return bytes(name) not in _NO_NAMES
+
+    def _has_name(self, document: dict[str, Any]) -> bool:
+        return document.get(self.field) not in (None, "")
 
 
 def requires_field(app: FastAPI, path: str, field: str) -> bool:
