@@ -15,7 +15,7 @@ TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm format lint test test-vllm gpu-test all serve tiny-model bench bench-serving bench-ping clean pre-commit-install
+.PHONY: help install dev vllm format lint test test-vllm moved-names gpu-test all serve tiny-model bench bench-serving bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -82,6 +82,9 @@ test-vllm: dev ## the tests of a real vLLM in a new environment with vLLM VERSIO
 	PYTHONPATH=tools $(BIN)/python -m old_vllm "$(VERSION)" $(OLD)
 	$(OLD)/bin/python -m pytest -m vllm --junitxml=$(RESULT) $(DISTRIBUTED) $(ARGS)
 	rm -rf $(OLD)
+
+moved-names: dev ## the names that vLLM moved, from the wheels of all its releases (2.4 GB)
+	PYTHONPATH=tools $(BIN)/python -m moved_names --download build/wheels
 
 # In an engine's own image: make gpu-test PYTHON=python3 VENV_OPTIONS=--system-site-packages
 gpu-test: dev ## the promises on the engines of VENV, which need a GPU

@@ -17,6 +17,7 @@ from model_hosting_container_standards.common.custom_code_ref_resolver.moved_nam
     Move,
     install_moved_names,
 )
+from model_hosting_container_standards.exceptions import HandlerNotFoundError
 from servers import run_until_exit
 
 #: What an engine had in release 1, and where it went in 2 and 3. This is release 3.
@@ -255,6 +256,14 @@ def test_an_attribute_that_is_gone_is_missing_as_any_other() -> None:
     assert getattr(protocol, "Deleted", None) is None
     with pytest.raises(AttributeError, match="is gone: 1 is the last release with it"):
         _ = protocol.Deleted
+
+
+def test_a_reference_to_what_is_gone_is_told_so() -> None:
+    with pytest.raises(HandlerNotFoundError) as raised:
+        FunctionLoader().load_function("engine_x.server:stop")
+    assert str(raised.value) == (
+        "engine_x.server:stop is gone: 1 is the last release with it."
+    )
 
 
 def test_a_script_that_imports_what_is_gone_is_told_so(tmp_path: Path) -> None:

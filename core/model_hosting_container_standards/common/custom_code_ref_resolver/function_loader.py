@@ -15,6 +15,7 @@ from ...exceptions import (
 )
 from .file_loader import FileLoader
 from .module_loader import ModuleLoader
+from .moved_names import GoneNameError
 
 
 class FunctionLoader:
@@ -75,6 +76,8 @@ def get_attribute(module: ModuleType, dotted: str) -> Any:
 def _get_member(owner: Any, name: str) -> Any:
     try:
         return getattr(owner, name)
+    except GoneNameError as error:
+        raise HandlerNotFoundError(str(error)) from None
     except AttributeError:
         pass
     import difflib

@@ -38,6 +38,10 @@ class Move(msgspec.Struct, frozen=True):
     instead: str = ""
 
 
+class GoneNameError(AttributeError):
+    """A name that its module has lost, and that is nowhere else."""
+
+
 #: The names that each module has lost, in the order in which it did.
 MovedNames = Mapping[str, Sequence[Move]]
 
@@ -129,7 +133,7 @@ class _ModuleAttributes:
             return [*_names_found(name)]
         try:
             return _follow(f"{name}:{attribute}", attribute, move)
-        except AttributeError as error:
+        except GoneNameError as error:
             if _is_from_import(sys._getframe(1)):
                 raise ImportError(str(error), name=name) from None
             raise
@@ -156,7 +160,7 @@ def _find_move(module: str, name: str) -> Move | None:
 def _names_found(module: str) -> Iterator[str]:
     for move in _moved.get(module, ()):
         for name in move.names:
-            with contextlib.suppress(ImportError, AttributeError):
+            with contextlib.suppress(ImportError, GoneNameError):
                 _follow(f"{module}:{name}", name, move)
                 yield name
 
@@ -165,11 +169,11 @@ def _follow(reference: str, name: str, move: Move) -> Any:
     """Return what a name stands for today.
 
     Raises:
-        AttributeError: it is nowhere.
+        GoneNameError: it is nowhere.
         ImportError: the module that has it cannot be imported.
     """
     if not move.place:
-        raise AttributeError(_explain(reference, move))
+        raise GoneNameError(_explain(reference, move))
     module, _, other = move.place.partition(":")
     name = other or name
     found = _import_place(reference, module)
@@ -178,7 +182,7 @@ def _follow(reference: str, name: str, move: Move) -> Any:
             return _native_attribute(found, name)
     next_move = _find_move(module, name)
     if next_move is None:
-        raise AttributeError(
+        raise GoneNameError(
             f"{reference} moved to {module}:{name} after release {move.last}, and is "
             "not there either."
         )
