@@ -25,14 +25,17 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 import proc
+import servers
 from model_hosting_container_standards.supervisor.orphans import descendants, lives
 from servers import polling
 
 #: The ids of the runs that a process belongs to: a test may run pytest itself.
 MARK: Final = "PYTEST_RUNS"
 TEST: Final = "PYTEST_CURRENT_TEST"
-SHARED_MEMORY: Final = Path("/dev/shm")
+#: How names in /dev/shm begin that this package chooses.
+OUR_NAMES: Final = ("mhcs", "sagemaker")
 GRACE: Final = "leak_grace_seconds"
+KEPT: Final = ", kept because it may be another run's"
 #: How far the clock of the file system may be behind.
 TICK_S: Final = 0.02
 
@@ -65,7 +68,7 @@ class LeakCheck:
         self._phases: list[Phase] = []
         self._found_by_workers: list[str] = []
         self._ports = proc.listening_ports(os.getpid())
-        self._shared = _entries(SHARED_MEMORY)
+        self._shared = _entries(proc.SHARED_MEMORY)
         os.environ.pop(TEST, None)  # Inherited, where a test runs pytest.
         # Without it, the titles of vLLM's processes overwrite the variables.
         os.environ["SPT_NOENV"] = "1"
@@ -122,9 +125,10 @@ class LeakCheck:
     def _find(self) -> list[str]:
         ports = proc.listening_ports(os.getpid()) - self._ports
         return [
-            *(_describe(pid, test) for pid, test in self._processes().items()),
+            *(_describe_process(pid, test) for pid, test in self._processes().items()),
             *(f"port {port}, on which pytest itself listens" for port in ports),
-            *(f"{path}{self._changed_during(path)}" for path in self._files()),
+            *map(self._describe_file, self._files()),
+            *(self._describe_file(path) + KEPT for path in self._unclaimed()),
         ]
 
     def _processes(self) -> dict[int, str]:
@@ -141,25 +145,33 @@ class LeakCheck:
         return {pid: test for pid, test in found.items() if _is_leaked(pid)}
 
     def _files(self) -> list[Path]:
-        found = _entries(self._folder)
-        if not self._is_worker:  # Nothing there tells which worker made it.
-            new = _entries(SHARED_MEMORY) - self._shared
-            found |= {path for path in new if not self._is_of_others(path)}
-        return sorted(found)
+        """Return what is certain to be of these tests, in temporary folders."""
+        used = proc.shared_memory([os.getpid(), *self._processes()])
+        shared = self._without_others(used | servers.shared_memory)
+        return sorted(_entries(self._folder) | shared)
 
-    def _is_of_others(self, path: Path) -> bool:
-        """Whether processes use a file that are not of these tests."""
-        others = {*proc.pids()} - {*self._processes()}
-        inodes = _inodes(path)
-        return any(not inodes.isdisjoint(proc.files(pid)) for pid in others)
+    def _unclaimed(self) -> list[Path]:
+        """Return what has a name of ours, and may be of another run."""
+        if self._is_worker:
+            return []  # The controller will see it.
+        entries = _entries(proc.SHARED_MEMORY)
+        named = {path for path in entries if path.name.startswith(OUR_NAMES)}
+        return sorted(self._without_others(named).difference(self._files()))
 
-    def _changed_during(self, path: Path) -> str:
+    def _without_others(self, paths: set[Path]) -> set[Path]:
+        """Leave out what was there before, and what other processes use."""
+        new = {path for path in paths - self._shared if path.exists()}
+        ours = {os.getpid(), *self._processes()}
+        return new and new - proc.shared_memory({*proc.pids()} - ours)
+
+    def _describe_file(self, path: Path) -> str:
         with contextlib.suppress(OSError):
             at = path.lstat().st_mtime
             spans = (p for p in self._phases if p.start - TICK_S <= at <= p.stop)
             tests = {phase.test: 0 for phase in spans}
-            return f", which changed during {' and '.join(tests)}" if tests else ""
-        return ""
+            if tests:
+                return f"{path}, which changed during {' and '.join(tests)}"
+        return str(path)
 
     # --- its end ----------------------------------------------------------------------
 
@@ -192,19 +204,11 @@ def _entries(folder: Path) -> set[Path]:
     return {*folder.iterdir()} if folder.is_dir() else set()
 
 
-def _inodes(path: Path) -> set[proc.Inode]:
-    found = set()
-    for file in (path, *path.rglob("*")):
-        with contextlib.suppress(OSError):
-            found.add(proc.inode_of(file))
-    return found
-
-
 def _is_leaked(pid: int) -> bool:
     return lives(pid) and not proc.is_helper(pid)
 
 
-def _describe(pid: int, test: str) -> str:
+def _describe_process(pid: int, test: str) -> str:
     ports = ", ".join(map(str, sorted(proc.listening_ports(pid))))
     listens = f", which listens on {ports}," if ports else ""
     return f"process {pid}, {proc.command(pid)!r}{listens} of {test}"

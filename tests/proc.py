@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from model_hosting_container_standards.supervisor.orphans import lives
 
 PROC: Final = Path("/proc")
+SHARED_MEMORY: Final = Path("/dev/shm")
 #: Device and number.
 Inode = tuple[int, int]
 _LISTENS: Final = "0A"
@@ -58,22 +60,33 @@ def listening_ports(pid: int) -> set[int]:
     }
 
 
-def files(pid: int) -> set[Inode]:
-    """Return the files that a process has open, or mapped, under whichever name."""
-    found = set()
+def shared_memory(processes: Iterable[int]) -> set[Path]:
+    """Return what processes use in /dev/shm, of which each entry may be a folder."""
+    entries = {*SHARED_MEMORY.iterdir()} if SHARED_MEMORY.is_dir() else set()
+    if not entries:
+        return entries
+    used = {inode for pid in processes for inode in _inodes_used(pid)}
+    return {path for path in entries if not used.isdisjoint(_inodes_at(path))}
+
+
+def _inodes_used(pid: int) -> Iterator[Inode]:
+    """Yield the files that a process has open or mapped, under whichever name."""
     for line in _read(pid, "maps").splitlines():
         _, _, _, device, inode, *_ = line.split()
         major, minor = (int(part, 16) for part in device.split(":"))
-        found.add((os.makedev(major, minor), int(inode)))
-    for link in _descriptors(pid):
-        with contextlib.suppress(OSError):
-            found.add(inode_of(link))
-    return found
+        yield os.makedev(major, minor), int(inode)
+    yield from filter(None, map(_inode, _descriptors(pid)))
 
 
-def inode_of(path: Path) -> Inode:
-    stat = path.stat()
-    return stat.st_dev, stat.st_ino
+def _inodes_at(path: Path) -> Iterator[Inode]:
+    yield from filter(None, map(_inode, (path, *path.rglob("*"))))
+
+
+def _inode(path: Path) -> Inode | None:
+    with contextlib.suppress(OSError):
+        stat = path.stat()
+        return stat.st_dev, stat.st_ino
+    return None
 
 
 def _descriptors(pid: int) -> list[Path]:

@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, Any, Final, NamedTuple, TypeVar
 
 import httpx
 
@@ -34,6 +34,8 @@ HOST = "127.0.0.1"
 #: How long a server may take to end after SIGTERM, before it is killed.
 GRACE_S = 15.0
 POLL_S = 0.05
+#: What processes had in use in /dev/shm when they were ended here.
+shared_memory: Final[set[Path]] = set()
 #: Below those that Linux hands out.
 PORTS = range(20_000, 32_000)
 
@@ -94,6 +96,7 @@ class Process:
 
     def stop(self) -> None:
         """End the process and its children: politely, then without asking."""
+        self._note_shared_memory()
         self._signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_S)
@@ -105,9 +108,9 @@ class Process:
         But for multiprocessing's helpers: they remove the shared memory of the others,
         and end by themselves.
         """
+        self._note_shared_memory()
         self._signal(signal.SIGSTOP)  # Nothing else is started, or sees another end.
-        below = descendants(self.pid) if self.status() is None else []
-        for pid in {self.pid, *below, *proc.group(self.pid)}:
+        for pid in self._pids():
             if not proc.is_helper(pid):
                 _send(pid, signal.SIGKILL)
         self._signal(signal.SIGCONT)
@@ -116,6 +119,14 @@ class Process:
             if not proc.group(self.pid):
                 return
         self._signal(signal.SIGKILL)
+
+    def _pids(self) -> set[int]:
+        """Return the process and all below it, and what is left of its group."""
+        running = [self.pid, *descendants(self.pid)] if self.status() is None else []
+        return {*running, *proc.group(self.pid)}
+
+    def _note_shared_memory(self) -> None:
+        shared_memory.update(proc.shared_memory(self._pids()))
 
     def wait(self, timeout: float) -> int:
         """Return the exit status.

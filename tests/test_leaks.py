@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from leaks import SHARED_MEMORY
 from model_hosting_container_standards.supervisor.orphans import lives
+from proc import SHARED_MEMORY
 from servers import Process, polling
 
 TESTS: Final = Path(__file__).parent
@@ -65,9 +66,8 @@ def test_folder():
     Path("folder").write_text(tempfile.mkdtemp(prefix="mhcs-"))
 
 def test_shared():
-    descriptor, name = tempfile.mkstemp(dir="/dev/shm")
-    os.close(descriptor)
-    Path("shared").write_text(name)
+    kept.append(tempfile.NamedTemporaryFile(dir="/dev/shm", delete=False))
+    Path("shared").write_text(kept[-1].name)
 """
 
 
@@ -151,6 +151,21 @@ def test_what_others_do_meanwhile_is_theirs(
             assert ours.exists()
     finally:
         ours.unlink()
+
+
+def test_what_may_be_of_another_run_is_reported_and_stays(
+    run: Run, tmp_path: Path
+) -> None:
+    ours = SHARED_MEMORY / f"mhcs-{uuid.uuid4()}"
+    test = f"def test_it():\n    Path({str(ours)!r}).touch()\n"
+    try:
+        process = run(test, "-o", "leak_grace_seconds=0.1")
+        assert process.wait(PATIENCE_S) == 1, process.output()
+        [line] = [x for x in process.stdout().splitlines() if x.startswith(str(ours))]
+        assert "test_it.py::test_it, kept" in line
+        assert ours.exists()
+    finally:
+        ours.unlink(missing_ok=True)
 
 
 def test_after_an_interrupt_nothing_is_left_either(run: Run, tmp_path: Path) -> None:

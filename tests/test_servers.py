@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from leaks import SHARED_MEMORY
 from model_hosting_container_standards.supervisor.orphans import lives
-from servers import Process, polling, run_until_exit
+from proc import SHARED_MEMORY
+from servers import Process, polling, run_until_exit, shared_memory
 
 #: Has a worker, which does not end by SIGTERM, and a segment of shared memory.
 SHARES: Final = """
@@ -38,6 +39,22 @@ def test_a_process_ends_with_its_workers_and_its_shared_memory(way: str) -> None
         assert not (SHARED_MEMORY / name).exists()
     finally:
         process.close()
+
+
+def test_what_a_process_leaves_in_shared_memory_is_known() -> None:
+    path = SHARED_MEMORY / f"mhcs-{uuid.uuid4()}"
+    code = f"import signal; file = open({str(path)!r}, 'w'); signal.pause()"
+    process = Process([sys.executable, "-c", code])
+    process.start()
+    try:
+        for _ in polling(20):
+            if path.exists():
+                break
+        process.kill()
+        assert path in shared_memory
+    finally:
+        process.close()
+        path.unlink()
 
 
 #: Says whether a process that it starts ignores signals.
