@@ -210,8 +210,7 @@ class Server(Process):
             "SAGEMAKER_SESSIONS_PATH": f"{self._state.name}/sessions",
         }
         super().__init__([*command, *address], {**state, **(env or {})}, cwd)
-        # No proxy of the environment stands between a test and its server.
-        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+        self.client = self._client()
 
     def __enter__(self: S) -> S:
         try:
@@ -254,9 +253,17 @@ class Server(Process):
         Each closes its connection, and not the client's pool: httpcore may close, as
         one too many, a connection that another thread is about to take from it.
         """
-        headers = {"Connection": "close"}
+        return self._client({"Connection": "close"})
+
+    def _client(self, headers: Mapping[str, str] | None = None) -> httpx.Client:
+        # No proxy of the environment stands between a test and its server; and no
+        # certificates are read, which takes longer than most requests.
         return httpx.Client(
-            base_url=self.url, timeout=60, trust_env=False, headers=headers
+            base_url=self.url,
+            timeout=60,
+            headers=headers,
+            trust_env=False,
+            verify=False,
         )
 
     def close(self) -> None:
@@ -312,7 +319,8 @@ def free_port() -> int:
     A server may bind it a minute later: were it one of those that connections get, or
     other tests, something else could have it by then.
     """
-    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+    for _ in PORTS:
+        port = random.SystemRandom().choice(PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
             return port
