@@ -77,7 +77,9 @@ def test_what_gzip_writes_is_read(packed: bytes, size: int) -> None:
     assert (answer.status_code, answer.content == BODY) == (200, True)
 
 
-@pytest.mark.parametrize("body", [b"", gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "body", [b"", gzip.compress(b"")], ids=["nothing", "an empty member"]
+)
 def test_an_empty_body_stays_empty(body: bytes) -> None:
     answer = client_with().post("/invocations", content=body, headers=GZIP)
     assert (answer.status_code, answer.content) == (200, b"")
