@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
+import wrapt
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.routing import APIRoute
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 from model_hosting_container_standards.common.fastapi.endpoint import (
     as_endpoint,
     describe,
+    unwrap,
     with_json_request,
 )
 from model_hosting_container_standards.common.fastapi.routing import add_route
@@ -312,3 +314,14 @@ def test_a_request_class_of_ones_own_stays() -> None:
     app.router.route_class = OwnRoute
     app.post("/")(with_json_request(annotated))
     assert TestClient(app).post("/", json={}).json() == {"got": "own"}
+
+
+def test_what_wrapt_has_wrapped_is_found() -> None:
+    """Its wrappers are written in C, and compute what they have wrapped."""
+
+    class Server:
+        async def answer(self, request: Request) -> str:
+            return "answer"
+
+    wrapt.wrap_function_wrapper(Server, "answer", lambda f, _, args, kwargs: f())
+    assert unwrap(Server().answer).__module__ == __name__

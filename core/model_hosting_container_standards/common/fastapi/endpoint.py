@@ -157,9 +157,18 @@ def unwrap(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function below partials and well-behaved decorators."""
     if isinstance(handler, functools.partial):
         return unwrap(handler.func)
+    inner = wrapped_by(handler)
+    return handler if inner is None else unwrap(inner)
+
+
+def wrapped_by(handler: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Return what a decorator has wrapped, None where there is none."""
     # Statically: a proxy answers to any name, with another proxy.
     inner = inspect.getattr_static(handler, "__wrapped__", None)
-    return handler if inner is None else unwrap(inner)
+    # Those of wrapt are written in C, and compute it.
+    if inspect.isdatadescriptor(inner):
+        inner = handler.__wrapped__  # type: ignore[attr-defined]
+    return inner  # type: ignore[no-any-return]
 
 
 def _bound_keywords(handler: Callable[..., Any]) -> Collection[str]:

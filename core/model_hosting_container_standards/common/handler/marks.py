@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..fastapi.endpoint import with_json_request
+from ..fastapi.endpoint import with_json_request, wrapped_by
 from .registry import handler_registry
 
 H = TypeVar("H", bound=Callable[..., Any])
@@ -34,5 +34,5 @@ def find_mark(handler: Callable[..., Any] | None, name: str) -> Any:
         if isinstance(handler, functools.partial):
             handler = handler.func
         else:
-            handler = inspect.getattr_static(handler, "__wrapped__", None)
+            handler = wrapped_by(handler)
     return None
