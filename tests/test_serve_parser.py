@@ -207,6 +207,19 @@ def test_the_contracts_rules_hold(
     assert made.command[-3:] == ["--middleware", '["a"]', "--xyz"]
 
 
+@pytest.mark.usefixtures("vllm")
+def test_another_package_may_take_the_command_line_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "no option --omni" in problem_of(plan(SM_VLLM_OMNI="true"))
+    (tmp_path / "vllm_omni").mkdir()
+    (tmp_path / "vllm_omni" / "__init__.py").touch()
+    put_on_path(monkeypatch, tmp_path, WITH_PARSER)
+    made = plan(SM_VLLM_OMNI="true")
+    assert (made.is_checked, made.problems) == (False, [])
+    assert made.command[-1] == "--omni"
+
+
 # --- click -------------------------------------------------------------------------
 
 CLICK: Final = """

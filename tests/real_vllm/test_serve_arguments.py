@@ -29,6 +29,13 @@ LORA: Final = '{"name": "a", "path": "/a"}'
 HERE: Final = str(Path(__file__).parent)
 
 
+@pytest.fixture(autouse=True)
+def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder for what vLLM's import leaves behind."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+
+
 def test_lists_are_what_each_option_takes() -> None:
     made = plan(
         SM_VLLM_ALLOWED_ORIGINS='["*"]',

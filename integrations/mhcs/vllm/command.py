@@ -105,6 +105,9 @@ class VLLMCommand(EngineCommand):
         return [file.read_text() for file in _find_sources()]
 
     def parser(self) -> Parser | None:
+        # With --omni, another package takes the command line over.
+        if find_spec("vllm_omni") is not None:
+            return None
         # Imported late: it imports vLLM's command line, and so most of vLLM.
         from .parser import make_parser
 
