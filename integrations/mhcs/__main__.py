@@ -2,7 +2,7 @@
 
 import sys
 
-from model_hosting_container_standards.supervisor import signals, streams
+from model_hosting_container_standards.supervisor import signals
 
 
 def main() -> None:
@@ -11,7 +11,9 @@ def main() -> None:
         # Before the imports, which take their time: the kernel throws away a signal
         # that process 1 does not listen for. No other command supervises.
         signals.hold()
-        # And before the first file is opened, as one may get a closed descriptor.
+        from model_hosting_container_standards.supervisor import streams
+
+        # Before a file is opened that could get a closed descriptor.
         streams.prepare()
     from .cli import main as run
 
