@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,7 +15,14 @@ import pytest
 
 from adapter_engine import BROKEN, write_adapter
 from servers import free_port, polling
-from trtllm import MODEL, RELEASES, WITH_LORA, TrtllmServer, trtllm
+from trtllm import (
+    MODEL,
+    RELEASES,
+    SEVERAL_FRONTENDS,
+    WITH_LORA,
+    TrtllmServer,
+    trtllm,
+)
 
 BY_AUTO: Final = {"MHCS_AUTO": "1"}
 #: Whose worker ends when an adapter cannot be loaded; in 1.3 and later one that cannot
@@ -55,6 +63,17 @@ def test_a_server_ends_with_its_engine(release: str) -> None:
         answer = server.client.get("/ping")
         assert answer.status_code == 503
         assert "TensorRT-LLM's engine is dead" in answer.text
+        assert server.wait(PATIENCE_S) != 0
+
+
+def test_all_front_ends_end_with_the_engine_that_they_share() -> None:
+    with trtllm(SEVERAL_FRONTENDS, env=BY_AUTO, frontends=2) as server:
+        kill_engine(server)
+        for _ in polling(PATIENCE_S):
+            if server.status() is not None:
+                break
+            with contextlib.suppress(httpx.TransportError), server.new_client() as one:
+                assert one.get("/ping").status_code == 503
         assert server.wait(PATIENCE_S) != 0
 
 

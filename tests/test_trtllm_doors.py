@@ -118,6 +118,23 @@ def test_middleware_of_the_engines_own_option_is_around_ours() -> None:
         assert server.client.get("/ping").status_code == 200
 
 
+@pytest.mark.parametrize("release", ["trtllm_1_2", "trtllm_main", "trtllm_next"])
+def test_a_server_that_encodes_has_the_routes_and_no_adapters(
+    release: str, tmp_path: Path
+) -> None:
+    command = ("trtllm-serve", "mm_embedding_serve", MODEL)
+    with trtllm(release, lora=True, command=command, env=BY_AUTO) as server:
+        server.wait_until_ready("/ping")
+        messages = [{"role": "user", "content": "hello"}]
+        body = {"model": MODEL, "messages": messages}
+        assert server.client.post("/invocations", json=body).status_code == 200
+        src = write_adapter(tmp_path / "cats", "cats")
+        body = {"name": "cats", "src": src}
+        answer = server.client.post("/adapters", json=body)
+        assert answer.status_code == 400
+        assert "its role is MM_ENCODER" in answer.text
+
+
 # --- a server that listens before it has an engine ----------------------------------
 
 NEXT: Final = "trtllm_next"

@@ -125,6 +125,43 @@ def test_json_that_is_declared_as_something_else_is_answered(
         assert text(answer) == expected
 
 
+@pytest.mark.parametrize(
+    ("path", "fields", "status"),
+    [
+        (COMPLETIONS, {"n": 2}, 400),
+        (COMPLETIONS, {"prompt": []}, 400),
+        (COMPLETIONS, {"suffix": "!"}, 400),
+        (COMPLETIONS, {"stream_options": {}}, 200),
+        (COMPLETIONS, {"stream_options": {"include_usage": True}}, 400),
+        (COMPLETIONS, {"echo": True, "top_k": 3, "min_p": 0.1}, 200),
+        (COMPLETIONS, {"prompt": ["hello", "again"]}, 200),
+        (CHAT, {"n": 2}, 400),
+        (CHAT, {"tool_choice": "auto"}, 400),
+        (CHAT, {"tools": [{"type": "function"}], "tool_choice": "auto"}, 200),
+        (CHAT, {"stream": True, "stream_options": {"include_usage": True}}, 200),
+        (COMPLETIONS, {"stream": True, "stream_options": {}}, 200),
+    ],
+)
+def test_invocations_answers_as_the_engine_does(
+    server: TrtllmServer, path: str, fields: dict[str, Any], status: int
+) -> None:
+    body = {**BODIES[path], "model": MODEL, **fields}
+    theirs, ours = (server.client.post(p, json=body) for p in (path, "/invocations"))
+    assert (theirs.status_code, ours.status_code) == (status, status), theirs.text
+    texts = {re.sub(r"cmpl-\d+", "cmpl-", answer.text) for answer in (theirs, ours)}
+    assert len(texts) == 1
+
+
+def test_the_name_that_was_asked_for_is_that_of_the_answer(
+    server: TrtllmServer, registered: str
+) -> None:
+    asked = server.client.post("/invocations", json=completion(model=registered))
+    assert asked.json()["model"] == registered
+    headers = {ADAPTER: registered}
+    asked = server.client.post("/invocations", json=completion(), headers=headers)
+    assert asked.json()["model"] == registered
+
+
 def test_a_null_is_no_path(server: TrtllmServer) -> None:
     answer = server.client.post(COMPLETIONS, json=completion(lora_request=None))
     assert text(answer) == "base: hello"
@@ -366,6 +403,28 @@ def test_without_an_engine_a_registration_is_a_503(
         os.kill(server.facts()["worker"]["pid"], signal.SIGKILL)
         answer = server.client.post("/adapters", json={"name": "cats", "src": src})
         assert answer.status_code == 503, answer.text
+
+
+# --- an engine that counts ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("release", WITH_LORA)
+def test_metrics_of_requests_are_the_engines_and_on_our_page(
+    release: str, cats: str
+) -> None:
+    options = {"return_perf_metrics": True}
+    with trtllm(release, lora=True, options=options, env=BY_AUTO) as server:
+        client = server.client
+        body = {"name": "felix", "src": cats}
+        client.post("/adapters", json=body).raise_for_status()
+        for path in ("/invocations", COMPLETIONS, "/invocations"):
+            asked = client.post(path, json=completion(model="felix"))
+            assert text(asked) == "cats: hello"
+            assert client.get("/ping").status_code == 200
+        for page in ("/metrics", "/prometheus/metrics"):
+            assert "trtllm_request_success_total 3.0" in client.get(page).text
+        if "/perf_metrics" in server.facts()["routes"]:
+            assert len(client.get("/perf_metrics").json()) == 3
 
 
 # --- several front ends ------------------------------------------------------------

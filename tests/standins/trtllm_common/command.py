@@ -59,8 +59,9 @@ def add_middleware(app: FastAPI, names: list[str]) -> None:
     """Add classes and functions to a finished app, the last one outermost."""
     for name in names:
         module, _, attribute = name.rpartition(".")
-        middleware = getattr(import_module(module), attribute)
-        if inspect.isclass(middleware):
+        middleware: Any = getattr(import_module(module), attribute)
+        is_class: bool = inspect.isclass(middleware)
+        if is_class:
             app.add_middleware(middleware)
         else:
             app.middleware("http")(middleware)

@@ -129,10 +129,6 @@ class Proxy:
 
     def _abort(self, request_id: int) -> None:
         self._send({"type": "abort", "id": request_id})
-        if self.error is not None and (promise := self._promises.get(request_id)):
-            # Here the real one waits on, and keeps its server from ending: SIGKILL
-            # would have to, and no client could tell.
-            promise.put({"reason": "cancelled"})
 
     def _send(self, message: Mapping[str, Any]) -> None:
         with self._sending, contextlib.suppress(OSError):

@@ -71,7 +71,7 @@ class PrometheusServer(WatchingServer):
 
         self._success = Counter("trtllm_request_success", "Requests that are answered.")
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         mount = Mount("/prometheus/metrics", make_asgi_app(registry=registry))
         mount.path_regex = re.compile("^/prometheus/metrics(?P<path>.*)$")
         self.app.routes.append(mount)

@@ -144,7 +144,8 @@ class Server:
                 return _streaming(streams.response_events(self.model, promise))
             return JSONResponse(answers.response(self.model, await promise))
         except FAILURES as error:
-            return self.failed(error) or JSONResponse({"detail": "None"})
+            failed: Any = self.failed(error)
+            return failed or JSONResponse({"detail": "None"})
 
     def note_metrics(self, raw_request: Request | None) -> None:
         """Keep the numbers of a request that is answered, from 1.2 on."""

@@ -79,13 +79,16 @@ def decode_object(raw: bytes) -> dict[str, Any] | None:
 
 def declares_json(scope: Scope) -> bool:
     """Whether FastAPI takes the body for JSON, as its content type says."""
-    content_type = _content_type(scope)
-    if content_type == _JSON:
-        return True
+    for name, value in scope["headers"]:
+        if name == _CONTENT_TYPE:  # The first one counts, as for Starlette.
+            return value == _JSON or _is_json(value)
+    return False
+
+
+def _is_json(content_type: bytes) -> bool:
     media_type = content_type.partition(b";")[0].strip().lower()
-    return media_type == _JSON or (
-        media_type.startswith(b"application/") and media_type.endswith(b"+json")
-    )
+    is_kind = media_type.startswith(b"application/") and media_type.endswith(b"+json")
+    return media_type == _JSON or is_kind
 
 
 def as_json(scope: Scope) -> Scope:
@@ -107,19 +110,18 @@ async def find_json(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
     Raises:
         ClientDisconnect: the client went away before the body was complete.
     """
-    if declares_json(scope) or _content_type(scope).startswith(b"multipart/"):
+    if declares_json(scope) or _is_multipart(scope):
         return scope, receive
     raw = await read_body(receive)
     scope = scope if decode_object(raw) is None else as_json(scope)
     return scope, replace_body(receive, raw)
 
 
-def _content_type(scope: Scope) -> bytes:
-    """Return the first of the request's content types, as Starlette does."""
-    for name, value in scope["headers"]:
-        if name == _CONTENT_TYPE:
-            return bytes(value)
-    return b""
+def _is_multipart(scope: Scope) -> bool:
+    return any(
+        name == _CONTENT_TYPE and value.lower().startswith(b"multipart/")
+        for name, value in scope["headers"]
+    )
 
 
 class JSONRequest(Request):

@@ -11,7 +11,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, TypeVar
+from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException
 from starlette.middleware import Middleware
@@ -23,7 +23,6 @@ from .middleware.errors import refuse
 logger = get_logger(__name__)
 
 Step = Callable[[], Awaitable[None]]
-T = TypeVar("T")
 
 _STARTING: Final = "This server is starting."
 _STATE: Final = "model_hosting_container_standards_openings"
@@ -76,7 +75,7 @@ class Openings:
         self._loop.call_soon_threadsafe(self._begin)
 
     @asynccontextmanager
-    async def around(self, own: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+    async def around(self, own: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
         """Run an app's own lifespan; what was added is stopped before that ends."""
         # Set first: its start may be what makes the app one to be bootstrapped.
         self._loop = asyncio.get_running_loop()
@@ -121,7 +120,7 @@ def keep_openings(app: FastAPI) -> None:
         Middleware(opening.connect) for opening in (openings.outer, openings.inner)
     )
     surround_middleware(app, [outer], [inner])
-    own = app.router.lifespan_context
+    own: Any = app.router.lifespan_context
     app.router.lifespan_context = lambda app: openings.around(own(app))
 
 
