@@ -179,6 +179,14 @@ def test_a_number_that_is_no_number_is_no_layer(post: Callable[..., Any]) -> Non
     assert len(detail) < 2000
 
 
+def test_an_error_is_one_line_whatever_tensors_are_called(
+    post: Callable[..., Any],
+) -> None:
+    detail = post(renamed("q_proj", "q\nERROR: proj\x7f")).json()["detail"]
+    assert "q\\nERROR: proj\\x7f.lora_A.weight" in detail
+    assert detail.isprintable()
+
+
 def test_an_error_names_three(post: Callable[..., Any]) -> None:
     detail = post(lora(dict.fromkeys(MODULES, (64, 32)))).json()["detail"]
     assert [name for name in TENSORS if name in detail] == [*TENSORS][:3]

@@ -158,8 +158,8 @@ def test_what_is_no_number_is_refused_by_the_names_of_its_tensors(
 def test_an_error_names_a_few(tmp_path: Path) -> None:
     pytest.importorskip("numpy")
     bad = tensor("F16", *NO_NUMBERS["F16"])
-    weights = weights_of(tmp_path, **dict.fromkeys("abcde", bad))
-    with pytest.raises(AdapterError, match=": a, b, c[.]"):
+    weights = weights_of(tmp_path, **dict.fromkeys(["a", "b", "c\n", "d", "e"], bad))
+    with pytest.raises(AdapterError, match=r": a, b, c\\n[.]"):
         check_values(weights)
 
 

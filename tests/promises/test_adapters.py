@@ -313,17 +313,30 @@ def test_registered_by_many_at_once_an_adapter_is_there_once(
     assert len(client.get("/adapters").json()["adapters"]) == 1
 
 
-def test_a_server_that_starts_again_has_its_adapters_back(
+def test_a_server_that_starts_again_has_the_adapters_that_it_had(
     with_adapters: EngineUnderTest, sources: dict[str, str], tmp_path: Path
 ) -> None:
+    """Those that come with the model are there at the start, but for deleted ones."""
     engine, port = with_adapters, free_port()
-    env = {"MHCS_AUTO": "1", "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "state")}
+    env = {
+        "MHCS_AUTO": "1",
+        "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "state"),
+        "SAGEMAKER_MODEL_PATH": str(tmp_path),
+    }
+    (tmp_path / "adapters").mkdir()
+    for name in ("two", "three"):
+        (tmp_path / "adapters" / name).symlink_to(sources["dogs"])
     with engine.serve(env=env, port=port) as server:
+        two = text_of(ask(server.client, engine, adapter="two"))
         register(server.client, "one", sources["cats"]).raise_for_status()
-        expected = text_of(ask(server.client, engine, adapter="one"))
+        one = text_of(ask(server.client, engine, adapter="one"))
+        assert len({one, two, text_of(ask(server.client, engine))}) == 3
+        server.client.delete("/adapters/three").raise_for_status()
         server.kill()
     with engine.serve(env=env, port=port) as server:
-        assert text_of(ask(server.client, engine, adapter="one")) == expected
+        assert text_of(ask(server.client, engine, adapter="one")) == one
+        assert text_of(ask(server.client, engine, adapter="two")) == two
+        assert ask(server.client, engine, adapter="three").status_code == 404
 
 
 def test_without_lora_nothing_answers_in_its_place(

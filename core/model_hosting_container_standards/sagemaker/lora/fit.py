@@ -9,14 +9,13 @@ from typing import Final, NamedTuple
 
 from ...exceptions import AdapterError
 from .base_model import BaseModel, Widths
-from .tensors import Tensor
+from .tensors import Tensor, printable
 
 #: PEFT has it before the names of the model's modules.
 _PREFIX: Final = "base_model.model."
-_HALF: Final = re.compile(r"(.+)\.lora_(embedding_)?([AB])(?:(?:\.\w+)?\.weight)?")
-#: How many tensors an error names, and how long it is for each.
+_HALF: Final = re.compile(r"(?s)(.+)\.lora_(embedding_)?([AB])(?:(?:\.\w+)?\.weight)?")
+#: How many tensors an error names.
 _NAMED: Final = 3
-_LONGEST: Final = 400
 
 
 class Half(NamedTuple):
@@ -80,8 +79,10 @@ def refuse(
     found = [*faults]
     if not found:
         return
-    texts = (f"{fault.name}: {fault.reason}" for fault in found[:_NAMED])
-    named = "; ".join(text[:_LONGEST] for text in texts)
+    named = "; ".join(
+        f"{printable(fault.name)}: {printable(fault.reason)}"
+        for fault in found[:_NAMED]
+    )
     left = sum(fault.tensors for fault in found[_NAMED:])
     more = f"; and {left} more" if left else ""
     count = f"in {sum(fault.tensors for fault in found)} of {total} tensors"

@@ -13,6 +13,7 @@ import msgspec
 _LENGTH_BYTES: Final = 8
 _LONGEST_HEADER: Final = 100_000_000
 _METADATA: Final = "__metadata__"
+_LONGEST_SHOWN: Final = 200
 #: Bytes of an element; what is not here is not checked.
 _SIZES: Final = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2,
@@ -57,6 +58,11 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
     if max((tensor.end for tensor in tensors.values()), default=data) != size:
         raise ValueError("the file does not end with its last tensor")
     return tensors
+
+
+def printable(text: str) -> str:
+    """Return text of a file as an error shows it: on a line, and not too long."""
+    return ascii(text[:_LONGEST_SHOWN])[1:-1]
 
 
 def _decode_header(header: bytes) -> dict[str, _Entry]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ...exceptions import AdapterError
-from .tensors import Tensor, read_header
+from .tensors import Tensor, printable, read_header
 from .values import not_finite
 
 SAFETENSORS: Final = "adapter_model.safetensors"
@@ -57,7 +57,7 @@ def check_values(weights: Weights) -> None:
         AdapterError: some are not.
         OSError: they cannot be read.
     """
-    names = [*itertools.islice(not_finite(*weights), _NAMED)]
+    names = [printable(n) for n in itertools.islice(not_finite(*weights), _NAMED)]
     if names:
         raise AdapterError(
             f"{str(weights.file)!r} has weights that are not finite numbers (NaN or "
