@@ -79,6 +79,7 @@ class Process:
         self.env = environment(env or {})
         self.cwd = cwd
         self._running: subprocess.Popen[bytes] | None = None
+        self._is_killed = False
         # Files: unlike pipes they are never full, and can be read at any time.
         self._stdout = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
@@ -93,9 +94,12 @@ class Process:
             start_new_session=True,
             **self._popen,
         )
+        self._is_killed = False
 
     def stop(self) -> None:
         """End the process and its children: politely, then without asking."""
+        if self._is_killed:
+            return
         self._note_shared_memory()
         self._signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -108,6 +112,8 @@ class Process:
         But for multiprocessing's helpers: they remove the shared memory of the others,
         and end by themselves.
         """
+        if self._is_killed:
+            return  # By now, the number may be another's.
         self._note_shared_memory()
         self._signal(signal.SIGSTOP)  # Nothing else is started, or sees another end.
         for pid in self._pids():
@@ -117,8 +123,10 @@ class Process:
         self._process.wait()
         for _ in polling(GRACE_S):
             if not proc.group(self.pid):
-                return
-        self._signal(signal.SIGKILL)
+                break
+        else:
+            self._signal(signal.SIGKILL)
+        self._is_killed = True
 
     def _pids(self) -> set[int]:
         """Return the process and all below it, and what is left of its group."""
