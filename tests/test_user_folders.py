@@ -156,15 +156,18 @@ def test_root_needs_no_entry(tmp_path: Path) -> None:
     assert "running as root" not in end.stdout
 
 
-READ_ONLY: Final = ("mount -o remount,bind,ro /",)
+#: Of the folders for temporary files, what is in them can still be read: this checkout
+#: may be there.
+READ_ONLY: Final = ("mount --bind /tmp /tmp", "mount -o remount,bind,ro /")
 NO_TEMPORARY: Final = tuple(
-    f"mount -t tmpfs -o ro none {folder}" for folder in ("/tmp", "/var/tmp")
+    f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}"
+    for folder in ("/tmp", "/var/tmp")
 )
 
 
 @needs_mounts
 def test_the_root_may_be_read_only() -> None:
-    before = mounting(*READ_ONLY, "mount -t tmpfs none /tmp")
+    before = mounting(*READ_ONLY)
     end = run(*before, env={"COVERAGE_PROCESS_CONFIG": "", "TMPDIR": ""}, home="/root")
     found = said(end)
     assert found["HOME"] == "/root"

@@ -200,6 +200,13 @@ def adapters_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder for what vLLM's import leaves behind."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def versions(record_testsuite_property: Callable[[str, object], None]) -> None:
     """Say in the report of --junitxml what was tested with what."""

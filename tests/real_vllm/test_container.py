@@ -198,7 +198,7 @@ def test_a_busy_engine_is_no_hung_one(container: Container) -> None:
     """Nothing comes of any request for longer than it may be hung."""
     engine = container.find("EngineCore")
     container.wait_until_it_answers()
-    long = {"max_tokens": 240, "ignore_eos": True, "n": 64}
+    long = {"max_tokens": 240, "ignore_eos": True, "n": 64, "temperature": 1}
     with ThreadPoolExecutor() as threads:
         asked = [threads.submit(container.invoke_with, **long) for _ in range(3)]
         while not all(one.done() for one in asked):

@@ -12,7 +12,7 @@ import pytest
 from real import ENV, RELEASE, requires_vllm
 from servers import run_until_exit
 
-pytestmark = requires_vllm
+pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary")]
 
 #: What scripts of all times import, most of it from where it no longer is.
 IMPORTED: Final = (

@@ -13,7 +13,7 @@ import pytest
 from real import ENV, RELEASE, requires_vllm, tiny_model
 from servers import run_until_exit
 
-pytestmark = requires_vllm
+pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary")]
 
 #: Of any release: whole last parts of paths that change or stop the server.
 MANAGING: Final = re.compile(

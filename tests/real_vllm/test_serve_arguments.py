@@ -23,17 +23,10 @@ from servers import Exit, Server, run_until_exit
 from test_serve import MHCS
 from test_supervisor import SUPERVISOR
 
-pytestmark = requires_vllm
+pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary")]
 
 LORA: Final = '{"name": "a", "path": "/a"}'
 HERE: Final = str(Path(__file__).parent)
-
-
-@pytest.fixture(autouse=True)
-def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A folder for what vLLM's import leaves behind."""
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
 
 
 def test_lists_are_what_each_option_takes() -> None:
