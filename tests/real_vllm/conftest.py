@@ -7,6 +7,7 @@ import math
 import platform
 import shutil
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -201,10 +202,11 @@ def adapters_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A folder for what vLLM's import leaves behind."""
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder for what vLLM leaves behind: a short path, as it has sockets there."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
