@@ -98,7 +98,8 @@ def wait_for_line(process: Process, line: str, count: int = 1) -> None:
 def test_the_program_hears_of_the_end_at_once(
     run: Run, tmp_path: Path, seat: str
 ) -> None:
-    process = run(STUBBORN, tmp_path / "told", seat)
+    # It is killed in the end, and leaves its folder.
+    process = run(STUBBORN, tmp_path / "told", seat, TMPDIR=str(tmp_path))
     # supervisord has just looked, and would look again in a second.
     wait_for_line(process, "begun")
     sent = time.monotonic()

@@ -87,7 +87,8 @@ class TrtllmServer(Server):
         given = ("--extra_llm_api_options", file) if options else ()
         super().__init__(
             [*command, *given],
-            environment_of(release, env),
+            # One that is killed leaves its temporary files.
+            environment_of(release, {"TMPDIR": self._options.name, **(env or {})}),
             ready_path=ready_path,
             timeout=30,
             port=port,
