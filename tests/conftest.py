@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from adapter_engine import AdapterEngine, app_of
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.config import variables
 from other_process import Other
-from real import RELEASE
+from real import RELEASE, ROOT
 from servers import hear_ignored_signals
 
 pytest_plugins = ["leaks"]
@@ -32,6 +33,8 @@ SHARED: Final = ("real_vllm/test_adapters", "promises/")
 
 def pytest_configure() -> None:
     hear_ignored_signals()
+    # PyTorch makes this folder when it is imported; by default in the temporary folder.
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(ROOT / "build" / "torchinductor")
 
 
 #: What takes longest, by a part of its path. It comes first, so that no process is left

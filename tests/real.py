@@ -34,8 +34,6 @@ ENV: Final = {
     # Some releases compile a little in spite of --enforce-eager, to a folder that all
     # releases share: one that is killed at it leaves half a library to all others.
     "TORCH_COMPILE_DISABLE": "1",
-    # Made when it is imported, compiled or not; else in the temporary folder.
-    "TORCHINDUCTOR_CACHE_DIR": str(ROOT / "build" / "torchinductor"),
     "VLLM_CPU_KVCACHE_SPACE": "1",
     # Measured in the process of the tests: vLLM would start twice as slowly.
     "COVERAGE_PROCESS_CONFIG": "",
