@@ -57,6 +57,8 @@ class EngineCommand:
     array_flags: ClassVar[Collection[str]] = frozenset(
         {"--allowed-headers", "--allowed-methods", "--allowed-origins", "--middleware"}
     )
+    #: Names of the engine's functions that check arguments which its parser has taken.
+    checking_functions: ClassVar[Collection[str]] = ()
 
     def command(self, model: str | None) -> list[str]:
         """Return the executable and what goes before all options.

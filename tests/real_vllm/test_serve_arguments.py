@@ -85,6 +85,22 @@ def test_what_it_refuses_itself_is_not_tried_again() -> None:
     assert last.startswith("mhcs serve: SM_VLLM_MAX_MODEL_LEN='x' is not allowed: ")
 
 
+@pytest.mark.parametrize(
+    "variable",
+    [
+        pytest.param({"SM_VLLM_QUANTIZATION": "no_such"}, id="a value"),
+        pytest.param({"SM_VLLM_MAX_MODEL_LEN": "999999"}, id="a value for this model"),
+    ],
+)
+def test_what_it_refuses_after_its_parser_is_not_tried_again(
+    variable: dict[str, str],
+) -> None:
+    env = {**ENV, **PATCHED, "SM_VLLM_MODEL": tiny_model(), **variable}
+    end = run_until_exit([MHCS, "serve"], env, timeout=START_TIMEOUT_S)
+    assert end.status == 2, end.stderr
+    assert end.stderr.count("for VllmConfig") + end.stderr.count("for ModelConfig") == 1
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """What people bring: a configuration file, lists, links, Vertex AI's names."""

@@ -19,6 +19,14 @@ class TensorRTCommand(EngineCommand):
     prefix = "SM_TRTLLM_"
     separator = "_"
     config_flags = ("--extra_llm_api_options", "--config")
+    checking_functions = frozenset(
+        {
+            "from_kwargs",
+            "get_llm_args",
+            "update_llm_args_with_extra_dict",
+            "update_llm_args_with_extra_options",
+        }
+    )
 
     def read_config(self, file: Path) -> dict[str, Any]:
         # Its options are not those of the command line, and none is a model.

@@ -34,6 +34,14 @@ class VLLMCommand(EngineCommand):
     executables = ("vllm",)
     prefix = "SM_VLLM_"
     config_flags = ("--config",)
+    checking_functions = frozenset(
+        {
+            "create_engine_config",
+            "from_cli_args",
+            "validate_api_server_args",
+            "validate_parsed_serve_args",
+        }
+    )
 
     def command(self, model: str | None) -> list[str]:
         return ["vllm", "serve", *([model] if model is not None else [])]

@@ -1,0 +1,91 @@
+"""An engine that refuses arguments after parsing them ends as if its parser had."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+#: An engine's program, which raises the error of ``{error}`` in ``{function}``.
+PROGRAM: Final = """
+import mhcs.auto
+from pydantic import BaseModel, field_validator
+
+def check(value):
+    try:
+        raise {cause}
+    except Exception as error:
+        raise ValueError("not allowed") from error
+
+class Config(BaseModel):
+    value: int
+
+    @field_validator("value")
+    @classmethod
+    def look(cls, value):
+        check(value)
+
+def {function}():
+    {statement}
+
+{function}()
+"""
+VALIDATION: Final = "Config(value=1)"
+
+
+def run(
+    tmp_path: Path,
+    statement: str,
+    *,
+    cause: str = "KeyError('value')",
+    function: str = "create_engine_config",
+    supervised: bool = True,
+) -> int:
+    """Return the status of an engine that raises an error, which is printed."""
+    script = tmp_path / "engine.py"
+    script.write_text(
+        PROGRAM.format(statement=statement, cause=cause, function=function)
+    )
+    env = {"MHCS_BOARD": str(tmp_path)} if supervised else {}
+    end = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env=env, check=False
+    )
+    assert end.stderr.startswith("Traceback"), end.stderr
+    assert f"in {function}" in end.stderr
+    return end.returncode
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [VALIDATION, "Config(value='x')", "raise TypeError('needs a parser')", "check(1)"],
+)
+@pytest.mark.parametrize("function", ["create_engine_config", "from_kwargs"])
+def test_refused_arguments_are_a_usage_error(
+    tmp_path: Path, statement: str, function: str
+) -> None:
+    assert run(tmp_path, statement, function=function) == 2
+
+
+@pytest.mark.parametrize("statement", [VALIDATION, "check(1)"])
+@pytest.mark.parametrize(
+    "cause",
+    [
+        pytest.param("ConnectionError()", id="a hub that is out of reach"),
+        pytest.param("RuntimeError('out of memory')", id="a device"),
+    ],
+)
+def test_what_a_restart_may_mend_is_a_crash(
+    tmp_path: Path, statement: str, cause: str
+) -> None:
+    assert run(tmp_path, statement, cause=cause) == 1
+
+
+def test_an_error_elsewhere_is_a_crash(tmp_path: Path) -> None:
+    assert run(tmp_path, VALIDATION, function="load_weights") == 1
+
+
+def test_without_a_supervisor_the_status_stays(tmp_path: Path) -> None:
+    assert run(tmp_path, VALIDATION, supervised=False) == 1
