@@ -13,10 +13,10 @@ from unittest import mock
 from fastapi import FastAPI
 
 import application
-import model_hosting_container_standards.engine as engines
+import model_hosting_container_standards.engines.api as engines
 from adapter_requests import NAMES, ask_for, registration, write_adapter
-from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
-from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
+from model_hosting_container_standards.adapters.adapter import Adapter
+from model_hosting_container_standards.adapters.registry import Adapters
 
 
 class Backend:

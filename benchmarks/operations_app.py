@@ -23,7 +23,7 @@ _VARIABLES: Final = {
 
 def build_without() -> FastAPI:
     """Return the decorated app without anything around it."""
-    from model_hosting_container_standards.sagemaker.serving import Serving
+    from model_hosting_container_standards.app.server_runtime import Serving
 
     with mock.patch.object(Serving, "surround"):
         return application.build_standard()

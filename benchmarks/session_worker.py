@@ -67,9 +67,7 @@ async def longest_stall(task: asyncio.Task[float]) -> float:
 
 def time_values(session_id: str) -> dict[str, float]:
     # Imported late: the published package has other ones.
-    from model_hosting_container_standards.sagemaker.sessions.manager import (
-        get_session_manager,
-    )
+    from model_hosting_container_standards.sessions.manager import get_session_manager
 
     sessions = get_session_manager()
     assert sessions

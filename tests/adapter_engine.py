@@ -26,18 +26,18 @@ from typing import Any, Final
 import pytest
 from fastapi import FastAPI, HTTPException, Request
 
-import model_hosting_container_standards.engine as engine_module
+import model_hosting_container_standards.engines.api as engine_module
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.common.fastapi.routing import iter_routes
-from model_hosting_container_standards.engine_command import EngineCommand
+from model_hosting_container_standards.adapters.adapter import Adapter
+from model_hosting_container_standards.adapters.base_model import BaseModel
+from model_hosting_container_standards.adapters.registry import Adapters
+from model_hosting_container_standards.asgi.routing import iter_routes
+from model_hosting_container_standards.engines.command import EngineCommand
 from model_hosting_container_standards.exceptions import (
     AdapterDeadlyError,
     AdapterEngineError,
     AdapterError,
 )
-from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
-from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
-from model_hosting_container_standards.sagemaker.lora.base_model import BaseModel
 
 #: Weights that cannot be loaded begin with it.
 BROKEN: Final = "broken"

@@ -19,12 +19,12 @@ from types import TracebackType
 from typing import Any, Final
 
 from adapter_engine import AdapterEngine
-from model_hosting_container_standards.config import read_settings
+from model_hosting_container_standards.adapters import service as operations
+from model_hosting_container_standards.adapters.adapter import Adapter, Wanted
+from model_hosting_container_standards.adapters.runtime import Lifecycle
+from model_hosting_container_standards.app import bootstrap
 from model_hosting_container_standards.exceptions import AdapterError
-from model_hosting_container_standards.sagemaker import bootstrap
-from model_hosting_container_standards.sagemaker.lora import operations
-from model_hosting_container_standards.sagemaker.lora.adapter import Adapter, Wanted
-from model_hosting_container_standards.sagemaker.lora.lifecycle import Lifecycle
+from model_hosting_container_standards.settings import read_settings
 
 # A server that has imported what takes its time, and forks.
 _processes: Final = multiprocessing.get_context("forkserver")

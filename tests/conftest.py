@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 import model_hosting_container_standards.sagemaker as sagemaker
 from adapter_engine import AdapterEngine, app_of
 from model_hosting_container_standards import testing
-from model_hosting_container_standards.config import variables
+from model_hosting_container_standards.settings import variables
 from other_process import Other
 from real import RELEASE, ROOT
 from servers import hear_ignored_signals

@@ -26,7 +26,7 @@ import pytest
 
 import proc
 import servers
-from model_hosting_container_standards.supervisor.orphans import descendants, lives
+from model_hosting_container_standards.processes.tree import descendants, lives
 from servers import polling
 
 #: The ids of the runs that a process belongs to: a test may run pytest itself.

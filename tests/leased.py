@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from model_hosting_container_standards.config import read_settings
-from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
-from model_hosting_container_standards.sagemaker.lora.lifecycle import Lifecycle
-from model_hosting_container_standards.sagemaker.lora.request_leases import (
-    LeaseMiddleware,
-)
+from model_hosting_container_standards.adapters.lease_middleware import LeaseMiddleware
+from model_hosting_container_standards.adapters.registry import Adapters
+from model_hosting_container_standards.adapters.runtime import Lifecycle
+from model_hosting_container_standards.settings import read_settings
 
 T = TypeVar("T")
 

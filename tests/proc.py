@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from model_hosting_container_standards.supervisor.orphans import lives
+from model_hosting_container_standards.processes.tree import lives
 
 PROC: Final = Path("/proc")
 SHARED_MEMORY: Final = Path("/dev/shm")

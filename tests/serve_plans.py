@@ -20,7 +20,7 @@ import pytest
 
 from layouts import STANDINS, TESTS
 from mhcs.serve import Plan, check_server, make_plan
-from model_hosting_container_standards.config import read_settings
+from model_hosting_container_standards.settings import read_settings
 
 ENGINES: Final = ("vllm", "tensorrt_llm")
 ADDRESS: Final = ["--host", "0.0.0.0", "--port", "8080"]

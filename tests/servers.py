@@ -28,7 +28,7 @@ from typing import IO, Any, Final, NamedTuple, TypeVar
 import httpx
 
 import proc
-from model_hosting_container_standards.supervisor.orphans import descendants
+from model_hosting_container_standards.processes.tree import descendants
 
 HOST = "127.0.0.1"
 #: How long a server may take to end after SIGTERM, before it is killed.

@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 
 from decorated import SESSION
-from model_hosting_container_standards.common.storage import container_id
-from model_hosting_container_standards.sagemaker.sessions import manager, store
+from model_hosting_container_standards.sessions import manager, store
+from model_hosting_container_standards.storage import container_id
 
 NEW_SESSION: Final = "X-Amzn-SageMaker-New-Session-Id"
 CLOSED_SESSION: Final = "X-Amzn-SageMaker-Closed-Session-Id"

@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 
 from adapter_engine import BROKEN, CONFIG, DEADLY, AdapterEngine, app_of, write_adapter
 from decorated import ADAPTER
+from model_hosting_container_standards.adapters.bundled import find_bundled
 from model_hosting_container_standards.exceptions import AdapterEngineError
-from model_hosting_container_standards.sagemaker.lora.bundled import find_bundled
 
 ROOT = "SAGEMAKER_ADAPTERS_ROOT"
 Serve = Callable[..., TestClient]

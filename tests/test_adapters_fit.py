@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
-from model_hosting_container_standards.sagemaker.lora.base_model import (
+from model_hosting_container_standards.adapters.base_model import (
     Checkpoint,
     LayerCount,
     Widths,

@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 
 from adapter_engine import BROKEN, AdapterEngine, app_of, write_adapter
 from decorated import ADAPTER
+from model_hosting_container_standards.adapters.adapter import Adapter
 from model_hosting_container_standards.exceptions import AdapterCapacityError
-from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
 
 Register = Callable[..., int]
 

@@ -10,8 +10,8 @@ import pytest
 
 from adapter_engine import AdapterEngine, write_adapter
 from adapter_process import AdapterProcess, AdapterServer, Died
-from model_hosting_container_standards.common.storage import container_id
-from model_hosting_container_standards.common.storage.counter import ChangeCounter
+from model_hosting_container_standards.storage import container_id
+from model_hosting_container_standards.storage.change_counter import ChangeCounter
 from servers import polling
 
 

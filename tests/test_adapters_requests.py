@@ -21,10 +21,10 @@ from fastapi.testclient import TestClient
 
 from adapter_engine import AdapterEngine, Gate, app_of, write_adapter
 from decorated import ADAPTER
-from model_hosting_container_standards.exceptions import AdapterError
-from model_hosting_container_standards.sagemaker.lora.request_leases import (
+from model_hosting_container_standards.adapters.lease_middleware import (
     outliving_request,
 )
+from model_hosting_container_standards.exceptions import AdapterError
 
 Ask = Callable[[httpx.AsyncClient], Coroutine[Any, Any, list[str]]]
 

@@ -21,12 +21,12 @@ from adapter_engine import (
     write_adapter,
 )
 from decorated import ADAPTER
-from model_hosting_container_standards.common.storage import folder
 from model_hosting_container_standards.exceptions import (
     AdapterDeadlyError,
     AdapterEngineError,
     ConfigurationError,
 )
+from model_hosting_container_standards.storage import folder
 
 PATH = "SAGEMAKER_ADAPTERS_PATH"
 Serve = Callable[..., TestClient]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from model_hosting_container_standards.exceptions import AdapterError
-from model_hosting_container_standards.sagemaker.lora import values
-from model_hosting_container_standards.sagemaker.lora.weights import (
+from model_hosting_container_standards.adapters import values
+from model_hosting_container_standards.adapters.weights import (
     Weights,
     check_values,
     find_weights,
 )
+from model_hosting_container_standards.exceptions import AdapterError
 from safetensors_files import ADAPTER, Stored, encode, save
 
 TENSOR = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}

@@ -10,13 +10,13 @@ import pytest
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
 
-import model_hosting_container_standards.engine as engine_module
+import model_hosting_container_standards.engines.api as engine_module
 from adapter_engine import AdapterEngine, Published
 from conftest import Script, SetLimits
 from customised import app_with
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.config import read_settings
 from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.settings import read_settings
 from scraped import scrape
 
 HEALTH: Final = "AIP_HEALTH_ROUTE"

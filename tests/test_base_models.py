@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import pytest
 
-from model_hosting_container_standards.sagemaker.lora.base_model import (
+from model_hosting_container_standards.adapters.base_model import (
     UNKNOWN,
     Checkpoint,
     LayerCount,
     Widths,
 )
-from model_hosting_container_standards.sagemaker.lora.checkpoint import read_checkpoint
+from model_hosting_container_standards.adapters.checkpoint import read_checkpoint
 from safetensors_files import Stored, save, zeros
 
 Q: Final = "model.layers.0.self_attn.q_proj"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
-from model_hosting_container_standards.common.fastapi.body import (
+from model_hosting_container_standards.asgi.body import (
     JSONBody,
     JSONRequest,
     decode_json,

@@ -18,15 +18,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.common.fastapi.lifespan import surround_lifespan
+from model_hosting_container_standards.asgi.deferred_bootstrap import (
+    keep_openings,
+    openings_of,
+)
+from model_hosting_container_standards.asgi.lifespan import surround_lifespan
 from model_hosting_container_standards.common.fastapi.middleware import (
     custom_middleware,
     input_formatter,
     output_formatter,
-)
-from model_hosting_container_standards.common.fastapi.openings import (
-    keep_openings,
-    openings_of,
 )
 from model_hosting_container_standards.exceptions import ConfigurationError
 from servers import polling

@@ -8,9 +8,7 @@ from fastapi import FastAPI
 
 import model_hosting_container_standards.sagemaker as sagemaker
 from conftest import Script, client_of
-from model_hosting_container_standards.exceptions import (
-    ConfigurationError,
-)
+from model_hosting_container_standards.exceptions import ConfigurationError
 
 
 def test_the_log_names_who_answers_and_why(

@@ -11,14 +11,14 @@ from fastapi import FastAPI
 import model_hosting_container_standards.sagemaker as sagemaker
 from conftest import Script, client_of
 from mhcs.doctor import examine
-from model_hosting_container_standards.common.handler.resolver import (
-    check_customer_script,
-)
-from model_hosting_container_standards.config import read_settings
 from model_hosting_container_standards.exceptions import (
     HandlerFileNotFoundError,
     HandlerResolutionError,
 )
+from model_hosting_container_standards.handlers.customer_handler import (
+    check_customer_script,
+)
+from model_hosting_container_standards.settings import read_settings
 
 SCRIPT = """
 from beside import NAME

@@ -8,16 +8,16 @@ import pytest
 
 from mhcs import _startup
 from model_hosting_container_standards.common.fastapi import ENV_CONFIG, EnvVars
-from model_hosting_container_standards.config import (
-    Settings,
-    Variable,
-    read_settings,
-    variables,
-)
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.sagemaker import (
     SAGEMAKER_ENV_CONFIG,
     SageMakerEnvVars,
+)
+from model_hosting_container_standards.settings import (
+    Settings,
+    Variable,
+    read_settings,
+    variables,
 )
 
 

@@ -10,12 +10,12 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, model_validator
 
-import model_hosting_container_standards.engine as engine_module
+import model_hosting_container_standards.engines.api as engine_module
 from decorated import ADAPTER, ATTRIBUTES, echo, take_model
 from mhcs.vllm.engine import VLLM
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.common.fastapi.body import as_json
-from model_hosting_container_standards.common.fastapi.routing import request_scope
+from model_hosting_container_standards.asgi.body import as_json
+from model_hosting_container_standards.asgi.routing import request_scope
 
 BODY: Final = b'{"prompt": "hello", "model": "m"}'
 #: What clients send it as; None: as nothing.

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from model_hosting_container_standards.common.storage import Database
 from model_hosting_container_standards.exceptions import StorageError
+from model_hosting_container_standards.storage import Database
 from other_process import Other
 
 Start = Callable[..., Other]

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from model_hosting_container_standards.sagemaker.serving.deferred_signals import (
-    DeferredSignals,
-)
+from model_hosting_container_standards.shutdown.deferred_signals import DeferredSignals
 
 
 @pytest.fixture(autouse=True)

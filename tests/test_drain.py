@@ -128,7 +128,7 @@ if __name__ == "__main__":
 EVENTS: Final = "text/event-stream"
 #: Makes SageMaker's time short, and has the app hang when it ends.
 IMPATIENT: Final = """
-from model_hosting_container_standards.sagemaker.serving import drain
+from model_hosting_container_standards.shutdown import graceful_shutdown as drain
 
 drain._ALL_S = 3.0
 drain._ENGINE_S = 0.5

@@ -14,13 +14,13 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from model_hosting_container_standards.common.fastapi.endpoint import (
+from model_hosting_container_standards.asgi.endpoint import (
     as_endpoint,
     describe,
     unwrap,
     with_json_request,
 )
-from model_hosting_container_standards.common.fastapi.routing import add_route
+from model_hosting_container_standards.asgi.routing import add_route
 from model_hosting_container_standards.exceptions import HandlerNotCallableError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from model_hosting_container_standards.sagemaker.serving.traffic import Traffic
+from model_hosting_container_standards.tracking.request_tracker import Traffic
 
 EVENTS = [(b"content-type", b"text/event-stream")]
 SCOPE = {"type": "http", "path": "/v1/x", "method": "POST", "headers": []}

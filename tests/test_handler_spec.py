@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_hosting_container_standards.common.handler.spec import (
+from model_hosting_container_standards.exceptions import InvalidHandlerSpecError
+from model_hosting_container_standards.handlers.spec import (
     HandlerSpec,
     parse_handler_spec,
 )
-from model_hosting_container_standards.exceptions import InvalidHandlerSpecError
 
 
 @pytest.mark.parametrize(

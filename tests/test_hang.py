@@ -15,10 +15,10 @@ from typing import Final
 import httpx
 import pytest
 
-from model_hosting_container_standards.config import Settings
+from model_hosting_container_standards.processes.heartbeat import Board, Condition, Seat
+from model_hosting_container_standards.processes.tree import cpu_seconds
+from model_hosting_container_standards.settings import Settings
 from model_hosting_container_standards.supervisor import watchdog
-from model_hosting_container_standards.supervisor.board import Board, Condition, Seat
-from model_hosting_container_standards.supervisor.orphans import cpu_seconds
 from servers import Server, polling
 
 #: Its engine hangs as long as there is a file, and is dead while there is another.
@@ -30,7 +30,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-import model_hosting_container_standards.engine as engine_module
+import model_hosting_container_standards.engines.api as engine_module
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 from mhcs.vllm.engine import VLLM

@@ -13,11 +13,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from model_hosting_container_standards import engine as engine_module
 from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.engines import api as engine_module
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
-from model_hosting_container_standards.sagemaker.serving import health
-from model_hosting_container_standards.supervisor.orphans import cpu_seconds
+from model_hosting_container_standards.health import engine_health as health
+from model_hosting_container_standards.processes.tree import cpu_seconds
 
 
 class Engine:

@@ -15,13 +15,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
 from decorated import ADAPTER, ATTRIBUTES
-from model_hosting_container_standards.common.fastapi.body import JSON_BODY, JSONBody
-from model_hosting_container_standards.common.fastapi.routing import request_scope
-from model_hosting_container_standards.sagemaker.inference import (
+from model_hosting_container_standards.adapters.adapter import Wanted
+from model_hosting_container_standards.app.inference_routes import (
     DefaultModel,
     requires_field,
 )
-from model_hosting_container_standards.sagemaker.lora.adapter import Wanted
+from model_hosting_container_standards.asgi.body import JSON_BODY, JSONBody
+from model_hosting_container_standards.asgi.routing import request_scope
 
 
 class Completion(BaseModel):

@@ -11,9 +11,7 @@ from fastapi import APIRouter, Body, Depends, FastAPI, Form, Request
 from pydantic import BaseModel
 
 from conftest import Includer
-from model_hosting_container_standards.common.fastapi.inference import (
-    find_inference_paths,
-)
+from model_hosting_container_standards.asgi.inference_paths import find_inference_paths
 
 
 class Completion(BaseModel):

@@ -22,9 +22,7 @@ from model_hosting_container_standards import testing
 from model_hosting_container_standards.common.fastapi.middleware import (
     custom_middleware,
 )
-from model_hosting_container_standards.exceptions import (
-    MiddlewareRegistrationError,
-)
+from model_hosting_container_standards.exceptions import MiddlewareRegistrationError
 
 FORMS: Final = (
     "model.py:fn",

@@ -13,7 +13,7 @@ from model_hosting_container_standards import testing
 from model_hosting_container_standards.common.custom_code_ref_resolver import (
     FunctionLoader,
 )
-from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
+from model_hosting_container_standards.customer_code.moved_names import (
     Move,
     install_moved_names,
 )

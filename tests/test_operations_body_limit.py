@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect
 
 from customised import app_with
-from model_hosting_container_standards.sagemaker.operations.gate import Gate
+from model_hosting_container_standards.guard.request_guard import Gate
 from scraped import scrape
 from servers import HOST, Server
 

@@ -19,7 +19,7 @@ from adapter_engine import AdapterEngine, write_adapter
 from customised import app_with, client_with, give_back
 from decorated import ADAPTER, SESSION, client_of, echo, parse
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.sagemaker.operations import content_encoding
+from model_hosting_container_standards.guard import content_encoding
 from session_client import NEW
 
 GZIP: Final = {"content-encoding": "gzip", "content-type": "application/json"}

@@ -26,7 +26,7 @@ from adapter_engine import AdapterEngine, write_adapter
 from customised import app_with
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.exceptions import ConfigurationError
-from model_hosting_container_standards.sagemaker.serving.traffic import Traffic
+from model_hosting_container_standards.tracking.request_tracker import Traffic
 from scraped import Page, scrape
 from servers import Server, polling
 

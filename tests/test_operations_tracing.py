@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import ProxyTracerProvider, SpanKind, StatusCode
 
 import model_hosting_container_standards.sagemaker as sagemaker
-from model_hosting_container_standards.sagemaker.operations import tracing
+from model_hosting_container_standards.observability import tracing
 
 TRACE: Final = "0af7651916cd43dd8448eb211c80319c"
 PARENT: Final = f"00-{TRACE}-b7ad6b7169203331-01"

@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import Final
 
-from model_hosting_container_standards.supervisor.orphans import lives
+from model_hosting_container_standards.processes.tree import lives
 from namespaces import UNSHARE, needs_namespaces
 from servers import polling, run_until_exit
 
@@ -14,7 +14,7 @@ from servers import polling, run_until_exit
 DIES: Final = """
 import os, subprocess
 
-from model_hosting_container_standards.supervisor.orphans import (
+from model_hosting_container_standards.processes.tree import (
     descendants,
     die_with_descendants,
 )

@@ -16,8 +16,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from model_hosting_container_standards.sagemaker.serving import sockets
-from model_hosting_container_standards.sagemaker.serving.own_requests import OwnRequests
+from model_hosting_container_standards.processes import sockets
+from model_hosting_container_standards.tracking.own_requests import OwnRequests
 from servers import HOST, Server, polling
 
 #: Whose handler waits until it is released, and then asks the server itself. ``via`` is

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 
 from mhcs import auto
 from mhcs.vllm import hooks
+from model_hosting_container_standards.app.bootstrap import is_bootstrapped
 from model_hosting_container_standards.exceptions import ConfigurationError
-from model_hosting_container_standards.sagemaker.bootstrap import is_bootstrapped
 
 
 @pytest.fixture

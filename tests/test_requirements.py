@@ -448,7 +448,7 @@ def test_an_index_that_does_not_answer_is_left(
 
 LIMITED: Final = """
 import sys
-from model_hosting_container_standards.config import read_settings
+from model_hosting_container_standards.settings import read_settings
 from model_hosting_container_standards.supervisor import requirements
 try:
     requirements.install(sys.argv[1:], read_settings(), limit_s=3.0)

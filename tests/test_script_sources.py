@@ -14,15 +14,13 @@ from fastapi import FastAPI
 import model_hosting_container_standards.sagemaker as sagemaker
 from conftest import Script, client_of
 from mhcs.doctor import examine
-from model_hosting_container_standards.common.custom_code_ref_resolver.source import (
-    check_source,
-)
-from model_hosting_container_standards.common.handler.resolver import (
+from model_hosting_container_standards.customer_code.script_source import check_source
+from model_hosting_container_standards.exceptions import ModuleLoadError
+from model_hosting_container_standards.handlers.customer_handler import (
     check_customer_script,
     load_customer_script,
 )
-from model_hosting_container_standards.config import read_settings
-from model_hosting_container_standards.exceptions import ModuleLoadError
+from model_hosting_container_standards.settings import read_settings
 
 #: How a script is looked at: before the start, at the start.
 WAYS = [check_customer_script, load_customer_script]

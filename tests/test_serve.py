@@ -14,14 +14,14 @@ from fastapi import FastAPI
 
 from adapter_engine import AdapterEngine, Published
 from mhcs.serve import engines
-from model_hosting_container_standards.engine import Engine
-from model_hosting_container_standards.engine_command import EngineCommand
+from model_hosting_container_standards.engines.api import Engine
+from model_hosting_container_standards.engines.command import EngineCommand
 from model_hosting_container_standards.exceptions import (
     ConfigurationError,
     HandlerFileNotFoundError,
     ModuleLoadError,
 )
-from model_hosting_container_standards.supervisor.orphans import lives
+from model_hosting_container_standards.processes.tree import lives
 from serve_plans import (
     ADDRESS,
     ENGINES,

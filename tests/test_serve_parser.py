@@ -11,7 +11,7 @@ import pytest
 
 from layouts import environment_of
 from mhcs.serve import inquiry
-from model_hosting_container_standards.engine import installed_engines
+from model_hosting_container_standards.engines.registry import installed_engines
 from serve_plans import (
     ENGINES,
     SOURCES,

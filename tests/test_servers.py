@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from model_hosting_container_standards.supervisor.orphans import lives
+from model_hosting_container_standards.processes.tree import lives
 from proc import SHARED_MEMORY
 from servers import Process, polling, run_until_exit, shared_memory
 

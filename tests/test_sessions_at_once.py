@@ -14,9 +14,7 @@ import pytest
 from decorated import client_of, echo
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.exceptions import SessionNotFoundError
-from model_hosting_container_standards.sagemaker.sessions.manager import (
-    SessionManager,
-)
+from model_hosting_container_standards.sessions.manager import SessionManager
 from other_process import Other
 from session_client import LEGAL_ID, ask, begin, close, not_found, refusal
 

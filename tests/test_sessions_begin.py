@@ -15,9 +15,7 @@ from starlette.types import Message
 
 from decorated import NOT_ENABLED, SESSION, client_of, echo
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.sagemaker.sessions.manager import (
-    get_session_manager,
-)
+from model_hosting_container_standards.sessions.manager import get_session_manager
 from session_client import NEW, NEW_SESSION, ask, close, count, refusal
 from session_engine import Engine
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from decorated import client_of, echo
-from model_hosting_container_standards.common.storage import folder as folders
 from model_hosting_container_standards.exceptions import ConfigurationError
-from model_hosting_container_standards.sagemaker.sessions.manager import (
+from model_hosting_container_standards.sessions.manager import (
     SessionManager,
     init_session_manager_from_env,
 )
+from model_hosting_container_standards.storage import folder as folders
 from session_client import Clock, ask, begin, close, count, database
 
 

@@ -10,9 +10,7 @@ from fastapi.testclient import TestClient
 
 from decorated import SESSION
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.sagemaker.sessions.manager import (
-    get_session_manager,
-)
+from model_hosting_container_standards.sessions.manager import get_session_manager
 from session_client import ask, begin, not_found, refusal
 
 

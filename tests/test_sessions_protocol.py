@@ -16,9 +16,7 @@ from fastapi.testclient import TestClient
 
 from decorated import NOT_ENABLED, SESSION, client_of
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.sagemaker.sessions.manager import (
-    get_session_manager,
-)
+from model_hosting_container_standards.sessions.manager import get_session_manager
 from session_client import (
     CLOSE,
     CLOSED_SESSION,

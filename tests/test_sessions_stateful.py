@@ -12,10 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from model_hosting_container_standards.exceptions import SessionNotFoundError
-from model_hosting_container_standards.sagemaker.sessions.manager import (
-    Session,
-    SessionManager,
-)
+from model_hosting_container_standards.sessions.manager import Session, SessionManager
 from session_client import Clock, count
 
 LIFE: Final = 100

@@ -9,10 +9,7 @@ from typing import Any, Final
 import pytest
 
 from model_hosting_container_standards.exceptions import SessionNotFoundError
-from model_hosting_container_standards.sagemaker.sessions.manager import (
-    Session,
-    SessionManager,
-)
+from model_hosting_container_standards.sessions.manager import Session, SessionManager
 from session_client import Clock, count
 
 #: Seconds that the sessions of these tests live.

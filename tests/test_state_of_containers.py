@@ -12,8 +12,8 @@ from typing import Any, Final
 import pytest
 
 from adapter_engine import write_adapter
-from model_hosting_container_standards.common.storage import container_id
-from model_hosting_container_standards.common.storage.container import root_mount
+from model_hosting_container_standards.storage import container_id
+from model_hosting_container_standards.storage.container import root_mount
 from namespaces import UNSHARE, needs_namespaces
 from servers import Server, free_port
 from session_client import ask, begin

@@ -10,12 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from model_hosting_container_standards.common.storage import (
-    ByteLocks,
-    folder,
-    private_folder,
-)
 from model_hosting_container_standards.exceptions import StorageError
+from model_hosting_container_standards.storage import ByteLocks, folder, private_folder
 from other_process import Other
 
 Start = Callable[..., Other]

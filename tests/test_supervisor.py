@@ -78,7 +78,7 @@ class Gate:
     """Where a Python stands still: before the first of the imports that take time."""
 
     #: The first ones of either command, and one that all of these import.
-    AT: Final = ("typer", "model_hosting_container_standards.config", "typing")
+    AT: Final = ("typer", "model_hosting_container_standards.settings", "typing")
     SOURCE: Final = """
         import os, sys
 

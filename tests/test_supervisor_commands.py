@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from supervisor.options import ServerOptions
 
-from model_hosting_container_standards.config import read_settings
 from model_hosting_container_standards.exceptions import ConfigurationError
-from model_hosting_container_standards.service_links import is_service_link
-from model_hosting_container_standards.supervisor.additions import find_ignored
-from model_hosting_container_standards.supervisor.command import decode, encode
+from model_hosting_container_standards.settings import read_settings
+from model_hosting_container_standards.settings.service_links import is_service_link
+from model_hosting_container_standards.supervisor.command_line import decode, encode
 from model_hosting_container_standards.supervisor.configuration import configure
+from model_hosting_container_standards.supervisor.overrides import find_ignored
 from servers import run_until_exit
 
 SUPERVISOR: Final = Path(sys.executable).with_name("standard-supervisor")

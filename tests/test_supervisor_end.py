@@ -32,7 +32,7 @@ Run = Callable[..., Process]
 STUBBORN: Final = """
     import os, signal, sys, time
     from pathlib import Path
-    from model_hosting_container_standards.supervisor.board import Seat
+    from model_hosting_container_standards.processes.heartbeat import Seat
 
     def note(*_):
         told = Path(sys.argv[1])

@@ -39,7 +39,7 @@ OLDEST, NEWEST = RELEASES[0], RELEASES[-1]
 #: What a worker must not get from us.
 ONLY_FOR_SERVERS: Final = {
     "model_hosting_container_standards.sagemaker",
-    "model_hosting_container_standards.sagemaker.bootstrap",
+    "model_hosting_container_standards.app.bootstrap",
     "mhcs.tensorrt_llm.adapters",
 }
 

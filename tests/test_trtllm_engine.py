@@ -29,6 +29,10 @@ from mhcs.tensorrt_llm.requests import (
     generate_by_adapter,
 )
 from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.adapters.adapter import Adapter, Wanted
+from model_hosting_container_standards.adapters.base_model import Widths
+from model_hosting_container_standards.adapters.registry import Adapters
+from model_hosting_container_standards.app.bootstrap import is_bootstrapped
 from model_hosting_container_standards.exceptions import (
     AdapterDeadlyError,
     AdapterEngineError,
@@ -36,10 +40,6 @@ from model_hosting_container_standards.exceptions import (
     HandlerFileNotFoundError,
     StorageError,
 )
-from model_hosting_container_standards.sagemaker.bootstrap import is_bootstrapped
-from model_hosting_container_standards.sagemaker.lora.adapter import Adapter, Wanted
-from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
-from model_hosting_container_standards.sagemaker.lora.base_model import Widths
 from safetensors_files import save, zeros
 from servers import polling
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
+from model_hosting_container_standards.customer_code.moved_names import (
     install_moved_names,
 )
 from servers import run_until_exit

@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 from adapter_engine import AdapterEngine, app_of, write_adapter
 from decorated import ADAPTER, ATTRIBUTES
 from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.adapters.unknown_model import base_model_answers
 from model_hosting_container_standards.exceptions import ConfigurationError
-from model_hosting_container_standards.sagemaker.unknown_model import base_model_answers
 
 Start = Callable[..., TestClient]
 

@@ -203,7 +203,7 @@ SERVER: Final = """
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.common.storage.folder import default_parent
+from model_hosting_container_standards.storage.folder import default_parent
 
 @sagemaker.register_ping_handler
 async def ping(): pass

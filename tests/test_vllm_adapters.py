@@ -19,13 +19,13 @@ from fastapi import FastAPI, HTTPException
 from adapter_engine import Gate, write_adapter
 from leased import within_request
 from mhcs.vllm.adapters import VLLMAdapters
+from model_hosting_container_standards.adapters.adapter import Wanted
+from model_hosting_container_standards.adapters.registry import Adapters
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
     AdapterEngineError,
     AdapterError,
 )
-from model_hosting_container_standards.sagemaker.lora.adapter import Wanted
-from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
 
 
 class LoRARequest(msgspec.Struct):

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 
 from mhcs.vllm.adapters import VLLMAdapters
 from mhcs.vllm.base_model import VLLMModel, read_base_model
-from model_hosting_container_standards.sagemaker.lora.base_model import (
+from model_hosting_container_standards.adapters.base_model import (
     UNKNOWN,
     LayerCount,
     Widths,

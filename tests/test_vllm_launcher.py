@@ -25,7 +25,7 @@ import mhcs.vllm.launcher as ours
 SERVER = '''
 import sys, time
 from pathlib import Path
-from model_hosting_container_standards.supervisor.board import Seat
+from model_hosting_container_standards.processes.heartbeat import Seat
 
 seat = Seat(Path(sys.argv[1]))
 seat.take()

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.datastructures import State
 
 from mhcs.vllm.adapters import VLLMAdapters
-from model_hosting_container_standards.sagemaker.unknown_model import UnknownModels
+from model_hosting_container_standards.adapters.unknown_model import UnknownModels
 
 
 def refusal(code: int, message: str = "vLLM's own") -> Any:

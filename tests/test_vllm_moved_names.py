@@ -8,9 +8,7 @@ from types import ModuleType
 import pytest
 
 from mhcs.vllm import engine
-from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
-    MovedNames,
-)
+from model_hosting_container_standards.customer_code.moved_names import MovedNames
 
 
 def of_release(monkeypatch: pytest.MonkeyPatch, version: str | None) -> MovedNames:

@@ -2,5 +2,5 @@
 
 Importing this package, or any module of it, reads no environment variable, sets up no
 logging and imports no engine: everything happens in
-:func:`model_hosting_container_standards.sagemaker.bootstrap`.
+:func:`model_hosting_container_standards.app.bootstrap`.
 """

@@ -80,7 +80,7 @@ def _print_json() -> None:
     if _prints_json():
         return
     # Imported late, as only servers that were asked for it need it.
-    from .json_lines import JSONFormatter
+    from .json_log_format import JSONFormatter
 
     for handler in logger.handlers[:]:
         if isinstance(handler, _LastResortHandler):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .common.custom_code_ref_resolver.file_loader import reset_loaded_files
-from .common.custom_code_ref_resolver.moved_names import reset_moved_names
-from .common.fastapi.middleware.registry import middleware_registry
-from .common.handler import handler_registry
+from .adapters.registered_handlers import adapter_registry
+from .customer_code.file_loader import reset_loaded_files
+from .customer_code.moved_names import reset_moved_names
+from .handlers.registry import handler_registry
 from .logging_config import reset_logging
-from .sagemaker.lora.handlers import adapter_registry
-from .sagemaker.sessions.handlers import session_registry
-from .sagemaker.sessions.manager import reset_sessions
+from .middleware.registry import middleware_registry
+from .sessions.engine_sessions import session_registry
+from .sessions.manager import reset_sessions
 
 
 def reset() -> None:

@@ -5,8 +5,9 @@ Importing it registers post-import hooks, nothing else: no engine is imported.
 
 from __future__ import annotations
 
-from model_hosting_container_standards.config import Settings, read_settings
-from model_hosting_container_standards.engine import Engine, installed_engines
+from model_hosting_container_standards.engines.api import Engine
+from model_hosting_container_standards.engines.registry import installed_engines
+from model_hosting_container_standards.settings import Settings, read_settings
 
 from .guard import guarded
 

@@ -10,8 +10,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from model_hosting_container_standards.config import Settings, read_settings
-from model_hosting_container_standards.engine_command import USAGE_ERROR
+from model_hosting_container_standards.engines.command import USAGE_ERROR
 from model_hosting_container_standards.exceptions import (
     ConfigurationError,
     HandlerResolutionError,
@@ -20,6 +19,7 @@ from model_hosting_container_standards.logging_config import (
     configure_logging,
     get_logger,
 )
+from model_hosting_container_standards.settings import Settings, read_settings
 from model_hosting_container_standards.supervisor.child import Interrupted
 from model_hosting_container_standards.supervisor.user_folders import (
     check_temporary_folder,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from model_hosting_container_standards.config import read_settings
 from model_hosting_container_standards.logging_config import get_logger
+from model_hosting_container_standards.settings import read_settings
 
 logger = get_logger("mhcs")
 

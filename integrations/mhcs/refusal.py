@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Final
 
-from model_hosting_container_standards.engine_command import USAGE_ERROR
+from model_hosting_container_standards.engines.command import USAGE_ERROR
 
 #: What checks of values raise. A hub that cannot be reached raises something else,
 #: which stays the cause of what is raised then.

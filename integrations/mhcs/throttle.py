@@ -16,13 +16,10 @@ from typing import Final
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from model_hosting_container_standards.common.fastapi.middleware.errors import (
-    NotingSend,
-    answer_error,
-)
-from model_hosting_container_standards.config import Settings, read_settings
+from model_hosting_container_standards.asgi.errors import NotingSend, answer_error
 from model_hosting_container_standards.exceptions import MiddlewareRegistrationError
-from model_hosting_container_standards.sagemaker.serving.traffic import is_own
+from model_hosting_container_standards.settings import Settings, read_settings
+from model_hosting_container_standards.tracking.request_tracker import is_own
 
 #: What watches and manages the server has to get through when it is busy.
 _FREE: Final = ("/ping", "/adapters")

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import mhcs.auto  # noqa: F401 - what old releases do not know
 from mhcs.vllm import engine
+from model_hosting_container_standards.asgi.routing import iter_routes
 from model_hosting_container_standards.common.custom_code_ref_resolver import (
     FunctionLoader,
 )
-from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
+from model_hosting_container_standards.customer_code.moved_names import (
     install_moved_names,
 )
-from model_hosting_container_standards.common.fastapi.routing import iter_routes
 
 TASKS: Final = {
     "generate": ("generate", "transcription", "realtime", "render"),

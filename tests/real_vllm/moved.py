@@ -6,7 +6,7 @@ import sys
 from typing import Final
 
 from mhcs.vllm import engine
-from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
+from model_hosting_container_standards.customer_code.moved_names import (
     install_moved_names,
 )
 

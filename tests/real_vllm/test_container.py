@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from model_hosting_container_standards.supervisor.orphans import descendants
+from model_hosting_container_standards.processes.tree import descendants
 from namespaces import UNSHARE, can_unshare
 from real import (
     ADAPTER,

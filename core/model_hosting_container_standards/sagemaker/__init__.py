@@ -1,9 +1,13 @@
 """Amazon SageMaker's hosting contract: decorators, and ``bootstrap(app)``."""
 
-from ..common.handler.decorators import override_handler, register_handler
-from .bootstrap import bootstrap
-from .config import SAGEMAKER_ENV_CONFIG, RouteConfig, SageMakerEnvVars
-from .handlers import (
+from ..adapters.adapter_id import inject_adapter_id
+from ..adapters.registered_handlers import (
+    register_load_adapter_handler,
+    register_unload_adapter_handler,
+)
+from ..app.bootstrap import bootstrap
+from ..contract.routes import RouteConfig
+from ..handlers.contract_handlers import (
     custom_invocation_handler,
     custom_ping_handler,
     invoke,
@@ -11,16 +15,13 @@ from .handlers import (
     register_invocation_handler,
     register_ping_handler,
 )
-from .lora import (
-    inject_adapter_id,
-    register_load_adapter_handler,
-    register_unload_adapter_handler,
-)
-from .sessions import (
+from ..handlers.decorators import override_handler, register_handler
+from ..sessions.decorators import stateful_session_manager
+from ..sessions.engine_sessions import (
     register_close_session_handler,
     register_create_session_handler,
-    stateful_session_manager,
 )
+from .config import SAGEMAKER_ENV_CONFIG, SageMakerEnvVars
 
 __all__ = [
     "SAGEMAKER_ENV_CONFIG",

@@ -1,27 +1,11 @@
-"""Routes of the contract, and the environment variables that concern SageMaker."""
+"""Names and rows of the environment variables that concern SageMaker."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
-from ..common.handler.registry import INVOKE, PING
-from ..config import Settings, Variable
-
-
-# Structs, here and elsewhere: defining a dataclass takes 50 times as long.
-class RouteConfig(msgspec.Struct, frozen=True):
-    """A route of the contract: its path, its methods, and its handler's name."""
-
-    path: str
-    methods: tuple[str, ...]
-    handler: str
-
-
-PING_ROUTE: Final = RouteConfig("/ping", ("GET", "POST"), PING)
-INVOCATIONS_ROUTE: Final = RouteConfig("/invocations", ("POST",), INVOKE)
+from ..settings import Settings, Variable
 
 
 class SageMakerEnvVars:

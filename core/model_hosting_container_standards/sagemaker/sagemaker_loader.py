@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..common.custom_code_ref_resolver.file_loader import reset_loaded_files
+from ..customer_code.file_loader import reset_loaded_files
 
 
 class _Resetting(type):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from . import orphans
+from ..processes import tree as orphans
 from .signals import PASSED_ON
 
 #: What a command has to end by itself, in seconds, before it is ended.

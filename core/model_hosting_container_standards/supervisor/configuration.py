@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ..config import Settings
-from ..engine import starts_engine
-from ..engine_command import USAGE_ERROR
-from .additions import PROGRAM, SERVERS, find_additions
-from .command import command_line
+from ..engines.command import USAGE_ERROR
+from ..engines.registry import starts_engine
+from ..settings import Settings
+from .command_line import command_line
+from .overrides import PROGRAM, SERVERS, find_additions
 
 #: A server has done well for this long, in seconds: more than SageMaker gives it to
 #: start. One that crashes earlier, time and again, is given up.

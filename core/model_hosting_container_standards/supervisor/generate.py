@@ -7,12 +7,12 @@ import os
 import sys
 from pathlib import Path
 
-from ..config import read_settings
 from ..exceptions import ConfigurationError
 from ..logging_config import configure_logging, get_logger
-from .additions import PROGRAM
+from ..settings import read_settings
 from .configuration import configure
-from .files import write_private
+from .overrides import PROGRAM
+from .private_file import write_private
 
 logger = get_logger(__name__)
 

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from ..config import Settings, read_settings
 from ..exceptions import ConfigurationError, RequirementsError
+from ..processes.heartbeat import Board
+from ..settings import Settings, read_settings
 from . import signals, streams
-from .additions import find_ignored
-from .board import Board
 from .child import Interrupted
-from .command import become
+from .command_line import become
 from .configuration import configure
-from .files import write_private
+from .overrides import find_ignored
+from .private_file import write_private
 from .program import supervise
 from .requirements import install
 from .user_folders import (

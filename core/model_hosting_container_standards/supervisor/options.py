@@ -11,10 +11,11 @@ from typing import Any
 from supervisor.options import ServerOptions
 
 from ..exceptions import ConfigurationError
-from . import orphans, signals
-from .additions import PREFIX, PROGRAM
-from .inheriting import INHERITING
-from .waiting import SignalPoller
+from ..processes import tree as orphans
+from . import signals
+from .inherited_output import INHERITING
+from .overrides import PREFIX, PROGRAM
+from .poller import SignalPoller
 
 
 class Options(ServerOptions):  # type: ignore[misc]

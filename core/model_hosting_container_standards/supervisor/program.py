@@ -20,10 +20,10 @@ from supervisor.states import (
 )
 from supervisor.supervisord import Supervisor
 
-from ..config import Settings
-from ..engine_command import USAGE_ERROR
-from . import orphans
-from .board import LAST_WORD_S, Board
+from ..engines.command import USAGE_ERROR
+from ..processes import tree as orphans
+from ..processes.heartbeat import LAST_WORD_S, Board
+from ..settings import Settings
 from .options import Options
 from .watchdog import Watchdog
 

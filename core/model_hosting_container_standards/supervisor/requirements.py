@@ -19,13 +19,13 @@ from typing import Final
 
 import msgspec
 
-from ..config import Settings
-from ..engine import engine_names
+from ..engines.registry import engine_names
 from ..exceptions import RequirementsError
+from ..settings import Settings
 from . import constraints
 from .child import run_to_its_end
-from .files import write_private
 from .interpreter import python_of
+from .private_file import write_private
 
 #: SageMaker gives a container 8 minutes until it answers: the engine needs its own.
 LIMIT_S: Final = 300.0

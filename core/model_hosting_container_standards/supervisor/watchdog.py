@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from ..config import Settings
-from .board import DEATH_S, LAST_WORD_S, Board, Condition, Problem
+from ..processes.heartbeat import DEATH_S, LAST_WORD_S, Board, Condition, Problem
+from ..settings import Settings
 
 #: Longer than supervisord ever waits; and time enough for servers to report.
 _PAUSE_S: Final = 5.0

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from importlib import metadata, util
 from pathlib import Path
 
-from model_hosting_container_standards.config import Settings
-from model_hosting_container_standards.engine import installed_engines
+from model_hosting_container_standards.engines.registry import installed_engines
 from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.settings import Settings
 
 from .._startup import reason_to_patch
 

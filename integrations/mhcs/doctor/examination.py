@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
-from model_hosting_container_standards.config import Settings, read_settings
 from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.settings import Settings, read_settings
 from model_hosting_container_standards.supervisor.requirements import (
     find_files,
     is_offline,

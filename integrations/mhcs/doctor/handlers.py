@@ -8,35 +8,28 @@ from types import ModuleType
 
 from fastapi import FastAPI
 
-from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
+from model_hosting_container_standards.asgi.endpoint import as_endpoint, describe
+from model_hosting_container_standards.asgi.routing import add_route
+from model_hosting_container_standards.contract.routes import (
+    INVOCATIONS_ROUTE,
+    PING_ROUTE,
+)
+from model_hosting_container_standards.customer_code.moved_names import (
     install_moved_names,
 )
-from model_hosting_container_standards.common.fastapi.endpoint import (
-    as_endpoint,
-    describe,
-)
-from model_hosting_container_standards.common.fastapi.middleware.resolver import (
-    find_middleware,
-)
-from model_hosting_container_standards.common.fastapi.middleware.stack import (
-    make_layers,
-)
-from model_hosting_container_standards.common.fastapi.routing import add_route
-from model_hosting_container_standards.common.handler.resolver import (
-    CustomerHandler,
-    load_customer_script,
-    resolve_customer_handler,
-)
-from model_hosting_container_standards.config import Settings
-from model_hosting_container_standards.engine import installed_engines
+from model_hosting_container_standards.engines.registry import installed_engines
 from model_hosting_container_standards.exceptions import (
     HandlerResolutionError,
     MiddlewareError,
 )
-from model_hosting_container_standards.sagemaker.config import (
-    INVOCATIONS_ROUTE,
-    PING_ROUTE,
+from model_hosting_container_standards.handlers.customer_handler import (
+    CustomerHandler,
+    load_customer_script,
+    resolve_customer_handler,
 )
+from model_hosting_container_standards.middleware.resolution import find_middleware
+from model_hosting_container_standards.middleware.stack import make_layers
+from model_hosting_container_standards.settings import Settings
 
 from .report import Report
 

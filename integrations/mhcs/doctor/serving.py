@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from model_hosting_container_standards.config import Settings
-from model_hosting_container_standards.engine import installed_engines
+from model_hosting_container_standards.engines.registry import installed_engines
 from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.settings import Settings
 
 from ..serve import Plan, make_plan
 from ..serve.engines import installed_commands

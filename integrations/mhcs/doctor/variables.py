@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from model_hosting_container_standards.config import Settings, variables
 from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.settings import Settings, variables
 
 _HIDDEN = "(hidden)"
 _PREFIXES = ("CUSTOM_", "SAGEMAKER_", "STANDARD_", "MHCS_")

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from model_hosting_container_standards.engine_command import EngineCommand, Parser
+from model_hosting_container_standards.engines.command import EngineCommand, Parser
 
 from .variables import EngineVariable, write_arguments
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
-from model_hosting_container_standards.engine_command import EngineCommand
+from model_hosting_container_standards.engines.command import EngineCommand
 
 
 class CommandLine(msgspec.Struct, frozen=True):

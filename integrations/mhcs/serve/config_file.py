@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from model_hosting_container_standards.config import Settings
-from model_hosting_container_standards.engine_command import EngineCommand
+from model_hosting_container_standards.engines.command import EngineCommand
 from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.settings import Settings
 
 from .command_line import CommandLine
 from .variables import EngineVariable

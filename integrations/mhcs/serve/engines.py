@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from model_hosting_container_standards.engine import installed_engines
-from model_hosting_container_standards.engine_command import EngineCommand
-from model_hosting_container_standards.service_links import is_service_link
+from model_hosting_container_standards.engines.command import EngineCommand
+from model_hosting_container_standards.engines.registry import installed_engines
+from model_hosting_container_standards.settings.service_links import is_service_link
 
 
 def installed_commands() -> Iterator[tuple[str, EngineCommand]]:

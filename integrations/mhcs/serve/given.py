@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from model_hosting_container_standards.engine_command import EngineCommand
+from model_hosting_container_standards.engines.command import EngineCommand
 
 from .arguments import Arguments, is_doubtful, write_all
 from .command_line import CommandLine, read_command_line

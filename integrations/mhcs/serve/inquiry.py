@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from model_hosting_container_standards.engine import installed_engines
+from model_hosting_container_standards.engines.registry import installed_engines
 from model_hosting_container_standards.logging_config import get_logger
 from model_hosting_container_standards.supervisor.child import run_to_its_end
 

@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
-from model_hosting_container_standards.config import Settings
 from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.settings import Settings
 
 from .given import Given
 from .model_folder import ModelFolder, read_folder

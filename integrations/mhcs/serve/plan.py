@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from model_hosting_container_standards.common.handler.resolver import (
+from model_hosting_container_standards.engines.command import EngineCommand
+from model_hosting_container_standards.handlers.customer_handler import (
     check_customer_script,
 )
-from model_hosting_container_standards.config import READ_BY_SERVERS, Settings
-from model_hosting_container_standards.engine_command import EngineCommand
+from model_hosting_container_standards.settings import READ_BY_SERVERS, Settings
 
 from . import inquiry
 from .arguments import Arguments

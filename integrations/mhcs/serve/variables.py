@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from model_hosting_container_standards.engine_command import EngineCommand, Parser
+from model_hosting_container_standards.engines.command import EngineCommand, Parser
 from model_hosting_container_standards.exceptions import ConfigurationError
-from model_hosting_container_standards.service_links import is_service_link
+from model_hosting_container_standards.settings.service_links import is_service_link
 
 MODEL: Final = "MODEL"
 _QUOTES: Final = ("'", '"')

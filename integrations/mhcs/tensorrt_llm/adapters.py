@@ -18,20 +18,17 @@ from typing import Any, Final
 import wrapt
 
 from mhcs.addresses import server_name
+from model_hosting_container_standards.adapters.adapter import Adapter
+from model_hosting_container_standards.adapters.base_model import BaseModel, Checkpoint
+from model_hosting_container_standards.adapters.checkpoint import read_checkpoint
+from model_hosting_container_standards.adapters.registry import Adapters
+from model_hosting_container_standards.adapters.weights import WEIGHTS
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
     AdapterDeadlyError,
     AdapterEngineError,
     AdapterError,
 )
-from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
-from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
-from model_hosting_container_standards.sagemaker.lora.base_model import (
-    BaseModel,
-    Checkpoint,
-)
-from model_hosting_container_standards.sagemaker.lora.checkpoint import read_checkpoint
-from model_hosting_container_standards.sagemaker.lora.weights import WEIGHTS
 
 from .health import (
     cause_of_death,

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from model_hosting_container_standards.config import Settings
-from model_hosting_container_standards.engine_command import EngineCommand, Parser
+from model_hosting_container_standards.engines.command import EngineCommand, Parser
+from model_hosting_container_standards.settings import Settings
 
 
 class TensorRTCommand(EngineCommand):

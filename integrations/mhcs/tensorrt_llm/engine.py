@@ -10,11 +10,9 @@ from . import hooks
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
-        MovedNames,
-    )
-    from model_hosting_container_standards.engine import AdapterBackend
-    from model_hosting_container_standards.engine_command import EngineCommand
+    from model_hosting_container_standards.adapters.backend import AdapterBackend
+    from model_hosting_container_standards.customer_code.moved_names import MovedNames
+    from model_hosting_container_standards.engines.command import EngineCommand
 
 #: Routes that run a model, but read their request by themselves.
 READ_BY_THEMSELVES: Final = frozenset({"/v1/videos", "/v1/videos/generations"})
@@ -75,10 +73,10 @@ class TensorRTLLM:
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         # Imported late, as all that only a server needs.
-        from model_hosting_container_standards.common.fastapi.inference import (
+        from model_hosting_container_standards.asgi.inference_paths import (
             find_inference_paths,
         )
-        from model_hosting_container_standards.common.fastapi.routing import find_routes
+        from model_hosting_container_standards.asgi.routing import find_routes
 
         found = find_inference_paths(app, _is_any)
         unseen = (p for p in READ_BY_THEMSELVES if find_routes(app, p, ["POST"]))

@@ -135,7 +135,7 @@ def _bootstrap_server(
         _bootstrap(app)
     elif _registering_methods(type(server)):
         # Imported late: workers register the hooks too, and need no FastAPI.
-        from model_hosting_container_standards.common.fastapi.openings import (
+        from model_hosting_container_standards.asgi.deferred_bootstrap import (
             keep_openings,
         )
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
-    Move,
-    MovedNames,
-)
+from model_hosting_container_standards.customer_code.moved_names import Move, MovedNames
 
 _HIGH_LEVEL: Final = (
     *("BuildConfig", "CapacitySchedulerPolicy", "KvCacheConfig", "LLM", "QuantAlgo"),

@@ -18,16 +18,16 @@ from fastapi import FastAPI, HTTPException
 
 from mhcs.addresses import server_name
 from mhcs.guard import guarded
+from model_hosting_container_standards.adapters.adapter import Adapter
+from model_hosting_container_standards.adapters.base_model import BaseModel
+from model_hosting_container_standards.adapters.files import locate
+from model_hosting_container_standards.adapters.registry import Adapters
+from model_hosting_container_standards.adapters.store import FIRST_ID
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
     AdapterEngineError,
     AdapterError,
 )
-from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
-from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
-from model_hosting_container_standards.sagemaker.lora.base_model import BaseModel
-from model_hosting_container_standards.sagemaker.lora.files import locate
-from model_hosting_container_standards.sagemaker.lora.store import FIRST_ID
 
 from .base_model import UNCHECKED, read_base_model
 from .errors import errors_of_the_engine

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from mhcs.guard import guarded
-from model_hosting_container_standards.sagemaker.lora.base_model import (
+from model_hosting_container_standards.adapters.base_model import (
     UNKNOWN,
     BaseModel,
     Checkpoint,
@@ -23,7 +23,7 @@ from model_hosting_container_standards.sagemaker.lora.base_model import (
     Place,
     Widths,
 )
-from model_hosting_container_standards.sagemaker.lora.checkpoint import read_checkpoint
+from model_hosting_container_standards.adapters.checkpoint import read_checkpoint
 
 UNCHECKED: Final = (
     "Whether adapters fit the model is not checked: vLLM ignores what does not."

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from model_hosting_container_standards.config import Settings
-from model_hosting_container_standards.engine_command import EngineCommand, Parser
+from model_hosting_container_standards.engines.command import EngineCommand, Parser
 from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.settings import Settings
 
 from ..serve.command_line import has_option, last_value
 

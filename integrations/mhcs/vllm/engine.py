@@ -12,11 +12,9 @@ from . import hooks
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
-        MovedNames,
-    )
-    from model_hosting_container_standards.engine import AdapterBackend
-    from model_hosting_container_standards.engine_command import EngineCommand
+    from model_hosting_container_standards.adapters.backend import AdapterBackend
+    from model_hosting_container_standards.customer_code.moved_names import MovedNames
+    from model_hosting_container_standards.engines.command import EngineCommand
 
 #: What vLLM takes for its ``--api-key`` where there is none.
 _API_KEY: Final = "VLLM_API_KEY"
@@ -92,7 +90,7 @@ class VLLM:
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         # Imported late, as all that only a server needs.
-        from model_hosting_container_standards.common.fastapi.inference import (
+        from model_hosting_container_standards.asgi.inference_paths import (
             find_inference_paths,
         )
 
@@ -108,7 +106,7 @@ def _is_of_vllm(module: str) -> bool:
 
 def _routes(app: FastAPI) -> Iterator[Any]:
     # Imported late: vLLM's workers load this module too, and need no FastAPI.
-    from model_hosting_container_standards.common.fastapi.routing import iter_routes
+    from model_hosting_container_standards.asgi.routing import iter_routes
 
     return iter_routes(app)
 

@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, Final
 
-from model_hosting_container_standards.config import Settings, read_settings
-from model_hosting_container_standards.supervisor.board import LAST_WORD_S, Board
-from model_hosting_container_standards.supervisor.orphans import die_at
+from model_hosting_container_standards.processes.heartbeat import LAST_WORD_S, Board
+from model_hosting_container_standards.processes.tree import die_at
+from model_hosting_container_standards.settings import Settings, read_settings
 
 _POLL_S: Final = 0.05
 _FOLDER: Final = Settings.board.name

@@ -8,16 +8,16 @@ import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from model_hosting_container_standards.adapters.adapter import Adapter
+from model_hosting_container_standards.adapters.lease_middleware import (
+    outliving_request,
+)
+from model_hosting_container_standards.adapters.registry import Adapters
+from model_hosting_container_standards.adapters.store import FIRST_ID
 from model_hosting_container_standards.exceptions import (
     AdapterEngineError,
     AdapterError,
 )
-from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
-from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
-from model_hosting_container_standards.sagemaker.lora.request_leases import (
-    outliving_request,
-)
-from model_hosting_container_standards.sagemaker.lora.store import FIRST_ID
 
 from .errors import client_error
 from .registry import MakeRequest

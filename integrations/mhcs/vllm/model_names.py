@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from starlette.datastructures import State
 
+from model_hosting_container_standards.adapters.adapter import join_names
+from model_hosting_container_standards.adapters.unknown_model import base_model_answers
 from model_hosting_container_standards.exceptions import AdapterNotFoundError
-from model_hosting_container_standards.sagemaker.lora.adapter import join_names
-from model_hosting_container_standards.sagemaker.unknown_model import base_model_answers
 
 from .errors import client_error
 from .registry import own_names

@@ -13,10 +13,7 @@ from typing import Final
 
 import msgspec
 
-from model_hosting_container_standards.common.custom_code_ref_resolver.moved_names import (  # noqa: E501
-    Move,
-    MovedNames,
-)
+from model_hosting_container_standards.customer_code.moved_names import Move, MovedNames
 
 _TABLE: Final = Path(__file__).with_name("moved_names.json")
 _RELEASE: Final = re.compile(r"\d+(\.\d+)+")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from model_hosting_container_standards.sagemaker.lora.adapter import Adapter
-from model_hosting_container_standards.sagemaker.lora.adapters import Adapters
-from model_hosting_container_standards.sagemaker.lora.request_leases import (
+from model_hosting_container_standards.adapters.adapter import Adapter
+from model_hosting_container_standards.adapters.lease_middleware import (
     leased_by_request,
 )
+from model_hosting_container_standards.adapters.registry import Adapters
 
 #: What vLLM calls an adapter by a name: a ``LoRARequest``.
 MakeRequest = Callable[[Adapter, str], Any]

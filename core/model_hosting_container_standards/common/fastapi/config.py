@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ...config import Settings, Variable
+from ...settings import Settings, Variable
 
 
 class FastAPIEnvVars:

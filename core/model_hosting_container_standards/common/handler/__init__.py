@@ -1,5 +1,5 @@
 """Handlers: where they are registered, and which one answers."""
 
-from .registry import HandlerRegistry, handler_registry
+from ...handlers.registry import HandlerRegistry, handler_registry
 
 __all__ = ["HandlerRegistry", "handler_registry"]

@@ -1,7 +1,11 @@
 """Middleware and formatters of customers: how they are registered."""
 
-from .decorators import custom_middleware, input_formatter, output_formatter
-from .registry import middleware_registry
+from ....middleware.decorators import (
+    custom_middleware,
+    input_formatter,
+    output_formatter,
+)
+from ....middleware.registry import middleware_registry
 
 __all__ = [
     "custom_middleware",

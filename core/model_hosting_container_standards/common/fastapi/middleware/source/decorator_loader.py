@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..registry import middleware_registry
+from .....middleware.registry import middleware_registry
 
 decorator_loader: Final = middleware_registry

@@ -1,0 +1,1 @@
+"""LoRA adapters: the registry, loading, leases and routes."""

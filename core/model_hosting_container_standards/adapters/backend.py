@@ -1,0 +1,91 @@
+"""What loads adapters: the part of an engine that this package needs for them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Protocol
+
+from .adapter import Adapter
+from .base_model import BaseModel
+
+if TYPE_CHECKING:
+    from .registry import Adapters
+
+
+class AdapterBackend(Protocol):
+    """What the standards ask of an engine that loads LoRA adapters.
+
+    Its methods raise an :class:`AdapterError`, whose status the client gets.
+    """
+
+    @property
+    def server_name(self) -> str:
+        """Names the server among those on a machine, and is the same after a restart.
+
+        Such as ``"vllm-8080"``; it becomes the name of a folder.
+        """
+
+    def unavailable(self) -> str | None:
+        """Say why there can be no adapters and how to mend it, or None if they can."""
+
+    @property
+    def max_rank(self) -> int | None:
+        """The highest rank that can be loaded; None: nobody knows."""
+
+    def base_model(self) -> BaseModel | None:
+        """Return the model that adapters have to fit; None: nothing is known of it.
+
+        Asked in a thread, each time an adapter's files are looked at.
+        """
+
+    @property
+    def slots(self) -> int:
+        """How many adapters can be computed at once, and so be pinned; 0: no pins."""
+
+    @property
+    def kept(self) -> int | None:
+        """How many adapters the engine keeps before it drops the oldest; None: all.
+
+        One that was dropped is read from its path again when it is used.
+        """
+
+    @property
+    def flags(self) -> Collection[str]:
+        """Fields of a registration, true or false, that only this engine knows."""
+
+    def prepare(self) -> None:
+        """Get ready, once the app has started, whether there can be adapters or not.
+
+        An engine that checks names lists all there are where it knows one not, or has
+        its base model answer, as
+        :func:`~model_hosting_container_standards.adapters.unknown_model.base_model_answers`
+        says.
+        """
+
+    def attach(self, adapters: Adapters) -> None:
+        """Let the engine's own routes see ``adapters``, from now on."""
+
+    def own_models(self) -> Collection[str]:
+        """Names that requests give the engine's base model."""
+
+    def own_adapters(self) -> Collection[str]:
+        """Names of adapters that the engine has without us."""
+
+    def finds(self, name: str) -> bool:
+        """Whether a request may name what the engine has, or finds, without us.
+
+        True also where nothing is known of the name, but the engine refuses those it
+        does not know.
+        """
+
+    async def load(self, adapter: Adapter) -> None:
+        """Load an adapter, or do nothing if it is loaded."""
+
+    async def unload(self, adapter: Adapter) -> None:
+        """Free what the engine has of an adapter that no request uses."""
+
+    async def pin(self, adapter: Adapter) -> None:
+        """Keep a loaded adapter loaded."""
+
+    async def unpin(self, adapter: Adapter) -> None:
+        """Undo :meth:`pin`, without harm to the requests that use the adapter."""

@@ -1,0 +1,217 @@
+"""The adapters of a server: registered, listed, pinned, unloaded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..exceptions import AdapterNotFoundError
+from ..storage import ByteLocks
+from .adapter import Adapter, Wanted, check_name, join_names
+from .backend import AdapterBackend
+from .files import has_files
+from .lease_middleware import RequestLeases, current_leases
+from .leases import Leases
+from .loader import Loader
+from .service import ByHandler, Operations
+from .store import AdapterStore
+
+
+class Adapters:
+    """What is registered with a running server.
+
+    The table is the truth; the engine follows it. An operation that has begun is
+    carried out, whatever becomes of the request that asked for it.
+    """
+
+    def __init__(
+        self, backend: AdapterBackend | None, folder: Path, root: Path | None
+    ) -> None:
+        self.backend = backend
+        self.store = AdapterStore(folder / "adapters.sqlite3")
+        self.names = ByteLocks(folder / "names.lock")
+        self.users = ByteLocks(folder / "users.lock")
+        self.leases = Leases(self.users)
+        self.loader = Loader(backend, self.store, root)
+        self._operations = Operations(self.store, self.loader, self.names, self.leases)
+        self._thread = threading.get_ident()
+
+    def view(self) -> Mapping[str, Adapter]:
+        """Return what is registered now, by name; the same object until it changes."""
+        return self.store.view()
+
+    def find(self, name: str) -> Adapter | None:
+        """Return what a name means, if anything.
+
+        An HTTP request leases what it finds, if that can answer; in its event loop, as
+        leases are counted there. A handler may ask from a thread.
+        """
+        request = current_leases(self)
+        if request is not None and (adapter := request.by_name.get(name)):
+            return adapter
+        adapter = self.view().get(name)
+        if adapter is not None and request is not None and self._is_in_loop():
+            with contextlib.suppress(AdapterNotFoundError):  # lease() tells why.
+                adapter = self._lease_for(request, name)
+        return adapter
+
+    def lease(self, name: str) -> Adapter:
+        """Return an adapter, which is not unloaded before :meth:`give_back`.
+
+        Within an HTTP request, it is not unloaded before the request is over either,
+        and the name means this adapter until then.
+
+        Raises:
+            AdapterNotFoundError: there is none, or none that can answer.
+        """
+        request = current_leases(self)
+        if request is None:
+            return self._lease(name)
+        adapter = self._lease_for(request, name)
+        self.leases.take(adapter)
+        return adapter
+
+    def _lease_for(self, request: RequestLeases, name: str) -> Adapter:
+        """Return an adapter that a request has leased, now or before."""
+        adapter = request.by_name.get(name)
+        if adapter is None:
+            adapter = request.by_name[name] = self._lease(name)
+        else:
+            self._check_files(adapter)
+        return adapter
+
+    def _lease(self, name: str) -> Adapter:
+        while True:
+            adapter = self._usable(self.store.view().get(name), name)
+            try:
+                self.leases.take(adapter)
+            except BlockingIOError:
+                continue  # It is being unloaded, which the next view tells.
+            now = self.store.view().get(name)
+            if now is not None and now.id == adapter.id:
+                return adapter
+            self.leases.give_back(adapter)
+
+    def give_back(self, adapter: Adapter) -> None:
+        self.leases.give_back(adapter)
+
+    async def lease_loaded(self, name: str) -> Adapter:
+        """Return an adapter as :meth:`lease` does, once the engine has loaded it.
+
+        Raises:
+            AdapterError: there is none, or it cannot be loaded.
+        """
+        while True:
+            adapter = self.lease(name)
+            if adapter.loaded or adapter.by_handler:
+                return adapter
+            # Registered without loading it, or before the engine started anew.
+            self.give_back(adapter)
+            if request := current_leases(self):
+                request.forget(name)
+            await self._carry_out(self._operations.load_on_first_use(name))
+
+    async def keep_loaded(self, name: str) -> Adapter:
+        """Return an adapter, which the HTTP request under way keeps to its end.
+
+        Raises:
+            AdapterError: there is none, or it cannot be loaded.
+        """
+        if request := current_leases(self):
+            adapter = self._lease_for(request, name)
+            if adapter.loaded or adapter.by_handler:
+                return adapter
+        adapter = await self.lease_loaded(name)
+        self.give_back(adapter)
+        return adapter
+
+    def _is_in_loop(self) -> bool:
+        return threading.get_ident() == self._thread
+
+    def finds(self, name: str) -> bool:
+        """Whether the engine has, or finds, something of this name without us."""
+        return self.backend is not None and self.backend.finds(name)
+
+    def _usable(self, adapter: Adapter | None, name: str) -> Adapter:
+        if adapter is None:
+            raise AdapterNotFoundError(
+                f"There is no adapter {name!r}: register it by POST /adapters. "
+                f"{self._describe_names()}"
+            )
+        if not adapter.answers:
+            raise AdapterNotFoundError(
+                f"Adapter {name!r} cannot be loaded any more: {adapter.reason} "
+                "Register it again, or delete it."
+            )
+        self._check_files(adapter)
+        return adapter
+
+    def _check_files(self, adapter: Adapter) -> None:
+        # What the engine dropped it reads again, and may die of not finding it.
+        if self._drops() and not (adapter.by_handler or has_files(adapter.path)):
+            raise AdapterNotFoundError(
+                f"The files of adapter {adapter.name!r} are gone from {adapter.path}."
+            )
+
+    def _describe_names(self) -> str:
+        own = self.backend.own_adapters() if self.backend is not None else ()
+        names = [*own, *(name for name, one in self.view().items() if one.answers)]
+        shown = join_names([repr(name) for name in names])
+        return f"There are {shown}." if names else "There are none yet."
+
+    def _drops(self) -> bool:
+        """Whether there has ever been more than the engine keeps."""
+        if self.backend is None or (kept := self.backend.kept) is None:
+            return False
+        return self.store.registrations + len(self.backend.own_adapters()) > kept
+
+    def get(self, name: str) -> Adapter:
+        """Return an adapter.
+
+        Raises:
+            AdapterNotFoundError: there is none of this name.
+        """
+        return self.store.get(name)
+
+    async def register(
+        self, wanted: Wanted, by_handler: ByHandler | None = None
+    ) -> None:
+        """Register an adapter, by the engine or by a handler of somebody's own.
+
+        Raises:
+            AdapterError: it cannot be registered; nothing is left of it.
+        """
+        check_name(wanted.name)
+        await self._carry_out(self._operations.register(wanted, by_handler))
+
+    async def unregister(self, name: str, by_handler: ByHandler | None = None) -> None:
+        """Unregister an adapter, and wait for the requests that use it, but not long.
+
+        Raises:
+            AdapterNotFoundError: there is none of this name.
+        """
+        await self._carry_out(self._operations.unregister(name, by_handler))
+
+    async def update(
+        self, name: str, *, pin: bool | None = None, preload: bool | None = None
+    ) -> None:
+        """Pin an adapter or let go of it, load it, or change whether restarts load it.
+
+        Raises:
+            AdapterError: there is none of this name, or the engine refuses.
+        """
+        await self._carry_out(self._operations.update(name, pin, preload))
+
+    async def close(self) -> None:
+        await self._operations.close()
+        self.leases.close()
+        self.store.close()
+        self.names.close()
+        self.users.close()
+
+    async def _carry_out(self, operation: Coroutine[Any, Any, None]) -> None:
+        await asyncio.shield(self._operations.spawn(operation))

@@ -1,0 +1,89 @@
+"""The adapter step of ``/invocations``, and of the engine's inference routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from fastapi import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..asgi.form import CONTENT_TYPE, append_to_form, read_boundary
+from ..contract.headers import ADAPTER_IDENTIFIER, header_text
+from ..exceptions import AdapterError, StorageError
+from .adapter_id import AdapterField, inject
+from .runtime import Lifecycle
+
+if TYPE_CHECKING:
+    from .registry import Adapters
+
+
+class AdapterStep:
+    """Leads a request to the adapter its header names.
+
+    Args:
+        fields: the body fields that get the adapter's name; none: the handler looks at
+            the header itself, and the request is passed on as it is.
+        adapters: what is registered, if this package registers adapters here.
+        takes_forms: whether forms get the name too: the engine's own routes take them.
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[AdapterField],
+        adapters: Lifecycle,
+        *,
+        takes_forms: bool,
+    ) -> None:
+        self.fields = fields
+        self.adapters = adapters
+        self.takes_forms = takes_forms
+
+    async def __call__(
+        self,
+        handler: ASGIApp,
+        headers: Mapping[bytes, bytes],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Let ``handler`` answer by the adapter.
+
+        Raises:
+            HTTPException: there is no such adapter, or the body cannot hold its name.
+        """
+        name = header_text(headers[ADAPTER_IDENTIFIER])
+        adapters = self.adapters.current
+        if adapters is None:
+            _check_absent(self.adapters, name)
+        elif adapters.backend is not None:
+            await _lease(adapters, name)
+        boundary = read_boundary(headers.get(CONTENT_TYPE, b""))
+        try:
+            if boundary is None or not self.takes_forms:
+                scope, receive = await inject(self.fields, name, scope, receive)
+            else:
+                fields = {field.path: name for field in self.fields}
+                scope, receive = await append_to_form(scope, receive, boundary, fields)
+        except ClientDisconnect:
+            return  # Nobody is left to be answered.
+        await handler(scope, receive, send)
+
+
+def _check_absent(adapters: Lifecycle, name: str) -> None:
+    try:
+        adapters.check_absent(name)
+    except AdapterError as error:
+        raise HTTPException(error.status_code, str(error)) from None
+
+
+async def _lease(adapters: Adapters, name: str) -> None:
+    """Have the request answered by the adapter, unless the engine has it without us."""
+    try:
+        await adapters.keep_loaded(name)
+    except AdapterError as error:
+        if not adapters.finds(name):
+            raise HTTPException(error.status_code, str(error)) from None
+    except StorageError as error:
+        raise HTTPException(507, str(error)) from None

@@ -1,0 +1,205 @@
+"""What changes the adapters of a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from typing import Any, Final
+
+from starlette.concurrency import run_in_threadpool
+
+from ..exceptions import AdapterConflictError, AdapterError
+from ..logging_config import get_logger
+from ..observability.metrics import loading_adapter
+from ..storage import ByteLocks
+from .adapter import Adapter, Wanted
+from .files import locate
+from .leases import Leases
+from .loader import Loader
+from .store import AdapterStore
+
+logger = get_logger(__name__)
+
+#: Loads an adapter in the engine's place, or unloads one.
+ByHandler = Callable[[], Awaitable[None]]
+
+#: How long an answer waits for the requests that still use what is unloaded.
+UNLOAD_ANSWER_S: Final = 30.0
+
+
+class Operations:
+    """One at a time for each name, in all processes of the server.
+
+    Each leaves the table and the engine as if it had been carried out, or as if it had
+    not been begun.
+    """
+
+    def __init__(
+        self, store: AdapterStore, loader: Loader, names: ByteLocks, leases: Leases
+    ) -> None:
+        self._store = store
+        self._loader = loader
+        self._names = names
+        self._leases = leases
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._retiring: set[int] = set()
+        self._loading: dict[str, asyncio.Task[None]] = {}
+
+    async def register(self, wanted: Wanted, by_handler: ByHandler | None) -> None:
+        path = await self._locate(wanted, by_handler)
+        async with self._alone(wanted.name):
+            existing = self._store.view().get(wanted.name)
+            if existing is not None and existing.answers and not wanted.replace:
+                return await self._repeat(existing, wanted, path)
+            if existing is None:
+                self._loader.check_name(wanted.name)
+            if by_handler is None:
+                await self._loader.check_folder(path)
+            replaced = await self._load_new(wanted, path, by_handler)
+        logger.info("Adapter %r is registered from %s", wanted.name, path)
+        await self._retire_soon(replaced)
+        return None
+
+    async def unregister(self, name: str, by_handler: ByHandler | None) -> None:
+        async with self._alone(name):
+            if by_handler is not None:
+                await by_handler()
+            elif self._store.get(name).by_handler:
+                raise AdapterError(
+                    f"Adapter {name!r} was loaded by a handler, and there is none to "
+                    "unload it: use register_unload_adapter_handler."
+                )
+            gone = await self._loader.write(self._store.leave, name)
+        logger.info("Adapter %r is unregistered", name)
+        await self._retire_soon(gone)
+
+    async def update(self, name: str, pin: bool | None, preload: bool | None) -> None:
+        async with self._alone(name):
+            adapter = self._store.get(name)
+            if not adapter.answers:
+                adapter = await self._register_anew(adapter, pin)
+            elif pin:
+                await self._loader.pin(adapter)
+            elif preload and not adapter.loaded:
+                await self._loader.load(adapter)
+            if pin is False and adapter.pin:
+                await self._loader.unpin(self._store.get(name))
+            if preload is not None:
+                await self._loader.write(self._store.change, adapter, preload=preload)
+        logger.info("Adapter %r is updated: pin %s, preload %s", name, pin, preload)
+
+    async def load_on_first_use(self, name: str) -> None:
+        """Load an adapter once for all who wait for it, whatever comes of it."""
+        if (loading := self._loading.get(name)) is None:
+            loading = self._loading[name] = self.spawn(self._load_on_first_use(name))
+            loading.add_done_callback(lambda _: self._loading.pop(name, None))
+        await asyncio.shield(loading)
+
+    async def _load_on_first_use(self, name: str) -> None:
+        async with self._alone(name):
+            adapter = self._store.get(name)
+            if adapter.answers and not adapter.loaded:
+                await self._loader.load(adapter)
+
+    def spawn(self, operation: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(operation)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Give up what is under way; the next start puts it right."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _locate(self, wanted: Wanted, by_handler: ByHandler | None) -> str:
+        """Return where the adapter is; a handler may take other things than paths."""
+        if by_handler is not None and self._loader.root is None:
+            return wanted.src
+        return str(await run_in_threadpool(locate, wanted.src, self._loader.root))
+
+    async def _repeat(self, existing: Adapter, wanted: Wanted, path: str) -> None:
+        if existing.path != path:
+            raise AdapterConflictError(
+                f"Adapter {wanted.name!r} is registered from {existing.src!r}. DELETE "
+                'it first, or send "load_inplace": true to replace it.'
+            )
+        if wanted.pin and not existing.pin:
+            await self._loader.pin(existing)
+
+    async def _register_anew(self, failed: Adapter, pin: bool | None) -> Adapter:
+        """Try once more what could not be loaded.
+
+        Under another id: an engine remembers what became of the one it had.
+        """
+        wanted = Wanted(
+            name=failed.name,
+            src=failed.src,
+            pin=failed.pin if pin is None else pin,
+            replace=True,
+            options=failed.options,
+        )
+        async with self._loader.keeping_reason(failed):
+            path = await self._loader.check_folder(failed.path)
+            replaced = await self._load_new(wanted, path, None)
+        await self._retire_soon(replaced)
+        adapter = self._store.get(failed.name)
+        return await self._loader.write(
+            self._store.change, adapter, preload=failed.preload
+        )
+
+    async def _load_new(
+        self, wanted: Wanted, path: str, by_handler: ByHandler | None
+    ) -> Adapter | None:
+        """Register an adapter whole, or not at all; return what it replaces."""
+        write, check = self._loader.write, self._loader.check_capacity
+        handled = by_handler is not None
+        adapter = await write(self._store.reserve, wanted, path, handled, check)
+        try:
+            if by_handler is not None:
+                with loading_adapter():
+                    await by_handler()
+            loaded = handled or await self._loader.load_reserved(adapter)
+            return await write(self._store.complete, adapter, loaded=loaded)
+        except BaseException:
+            await self._loader.undo(adapter)
+            raise
+
+    @asynccontextmanager
+    async def _alone(self, name: str) -> AsyncIterator[None]:
+        """Be the only one who changes what has this name."""
+        async with self._names.alone(_number(name)):
+            for row in self._store.rows("name = ?", name):
+                if row.state == "loading":
+                    # Whoever began it has died: who is alive holds the lock.
+                    await self._loader.undo(row)
+                if row.state == "leaving":
+                    self._retire(row)
+            yield
+
+    async def _retire_soon(self, adapter: Adapter | None) -> None:
+        """Unload what no new request sees; wait for it, but not for ever."""
+        if adapter is not None and (retiring := self._retire(adapter)):
+            await asyncio.wait({retiring}, timeout=UNLOAD_ANSWER_S)
+
+    def _retire(self, adapter: Adapter) -> asyncio.Task[None] | None:
+        """Unload an adapter once its last request is done, unless that is under way."""
+        if adapter.id in self._retiring:
+            return None
+        self._retiring.add(adapter.id)
+        return self.spawn(self._retire_at_last(adapter))
+
+    async def _retire_at_last(self, adapter: Adapter) -> None:
+        try:
+            async with self._leases.ended(adapter.id):
+                await self._loader.retire(adapter)
+        finally:
+            self._retiring.discard(adapter.id)
+
+
+def _number(name: str) -> int:
+    """Return the lock of a name. That two share one is as good as impossible."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "big")

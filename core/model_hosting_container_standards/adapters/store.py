@@ -1,0 +1,264 @@
+"""The table of adapters: one truth for all processes of a server."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from ..exceptions import AdapterNotFoundError
+from ..storage import Database
+from .adapter import Adapter, State, Wanted
+
+#: "MHCA" as SQLite's application id.
+_APPLICATION: Final = 0x4D484341
+#: Ids of ours begin where no engine's own counter gets to.
+FIRST_ID: Final = 1 << 20
+#: An adapter's name is taken while it is in one of these states.
+REGISTERED: Final = "state IN ('ready', 'failed')"
+# engine_names: every name an engine may have cached something for.
+# bundled: what came with the model once, whatever became of it.
+_SCHEMA: Final = f"""
+CREATE TABLE adapters (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    src TEXT NOT NULL,
+    path TEXT NOT NULL,
+    engine_name TEXT NOT NULL UNIQUE,
+    preload INTEGER NOT NULL,
+    pin INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    loaded INTEGER NOT NULL DEFAULT 0,
+    by_handler INTEGER NOT NULL,
+    reason TEXT,
+    options TEXT NOT NULL
+);
+CREATE UNIQUE INDEX registered ON adapters (name) WHERE {REGISTERED};
+CREATE TABLE engine_names (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE bundled (name TEXT PRIMARY KEY) WITHOUT ROWID;
+INSERT INTO sqlite_sequence (name, seq) VALUES ('adapters', {FIRST_ID - 1})
+"""
+
+#: Gets how many adapters of the engine are pinned, and how many are not.
+Check = Callable[[int, int], None]
+
+
+class AdapterStore:
+    """Adapters in a SQLite file, and this process's view of them.
+
+    Every method that changes something is one transaction. ``check`` arguments see what
+    it would be like after it, and raise to undo it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, _APPLICATION, _SCHEMA)
+        self._seen = -1
+        self._view: Mapping[str, Adapter] = {}
+        #: How often something was registered until this view, since there is a table.
+        self.registrations = 0
+
+    def view(self) -> Mapping[str, Adapter]:
+        """Return what is registered now, by name, in the order of names.
+
+        The same object as before, unless something has changed.
+        """
+        version = self._database.version()
+        if version != self._seen or version & 1:
+            rows = self.rows(f"{REGISTERED} ORDER BY name")
+            self._view = MappingProxyType({row.name: row for row in rows})
+            ((last_id,),) = self._database.read("SELECT seq FROM sqlite_sequence")
+            self.registrations = last_id - FIRST_ID + 1
+            self._seen = version
+        return self._view
+
+    def get(self, name: str) -> Adapter:
+        """Return a registered adapter.
+
+        Raises:
+            AdapterNotFoundError: there is none of this name.
+        """
+        adapter = self.view().get(name)
+        if adapter is None:
+            raise AdapterNotFoundError(f"There is no adapter {name!r}.")
+        return adapter
+
+    def rows(self, condition: str = "TRUE", *values: Any) -> list[Adapter]:
+        """Return the adapters that meet an SQL condition."""
+        statement = f"SELECT * FROM adapters WHERE {condition}"
+        return [_adapter(row) for row in self._database.read(statement, values)]
+
+    def reserve(
+        self, wanted: Wanted, path: str, by_handler: bool, check: Check
+    ) -> Adapter:
+        """Add an adapter that is being loaded: it has an id, and no request sees it."""
+        with self._database.write(visible=False) as connection:
+            adapter_id = _insert(connection, wanted, path, "loading", by_handler)
+            check(*_count(connection))
+            return _one(connection, adapter_id)
+
+    def add_bundled(self, found: Sequence[tuple[Wanted, str]]) -> list[str]:
+        """Register what comes with the model, with its path, and return the new names.
+
+        A name that came with it before is not new, nor is one that is registered.
+        """
+        added = []
+        with self._database.write() as connection:
+            for wanted, path in found:
+                new = connection.execute(
+                    "INSERT OR IGNORE INTO bundled VALUES (?)", [wanted.name]
+                )
+                if new.rowcount and _registered(connection, wanted.name) is None:
+                    _insert(connection, wanted, path, "ready", by_handler=False)
+                    added.append(wanted.name)
+        return added
+
+    def complete(self, adapter: Adapter, *, loaded: bool) -> Adapter | None:
+        """Let requests see an adapter; return what had its name and now leaves."""
+        with self._database.write() as connection:
+            replaced = _leave(connection, adapter.name)
+            _set(connection, adapter.id, {"state": "ready", "loaded": loaded})
+        return replaced
+
+    def leave(self, name: str) -> Adapter | None:
+        """Let no new request see an adapter; return it, if there was one."""
+        with self._database.write() as connection:
+            return _leave(connection, name)
+
+    def discard(self, adapter_id: int) -> None:
+        """Forget an adapter that no request sees."""
+        with self._database.write(visible=False) as connection:
+            connection.execute("DELETE FROM adapters WHERE id = ?", [adapter_id])
+
+    def change(
+        self, adapter: Adapter, check: Check | None = None, **columns: Any
+    ) -> Adapter:
+        """Change a registered adapter's columns, and return it as it is then.
+
+        Raises:
+            AdapterNotFoundError: it is not there any more.
+        """
+        with self._database.write() as connection:
+            _set(connection, adapter.id, columns)
+            if check is not None:
+                check(*_count(connection))
+            return _one(connection, adapter.id)
+
+    def fail(self, adapter: Adapter, reason: str) -> None:
+        """Keep an adapter that cannot be loaded any more, with the reason."""
+        failed: State = "failed"
+        self.change(adapter, state=failed, loaded=False, reason=reason)
+
+    def unload_all(self) -> None:
+        """Note that the engine has just started, and has nothing."""
+        with self._database.write() as connection:
+            connection.execute("UPDATE adapters SET loaded = 0")
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    wanted: Wanted,
+    path: str,
+    state: State,
+    by_handler: bool,
+) -> int | None:
+    """Add an adapter, and return its id."""
+    columns = {
+        "name": wanted.name,
+        "src": wanted.src,
+        "path": path,
+        "preload": wanted.preload,
+        "pin": wanted.pin,
+        "state": state,
+        "by_handler": by_handler,
+        "options": msgspec.json.encode(wanted.options).decode(),
+        # Until the id is known.
+        "engine_name": "",
+    }
+    names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+    cursor = connection.execute(
+        f"INSERT INTO adapters ({names}) VALUES ({marks})", [*columns.values()]
+    )
+    adapter_id = cursor.lastrowid
+    engine_name = _unused(connection, wanted.name, adapter_id)
+    _set(connection, adapter_id, {"engine_name": engine_name})
+    return adapter_id
+
+
+def _unused(connection: sqlite3.Connection, name: str, adapter_id: int | None) -> str:
+    """Return the name itself if no engine has seen it, else one with the id."""
+    for candidate in (name, f"{name}#{adapter_id}"):
+        added = connection.execute(
+            "INSERT OR IGNORE INTO engine_names VALUES (?)", [candidate]
+        )
+        if added.rowcount:
+            return candidate
+    return _unused(connection, f"{name}#{adapter_id}", adapter_id)
+
+
+def _set(
+    connection: sqlite3.Connection, adapter_id: int | None, columns: Mapping[str, Any]
+) -> None:
+    assignments = ", ".join(f"{column} = ?" for column in columns)
+    connection.execute(
+        f"UPDATE adapters SET {assignments} WHERE id = ?",
+        [*columns.values(), adapter_id],
+    )
+
+
+def _registered(connection: sqlite3.Connection, name: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = connection.execute(
+        f"SELECT * FROM adapters WHERE name = ? AND {REGISTERED}", [name]
+    ).fetchone()
+    return row
+
+
+def _leave(connection: sqlite3.Connection, name: str) -> Adapter | None:
+    row = _registered(connection, name)
+    if row is None:
+        return None
+    _set(connection, row["id"], {"state": "leaving"})
+    return _adapter(row)
+
+
+def _count(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return how many adapters the engine has to keep, and how many it may swap."""
+    counts = connection.execute(
+        "SELECT pin, count(*) FROM adapters "
+        "WHERE state != 'failed' AND NOT by_handler GROUP BY pin"
+    )
+    by_pin = dict(map(tuple, counts))
+    return by_pin.get(1, 0), by_pin.get(0, 0)
+
+
+def _one(connection: sqlite3.Connection, adapter_id: int | None) -> Adapter:
+    found = connection.execute("SELECT * FROM adapters WHERE id = ?", [adapter_id])
+    row = found.fetchone()
+    if row is None:
+        raise AdapterNotFoundError("The adapter was unregistered in the meantime.")
+    return _adapter(row)
+
+
+def _adapter(row: sqlite3.Row) -> Adapter:
+    adapter_id, name, src, path, engine_name, *flags, reason, options = row
+    preload, pin, state, loaded, by_handler = flags
+    return Adapter(
+        id=adapter_id,
+        name=name,
+        src=src,
+        path=path,
+        engine_name=engine_name,
+        preload=bool(preload),
+        pin=bool(pin),
+        state=state,
+        loaded=bool(loaded),
+        by_handler=bool(by_handler),
+        reason=reason,
+        options=msgspec.json.decode(options) if options != "{}" else {},
+    )

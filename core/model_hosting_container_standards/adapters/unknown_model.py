@@ -1,0 +1,68 @@
+"""Requests to ``/invocations`` whose model is unknown, answered by the base model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..logging_config import get_logger
+from ..settings import Settings
+
+logger = get_logger(__name__)
+
+#: Clients invent names: so many are logged, and so many characters of each.
+_MOST_LOGGED: Final = 100
+_LONGEST_LOGGED: Final = 256
+
+
+class UnknownModels:
+    """The unknown names that the base model has answered for, as far as logged."""
+
+    def __init__(self) -> None:
+        self._logged: set[str] = set()
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Let the base model answer for any name within this block."""
+        token = _ALLOWED.set(self)
+        try:
+            yield
+        finally:
+            _ALLOWED.reset(token)
+
+    async def answer(
+        self, handler: ASGIApp, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Let ``handler`` answer, and the base model for any name."""
+        with self.allowed():
+            await handler(scope, receive, send)
+
+    def log(self, name: str) -> None:
+        """Log a name, once."""
+        name = name[:_LONGEST_LOGGED]
+        if name in self._logged or len(self._logged) >= _MOST_LOGGED:
+            return
+        self._logged.add(name)
+        logger.warning(
+            "There is no model %r: the base model answers for it (%s).",
+            name,
+            Settings.unknown_model.name,
+        )
+        if len(self._logged) == _MOST_LOGGED:
+            logger.warning("No more unknown models are logged.")
+
+
+_ALLOWED: Final[ContextVar[UnknownModels | None]] = ContextVar("unknown", default=None)
+
+
+def base_model_answers(name: str) -> bool:
+    """Whether the base model answers the request under way, whose model is unknown."""
+    models = _ALLOWED.get()
+    if models is None:
+        return False
+    models.log(name)
+    return True

@@ -1,0 +1,73 @@
+"""The file of an adapter's weights: whether it is there, whole, and of numbers.
+
+An engine may end with a file that is not, and every request it is answering with it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ..exceptions import AdapterError
+from .tensors import Tensor, printable, read_header
+from .values import not_finite
+
+SAFETENSORS: Final = "adapter_model.safetensors"
+#: In the order in which engines look for them.
+WEIGHTS: Final = (SAFETENSORS, "adapter_model.bin", "adapter_model.pt")
+#: How many tensors an error names.
+_NAMED: Final = 3
+
+
+class Weights(NamedTuple):
+    """A file of weights, and its tensors by their names."""
+
+    file: Path
+    tensors: Mapping[str, Tensor]
+
+
+def find_weights(folder: Path) -> Weights | None:
+    """Return the weights of a folder; None: only the engine can read them.
+
+    Raises:
+        AdapterError: it has none, or the file is damaged.
+        OSError: it cannot be read.
+    """
+    file = next((folder / n for n in WEIGHTS if (folder / n).is_file()), None)
+    if file is None:
+        raise AdapterError(
+            f"{str(folder)!r} is not an adapter: it has none of {', '.join(WEIGHTS)}."
+        )
+    if file.stat().st_size == 0:
+        raise _damaged(file)
+    if file.name != SAFETENSORS:
+        return None
+    try:
+        return Weights(file, read_header(file))
+    except ValueError:
+        raise _damaged(file) from None
+
+
+def check_values(weights: Weights) -> None:
+    """Check that all weights are finite numbers.
+
+    Raises:
+        AdapterError: some are not.
+        OSError: they cannot be read.
+    """
+    names = [printable(n) for n in itertools.islice(not_finite(*weights), _NAMED)]
+    if names:
+        raise AdapterError(
+            f"{str(weights.file)!r} has weights that are not finite numbers (NaN or "
+            f"infinite), which would spoil other answers too: {', '.join(names)}. "
+            "Export an earlier checkpoint."
+        )
+
+
+def _damaged(file: Path) -> AdapterError:
+    return AdapterError(
+        f"{str(file)!r} is damaged: it is empty, a part of a file, or something else. "
+        "Copy it anew."
+    )

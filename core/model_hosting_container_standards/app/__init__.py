@@ -1,0 +1,1 @@
+"""``bootstrap(app)`` and what it adds to an app."""

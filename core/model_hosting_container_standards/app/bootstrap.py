@@ -1,0 +1,234 @@
+"""The one way in: give an app the routes of SageMaker's contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from fastapi import FastAPI
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from ..adapters.adapter_id import AdapterField, adapter_fields
+from ..adapters.routes import add_adapter_routes
+from ..adapters.runtime import Lifecycle
+from ..adapters.selection import AdapterStep
+from ..adapters.unknown_model import UnknownModels
+from ..asgi.endpoint import describe
+from ..asgi.routing import find_routes, find_target
+from ..contract.routes import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
+from ..customer_code.moved_names import install_moved_names
+from ..engines.api import Engine
+from ..engines.registry import find_engine
+from ..handlers.customer_handler import load_customer_script
+from ..logging_config import configure_logging, get_logger
+from ..middleware.resolution import Found, find_middleware
+from ..sessions.decorators import session_field_of
+from ..sessions.engine_sessions import take_engine_sessions
+from ..sessions.step import NoSessions, SessionStep
+from ..settings import Settings, read_settings
+from .alias_routes import alias_routes
+from .inference_routes import InferenceRoutes
+from .invocations import ByBody, FindingJSON, Invocations
+from .ping import Ping
+from .resolution import Answer, AnswerFinder
+
+if TYPE_CHECKING:
+    from ..middleware.stack import Layers
+    from .server_runtime import Serving
+
+logger = get_logger(__name__)
+
+_STATE: Final = "model_hosting_container_standards"
+
+
+def bootstrap(app: FastAPI) -> FastAPI:
+    """Give ``app`` the routes of SageMaker's contract, and return it.
+
+    Reads the environment, loads the customer script, resolves who answers ``/ping`` and
+    ``/invocations``, and puts those routes before the app's own. A second call on the
+    same app changes nothing.
+
+    Raises:
+        ConfigurationError: an environment variable has a value that is not allowed.
+        HandlerResolutionError: a handler that was asked for cannot be used.
+        MiddlewareError: the same of a middleware or formatter.
+        TypeError: ``app`` is no FastAPI app.
+    """
+    if not isinstance(app, FastAPI):
+        raise TypeError(f"bootstrap() takes a FastAPI app, not {type(app).__name__}.")
+    if not is_bootstrapped(app):
+        settings = read_settings()
+        configure_logging(settings.log_level, settings.log_format)
+        routes = list(app.router.routes)
+        try:
+            _add_contract_routes(app, settings)
+            setattr(app.state, _STATE, True)
+        finally:
+            if not is_bootstrapped(app):
+                app.router.routes[:] = routes
+    return app
+
+
+def is_bootstrapped(app: FastAPI) -> bool:
+    """Whether :func:`bootstrap` has run on this app."""
+    return hasattr(app.state, _STATE)
+
+
+def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
+    engine = find_engine(app)
+    if engine is not None:
+        install_moved_names(engine.moved_names)
+    script = load_customer_script(settings)
+    adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
+    finder = AnswerFinder(app, engine, settings, script, adapters.base_model)
+    ping = finder.find(PING_ROUTE)
+    invocations = finder.find(INVOCATIONS_ROUTE)
+    middleware = find_middleware(settings, script)
+    layers = _make_layers(app, middleware)
+    _add_metrics(app, settings, engine)
+    add_adapter_routes(app, adapters, settings)
+    aliases = alias_routes(settings, engine.inference_paths(app) if engine else ())
+    serving = _make_serving(app, settings, engine, aliases, adapters)
+    # After it, as what is put first last is found soonest.
+    if ping is not None:
+        _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), serving))
+    if invocations is not None:
+        session = _session_step(app, settings, invocations)
+        endpoint = _invocations(finder, invocations, session, adapters)
+        _put_first(app, INVOCATIONS_ROUTE, aliases, endpoint)
+    # From the inside out.
+    if engine is not None:
+        _lead_inference_routes(finder, engine, adapters)
+    if layers is not None:
+        layers.surround(app)
+    serving.surround(app)
+    for route, answer in ((PING_ROUTE, ping), (INVOCATIONS_ROUTE, invocations)):
+        _log(route, answer)
+    for place, found in middleware.items():
+        logger.info("%s: %s: %s", place, describe(found.function), found.source)
+
+
+def _make_layers(app: FastAPI, middleware: Mapping[str, Found]) -> Layers | None:
+    if not middleware:
+        return None
+    # Only a server with middleware needs all that comes with it.
+    from ..middleware.stack import make_layers
+
+    return make_layers(app, middleware)
+
+
+def _add_metrics(app: FastAPI, settings: Settings, engine: Engine | None) -> None:
+    # Before prometheus_client looks for it, and says less.
+    folder = settings.metrics_folder
+    # Imported late: with it that comes, which only a server needs.
+    from .metrics_route import add_metrics
+
+    add_metrics(app, engine, folder)
+
+
+def _make_serving(
+    app: FastAPI,
+    settings: Settings,
+    engine: Engine | None,
+    aliases: Mapping[str, str],
+    adapters: Lifecycle,
+) -> Serving:
+    # Imported late, as above.
+    from .server_runtime import Serving
+
+    return Serving(app, engine, settings, aliases, adapters)
+
+
+def _put_first(
+    app: FastAPI, route: RouteConfig, aliases: Mapping[str, str], endpoint: ASGIApp
+) -> None:
+    """Put a route, and its aliases, before all others.
+
+    On every FastAPI version, the first one wins.
+    """
+    name, methods = f"sagemaker_{route.handler}", [*route.methods]
+    further = [alias for alias, path in aliases.items() if path == route.path]
+    for path in (*further, route.path):
+        app.router.routes.insert(0, Route(path, endpoint, methods=methods, name=name))
+    for alias in further:
+        logger.info("%s is answered as %s", alias, route.path)
+
+
+def _with_head(ping: Answer) -> dict[str, ASGIApp]:
+    return {"HEAD": ping.handlers["GET"], **ping.handlers}
+
+
+def _invocations(
+    finder: AnswerFinder, answer: Answer, session: SessionStep, adapters: Lifecycle
+) -> Invocations:
+    handler = answer.handlers["POST"]
+    fields = adapter_fields(answer.function) if answer.function else ()
+    routes: dict[str, ASGIApp] | None = {} if answer.by_route else None
+    by_engine = answer.by_route and finder.engine is not None
+    if answer.by_route and finder.engine is not None:
+        fields = fields or (AdapterField(finder.engine.adapter_path),)
+        routes = dict(_choosable_routes(finder, finder.engine))
+    # An app with a route of its own has its own word on content types.
+    own = find_routes(finder.app, INVOCATIONS_ROUTE.path, INVOCATIONS_ROUTE.methods)
+    if routes is not None and not own:
+        handler = handler if isinstance(handler, ByBody) else FindingJSON(handler)
+        routes = {path: FindingJSON(route) for path, route in routes.items()}
+    step = AdapterStep(fields, adapters, takes_forms=by_engine)
+    unknown = UnknownModels() if finder.settings.unknown_model else None
+    return Invocations(handler, session, step, routes, unknown)
+
+
+def _lead_inference_routes(
+    finder: AnswerFinder, engine: Engine, adapters: Lifecycle
+) -> None:
+    """Let the adapter header count on the engine's own inference routes too."""
+    router = finder.app.router
+    inner = router.middleware_stack
+    field = AdapterField(engine.adapter_path)
+    handlers = {
+        path: finder.with_default_model(path, inner)
+        for path in engine.inference_paths(finder.app)
+    }
+    if handlers:
+        step = AdapterStep([field], adapters, takes_forms=True)
+        routes = InferenceRoutes(inner, handlers, step)
+        router.middleware_stack = routes  # type: ignore[assignment] # any ASGI app
+
+
+def _session_step(app: FastAPI, settings: Settings, answer: Answer) -> SessionStep:
+    engine = take_engine_sessions(app)
+    if not settings.sessions_enabled:
+        return NoSessions(own_header=answer.by_customer)
+    # With them comes SQLite, which only a server with sessions needs.
+    from ..sessions.errors import answer_not_found
+    from ..sessions.manager import open_sessions
+    from ..sessions.protocol import SessionProtocol
+
+    if engine is not None:
+        engine.configure(settings)
+    sessions = open_sessions(settings)
+    answer_not_found(app)
+    return SessionProtocol(sessions, engine, session_field_of(answer.function))
+
+
+def _choosable_routes(
+    finder: AnswerFinder, engine: Engine
+) -> Iterator[tuple[str, ASGIApp]]:
+    """Yield what the route attribute may choose: nothing less protected."""
+    for path in engine.inference_paths(finder.app):
+        target = find_target(finder.app, path, "POST")
+        if target is not None and finder.protects(INVOCATIONS_ROUTE, path):
+            yield path, finder.with_default_model(path, target)
+
+
+def _log(route: RouteConfig, answer: Answer | None) -> None:
+    if answer is None:
+        logger.error(
+            "Nothing answers %s, which SageMaker needs: define a handler for it in the "
+            "customer script, or register one.",
+            route.path,
+        )
+        return
+    function = f" {describe(answer.function)}" if answer.function else ""
+    logger.info("%s is answered by%s: %s", route.path, function, answer.source)

@@ -1,0 +1,145 @@
+"""The engine's own inference routes: whose adapter answers, and the default model."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, Final, Union, get_args, get_origin
+
+import msgspec
+from fastapi import FastAPI
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..adapters.selection import AdapterStep
+from ..asgi.body import (
+    JSON_BODY,
+    JSONBody,
+    decode_object,
+    read_body,
+    replace_body,
+    replace_json_body,
+)
+from ..asgi.endpoint import resolved_signature
+from ..asgi.form import CONTENT_TYPE, read_boundary
+from ..asgi.routing import find_routes
+from ..contract.headers import ADAPTER_IDENTIFIER
+from ..exceptions import HandlerNotCallableError
+from ..observability.route_labels import local_path
+
+_UNIONS: Final = (Union, types.UnionType)
+#: The names of no model, as JSON.
+_NO_NAMES: Final = (b"null", b'""')
+
+
+class InferenceRoutes:
+    """Leads requests to inference routes to the adapter that their header names.
+
+    Inside all middleware, where ``/invocations`` does the same. It has no coroutine of
+    its own, as every request pays for it.
+
+    Args:
+        app: the router.
+        handlers: what answers, by the routes' paths.
+    """
+
+    def __init__(
+        self, app: ASGIApp, handlers: Mapping[str, ASGIApp], adapter: AdapterStep
+    ) -> None:
+        self.app = app
+        self.handlers = handlers
+        self.adapter = adapter
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        handler = self.handlers.get(scope.get("path", ""))
+        if handler is None and scope.get("root_path"):
+            handler = self.handlers.get(local_path(scope))
+        if handler is None or scope.get("method") != "POST":
+            return self.app(scope, receive, send)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if headers.get(ADAPTER_IDENTIFIER):
+            return self.adapter(self.app, headers, scope, receive, send)
+        return handler(scope, receive, send)
+
+
+class DefaultModel:
+    """Names the base model in JSON bodies that name no model.
+
+    Args:
+        app: what answers, and refuses a body without a name.
+        field: where the name belongs.
+        name: returns the base model's name.
+    """
+
+    def __init__(self, app: ASGIApp, field: str, name: Callable[[], str]) -> None:
+        self.app = app
+        self.field = field
+        self.name = name
+        nothing = msgspec.Raw(b"null")
+        # To look for one field takes a fraction of decoding all.
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+            msgspec.defstruct(
+                "Named", [("name", msgspec.Raw, nothing)], rename={"name": field}
+            )
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if JSON_BODY in scope:  # A step of ours has edited it already.
+            body: JSONBody = scope[JSON_BODY]
+            if not self._has_name(body.document):
+                body.also(self._edit)
+        elif read_boundary(dict(scope["headers"]).get(CONTENT_TYPE, b"")) is None:
+            try:
+                raw = await read_body(receive)
+            except ClientDisconnect:
+                return
+            if self._names_model(raw):
+                receive = replace_body(receive, raw)
+            else:
+                named = JSONBody(raw, self._edit)
+                scope, receive = replace_json_body(scope, receive, named)
+        await self.app(scope, receive, send)
+
+    def _edit(self, document: dict[str, Any]) -> None:
+        document[self.field] = self.name()
+
+    def _names_model(self, raw: bytes) -> bool:
+        """Whether a body names a model, or is none that could."""
+        try:
+            name = self._decoder.decode(raw).name
+        except (ValueError, RecursionError):
+            document = decode_object(raw)
+            return document is None or self._has_name(document)
+        return bytes(name) not in _NO_NAMES
+
+    def _has_name(self, document: dict[str, Any]) -> bool:
+        return document.get(self.field) not in (None, "")
+
+
+def requires_field(app: FastAPI, path: str, field: str) -> bool:
+    """Whether a route refuses JSON bodies without a field."""
+    return any(
+        _requires(parameter.annotation, field)
+        for route in find_routes(app, path, ["POST"])
+        for parameter in _parameters(route.endpoint)
+    )
+
+
+def _parameters(endpoint: Callable[..., Any]) -> list[Any]:
+    try:
+        return [*resolved_signature(endpoint).parameters.values()]
+    except HandlerNotCallableError:
+        return []
+
+
+def _requires(annotation: Any, field: str) -> bool:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _requires(get_args(annotation)[0], field)
+    if origin in _UNIONS:
+        return any(_requires(part, field) for part in get_args(annotation))
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        return False
+    declared = annotation.model_fields.get(field)
+    return declared is not None and declared.is_required()

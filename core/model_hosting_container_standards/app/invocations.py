@@ -1,0 +1,134 @@
+"""What stands between a request to ``/invocations`` and the handler that answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from fastapi import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..adapters.selection import AdapterStep
+from ..adapters.unknown_model import UnknownModels
+from ..asgi.body import (
+    JSON_BODY,
+    as_json,
+    decode_object,
+    find_json,
+    read_body,
+    replace_body,
+)
+from ..contract.headers import ADAPTER_IDENTIFIER, CUSTOM_ATTRIBUTES, header_text
+from ..sessions.step import SessionStep
+
+_EQUALS: Final = re.compile(r"\s*=\s*")
+_BETWEEN: Final = re.compile(r"[,;\s]+")
+_ROUTE: Final = "route="
+
+
+class Invocations:
+    """The ASGI app of ``/invocations``: session step, adapter step, handler.
+
+    Args:
+        handler: what answers.
+        session: begins and ends sessions, and looks for those of other requests.
+        adapter: leads a request to the adapter its header names.
+        routes: where the ``route`` attribute may send a request instead; None when the
+            handler is a customer's, which sees the attribute itself.
+        unknown: lets the base model answer for unknown ones; None: they are a 404.
+    """
+
+    def __init__(
+        self,
+        handler: ASGIApp,
+        session: SessionStep,
+        adapter: AdapterStep,
+        routes: Mapping[str, ASGIApp] | None,
+        unknown: UnknownModels | None,
+    ) -> None:
+        self.handler = handler
+        self.session = session
+        self.adapter = adapter
+        self.routes = routes
+        self.unknown = unknown
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        handler = self.handler
+        if self.routes is not None and (chosen := headers.get(CUSTOM_ATTRIBUTES)):
+            handler = self._chosen_route(header_text(chosen))
+        adapter = headers.get(ADAPTER_IDENTIFIER)
+        if adapter and self.adapter.fields:
+            handler = partial(self.adapter, handler, headers)
+        elif self.unknown is not None and not adapter:
+            handler = partial(self.unknown.answer, handler)
+        try:
+            following = await self.session(headers, handler, scope, receive, send)
+        except ClientDisconnect:
+            return  # Nobody is left to be answered.
+        if following is not None:
+            await handler(*following, send)
+
+    def _chosen_route(self, attributes: str) -> ASGIApp:
+        chosen = _route_attributes(attributes)
+        if not chosen:
+            return self.handler
+        routes = self.routes or {}
+        if len(chosen) == 1 and (route := chosen.pop()) in routes:
+            return routes[route]
+        allowed = ", ".join(sorted(routes)) or "none, as this server has no such route"
+        raise HTTPException(
+            400,
+            "X-Amzn-SageMaker-Custom-Attributes: route= must be one of the inference "
+            f"routes of this server: {allowed}.",
+        )
+
+
+def _route_attributes(attributes: str) -> set[str]:
+    """Return the values of ``route`` among attributes such as ``a=1, route=/v1/x``."""
+    parts = _BETWEEN.split(_EQUALS.sub("=", attributes))
+    return {part.removeprefix(_ROUTE) for part in parts if part.startswith(_ROUTE)}
+
+
+class FindingJSON:
+    """Sends a request on, with a JSON object in its body declared as one."""
+
+    def __init__(self, route: ASGIApp) -> None:
+        self.route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            scope, receive = await find_json(scope, receive)
+        except ClientDisconnect:
+            return  # Nobody is left to be answered.
+        await self.route(scope, receive, send)
+
+
+class ByBody:
+    """Sends a request to the route that fits its body, as the first known key tells."""
+
+    def __init__(self, routes: Mapping[str, ASGIApp]) -> None:
+        self.routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if JSON_BODY in scope:
+            document = scope[JSON_BODY].document
+        else:
+            try:
+                raw = await read_body(receive)
+            except ClientDisconnect:
+                return
+            receive = replace_body(receive, raw)
+            document = decode_object(raw)
+            scope = as_json(scope)
+        await self._choose(document)(scope, receive, send)
+
+    def _choose(self, document: dict[str, Any] | None) -> ASGIApp:
+        for key, route in self.routes.items():
+            if key in (document or {}):
+                return route
+        keys = ", ".join(repr(key) for key in self.routes)
+        raise HTTPException(400, f"The body must be a JSON object with one of {keys}.")

@@ -1,0 +1,203 @@
+"""Who answers a route of the contract: customer, framework, engine, in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from ..asgi.endpoint import as_endpoint, describe
+from ..asgi.routing import (
+    add_route,
+    find_routes,
+    find_target,
+    has_route,
+    security_of,
+    split_dependencies,
+)
+from ..contract.routes import PING_ROUTE, RouteConfig
+from ..engines.api import Engine
+from ..exceptions import HandlerNotCallableError, HandlerNotFoundError
+from ..handlers.customer_handler import CustomerHandler, resolve_customer_handler
+from ..handlers.ownership import take
+from ..handlers.registry import Handler, handler_registry
+from ..logging_config import get_logger
+from ..settings import Settings
+from .inference_routes import DefaultModel, requires_field
+from .invocations import ByBody
+
+logger = get_logger(__name__)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What answers a route of the contract.
+
+    ``handlers`` maps each method to an ASGI app. ``function`` is the handler itself,
+    None where there is more than one. ``by_route`` tells that a route of the app
+    answers, rather than a handler of the customer or the framework; ``by_customer``
+    that it is a handler of the customer.
+    """
+
+    route: RouteConfig
+    handlers: Mapping[str, ASGIApp]
+    source: str
+    function: Handler | None = None
+    by_route: bool = False
+    by_customer: bool = False
+
+
+class AnswerFinder(msgspec.Struct, frozen=True):
+    """Finds who answers, for one app at its start.
+
+    ``base_model`` returns the name of the engine's, once the app has started.
+    """
+
+    app: FastAPI
+    engine: Engine | None
+    settings: Settings
+    script: ModuleType | None
+    base_model: Callable[[], str]
+
+    def find(self, route: RouteConfig) -> Answer | None:
+        """Return who answers ``route``, or None when nobody does.
+
+        Raises:
+            HandlerResolutionError: a handler was asked for that cannot be used.
+        """
+        customer = resolve_customer_handler(route.handler, self.settings, self.script)
+        if customer is not None:
+            return self._by_customer(route, customer)
+        return (
+            self._by_framework(route)
+            or self._by_own_route(route)
+            or self._by_engine(route)
+        )
+
+    def protects(self, route: RouteConfig, path: str) -> bool:
+        """Whether the app's ``path`` demands all the security its ``route`` does."""
+        demanded = security_of(self.app, self._own(route))
+        target = find_routes(self.app, path, route.methods)
+        return all(d in security_of(self.app, target) for d in demanded)
+
+    def with_default_model(self, path: str, handler: ASGIApp) -> ASGIApp:
+        """Return ``handler``, which gets a model's name if the route needs one."""
+        field = self.engine.adapter_path if self.engine else ""
+        if not requires_field(self.app, path, field):
+            return handler
+        return DefaultModel(handler, field, self.base_model)
+
+    def _by_customer(self, route: RouteConfig, customer: CustomerHandler) -> Answer:
+        if customer.handler is not None:
+            answer = self._by_function(route, customer.source, customer.handler)
+            return msgspec.structs.replace(answer, by_customer=True)
+        path = str(customer.path)
+        handlers = self._targets(route, path)
+        if not handlers:
+            raise HandlerNotFoundError(
+                f"{customer.source}: this server has no route {path!r} for "
+                f"{' or '.join(route.methods)}."
+            )
+        if not self.protects(route, path):
+            raise HandlerNotCallableError(
+                f"{customer.source}: {route.path} demands a Security dependency that "
+                f"{path} does not: requests would get around it."
+            )
+        return Answer(route, handlers, customer.source, by_route=True)
+
+    def _by_framework(self, route: RouteConfig) -> Answer | None:
+        function = self._registered(route.handler)
+        if function is None or has_route(self._own(route), function):
+            return None
+        return self._by_function(route, "registered by the framework", function)
+
+    def _registered(self, name: str) -> Handler | None:
+        return take(handler_registry.framework, name, self.app, _itself)
+
+    def _by_own_route(self, route: RouteConfig) -> Answer | None:
+        handlers = self._targets(route, route.path)
+        if not handlers:
+            return None
+        own = find_routes(self.app, route.path, route.methods[:1])
+        function = own[0].endpoint if own else None
+        source = f"{self.engine.name if self.engine else 'the server'}'s own route"
+        return Answer(route, handlers, source, function, by_route=True)
+
+    def _by_engine(self, route: RouteConfig) -> Answer | None:
+        if self.engine is None:
+            return None
+        if route is PING_ROUTE:
+            path = self.engine.health_path
+            handlers = self._targets(route, path)
+        else:
+            path = "the route that fits the body"
+            routes = self._routes_by_body(self.engine)
+            handlers = {"POST": ByBody(routes)} if routes else {}
+        source = f"{self.engine.name} has no {route.path}; {path} answers"
+        return Answer(route, handlers, source, by_route=True) if handlers else None
+
+    def _routes_by_body(self, engine: Engine) -> dict[str, ASGIApp]:
+        found: dict[str, ASGIApp] = {}
+        for key, paths in engine.invocation_paths.items():
+            targets = ((path, find_target(self.app, path, "POST")) for path in paths)
+            for path, target in targets:
+                if target is not None:
+                    found[key] = self.with_default_model(path, target)
+                    break
+        return found
+
+    def _own(self, route: RouteConfig) -> list[Any]:
+        """Return the app's own routes of the contract's path and methods."""
+        return find_routes(self.app, route.path, route.methods)
+
+    def _targets(self, route: RouteConfig, path: str) -> dict[str, ASGIApp]:
+        """Return the app's route ``path`` for each method, by whichever it takes."""
+        exact = {
+            method
+            for found in find_routes(self.app, path, route.methods)
+            for method in found.methods
+        }
+        targets: dict[str, ASGIApp] = {}
+        for method in route.methods:
+            others = [other for other in route.methods if other != method]
+            # A route of this very path goes before a pattern that takes all methods.
+            tried = [m for m in (method, *others) if m in exact] or [method, *others]
+            if target := find_target(self.app, path, *tried):
+                targets[method] = target
+        return targets
+
+    def _by_function(
+        self, route: RouteConfig, source: str, function: Handler
+    ) -> Answer:
+        """Give the app a FastAPI route for ``function``.
+
+        It goes to the end of the routes: the request is led there by the contract's
+        route at the front, and OpenAPI shows the last of several for one path.
+        """
+        replaced = self._own(route)
+        security, dropped = split_dependencies(self.app, replaced)
+        if dropped:
+            logger.info(
+                "%s (%s) replaces a route, whose dependencies go with it: %s",
+                route.path,
+                source,
+                ", ".join(describe(d.dependency) for d in dropped if d.dependency),
+            )
+        endpoint = as_endpoint(function)
+        taken = {found.name for found in replaced}
+        handlers: dict[str, ASGIApp] = {}
+        for method in route.methods:
+            options: dict[str, Any] = {"dependencies": security}
+            if endpoint.__name__ in taken:
+                options["operation_id"] = f"{endpoint.__name__}_{method}_override"
+            handlers[method] = add_route(
+                self.app, route.path, endpoint, method, **options
+            )
+        return Answer(route, handlers, source, function)
+
+
+def _itself(handler: Handler) -> Handler:
+    return handler

@@ -1,0 +1,82 @@
+"""What there is around an app from its start to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from ..adapters.runtime import Lifecycle
+from ..asgi.lifespan import surround_lifespan
+from ..engines.api import Engine
+from ..health.engine_health import Health
+from ..observability.metrics import RESTARTS
+from ..observability.route_labels import known_routes
+from ..processes.heartbeat import Seat
+from ..settings import Settings
+from ..shutdown.graceful_shutdown import Drain
+from ..tracking.own_requests import OwnRequests
+from ..tracking.request_tracker import Traffic
+from .outer_middleware import Layers
+
+
+class Serving:
+    """Counts what the app is answering, asks how its engine is, and ends it well.
+
+    Args:
+        aliases: further paths of the contract's routes, see :func:`alias_routes`.
+
+    Raises:
+        ConfigurationError: a variable has a value that is not allowed.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        engine: Engine | None,
+        settings: Settings,
+        aliases: Mapping[str, str],
+        adapters: Lifecycle,
+    ) -> None:
+        inference_paths = engine.inference_paths(app) if engine else ()
+        routes = known_routes(inference_paths, aliases)
+        self._layers = Layers(app, settings, engine, routes, adapters)
+        seat = Seat(settings.board) if settings.board else None
+        self._traffic = Traffic(routes, OwnRequests(seat))
+        stall_s = settings.ping_stall
+        self._health = Health(engine, app, self._traffic, stall_s) if engine else None
+        self._drain = Drain(
+            self._traffic,
+            settings.drain_seconds,
+            seat,
+            self._health,
+            serves_engine=engine is not None,
+        )
+        RESTARTS.set(settings.restarts)
+
+    def surround(self, app: FastAPI) -> None:
+        """Be outside all that the app has by the time it starts."""
+        surround_lifespan(app, self._drain.start, self._stop, self._drain.finish)
+        if app.middleware_stack is not None:  # It has answered requests already.
+            app.middleware_stack = self._around(app.middleware_stack)
+            return
+        build = app.build_middleware_stack
+        app.build_middleware_stack = lambda: self._around(build())  # type: ignore[method-assign]
+
+    def _around(self, app: ASGIApp) -> ASGIApp:
+        self._traffic.app = self._layers.around(app)
+        self._traffic.unpacking = self._layers.around_unpacking(app)
+        return self._traffic
+
+    async def _stop(self) -> None:
+        await self._drain.stop()
+        if self._health is not None:
+            self._health.close()
+
+    async def problem(self) -> str | None:
+        """Return what keeps the server from answering, or None if nothing does."""
+        if self._traffic.closed is not None:
+            return self._traffic.closed
+        problem = await self._drain.look_at_engine()
+        return problem.reason if problem else None

@@ -1,0 +1,1 @@
+"""HTTP below the contract: bodies, endpoints, routes, errors, the lifespan."""

@@ -1,0 +1,114 @@
+"""What a client gets when a customer's middleware raises."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Awaitable, Mapping
+from http import HTTPStatus
+
+import fastapi
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..logging_config import get_logger
+
+logger = get_logger(__name__)
+
+
+class Inner:
+    """The app inside a middleware, known once the server starts."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+class NotingSend:
+    """A ``send`` that knows whether a response has begun."""
+
+    __slots__ = ("has_started", "send")
+
+    def __init__(self, send: Send) -> None:
+        self.send = send
+        self.has_started = False
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            self.has_started = True
+        return self.send(message)
+
+
+async def refuse(
+    error: fastapi.HTTPException, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answer in the place of the app, in the form that its own errors have."""
+    await answer_error(error, scope, receive, NotingSend(send))
+
+
+async def answer_error(
+    error: Exception, scope: Scope, receive: Receive, send: NotingSend
+) -> None:
+    """Answer with what a middleware raised: an HTTPException, else a 500 without text.
+
+    The app's own exception handlers make the answer, so that it looks like the app's
+    others.
+
+    Raises:
+        Exception: there is an answer already, or the app raised, whose errors are the
+            server's.
+    """
+    if _came_through(error):
+        raise error
+    if isinstance(error, ClientDisconnect):
+        return  # Nobody is left to be answered.
+    if send.has_started:
+        raise error
+    if not isinstance(error, HTTPException):
+        where = f"{scope['method']} {scope['path']}"
+        logger.error("A middleware failed on %s", where, exc_info=error)
+        # FastAPI's: engines have handlers for that class.
+        error = fastapi.HTTPException(500, HTTPStatus(500).phrase)
+
+    async def fail(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise error
+
+    handlers = {
+        key: handler
+        for key, handler in scope["app"].exception_handlers.items()
+        if key not in (500, Exception)
+    }
+    with_headers = _with_headers(send, error.headers or {})
+    try:
+        await ExceptionMiddleware(fail, handlers)(scope, receive, with_headers)
+    except Exception as failed:
+        if send.has_started:
+            raise
+        # vLLM's takes no detail but text, FastAPI's any JSON.
+        logger.error("The app's handler of HTTPExceptions failed", exc_info=failed)
+        response = JSONResponse({"detail": error.detail}, error.status_code)
+        await response(scope, receive, with_headers)
+
+
+def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
+    """Return a ``send`` that adds the error's headers, which some handlers forget."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            there = MutableHeaders(raw=[*message["headers"]])
+            for name, value in headers.items():
+                there.setdefault(name, value)
+            message = {**message, "headers": there.raw}
+        await send(message)
+
+    return send_with_headers
+
+
+def _came_through(error: Exception) -> bool:
+    """Whether the app inside raised it, rather than the middleware."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code is Inner.__call__.__code__ for frame, _ in frames)

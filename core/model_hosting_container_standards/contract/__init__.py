@@ -1,0 +1,1 @@
+"""What the contract names: its routes and its headers."""

@@ -1,0 +1,1 @@
+"""Customers' Python: references to it, scripts, and names that moved."""

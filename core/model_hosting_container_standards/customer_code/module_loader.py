@@ -1,0 +1,37 @@
+"""Importable modules, and aliases for modules that came from a file."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+
+from ..exceptions import ModuleLoadError
+
+
+class ModuleLoader:
+    """Import modules by dotted name; ``aliases`` maps names to modules and wins."""
+
+    def __init__(self, aliases: Mapping[str, ModuleType] | None = None) -> None:
+        self.aliases = dict(aliases or {})
+
+    def load_module(self, name: str) -> ModuleType:
+        """Return the module.
+
+        Raises:
+            ModuleLoadError: it does not exist, or raised; its own error is the cause.
+        """
+        if name in self.aliases:
+            return self.aliases[name]
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+                message = f"There is no module {error.name!r} to import {name!r} from."
+            else:
+                message = f"{name} needs the module {error.name!r}, which is missing."
+            raise ModuleLoadError(message) from error
+        except Exception as error:
+            raise ModuleLoadError(
+                f"{name} raised {type(error).__name__} while it was imported: {error}"
+            ) from error

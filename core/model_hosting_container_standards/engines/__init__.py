@@ -1,0 +1,1 @@
+"""What an inference engine is, and how installed ones are found."""

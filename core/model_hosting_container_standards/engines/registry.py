@@ -1,0 +1,48 @@
+"""The engines that are installed, by their entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from .api import Engine
+
+if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
+    from fastapi import FastAPI
+
+ENTRY_POINT_GROUP: Final = "model_hosting_container_standards.engines"
+
+
+def installed_engines() -> Iterator[Engine]:
+    """Yield the engines that installed distributions publish."""
+    from importlib.metadata import entry_points
+
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        yield entry_point.load()
+
+
+def engine_names() -> frozenset[str]:
+    """Return the names of those engines, which are those of their modules."""
+    from importlib.metadata import entry_points
+
+    return frozenset(entry_points(group=ENTRY_POINT_GROUP).names)
+
+
+def starts_engine(command: Sequence[str]) -> bool:
+    """Whether a command is an engine's own, or runs a module of it (``-m``)."""
+    program = Path(command[0]).name
+    modules = [
+        word.partition(".")[0] for flag, word in pairwise(command) if flag == "-m"
+    ]
+    return any(
+        engine.name in modules[:1]
+        or (engine.command is not None and program in engine.command.executables)
+        for engine in installed_engines()
+    )
+
+
+def find_engine(app: FastAPI) -> Engine | None:
+    """Return the engine that built ``app``, or None for an app of somebody's own."""
+    return next((engine for engine in installed_engines() if engine.owns(app)), None)

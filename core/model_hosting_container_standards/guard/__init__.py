@@ -1,0 +1,1 @@
+"""What a request must pass before the app: key, size, encoding."""

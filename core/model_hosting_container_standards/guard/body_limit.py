@@ -1,0 +1,90 @@
+"""Bodies that are too long are refused before they are read whole."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..asgi.errors import refuse
+from ..settings import Settings
+
+_DIGITS: Final = 20
+
+
+def limit_body(limit: int, announced: int | None, app: ASGIApp) -> ASGIApp:
+    """Return what answers instead of ``app`` to a body that may be too long.
+
+    Args:
+        announced: how long it will be, if that is known; then nothing is read of it.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+        elif announced is None:
+            await Body(limit, scope, receive, send).pass_on(app)
+        else:
+            await refuse(_too_long(limit), scope, receive, send)
+
+    return answer
+
+
+class Body:
+    """A body whose length nobody knows, and the answer to its request.
+
+    Once it is too long the client has its answer, and for the app the client is gone.
+    """
+
+    def __init__(self, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
+        self._limit = limit
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._length = 0
+        self._answered = False
+        self._refused = False
+
+    async def pass_on(self, app: ASGIApp) -> None:
+        try:
+            await app(self._scope, self.receive, self.send)
+        except ClientDisconnect:
+            if not self._refused:
+                raise
+
+    async def receive(self) -> Message:
+        if self._length > self._limit:
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        self._length += len(message.get("body", b""))
+        if self._length <= self._limit:
+            return message
+        if not self._answered:
+            self._refused = True
+            error = _too_long(self._limit)
+            await refuse(error, self._scope, self._receive, self._send)
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if self._refused:
+            return
+        self._answered = True
+        await self._send(message)
+
+
+def _too_long(limit: int) -> HTTPException:
+    return HTTPException(
+        413,
+        f"The body has more than {limit} bytes, which is what this server takes "
+        f"({Settings.max_body_bytes.name}).",
+    )
+
+
+def read_length(header: bytes) -> int | None:
+    """Return what ``Content-Length`` says, or None if that is no length."""
+    if not header.isdigit():
+        return None
+    # Python itself refuses to read thousands of digits.
+    return int(header.lstrip(b"0")[:_DIGITS] or b"0")

@@ -1,0 +1,1 @@
+"""Handlers of customers, frameworks and engines."""

@@ -1,0 +1,45 @@
+"""The decorators of both vocabularies: the customer's and the framework's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, overload
+
+from ..contract.routes import INVOKE, PING
+from .decorators import override_handler, register_handler
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+
+def ping(func: H) -> H:
+    """Answer ``/ping`` by this function, which is returned unchanged."""
+    return override_handler(PING)(func)
+
+
+def invoke(func: H) -> H:
+    """Answer ``/invocations`` by this function, which is returned unchanged."""
+    return override_handler(INVOKE)(func)
+
+
+custom_ping_handler: Final = ping
+custom_invocation_handler: Final = invoke
+
+
+@overload
+def register_ping_handler(func: H) -> H: ...
+@overload
+def register_ping_handler(func: None = None) -> Callable[[H], H]: ...
+def register_ping_handler(func: H | None = None) -> H | Callable[[H], H]:
+    """Answer ``/ping`` by this function of a framework, unless a customer has one."""
+    register: Callable[[H], H] = register_handler(PING)
+    return register if func is None else register(func)
+
+
+@overload
+def register_invocation_handler(func: H) -> H: ...
+@overload
+def register_invocation_handler(func: None = None) -> Callable[[H], H]: ...
+def register_invocation_handler(func: H | None = None) -> H | Callable[[H], H]:
+    """Answer ``/invocations`` by this function, unless a customer has one."""
+    register: Callable[[H], H] = register_handler(INVOKE)
+    return register if func is None else register(func)

@@ -1,0 +1,81 @@
+"""Handlers of an engine that take a model of their own, made from a request of ours."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from inspect import Parameter
+from typing import Any
+
+from fastapi import HTTPException
+from fastapi.encoders import jsonable_encoder
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..asgi.body import decode_json
+from ..asgi.endpoint import as_async, resolved_signature
+
+
+class ModelCall:
+    """Calls ``(request_model, raw_request)``, ``(request_model)`` or ``(raw_request)``.
+
+    ``model`` is the class of the first one, if its annotation does not tell. Without a
+    Pydantic class it is a dict.
+    """
+
+    def __init__(self, function: Callable[..., Any], model: Any = None) -> None:
+        self._call = as_async(function)
+        parameters = list(resolved_signature(function).parameters.values())
+        annotation = parameters[0].annotation if parameters else None
+        self._model: Any = annotation if model is None else model
+        alone = len(parameters) == 1
+        self.takes_model = len(parameters) > 1 or (
+            alone and _is_model(self._model) and not _is_request(parameters[0])
+        )
+        self._takes_request = len(parameters) > 1 or (alone and not self.takes_model)
+
+    async def __call__(self, values: dict[str, Any], request: Request) -> Any:
+        """Call the handler, and return what it returns.
+
+        Raises:
+            HTTPException: 400, the model does not take the values.
+        """
+        args: list[Any] = [self._make_model(values)] if self.takes_model else []
+        return await self._call(*args, *([request] if self._takes_request else []))
+
+    def _make_model(self, values: dict[str, Any]) -> Any:
+        if not _is_model(self._model):
+            return values
+        try:
+            return self._model.model_validate(values)
+        except ValidationError as error:
+            raise HTTPException(400, _explain(error)) from None
+
+
+def content_of(result: Any) -> Any:
+    """Return what a handler returned, as JSON data; text for what is no JSON."""
+    if not isinstance(result, Response):
+        return jsonable_encoder(result)
+    body = bytes(getattr(result, "body", b""))
+    try:
+        return decode_json(body)
+    except (ValueError, RecursionError):
+        return body.decode(errors="replace") or None
+
+
+def _is_request(parameter: Parameter) -> bool:
+    found = parameter.annotation
+    return inspect.isclass(found) and issubclass(found, Request)
+
+
+def _is_model(found: Any) -> bool:
+    return inspect.isclass(found) and issubclass(found, BaseModel)
+
+
+def _explain(error: ValidationError) -> str:
+    problems = (
+        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)
+    )
+    return f"The request is not valid: {'; '.join(problems)}."

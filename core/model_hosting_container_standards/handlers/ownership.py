@@ -1,0 +1,63 @@
+"""Which of the frameworks' registrations belongs to which app."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from fastapi import FastAPI
+
+from ..asgi.endpoint import unwrap
+from ..asgi.routing import has_route, iter_routes
+from .registry import Handler, Registrations, T
+
+
+def take_served(
+    registrations: Registrations[T],
+    name: str,
+    app: FastAPI,
+    function_of: Callable[[T], Handler],
+) -> T | None:
+    """Take what is answered by a route of the app; return the newest of it."""
+    routes = list(iter_routes(app))
+    served = [
+        item
+        for item in registrations.newest_first(name)
+        if has_route(routes, function_of(item))
+    ]
+    for item in served:
+        registrations.remove(name, item)
+    return served[0] if served else None
+
+
+def take(
+    registrations: Registrations[T],
+    name: str,
+    app: FastAPI,
+    function_of: Callable[[T], Handler],
+) -> T | None:
+    """Take the newest registration that is a route of the app, else the newest."""
+    served = take_served(registrations, name, app, function_of)
+    return served or take_newest(registrations, name, function_of)
+
+
+def take_newest(
+    registrations: Registrations[T], name: str, function_of: Callable[[T], Handler]
+) -> T | None:
+    """Return the newest registration.
+
+    What was made for an app (a closure, a method) is taken by the one that asks first;
+    a function of a module stays there for every app.
+    """
+    newest = next(iter(registrations.newest_first(name)), None)
+    if newest is not None and not _is_module_level(function_of(newest)):
+        registrations.remove(name, newest)
+    return newest
+
+
+def _is_module_level(function: Handler) -> bool:
+    """Whether it is a function of a module: made for no app in particular."""
+    inner = unwrap(function)
+    module = sys.modules.get(getattr(inner, "__module__", ""))
+    found = getattr(module, getattr(inner, "__name__", ""), None)
+    return found is not None and unwrap(found) is inner

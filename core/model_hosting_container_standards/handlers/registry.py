@@ -1,0 +1,82 @@
+"""Which callable was registered for which name, and by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+Handler = Callable[..., Any]
+T = TypeVar("T")
+
+
+class Registrations(Generic[T]):
+    """What frameworks registered, by name, until the app it is for takes it."""
+
+    __slots__ = ("_by_name",)
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, list[T]] = {}
+
+    def add(self, name: str, item: T) -> None:
+        self._by_name.setdefault(name, []).append(item)
+
+    def newest_first(self, name: str) -> list[T]:
+        return self._by_name.get(name, [])[::-1]
+
+    def replace(self, old: T, new: T) -> None:
+        for name, items in self._by_name.items():
+            self._by_name[name] = [new if item is old else item for item in items]
+
+    def remove(self, name: str, item: T) -> None:
+        """Forget one: an app has it, and no other shall."""
+        self._by_name[name].remove(item)
+
+    def clear(self) -> None:
+        self._by_name.clear()
+
+
+class HandlerRegistry:
+    """Handlers registered by decorators: the customer's, and the framework's.
+
+    The customer's last registration of a name wins, in every app of the process. A
+    framework's belongs to the app that has a route for it, or else to the app that is
+    bootstrapped next; a function of a module that has no route is there for every app.
+    """
+
+    __slots__ = ("_customer", "framework")
+
+    def __init__(self) -> None:
+        self._customer: dict[str, Handler] = {}
+        self.framework: Registrations[Handler] = Registrations()
+
+    def set_customer(self, name: str, handler: Handler) -> None:
+        self._customer[name] = _check_callable(name, handler)
+
+    def get_customer(self, name: str) -> Handler | None:
+        return self._customer.get(name)
+
+    def add_framework(self, name: str, handler: Handler) -> None:
+        self.framework.add(name, _check_callable(name, handler))
+
+    def replace(self, old: Handler, new: Handler) -> None:
+        """Put a decorated handler where the bare one was registered, if it was."""
+        for name, handler in self._customer.items():
+            if handler is old:
+                self._customer[name] = new
+        self.framework.replace(old, new)
+
+    def clear(self) -> None:
+        self._customer.clear()
+        self.framework.clear()
+
+
+def _check_callable(name: str, handler: Any) -> Handler:
+    if not callable(handler):
+        raise TypeError(
+            f"The {name} handler must be a callable, not {handler!r}. "
+            "A decorator without arguments is written without parentheses."
+        )
+    return handler  # type: ignore[no-any-return]
+
+
+handler_registry: Final = HandlerRegistry()

@@ -1,0 +1,1 @@
+"""Customers' middleware and formatters."""

@@ -1,0 +1,81 @@
+"""Which middleware and formatters an app gets: environment, or decorator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, Final
+
+import msgspec
+
+from ..exceptions import (
+    FormatterRegistrationError,
+    HandlerResolutionError,
+    MiddlewareNotFoundError,
+)
+from ..handlers.customer_handler import load_spec
+from ..settings import Settings, Variable
+from .registry import (
+    INPUT_FORMATTER,
+    MIDDLEWARE,
+    OUTPUT_FORMATTER,
+    PRE_POST_PROCESS,
+    THROTTLE,
+    middleware_registry,
+)
+
+#: Each place, and the variable that goes before its decorator.
+PLACES: Final[Mapping[str, Variable[str | None]]] = {
+    THROTTLE: Settings.throttle,
+    PRE_POST_PROCESS: Settings.pre_post_process,
+    INPUT_FORMATTER: Settings.pre_process,
+    OUTPUT_FORMATTER: Settings.post_process,
+}
+_DECORATORS: Final = {place: f'custom_middleware("{place}")' for place in MIDDLEWARE}
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What goes to a place, and who says so."""
+
+    function: Callable[..., Any]
+    source: str
+
+
+def find_middleware(settings: Settings, script: ModuleType | None) -> dict[str, Found]:
+    """Return what goes to each place that has something.
+
+    Each is looked for by itself: a variable for one takes nothing from the others.
+
+    Raises:
+        MiddlewareError: a spec names nothing that can be used.
+    """
+    specified = {
+        place: _load(place, settings, script)
+        for place, variable in PLACES.items()
+        if variable.read(settings)
+    }
+    # After it: what was loaded just now may have decorated something.
+    found = {**_decorated(), **specified}
+    return {place: found[place] for place in PLACES if place in found}
+
+
+def _decorated() -> dict[str, Found]:
+    registered = {place: middleware_registry.get(place) for place in PLACES}
+    return {
+        place: Found(function, f"@{_DECORATORS.get(place, place)} decorator")
+        for place, function in registered.items()
+        if function is not None
+    }
+
+
+def _load(place: str, settings: Settings, script: ModuleType | None) -> Found:
+    variable = PLACES[place]
+    spec = str(variable.read(settings))
+    source = f"{variable.name}={spec}"
+    not_found = (
+        MiddlewareNotFoundError if place in MIDDLEWARE else FormatterRegistrationError
+    )
+    try:
+        return Found(load_spec(spec, settings, script), source)
+    except HandlerResolutionError as error:
+        raise not_found(f"{source}: {error}") from (error.__cause__ or error)

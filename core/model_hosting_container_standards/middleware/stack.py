@@ -1,0 +1,166 @@
+"""Where middleware of customers goes in an app."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.types import ASGIApp
+
+from ..asgi.deferred_bootstrap import openings_of, surround_middleware
+from ..asgi.endpoint import describe, unwrap
+from ..asgi.errors import Inner
+from ..exceptions import MiddlewareRegistrationError
+from .asgi_class import ASGIMiddleware, InsideBaseHTTP
+from .formatters import Formatters
+from .function import FunctionMiddleware
+from .registry import (
+    INPUT_FORMATTER,
+    OUTPUT_FORMATTER,
+    PRE_POST_PROCESS,
+    THROTTLE,
+    registration_error,
+)
+from .resolution import Found
+
+
+class Layer(msgspec.Struct):
+    """Middleware as an ASGI app, and the place in it where the inner app goes."""
+
+    entry: ASGIApp
+    inner: Inner
+
+
+class Layers(msgspec.Struct):
+    """What goes outside the app's own middleware, and inside it."""
+
+    outer: Layer | None
+    inner: Layer | None
+
+    def surround(self, app: FastAPI) -> None:
+        """Put them around the app when the server starts, or into what was kept for it.
+
+        Until then an engine may add middleware of its own.
+        """
+        openings = openings_of(app)
+        if openings is None:
+            outer, inner = map(_as_middleware, (self.outer, self.inner))
+            surround_middleware(app, outer, inner)
+            return
+        for layer, opening in (
+            (self.outer, openings.outer),
+            (self.inner, openings.inner),
+        ):
+            if layer is not None:
+                opening.app = _connect(layer, opening.app)
+
+
+def make_layers(app: FastAPI, found: Mapping[str, Found]) -> Layers:
+    """Make what was found, so that what cannot be made stops the start.
+
+    Raises:
+        MiddlewareError: one of them cannot be used.
+    """
+    if app.middleware_stack is not None and openings_of(app) is None:
+        raise MiddlewareRegistrationError(
+            "The app has answered requests before bootstrap(app), so middleware cannot "
+            "be put around it: call bootstrap(app) before the server starts."
+        )
+    return Layers(_make_outer(found), _make_inner(found))
+
+
+def _make_outer(found: Mapping[str, Found]) -> Layer | None:
+    if THROTTLE not in found:
+        return None
+    inner = Inner()
+    return Layer(_make(THROTTLE, found[THROTTLE], inner), inner)
+
+
+def _make_inner(found: Mapping[str, Found]) -> Layer | None:
+    inner = Inner()
+    entry: ASGIApp = inner
+    formatters = [_formatter(p, found) for p in (INPUT_FORMATTER, OUTPUT_FORMATTER)]
+    if any(formatters):
+        entry = Formatters(entry, *formatters)
+    if PRE_POST_PROCESS in found:
+        entry = _make(PRE_POST_PROCESS, found[PRE_POST_PROCESS], entry)
+    return None if entry is inner else Layer(entry, inner)
+
+
+def _formatter(place: str, found: Mapping[str, Found]) -> Callable[..., Any] | None:
+    if place not in found:
+        return None
+    function = _instance(place, found[place])
+    _check_arguments(place, found[place], function, "request or response")
+    return function
+
+
+def _make(place: str, found: Found, app: ASGIApp) -> ASGIApp:
+    """Return a middleware around ``app``."""
+    function = found.function
+    if (cls := _asgi_class(function)) is not None:
+        _check_arguments(place, found, function, "app")
+        if issubclass(cls, BaseHTTPMiddleware):
+            app = InsideBaseHTTP(app)
+        return ASGIMiddleware(_construct(place, found, app))
+    function = _instance(place, found)
+    _check_arguments(place, found, function, "request", "call_next")
+    return FunctionMiddleware(app, function)
+
+
+def _asgi_class(function: Callable[..., Any]) -> type | None:
+    """Return the class, if its instances are called ``(scope, receive, send)``."""
+    cls = unwrap(function)
+    if not inspect.isclass(cls):
+        return None
+    return cls if len(inspect.signature(cls.__call__).parameters) > 3 else None
+
+
+def _construct(place: str, found: Found, *args: Any) -> Any:
+    try:
+        return found.function(*args)
+    except Exception as error:
+        raise registration_error(place)(
+            f"{found.source}: {describe(found.function)} cannot be made: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _instance(place: str, found: Found) -> Callable[..., Any]:
+    """Return what is called: of a class, an instance."""
+    if not inspect.isclass(found.function):
+        return found.function
+    instance: Callable[..., Any] = _construct(place, found)
+    return instance
+
+
+def _check_arguments(
+    place: str, found: Found, function: Callable[..., Any], *names: str
+) -> None:
+    try:
+        inspect.signature(function).bind(*names)
+    except TypeError as error:
+        raise registration_error(place)(
+            f"{found.source}: {describe(function)} is called with "
+            f"{' and '.join(names)}, which it does not take: {error}."
+        ) from None
+
+
+def _as_middleware(layer: Layer | None) -> list[Middleware]:
+    if layer is None:
+        return []
+
+    def connect(app: ASGIApp) -> ASGIApp:
+        return _connect(layer, app)
+
+    return [Middleware(connect)]
+
+
+def _connect(layer: Layer, app: ASGIApp) -> ASGIApp:
+    layer.inner.app = app
+    return layer.entry

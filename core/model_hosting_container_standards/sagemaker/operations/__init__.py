@@ -1,1 +1,0 @@
-"""What is around a whole app: ids, metrics, traces, a key, a limit."""

@@ -1,0 +1,8 @@
+"""State that outlives a process and is seen by several: one SQLite file each."""
+
+from .byte_locks import ByteLocks
+from .container import container_id
+from .database import Database
+from .folder import private_folder
+
+__all__ = ["ByteLocks", "Database", "container_id", "private_folder"]

@@ -1,0 +1,1 @@
+"""The requests that are being answered."""
