@@ -55,10 +55,11 @@ format: dev ## rewrite the sources as `lint` wants them
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
 
-lint: dev ## ruff and mypy
+lint: dev ## ruff, mypy and import-linter
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # More than there are cores: they wait for servers half of the time. What shares a server
 # runs in one of them, and what takes longest begins (tests/conftest.py).

@@ -16,7 +16,7 @@ import application
 import model_hosting_container_standards.engines.api as engines
 from adapter_requests import NAMES, ask_for, registration, write_adapter
 from model_hosting_container_standards.adapters.adapter import Adapter
-from model_hosting_container_standards.adapters.registry import Adapters
+from model_hosting_container_standards.adapters.backend import RegisteredAdapters
 
 
 class Backend:
@@ -38,7 +38,7 @@ class Backend:
     def base_model(self) -> None:
         """Nothing is known of it."""
 
-    def attach(self, _adapters: Adapters) -> None:
+    def attach(self, _adapters: RegisteredAdapters) -> None:
         """It has no routes of its own that should see them."""
 
     def own_models(self) -> Collection[str]:

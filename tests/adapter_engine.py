@@ -29,8 +29,8 @@ from fastapi import FastAPI, HTTPException, Request
 import model_hosting_container_standards.engines.api as engine_module
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.adapters.adapter import Adapter
+from model_hosting_container_standards.adapters.backend import RegisteredAdapters
 from model_hosting_container_standards.adapters.base_model import BaseModel
-from model_hosting_container_standards.adapters.registry import Adapters
 from model_hosting_container_standards.asgi.routing import iter_routes
 from model_hosting_container_standards.engines.command import EngineCommand
 from model_hosting_container_standards.exceptions import (
@@ -95,7 +95,7 @@ class AdapterEngine:
         self.max_rank = max_rank
         self.flags = flags
         self.reason = reason
-        self.adapters: Adapters | None = None
+        self.adapters: RegisteredAdapters | None = None
         #: What adapters have to fit; None: an engine of which nothing is known.
         self.model: BaseModel | None = None
         self.gates: dict[str, Gate] = {}
@@ -116,7 +116,7 @@ class AdapterEngine:
     def base_model(self) -> BaseModel | None:
         return self.model
 
-    def attach(self, adapters: Adapters) -> None:
+    def attach(self, adapters: RegisteredAdapters) -> None:
         self.adapters = adapters
 
     def own_models(self) -> Collection[str]:

@@ -248,10 +248,10 @@ def test_what_comes_back_has_a_number_that_the_engine_has_not_seen(
     """It may remember the old one, as loaded."""
     assert engine.adapters is not None
     fail(client, register, "a")
-    number = engine.adapters.get("a").id
+    number = engine.adapters.view()["a"].id
     write_adapter(tmp_path / "a", "mended")
     assert update(client, "a", preload=False).status_code == 200
-    found = engine.adapters.get("a")
+    found = engine.adapters.view()["a"]
     assert found.id > number
     assert not found.preload
 

@@ -21,9 +21,6 @@ from fastapi.testclient import TestClient
 
 from adapter_engine import AdapterEngine, Gate, app_of, write_adapter
 from decorated import ADAPTER
-from model_hosting_container_standards.adapters.lease_middleware import (
-    outliving_request,
-)
 from model_hosting_container_standards.exceptions import AdapterError
 
 Ask = Callable[[httpx.AsyncClient], Coroutine[Any, Any, list[str]]]
@@ -100,7 +97,7 @@ def add_routes_that_go_on(app: FastAPI, engine: TwiceEngine) -> None:
             await asyncio.sleep(0)
             return await engine.whole(body["model"])
 
-        work = outliving_request(adapters, go_on)
+        work = adapters.outliving_request(go_on)
         engine.background = asyncio.create_task(work)
         return "queued"
 

@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from .adapter import Adapter
 from .base_model import BaseModel
 
-if TYPE_CHECKING:
-    from .registry import Adapters
+T = TypeVar("T")
+
+
+class RegisteredAdapters(Protocol):
+    """What an engine may ask of the adapters that are registered with its server."""
+
+    @property
+    def root(self) -> Path | None:
+        """The folder that all adapters have to be in; None: they may be anywhere."""
+
+    def view(self) -> Mapping[str, Adapter]:
+        """Return what is registered now, by name; the same object until it changes."""
+
+    def find(self, name: str) -> Adapter | None:
+        """Return what a name means, which the HTTP request under way keeps."""
+
+    async def lease_loaded(self, name: str) -> Adapter:
+        """Return a loaded adapter, which is not unloaded before :meth:`give_back`.
+
+        Raises:
+            AdapterError: there is none, or it cannot be loaded.
+        """
+
+    def give_back(self, adapter: Adapter) -> None:
+        """End a lease."""
+
+    async def keep_loaded(self, name: str) -> Adapter:
+        """Return a loaded adapter, which the HTTP request under way keeps to its end.
+
+        Raises:
+            AdapterError: there is none, or it cannot be loaded.
+        """
+
+    def leased_by_request(self) -> Mapping[str, Adapter]:
+        """Return what the HTTP request under way has leased, by name."""
+
+    def outliving_request(
+        self, work: Callable[[], Coroutine[Any, Any, T]]
+    ) -> Coroutine[Any, Any, T]:
+        """Return work for a task that keeps the leases of the request under way."""
 
 
 class AdapterBackend(Protocol):
@@ -62,7 +101,7 @@ class AdapterBackend(Protocol):
         says.
         """
 
-    def attach(self, adapters: Adapters) -> None:
+    def attach(self, adapters: RegisteredAdapters) -> None:
         """Let the engine's own routes see ``adapters``, from now on."""
 
     def own_models(self) -> Collection[str]:

@@ -7,18 +7,20 @@ import contextlib
 import threading
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..exceptions import AdapterNotFoundError
 from ..storage import ByteLocks
 from .adapter import Adapter, Wanted, check_name, join_names
 from .backend import AdapterBackend
 from .files import has_files
-from .lease_middleware import RequestLeases, current_leases
 from .leases import Leases
 from .loader import Loader
+from .request_leases import RequestLeases, Work, current_leases
 from .service import ByHandler, Operations
 from .store import AdapterStore
+
+T = TypeVar("T")
 
 
 class Adapters:
@@ -50,7 +52,7 @@ class Adapters:
         An HTTP request leases what it finds, if that can answer; in its event loop, as
         leases are counted there. A handler may ask from a thread.
         """
-        request = current_leases(self)
+        request = current_leases(self.leases)
         if request is not None and (adapter := request.by_name.get(name)):
             return adapter
         adapter = self.view().get(name)
@@ -68,7 +70,7 @@ class Adapters:
         Raises:
             AdapterNotFoundError: there is none, or none that can answer.
         """
-        request = current_leases(self)
+        request = current_leases(self.leases)
         if request is None:
             return self._lease(name)
         adapter = self._lease_for(request, name)
@@ -111,7 +113,7 @@ class Adapters:
                 return adapter
             # Registered without loading it, or before the engine started anew.
             self.give_back(adapter)
-            if request := current_leases(self):
+            if request := current_leases(self.leases):
                 request.forget(name)
             await self._carry_out(self._operations.load_on_first_use(name))
 
@@ -121,13 +123,28 @@ class Adapters:
         Raises:
             AdapterError: there is none, or it cannot be loaded.
         """
-        if request := current_leases(self):
+        if request := current_leases(self.leases):
             adapter = self._lease_for(request, name)
             if adapter.loaded or adapter.by_handler:
                 return adapter
         adapter = await self.lease_loaded(name)
         self.give_back(adapter)
         return adapter
+
+    def leased_by_request(self) -> Mapping[str, Adapter]:
+        """Return what the HTTP request under way has leased, by name."""
+        request = current_leases(self.leases)
+        return {} if request is None else request.by_name
+
+    def outliving_request(self, work: Work[T]) -> Coroutine[Any, Any, T]:
+        """Return work for a task that keeps the leases of the request under way."""
+        request = current_leases(self.leases)
+        return work() if request is None else request.go_on(work)
+
+    @property
+    def root(self) -> Path | None:
+        """The folder that all adapters have to be in; None: they may be anywhere."""
+        return self.loader.root
 
     def _is_in_loop(self) -> bool:
         return threading.get_ident() == self._thread

@@ -19,9 +19,9 @@ import wrapt
 
 from mhcs.addresses import server_name
 from model_hosting_container_standards.adapters.adapter import Adapter
+from model_hosting_container_standards.adapters.backend import RegisteredAdapters
 from model_hosting_container_standards.adapters.base_model import BaseModel, Checkpoint
 from model_hosting_container_standards.adapters.checkpoint import read_checkpoint
-from model_hosting_container_standards.adapters.registry import Adapters
 from model_hosting_container_standards.adapters.weights import WEIGHTS
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
@@ -112,7 +112,7 @@ class TensorRTAdapters:
     def prepare(self) -> None:
         """Do nothing: the engine takes any name for that of its model."""
 
-    def attach(self, adapters: Adapters) -> None:
+    def attach(self, adapters: RegisteredAdapters) -> None:
         setattr(self._server.app.state, ADAPTERS, adapters)
         generator = generator_of(self._server)
         if not isinstance(generator.generate_async, wrapt.FunctionWrapper):

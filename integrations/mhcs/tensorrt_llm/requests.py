@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # Workers load this module too, and answer no requests.
     from fastapi.responses import JSONResponse
 
     from model_hosting_container_standards.adapters.adapter import Adapter
-    from model_hosting_container_standards.adapters.registry import Adapters
+    from model_hosting_container_standards.adapters.backend import RegisteredAdapters
 
 FIELD: Final = "lora_request"
 #: Where an app has its adapters, once it has started.
@@ -109,14 +109,14 @@ async def _adapter_of(server: Any, request: Any) -> Adapter | None:
     adapter = _ANSWERING.get()
     if adapter is not None and adapter.name == request.model:
         return adapter  # One method has called another.
-    adapters: Adapters | None = getattr(server.app.state, ADAPTERS, None)
+    adapters: RegisteredAdapters | None = getattr(server.app.state, ADAPTERS, None)
     adapter = None if adapters is None else await _find(adapters, request.model)
     if adapter is None and getattr(request, FIELD, None) is not None:
         raise AdapterError(_OWN_PATH)
     return adapter
 
 
-async def _find(adapters: Adapters, name: Any) -> Adapter | None:
+async def _find(adapters: RegisteredAdapters, name: Any) -> Adapter | None:
     from model_hosting_container_standards.exceptions import AdapterError
 
     if not isinstance(name, str) or adapters.find(name) is None:

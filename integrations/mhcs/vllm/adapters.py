@@ -19,9 +19,9 @@ from fastapi import FastAPI, HTTPException
 from mhcs.addresses import server_name
 from mhcs.guard import guarded
 from model_hosting_container_standards.adapters.adapter import Adapter
+from model_hosting_container_standards.adapters.backend import RegisteredAdapters
 from model_hosting_container_standards.adapters.base_model import BaseModel
 from model_hosting_container_standards.adapters.files import locate
-from model_hosting_container_standards.adapters.registry import Adapters
 from model_hosting_container_standards.adapters.store import FIRST_ID
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
@@ -87,7 +87,7 @@ class VLLMAdapters:
     def prepare(self) -> None:
         watch_model_names(self._state)
 
-    def attach(self, adapters: Adapters) -> None:
+    def attach(self, adapters: RegisteredAdapters) -> None:
         self._registry = live_registry(self._models.lora_requests, adapters, _request)
         self._models.lora_requests = self._registry
         for name in ("load_lora_adapter", "unload_lora_adapter"):
@@ -145,7 +145,7 @@ class VLLMAdapters:
         await self.load(adapter)
 
     def _sparing(
-        self, adapters: Adapters, method: Callable[..., Any]
+        self, adapters: RegisteredAdapters, method: Callable[..., Any]
     ) -> Callable[..., Any]:
         """Let vLLM's own load and unload routes refuse what is registered with us."""
 
@@ -213,10 +213,10 @@ def _request(adapter: Adapter, name: str) -> Any:
     )
 
 
-def _check_root(adapters: Adapters, src: str) -> None:
+def _check_root(adapters: RegisteredAdapters, src: str) -> None:
     """Keep vLLM's own load route to the folder adapters may be loaded from."""
-    if adapters.loader.root is not None:
+    if adapters.root is not None:
         try:
-            locate(src, adapters.loader.root)
+            locate(src, adapters.root)
         except AdapterError as error:
             raise HTTPException(error.status_code, str(error)) from None

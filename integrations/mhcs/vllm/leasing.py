@@ -9,10 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from model_hosting_container_standards.adapters.adapter import Adapter
-from model_hosting_container_standards.adapters.lease_middleware import (
-    outliving_request,
-)
-from model_hosting_container_standards.adapters.registry import Adapters
+from model_hosting_container_standards.adapters.backend import RegisteredAdapters
 from model_hosting_container_standards.adapters.store import FIRST_ID
 from model_hosting_container_standards.exceptions import (
     AdapterEngineError,
@@ -24,7 +21,7 @@ from .registry import MakeRequest
 
 
 def lease_generations(
-    adapters: Adapters, method: Callable[..., Any], make_request: MakeRequest
+    adapters: RegisteredAdapters, method: Callable[..., Any], make_request: MakeRequest
 ) -> Callable[..., Any]:
     """Have the engine told of an adapter while, and only while, there is one.
 
@@ -62,17 +59,19 @@ def lease_generations(
     return generate
 
 
-def keep_leases(adapters: Adapters, method: Callable[..., Any]) -> Callable[..., Any]:
+def keep_leases(
+    adapters: RegisteredAdapters, method: Callable[..., Any]
+) -> Callable[..., Any]:
     """Let what goes on after its request, with several generations, keep its leases."""
 
     @functools.wraps(method)
     def run(*args: Any, **kwargs: Any) -> Any:
-        return outliving_request(adapters, functools.partial(method, *args, **kwargs))
+        return adapters.outliving_request(functools.partial(method, *args, **kwargs))
 
     return run
 
 
-async def _lease(adapters: Adapters, name: str) -> Adapter:
+async def _lease(adapters: RegisteredAdapters, name: str) -> Adapter:
     try:
         return await adapters.lease_loaded(name)
     except AdapterEngineError:

@@ -6,10 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from model_hosting_container_standards.adapters.adapter import Adapter
-from model_hosting_container_standards.adapters.lease_middleware import (
-    leased_by_request,
-)
-from model_hosting_container_standards.adapters.registry import Adapters
+from model_hosting_container_standards.adapters.backend import RegisteredAdapters
 
 #: What vLLM calls an adapter by a name: a ``LoRARequest``.
 MakeRequest = Callable[[Adapter, str], Any]
@@ -18,7 +15,7 @@ MakeRequest = Callable[[Adapter, str], Any]
 class Entries:
     """vLLM's entries for what is registered, remade only when that changes."""
 
-    def __init__(self, adapters: Adapters, make_request: MakeRequest) -> None:
+    def __init__(self, adapters: RegisteredAdapters, make_request: MakeRequest) -> None:
         self._adapters = adapters
         self._make_request = make_request
         self._view: Mapping[str, Adapter] | None = None
@@ -47,7 +44,7 @@ class Entries:
 
     def current(self) -> dict[str, Any]:
         """Return the entries as the request under way sees them."""
-        leased = map(self.find, leased_by_request(self._adapters))
+        leased = map(self.find, self._adapters.leased_by_request())
         own = {entry.lora_name: entry for entry in leased if entry is not None}
         return {**self._of_the_view(), **own} if own else self._of_the_view()
 
@@ -135,7 +132,7 @@ LiveRegistry = LiveDict | LiveList
 
 
 def live_registry(
-    own: Any, adapters: Adapters, make_request: MakeRequest
+    own: Any, adapters: RegisteredAdapters, make_request: MakeRequest
 ) -> LiveRegistry:
     """Return a registry of vLLM's own entries and of what is registered with us."""
     entries = Entries(adapters, make_request)
