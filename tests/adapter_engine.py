@@ -26,7 +26,7 @@ from typing import Any, Final
 import pytest
 from fastapi import FastAPI, HTTPException, Request
 
-import model_hosting_container_standards.engines.api as engine_module
+import model_hosting_container_standards.engines.api as engine_registry
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.adapters.adapter import Adapter
 from model_hosting_container_standards.adapters.backend import RegisteredAdapters
@@ -355,6 +355,6 @@ def app_of(
         except AdapterError as error:
             raise HTTPException(error.status_code, str(error)) from None
 
-    published: engine_module.Engine = Published(app, engine)
-    monkeypatch.setattr(engine_module, "installed_engines", lambda: iter([published]))
+    published: Engine = Published(app, engine)
+    monkeypatch.setattr(engine_registry, "installed_engines", lambda: iter([published]))
     return sagemaker.bootstrap(app)

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
 
-import model_hosting_container_standards.engines.api as engine_module
+import model_hosting_container_standards.engines.api as engine_registry
 from adapter_engine import AdapterEngine, Published
 from conftest import Script, SetLimits
 from customised import app_with
@@ -210,7 +210,7 @@ def test_an_inference_route_of_the_engine_stays_what_it_is(
         raise HTTPException(500)
 
     sagemaker.invoke(invoke)
-    published: engine_module.Engine = Inferring(app, AdapterEngine(tmp_path))
-    monkeypatch.setattr(engine_module, "installed_engines", lambda: iter([published]))
+    published: Engine = Inferring(app, AdapterEngine(tmp_path))
+    monkeypatch.setattr(engine_registry, "installed_engines", lambda: iter([published]))
     client = TestClient(sagemaker.bootstrap(app))
     assert client.post("/v1/answer").json() == "engine's answer"

@@ -9,7 +9,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Security
 from fastapi.security import APIKeyHeader
 
-import model_hosting_container_standards.engines.api as engine_module
+import model_hosting_container_standards.engines.api as engine_registry
 from conftest import Includer, Script, client_of, copy_flat, include, include_nested
 from decorated import Completion, of_vllm
 from mhcs.vllm.engine import VLLM
@@ -106,8 +106,8 @@ def protected_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
         def owns(self, app: FastAPI) -> bool:
             return True
 
-    engine: engine_module.Engine = Engine()
-    monkeypatch.setattr(engine_module, "installed_engines", lambda: [engine])
+    engine: Engine = Engine()
+    monkeypatch.setattr(engine_registry, "installed_engines", lambda: [engine])
     app = FastAPI()
     app.include_router(protect_route(APIRouter()))
     app.post("/v1/completions")(run_model)

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, model_validator
 
-import model_hosting_container_standards.engines.api as engine_module
+import model_hosting_container_standards.engines.api as engine_registry
 from decorated import ADAPTER, ATTRIBUTES, echo, take_model
 from mhcs.vllm.engine import VLLM
 from model_hosting_container_standards import sagemaker
@@ -69,8 +69,8 @@ async def complete(request: Completion, raw_request: Request) -> dict[str, Any]:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
     """A client of an engine without a route of the contract."""
-    engine: engine_module.Engine = Engine()
-    monkeypatch.setattr(engine_module, "installed_engines", lambda: [engine])
+    engine: Engine = Engine()
+    monkeypatch.setattr(engine_registry, "installed_engines", lambda: [engine])
     app = FastAPI(title="engine")
     app.post("/v1/completions")(complete)
     app.post("/v1/audio/transcriptions")(echo)

@@ -30,7 +30,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-import model_hosting_container_standards.engines.api as engine_module
+import model_hosting_container_standards.engines.api as engine_registry
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 from mhcs.vllm.engine import VLLM
@@ -55,7 +55,7 @@ class Engine(VLLM):
         return ()
 
 
-engine_module.installed_engines = lambda: iter([Engine()])
+engine_registry.installed_engines = lambda: iter([Engine()])
 app = FastAPI()
 
 

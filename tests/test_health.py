@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.engines import api as engine_module
+from model_hosting_container_standards.engines import registry as engine_registry
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 from model_hosting_container_standards.health import engine_health as health
 from model_hosting_container_standards.processes.tree import cpu_seconds
@@ -101,7 +101,7 @@ async def client(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[httpx.AsyncClient]:
     monkeypatch.setenv("MHCS_PING_STALL_SECONDS", "1")
-    monkeypatch.setattr(engine_module, "installed_engines", lambda: iter([engine]))
+    monkeypatch.setattr(engine_registry, "installed_engines", lambda: iter([engine]))
     app = FastAPI()
 
     @app.get("/ping")

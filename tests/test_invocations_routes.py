@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-import model_hosting_container_standards.engines.api as engine_module
+import model_hosting_container_standards.engines.api as engine_registry
 import model_hosting_container_standards.sagemaker as sagemaker
 from conftest import Script
 from decorated import (
@@ -37,8 +37,8 @@ class Engine(VLLM):
 @pytest.fixture
 def engine_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     """An app of an engine that has no route of the contract."""
-    engine: engine_module.Engine = Engine()
-    monkeypatch.setattr(engine_module, "installed_engines", lambda: [engine])
+    engine: Engine = Engine()
+    monkeypatch.setattr(engine_registry, "installed_engines", lambda: [engine])
     app, router = FastAPI(title="engine"), APIRouter()
     paths = ("/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/rerank")
     for path in paths:

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.websockets import WebSocketDisconnect
 
-import model_hosting_container_standards.engines.api as engine_module
+import model_hosting_container_standards.engines.api as engine_registry
 import model_hosting_container_standards.sagemaker as sagemaker
 from adapter_engine import AdapterEngine, Published
 from customised import app_with
@@ -199,7 +199,7 @@ def keyed(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     app.get("/ping")(models)
     app.post("/invocations")(models)
     published = Keyed(app, AdapterEngine(tmp_path / "engine"))
-    monkeypatch.setattr(engine_module, "installed_engines", lambda: iter([published]))
+    monkeypatch.setattr(engine_registry, "installed_engines", lambda: iter([published]))
     return app
 
 
