@@ -32,6 +32,7 @@ from model_hosting_container_standards.adapters.adapter import Adapter
 from model_hosting_container_standards.adapters.backend import RegisteredAdapters
 from model_hosting_container_standards.adapters.base_model import BaseModel
 from model_hosting_container_standards.asgi.routing import iter_routes
+from model_hosting_container_standards.engines.api import Engine
 from model_hosting_container_standards.engines.command import EngineCommand
 from model_hosting_container_standards.exceptions import (
     AdapterDeadlyError,

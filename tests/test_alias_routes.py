@@ -15,6 +15,7 @@ from adapter_engine import AdapterEngine, Published
 from conftest import Script, SetLimits
 from customised import app_with
 from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.engines.api import Engine
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import read_settings
 from scraped import scrape
