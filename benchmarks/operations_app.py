@@ -23,9 +23,9 @@ _VARIABLES: Final = {
 
 def build_without() -> FastAPI:
     """Return the decorated app without anything around it."""
-    from model_hosting_container_standards.app.server_runtime import Serving
+    from model_hosting_container_standards.app.server_runtime import ServerRuntime
 
-    with mock.patch.object(Serving, "surround"):
+    with mock.patch.object(ServerRuntime, "surround"):
         return application.build_standard()
 
 

@@ -35,7 +35,7 @@ from model_hosting_container_standards.asgi.routing import iter_routes
 from model_hosting_container_standards.engines.api import Engine
 from model_hosting_container_standards.engines.command import EngineCommand
 from model_hosting_container_standards.exceptions import (
-    AdapterDeadlyError,
+    AdapterCrashError,
     AdapterEngineError,
     AdapterError,
 )
@@ -255,7 +255,7 @@ class AdapterEngine:
         if text.startswith(DEADLY):
             raise AdapterEngineError("The engine is dead.")
         if text.startswith(SEEN_DEADLY):
-            raise AdapterDeadlyError("The engine has died of it.")
+            raise AdapterCrashError("The engine has died of it.")
         entry = {"id": adapter.id, "name": adapter.engine_name, "adapter": adapter.name}
         self._save(
             adapter.id,

@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from adapter_engine import AdapterEngine
 from model_hosting_container_standards.adapters import service as operations
-from model_hosting_container_standards.adapters.adapter import Adapter, Wanted
-from model_hosting_container_standards.adapters.runtime import Lifecycle
+from model_hosting_container_standards.adapters.adapter import Adapter, AdapterSpec
+from model_hosting_container_standards.adapters.runtime import AdapterRuntime
 from model_hosting_container_standards.app import bootstrap
 from model_hosting_container_standards.exceptions import AdapterError
 from model_hosting_container_standards.settings import read_settings
@@ -144,11 +144,11 @@ class _Worker:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._engine = AdapterEngine(folder / "engine", **settings)
         path = {"SAGEMAKER_ADAPTERS_PATH": str(folder / "state")}
-        self._lifecycle = Lifecycle(self._engine, read_settings(path))
+        self._lifecycle = AdapterRuntime(self._engine, read_settings(path))
         self._leases: dict[str, tuple[Adapter, contextlib.ExitStack]] = {}
 
     async def register(self, **wanted: Any) -> None:
-        await (await self._lifecycle.started()).register(Wanted(**wanted))
+        await (await self._lifecycle.started()).register(AdapterSpec(**wanted))
 
     async def unregister(self, name: str) -> None:
         await (await self._lifecycle.started()).unregister(name)

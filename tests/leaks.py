@@ -26,7 +26,7 @@ import pytest
 
 import proc
 import servers
-from model_hosting_container_standards.processes.tree import descendants, lives
+from model_hosting_container_standards.processes.tree import descendants, is_running
 from servers import polling
 
 #: The ids of the runs that a process belongs to: a test may run pytest itself.
@@ -181,7 +181,7 @@ class LeakCheck:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for _ in polling(self._grace_s):
-            if not any(map(lives, processes)):
+            if not any(map(is_running, processes)):
                 break
         for path in (*self._files(), self._folder):
             _remove(path)
@@ -205,7 +205,7 @@ def _entries(folder: Path) -> set[Path]:
 
 
 def _is_leaked(pid: int) -> bool:
-    return lives(pid) and not proc.is_helper(pid)
+    return is_running(pid) and not proc.is_helper(pid)
 
 
 def _describe_process(pid: int, test: str) -> str:

@@ -6,16 +6,18 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from model_hosting_container_standards.adapters.lease_middleware import LeaseMiddleware
-from model_hosting_container_standards.adapters.registry import Adapters
-from model_hosting_container_standards.adapters.runtime import Lifecycle
+from model_hosting_container_standards.adapters.registry import AdapterRegistry
+from model_hosting_container_standards.adapters.runtime import AdapterRuntime
 from model_hosting_container_standards.settings import read_settings
 
 T = TypeVar("T")
 
 
-async def within_request(adapters: Adapters, answer: Callable[[], Awaitable[T]]) -> T:
+async def within_request(
+    adapters: AdapterRegistry, answer: Callable[[], Awaitable[T]]
+) -> T:
     """Return what ``answer`` returns, which is called as a request is answered."""
-    lifecycle = Lifecycle(adapters.backend, read_settings({}))
+    lifecycle = AdapterRuntime(adapters.backend, read_settings({}))
     lifecycle.current = adapters
     answers: list[T] = []
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from model_hosting_container_standards.processes.tree import lives
+from model_hosting_container_standards.processes.tree import is_running
 
 PROC: Final = Path("/proc")
 SHARED_MEMORY: Final = Path("/dev/shm")
@@ -27,7 +27,7 @@ def group(leader: int) -> list[int]:
     found = []
     for pid in pids():
         with contextlib.suppress(ProcessLookupError):
-            if os.getpgid(pid) == leader and lives(pid):
+            if os.getpgid(pid) == leader and is_running(pid):
                 found.append(pid)
     return found
 

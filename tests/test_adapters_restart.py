@@ -22,7 +22,7 @@ from adapter_engine import (
 )
 from decorated import ADAPTER
 from model_hosting_container_standards.exceptions import (
-    AdapterDeadlyError,
+    AdapterCrashError,
     AdapterEngineError,
     ConfigurationError,
 )
@@ -84,7 +84,7 @@ def test_what_is_seen_to_end_the_engine_ends_one_start(
         register(client, tmp_path / "good")
         register(client, tmp_path / "turned")
     write_adapter(tmp_path / "turned", SEEN_DEADLY)
-    with pytest.raises(AdapterDeadlyError), serve():
+    with pytest.raises(AdapterCrashError), serve():
         """It does not start."""
     for _ in range(2):
         with serve() as client:

@@ -19,8 +19,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.asgi.deferred_bootstrap import (
-    keep_openings,
-    openings_of,
+    defer_bootstrap,
+    deferred_bootstrap_of,
 )
 from model_hosting_container_standards.asgi.lifespan import surround_lifespan
 from model_hosting_container_standards.common.fastapi.middleware import (
@@ -54,7 +54,7 @@ class LateApp:
         self.log: Log = []
         self.app = FastAPI(lifespan=self.lifespan)
         self.app.add_middleware(Noting, log=self.log)
-        keep_openings(self.app)
+        defer_bootstrap(self.app)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -228,7 +228,7 @@ def test_a_server_that_ends_while_it_starts_leaves_nothing_behind(
         late.log.clear()
         run(client, lambda: late.add_step("endless", wait))
     assert late.log == ["given up", "app ends"]
-    assert openings_of(late.app) is None
+    assert deferred_bootstrap_of(late.app) is None
 
 
 def test_steps_stop_in_turn_and_before_the_app(late: LateApp) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from model_hosting_container_standards.tracking.request_tracker import Traffic
+from model_hosting_container_standards.tracking.request_tracker import RequestTracker
 
 EVENTS = [(b"content-type", b"text/event-stream")]
 SCOPE = {"type": "http", "path": "/v1/x", "method": "POST", "headers": []}
@@ -15,7 +15,7 @@ SCOPE = {"type": "http", "path": "/v1/x", "method": "POST", "headers": []}
 
 async def cut_after(*messages: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what a client gets of an app that sends these, and is cut then."""
-    traffic, sent = Traffic({}), []
+    traffic, sent = RequestTracker({}), []
     has_sent = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -78,7 +78,7 @@ async def test_what_has_ended_is_left_as_it_is() -> None:
 
 
 async def test_once_all_are_answered_nobody_waits() -> None:
-    traffic = Traffic({})
+    traffic = RequestTracker({})
     silences = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -108,7 +108,7 @@ class Cycle:
 @pytest.mark.parametrize("leaves", [True, False])
 async def test_what_is_sent_to_nobody_is_no_progress(leaves: bool) -> None:
     """Engines end a request that was abandoned as if they had answered it."""
-    traffic, cycle = Traffic({}), Cycle()
+    traffic, cycle = RequestTracker({}), Cycle()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         cycle.disconnected = leaves

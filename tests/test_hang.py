@@ -15,7 +15,11 @@ from typing import Final
 import httpx
 import pytest
 
-from model_hosting_container_standards.processes.heartbeat import Board, Condition, Seat
+from model_hosting_container_standards.processes.heartbeat import (
+    Condition,
+    HeartbeatDirectory,
+    WorkerHeartbeat,
+)
 from model_hosting_container_standards.processes.tree import cpu_seconds
 from model_hosting_container_standards.settings import Settings
 from model_hosting_container_standards.supervisor import watchdog
@@ -307,8 +311,8 @@ def test_an_engine_that_dies_in_the_drain_ends_it(
 
 
 @pytest.fixture
-def seat(tmp_path: Path) -> Iterator[Seat]:
-    seat = Seat(tmp_path)
+def seat(tmp_path: Path) -> Iterator[WorkerHeartbeat]:
+    seat = WorkerHeartbeat(tmp_path)
     seat.take()
     yield seat
     seat.leave()
@@ -316,10 +320,13 @@ def seat(tmp_path: Path) -> Iterator[Seat]:
 
 @pytest.mark.parametrize("kills_hung", ["true", "false"])
 def test_a_server_that_does_not_end_with_its_engine_is_killed(
-    tmp_path: Path, seat: Seat, monkeypatch: pytest.MonkeyPatch, kills_hung: str
+    tmp_path: Path,
+    seat: WorkerHeartbeat,
+    monkeypatch: pytest.MonkeyPatch,
+    kills_hung: str,
 ) -> None:
     settings = Settings({"MHCS_RESTART_ON_HANG": kills_hung})
-    dog = watchdog.Watchdog(Board(tmp_path), settings)
+    dog = watchdog.Watchdog(HeartbeatDirectory(tmp_path), settings)
     seat.report(Condition.DEAD)
     assert dog.look() is None
     for name in ("DEATH_S", "LAST_WORD_S"):
@@ -335,16 +342,16 @@ def test_a_server_that_does_not_end_with_its_engine_is_killed(
 
 @pytest.mark.parametrize("kills_hung", [True, False])
 def test_a_hung_engine_is_restarted_where_somebody_wants_it(
-    tmp_path: Path, seat: Seat, kills_hung: bool
+    tmp_path: Path, seat: WorkerHeartbeat, kills_hung: bool
 ) -> None:
     settings = Settings({"MHCS_RESTART_ON_HANG": str(kills_hung)})
-    dog = watchdog.Watchdog(Board(tmp_path), settings)
+    dog = watchdog.Watchdog(HeartbeatDirectory(tmp_path), settings)
     seat.report(Condition.HUNG)
     assert bool(dog.look()) is kills_hung
 
 
-def test_what_is_worse_comes_first(tmp_path: Path, seat: Seat) -> None:
-    board = Board(tmp_path)
+def test_what_is_worse_comes_first(tmp_path: Path, seat: WorkerHeartbeat) -> None:
+    board = HeartbeatDirectory(tmp_path)
     seat.report(Condition.DEAD)
     other = tmp_path / str(os.getppid())
     other.write_bytes((tmp_path / str(os.getpid())).read_bytes())

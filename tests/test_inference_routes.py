@@ -15,8 +15,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
 from decorated import ADAPTER, ATTRIBUTES
-from model_hosting_container_standards.adapters.adapter import Wanted
-from model_hosting_container_standards.adapters.registry import Adapters
+from model_hosting_container_standards.adapters.adapter import AdapterSpec
+from model_hosting_container_standards.adapters.registry import AdapterRegistry
 from model_hosting_container_standards.app.inference_routes import (
     DefaultModel,
     requires_field,
@@ -337,9 +337,9 @@ async def test_a_client_that_leaves_before_its_body_is_whole_gets_no_answer(
         sent.append(message)
 
     async with app.router.lifespan_context(app):
-        assert isinstance(engine.adapters, Adapters)
+        assert isinstance(engine.adapters, AdapterRegistry)
         src = write_adapter(engine.folder / "fr", "bonjour")
-        await engine.adapters.register(Wanted("fr", src))
+        await engine.adapters.register(AdapterSpec("fr", src))
         scope = {**request_scope("/v1/messages", "POST"), "headers": headers}
         await app(scope, receive, send)
     assert sent == []

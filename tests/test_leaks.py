@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from model_hosting_container_standards.processes.tree import lives
+from model_hosting_container_standards.processes.tree import is_running
 from proc import SHARED_MEMORY
 from servers import Process, polling
 
@@ -109,7 +109,7 @@ def test_what_is_leaked_is_reported_and_gone(
         expected = "of a test, without" if name == "hidden" else test
         [line] = [line for line in report.splitlines() if f"process {pid}, " in line]
         assert f", which listens on {port}, {expected}" in line
-        assert not lives(int(pid))
+        assert not is_running(int(pid))
     assert f"port {found['port']}, on which pytest itself listens" in report
     for name in ("folder", "shared"):
         [line] = [line for line in report.splitlines() if found[name] in line]
@@ -174,4 +174,4 @@ def test_after_an_interrupt_nothing_is_left_either(run: Run, tmp_path: Path) -> 
     interrupted = "def test_it():\n    start('process')\n    raise KeyboardInterrupt\n"
     assert run(interrupted).wait(PATIENCE_S) == 2
     pid, _ = (tmp_path / "process").read_text().split()
-    assert not lives(int(pid))
+    assert not is_running(int(pid))

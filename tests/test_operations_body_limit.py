@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect
 
 from customised import app_with
-from model_hosting_container_standards.guard.request_guard import Gate
+from model_hosting_container_standards.guard.request_guard import RequestGuard
 from scraped import scrape
 from servers import HOST, Server
 
@@ -146,7 +146,7 @@ async def test_a_client_that_hangs_up_before_has_hung_up() -> None:
 
     exchange = Exchange()
     with pytest.raises(ClientDisconnect):
-        await Gate(reads, (), LIMIT)(exchange.scope, leave, exchange.send)
+        await RequestGuard(reads, (), LIMIT)(exchange.scope, leave, exchange.send)
     assert exchange.sent == []
 
 
@@ -158,7 +158,7 @@ async def test_an_answer_that_has_begun_is_not_replaced() -> None:
         await send({"type": "http.response.body", "body": b""})
 
     exchange = Exchange()
-    assert await exchange.ask(Gate(echo, (), LIMIT)) == 200
+    assert await exchange.ask(RequestGuard(echo, (), LIMIT)) == 200
     assert [m.get("body") for m in exchange.sent[1:]] == [b"xxx"] * 3 + [b""]
 
 

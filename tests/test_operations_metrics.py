@@ -26,7 +26,7 @@ from adapter_engine import AdapterEngine, write_adapter
 from customised import app_with
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.exceptions import ConfigurationError
-from model_hosting_container_standards.tracking.request_tracker import Traffic
+from model_hosting_container_standards.tracking.request_tracker import RequestTracker
 from scraped import Page, scrape
 from servers import Server, polling
 
@@ -119,7 +119,7 @@ async def test_an_end_without_an_answer_is_counted(
     before = scrape(page).value(REQUESTS, **labels)
     scope = {"type": "http", "path": "/gone", "method": "PATCH", "headers": []}
     # As it is around an app that catches nothing.
-    traffic = Traffic({})
+    traffic = RequestTracker({})
     traffic.app = app
     answered: Any = traffic(scope, Any, Any)  # type: ignore[arg-type]
     with pytest.raises(error) if error else contextlib.nullcontext():

@@ -6,7 +6,7 @@ import signal
 import sys
 from typing import Final
 
-from model_hosting_container_standards.processes.tree import lives
+from model_hosting_container_standards.processes.tree import is_running
 from namespaces import UNSHARE, needs_namespaces
 from servers import polling, run_until_exit
 
@@ -33,7 +33,7 @@ def test_a_process_dies_with_all_below_it() -> None:
     assert end.status == -signal.SIGKILL
     below = [int(pid) for pid in end.stdout.split()]
     for _ in polling(20):
-        if not any(map(lives, below)):
+        if not any(map(is_running, below)):
             return
     raise AssertionError(f"{below} are left.")
 

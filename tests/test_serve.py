@@ -21,7 +21,7 @@ from model_hosting_container_standards.exceptions import (
     HandlerFileNotFoundError,
     ModuleLoadError,
 )
-from model_hosting_container_standards.processes.tree import lives
+from model_hosting_container_standards.processes.tree import is_running
 from serve_plans import (
     ADDRESS,
     ENGINES,
@@ -301,7 +301,7 @@ def test_what_hangs_is_restarted_unless_nobody_wants_it() -> None:
         first = server.client.get("/standin").json()["pid"]
         os.kill(first, signal.SIGSTOP)
         for _ in polling(60):
-            if not lives(first):
+            if not is_running(first):
                 break
         server.wait_until_ready("/ping")
         assert server.client.get("/standin").json()["pid"] != first

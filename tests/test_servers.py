@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from model_hosting_container_standards.processes.tree import lives
+from model_hosting_container_standards.processes.tree import is_running
 from proc import SHARED_MEMORY
 from servers import Process, polling, run_until_exit, shared_memory
 
@@ -35,7 +35,7 @@ def test_a_process_ends_with_its_workers_and_its_shared_memory(way: str) -> None
         name, worker = process.stdout().split()
         assert (SHARED_MEMORY / name).exists()
         getattr(process, way)()
-        assert not lives(int(worker))
+        assert not is_running(int(worker))
         assert not (SHARED_MEMORY / name).exists()
     finally:
         process.close()

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from model_hosting_container_standards.supervisor.program import meets
+from model_hosting_container_standards.supervisor.program import has_signal_disposition
 from servers import Process, polling
 from test_supervisor import (
     PATIENCE_S,
@@ -238,7 +238,7 @@ def test_a_signal_waits_while_all_are_blocked(blocked: str, waits: bool) -> None
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"blocked\n"
-        assert meets(process.pid, signal.SIGHUP) is not waits
+        assert has_signal_disposition(process.pid, signal.SIGHUP) is not waits
 
 
 # --- what the environment adds -----------------------------------------------------

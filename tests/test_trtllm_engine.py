@@ -29,12 +29,12 @@ from mhcs.tensorrt_llm.requests import (
     generate_by_adapter,
 )
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.adapters.adapter import Adapter, Wanted
+from model_hosting_container_standards.adapters.adapter import Adapter, AdapterSpec
 from model_hosting_container_standards.adapters.base_model import Widths
-from model_hosting_container_standards.adapters.registry import Adapters
+from model_hosting_container_standards.adapters.registry import AdapterRegistry
 from model_hosting_container_standards.app.bootstrap import is_bootstrapped
 from model_hosting_container_standards.exceptions import (
-    AdapterDeadlyError,
+    AdapterCrashError,
     AdapterEngineError,
     AdapterError,
     HandlerFileNotFoundError,
@@ -255,7 +255,7 @@ async def test_an_engine_that_has_ended_is_waited_for_no_longer(
 
     server = Server("/v1/completions")
     server.generator = SimpleNamespace(_executor=executor, generate_async=generate)
-    with pytest.raises(AdapterDeadlyError) as raised:
+    with pytest.raises(AdapterCrashError) as raised:
         await TensorRTAdapters(server).load(cats)
     reason = "TensorRT-LLM's engine has ended while it loaded adapter 'cats': "
     assert str(raised.value) == f"{reason}out of memory"
@@ -501,9 +501,9 @@ async def test_an_adapter_that_left_while_the_body_came_answers_still(
 ) -> None:
     server = Server()
     backend = AdapterEngine(tmp_path / "engine")
-    adapters = Adapters(backend, tmp_path, None)
+    adapters = AdapterRegistry(backend, tmp_path, None)
     server.app.state.sagemaker_adapters = adapters
-    await adapters.register(Wanted("cats", cats.path))
+    await adapters.register(AdapterSpec("cats", cats.path))
 
     async def answer() -> asyncio.Task[None]:
         found = adapters.find("cats")
@@ -527,9 +527,9 @@ async def test_a_method_that_calls_another_finishes_by_its_adapter(
 ) -> None:
     """Whatever becomes of it in between."""
     server = Server()
-    adapters = Adapters(AdapterEngine(tmp_path / "engine"), tmp_path, None)
+    adapters = AdapterRegistry(AdapterEngine(tmp_path / "engine"), tmp_path, None)
     server.app.state.sagemaker_adapters = adapters
-    await adapters.register(Wanted("cats", cats.path))
+    await adapters.register(AdapterSpec("cats", cats.path))
 
     async def answer(request: WithAdapters) -> Any:
         await adapters.unregister("cats")

@@ -19,8 +19,8 @@ from fastapi import FastAPI, HTTPException
 from adapter_engine import Gate, write_adapter
 from leased import within_request
 from mhcs.vllm.adapters import VLLMAdapters
-from model_hosting_container_standards.adapters.adapter import Wanted
-from model_hosting_container_standards.adapters.registry import Adapters
+from model_hosting_container_standards.adapters.adapter import AdapterSpec
+from model_hosting_container_standards.adapters.registry import AdapterRegistry
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
     AdapterEngineError,
@@ -142,7 +142,7 @@ class VLLM:
         self.app.state.openai_serving_responses = responses
         self.backend = VLLMAdapters(self.app)
         folder.mkdir()
-        self.adapters = Adapters(self.backend, folder, root)
+        self.adapters = AdapterRegistry(self.backend, folder, root)
         self.backend.attach(self.adapters)
 
     async def generate(self, *args: Any, **kwargs: Any) -> list[Any]:
@@ -167,8 +167,8 @@ async def vllm(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 @pytest.fixture
-def wanted(tmp_path: Path) -> Wanted:
-    return Wanted("a", write_adapter(tmp_path / "a", "a"))
+def wanted(tmp_path: Path) -> AdapterSpec:
+    return AdapterSpec("a", write_adapter(tmp_path / "a", "a"))
 
 
 def asked(name: str, path: str = "/x") -> Any:
@@ -176,7 +176,7 @@ def asked(name: str, path: str = "/x") -> Any:
 
 
 async def test_every_registry_shows_what_is_registered(
-    vllm: VLLM, wanted: Wanted
+    vllm: VLLM, wanted: AdapterSpec
 ) -> None:
     await vllm.adapters.register(wanted)
     assert vllm.models.find("a").lora_path == wanted.src
@@ -186,7 +186,9 @@ async def test_every_registry_shows_what_is_registered(
     assert (len(vllm.models.lora_requests), vllm.client.loaded) == (0, {})
 
 
-async def test_vllms_own_adapters_stay_beside_ours(vllm: VLLM, wanted: Wanted) -> None:
+async def test_vllms_own_adapters_stay_beside_ours(
+    vllm: VLLM, wanted: AdapterSpec
+) -> None:
     await vllm.models.load_lora_adapter(asked("own"))
     await vllm.adapters.register(wanted)
     assert vllm.backend.own_adapters() == ["own"]
@@ -194,7 +196,7 @@ async def test_vllms_own_adapters_stay_beside_ours(vllm: VLLM, wanted: Wanted) -
     assert vllm.backend.finds("own")
     assert not vllm.backend.finds("other")
     with pytest.raises(AdapterError, match="has already"):
-        await vllm.adapters.register(Wanted("own", wanted.src))
+        await vllm.adapters.register(AdapterSpec("own", wanted.src))
     for method in (vllm.models.load_lora_adapter, vllm.models.unload_lora_adapter):
         with pytest.raises(HTTPException, match="/adapters"):
             await method(asked("a"))
@@ -213,7 +215,7 @@ async def test_the_root_holds_for_vllms_own_route_too(tmp_path: Path) -> None:
 
 
 async def test_a_registry_is_a_dict_in_every_way(
-    tmp_path: Path, wanted: Wanted
+    tmp_path: Path, wanted: AdapterSpec
 ) -> None:
     vllm = VLLM(tmp_path / "state", {"own": LoRARequest("own", 1)})
     await vllm.adapters.register(wanted)
@@ -238,7 +240,7 @@ async def test_a_registry_is_a_dict_in_every_way(
 
 @pytest.mark.parametrize("end", ["DELETE", "replace"])
 async def test_a_request_keeps_the_adapter_it_has_found(
-    vllm: VLLM, wanted: Wanted, end: str
+    vllm: VLLM, wanted: AdapterSpec, end: str
 ) -> None:
     """vLLM looks for the name several times, and computes as often."""
     await vllm.adapters.register(wanted)
@@ -266,7 +268,7 @@ async def test_a_request_keeps_the_adapter_it_has_found(
     assert not ids & {*vllm.client.loaded}
 
 
-async def end_adapter(vllm: VLLM, wanted: Wanted, end: str) -> None:
+async def end_adapter(vllm: VLLM, wanted: AdapterSpec, end: str) -> None:
     if end == "DELETE":
         await vllm.adapters.unregister("a")
     else:
@@ -275,7 +277,7 @@ async def end_adapter(vllm: VLLM, wanted: Wanted, end: str) -> None:
 
 @pytest.mark.parametrize("way", ["whole", "stream"])
 async def test_a_background_response_keeps_the_adapter_of_its_request(
-    tmp_path: Path, wanted: Wanted, way: str
+    tmp_path: Path, wanted: AdapterSpec, way: str
 ) -> None:
     """vLLM goes on with it when the request has been answered, in rounds of tools."""
     responses = Responses()
@@ -303,7 +305,7 @@ async def test_a_background_response_keeps_the_adapter_of_its_request(
 
 
 async def test_the_engine_knows_each_registration_by_a_name_of_its_own(
-    vllm: VLLM, wanted: Wanted
+    vllm: VLLM, wanted: AdapterSpec
 ) -> None:
     await vllm.adapters.register(wanted)
     await vllm.adapters.register(msgspec.structs.replace(wanted, replace=True))
@@ -325,7 +327,7 @@ async def test_other_requests_reach_the_engine_as_they_are(vllm: VLLM) -> None:
 
 
 async def test_what_left_before_it_was_computed_is_the_clients_error(
-    vllm: VLLM, wanted: Wanted
+    vllm: VLLM, wanted: AdapterSpec
 ) -> None:
     await vllm.adapters.register(wanted)
     entry = vllm.models.find("a")
@@ -345,7 +347,7 @@ async def test_what_left_before_it_was_computed_is_the_clients_error(
 )
 async def test_the_engines_errors_are_told(
     vllm: VLLM,
-    wanted: Wanted,
+    wanted: AdapterSpec,
     error: Exception,
     kind: type[AdapterError],
     reason: str,
@@ -365,7 +367,7 @@ async def test_the_engines_errors_are_told(
 
 
 async def test_pins_are_the_engines(
-    vllm: VLLM, wanted: Wanted, monkeypatch: pytest.MonkeyPatch
+    vllm: VLLM, wanted: AdapterSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await vllm.adapters.register(wanted)
     await vllm.adapters.update("a", pin=True)

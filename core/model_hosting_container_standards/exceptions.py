@@ -137,5 +137,5 @@ class AdapterEngineError(AdapterError):
     status_code: ClassVar[int] = 503
 
 
-class AdapterDeadlyError(AdapterEngineError):
+class AdapterCrashError(AdapterEngineError):
     """The engine has ended while it loaded the adapter, and most likely of it."""

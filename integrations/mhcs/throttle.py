@@ -16,7 +16,7 @@ from typing import Final
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from model_hosting_container_standards.asgi.errors import NotingSend, answer_error
+from model_hosting_container_standards.asgi.errors import RecordingSend, answer_error
 from model_hosting_container_standards.exceptions import MiddlewareRegistrationError
 from model_hosting_container_standards.settings import Settings, read_settings
 from model_hosting_container_standards.tracking.request_tracker import is_own
@@ -70,7 +70,7 @@ class Throttle:
             if is_own(scope):
                 await self.app(scope, receive, send)
             else:
-                await answer_error(error, scope, receive, NotingSend(send))
+                await answer_error(error, scope, receive, RecordingSend(send))
             return
         self._in_flight += 1
         try:

@@ -26,7 +26,7 @@ DEADLY: Final = (
 State = Literal["loading", "ready", "failed", "leaving"]
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class AdapterSpec(msgspec.Struct, frozen=True):
     """A registration that was asked for.
 
     ``replace`` lets it take the name of another adapter (``load_inplace``). ``options``

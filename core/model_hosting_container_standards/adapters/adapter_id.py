@@ -9,7 +9,7 @@ from fastapi import HTTPException
 from starlette.types import Receive, Scope
 
 from ..asgi.body_field import BodyField, edit_body
-from ..handlers.marks import find_mark, mark
+from ..handlers.marks import get_metadata, set_metadata
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -63,14 +63,14 @@ def inject_adapter_id(
     field = AdapterField(adapter_path, append=append, separator=separator)
 
     def decorate(handler: H) -> H:
-        return mark(handler, _ATTRIBUTE, (*adapter_fields(handler), field))
+        return set_metadata(handler, _ATTRIBUTE, (*adapter_fields(handler), field))
 
     return decorate
 
 
 def adapter_fields(handler: Callable[..., Any]) -> tuple[AdapterField, ...]:
     """Return what :func:`inject_adapter_id` was told for this handler."""
-    fields: tuple[AdapterField, ...] = find_mark(handler, _ATTRIBUTE) or ()
+    fields: tuple[AdapterField, ...] = get_metadata(handler, _ATTRIBUTE) or ()
     return fields
 
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from ..exceptions import AdapterError
 from ..logging_config import get_logger
-from .adapter import Wanted, check_name
+from .adapter import AdapterSpec, check_name
 from .files import locate
 from .misplaced import CONFIG, is_archive
 
 if TYPE_CHECKING:  # With it comes SQLite, which only a server with adapters needs.
-    from .registry import Adapters
+    from .registry import AdapterRegistry
 
 logger = get_logger(__name__)
 
 
-def add_bundled(adapters: Adapters, folder: Path) -> None:
+def add_bundled(adapters: AdapterRegistry, folder: Path) -> None:
     """Register what comes with the model, as if a client had asked for it.
 
     Each once in the life of a container: what was deleted, or replaced, stays so. It is
@@ -32,7 +32,7 @@ def add_bundled(adapters: Adapters, folder: Path) -> None:
             # Its representation: a name may have line ends, or be no text.
             logger.error("%r is not registered: %s", str(entry), error)
         else:
-            found.append((Wanted(entry.name, str(entry)), _resolve(entry)))
+            found.append((AdapterSpec(entry.name, str(entry)), _resolve(entry)))
     if found:
         # Of more than the engine keeps, it loads the last: so the first names are.
         names = adapters.store.add_bundled(found[::-1])
@@ -68,7 +68,7 @@ def _may_be_adapter(entry: Path) -> bool:
     return entry.is_dir() or is_lost or is_archive(entry)
 
 
-def _check(adapters: Adapters, entry: Path) -> None:
+def _check(adapters: AdapterRegistry, entry: Path) -> None:
     """Refuse what can have no place in the table.
 
     Raises:

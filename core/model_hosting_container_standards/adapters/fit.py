@@ -18,7 +18,7 @@ _HALF: Final = re.compile(r"(?s)(.+)\.lora_(embedding_)?([AB])(?:(?:\.\w+)?\.wei
 _NAMED: Final = 3
 
 
-class Half(NamedTuple):
+class LoRAMatrix(NamedTuple):
     """One of the two matrices by which an adapter changes a module."""
 
     name: str
@@ -27,10 +27,10 @@ class Half(NamedTuple):
 
 
 #: By the letters that PEFT gives them: ``A`` comes before ``B``.
-Pair = Mapping[str, Half]
+Pair = Mapping[str, LoRAMatrix]
 
 
-class Fault(NamedTuple):
+class Mismatch(NamedTuple):
     """Why a tensor does not fit; ``tensors`` is how many have the same fault."""
 
     name: str
@@ -63,17 +63,17 @@ def check_fit(
     inner = itertools.chain.from_iterable(
         _misfits(name, pair, ranks) for name, pair in pairs.items()
     )
-    refuse(path, "is damaged", len(tensors), inner, "Export it anew.")
+    raise_mismatches(path, "is damaged", len(tensors), inner, "Export it anew.")
     if model is not None:
         outer = itertools.chain.from_iterable(
             _strangers(name, pair, model) for name, pair in pairs.items()
         )
         advice = "An adapter fits the model that it was trained on."
-        refuse(path, "does not fit the model", len(tensors), outer, advice)
+        raise_mismatches(path, "does not fit the model", len(tensors), outer, advice)
 
 
-def refuse(
-    path: str, verdict: str, total: int, faults: Iterable[Fault], advice: str
+def raise_mismatches(
+    path: str, verdict: str, total: int, faults: Iterable[Mismatch], advice: str
 ) -> None:
     """Raise an error that names the first faults, if there are any."""
     found = [*faults]
@@ -90,21 +90,21 @@ def refuse(
 
 
 def _pairs(tensors: Mapping[str, Tensor]) -> Mapping[str, Pair]:
-    pairs: dict[str, dict[str, Half]] = {}
+    pairs: dict[str, dict[str, LoRAMatrix]] = {}
     for name, tensor in tensors.items():
         if found := _HALF.fullmatch(name):
             module, embedding, half = found.groups()
             pair = pairs.setdefault(module.replace(_PREFIX, ""), {})
-            pair[half] = Half(name, tensor, embedding is not None)
+            pair[half] = LoRAMatrix(name, tensor, embedding is not None)
     return pairs
 
 
-def _misfits(module: str, pair: Pair, ranks: Collection[int]) -> Iterator[Fault]:
+def _misfits(module: str, pair: Pair, ranks: Collection[int]) -> Iterator[Mismatch]:
     """Yield what does not fit inside an adapter."""
     if len(pair) < 2:
         (half,) = pair.values()
         other = "lora_A" if "B" in pair else "lora_B"
-        yield Fault(half.name, f"there is no {other} to it")
+        yield Mismatch(half.name, f"there is no {other} to it")
         return
     (a_name, a, _), (b_name, b, _) = pair["A"], pair["B"]
     if len(a.shape) != 2 or len(b.shape) != 2:
@@ -112,20 +112,20 @@ def _misfits(module: str, pair: Pair, ranks: Collection[int]) -> Iterator[Fault]
     rank = a.shape[0]
     if b.shape[1] != rank:
         reason = f"its rank is {b.shape[1]}, and that of lora_A {rank}"
-        yield Fault(b_name, reason)
+        yield Mismatch(b_name, reason)
     # Experts may be next to each other in one tensor.
     elif rank not in ranks and ".experts" not in module:
         known = " or ".join(map(str, sorted(ranks)))
         reason = f"its rank is {rank}, and in adapter_config.json {known}"
-        yield Fault(a_name, reason)
+        yield Mismatch(a_name, reason)
 
 
-def _strangers(module: str, pair: Pair, model: BaseModel) -> Iterator[Fault]:
+def _strangers(module: str, pair: Pair, model: BaseModel) -> Iterator[Mismatch]:
     """Yield what the model has no place for."""
     widths = model.find(module)
     if widths is None:
         first, *_ = pair.values()
-        yield Fault(first.name, model.missing(module), len(pair))
+        yield Mismatch(first.name, model.missing(module), len(pair))
         return
     a, b = pair["A"], pair["B"]
     if a.of_embedding or len(a.tensor.shape) != 2 or len(b.tensor.shape) != 2:
@@ -135,7 +135,7 @@ def _strangers(module: str, pair: Pair, model: BaseModel) -> Iterator[Fault]:
         for half, width, of_model in zip((a, b), own, widths, strict=True):
             if of_model not in (None, width):
                 reason = f"its width is {width}, and that of the model {of_model}"
-                yield Fault(half.name, reason)
+                yield Mismatch(half.name, reason)
 
 
 def _differ(own: Widths, widths: Widths) -> bool:

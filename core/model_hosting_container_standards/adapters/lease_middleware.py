@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .request_leases import CURRENT, RequestLeases
-from .runtime import Lifecycle
+from .runtime import AdapterRuntime
 
 
 class LeaseMiddleware:
@@ -16,7 +16,7 @@ class LeaseMiddleware:
     No coroutine of its own where there are none: every request pays for it.
     """
 
-    def __init__(self, app: ASGIApp, lifecycle: Lifecycle) -> None:
+    def __init__(self, app: ASGIApp, lifecycle: AdapterRuntime) -> None:
         self.app = app
         self.lifecycle = lifecycle
 

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from ..exceptions import (
     AdapterCapacityError,
     AdapterConflictError,
-    AdapterDeadlyError,
+    AdapterCrashError,
     AdapterEngineError,
     AdapterError,
 )
@@ -29,7 +29,7 @@ logger = get_logger(__name__)
 T = TypeVar("T")
 
 
-class Loader:
+class AdapterLoader:
     """For one adapter at a time: the caller sees to it that nobody else changes it.
 
     ``backend`` is None where handlers alone load adapters; ``root`` is the only folder
@@ -119,7 +119,7 @@ class Loader:
         """Let a registered adapter that is refused keep the reason, as failed."""
         try:
             yield
-        except AdapterDeadlyError:
+        except AdapterCrashError:
             # Or each request that names it would end another engine.
             await self.write(self._store.fail, adapter, DEADLY)
             raise

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ..handlers.model_call import ModelCall, content_of
-from ..handlers.ownership import take_newest, take_served
+from ..handlers.ownership import claim_newest, claim_served
 from ..handlers.registry import Registrations
 from ..handlers.shapes import Shape, compile_shape
 from .request_document import shown_name
@@ -64,7 +64,7 @@ def _register(
     return decorate
 
 
-def take_handler(
+def claim_handler(
     app: FastAPI, name: str, *, replaceable: bool
 ) -> AdapterHandler | None:
     """Return the handler that was registered for this app, if there is one.
@@ -72,10 +72,10 @@ def take_handler(
     ``replaceable`` leaves out an engine's own, which has a route in the app: the engine
     has something better.
     """
-    served = take_served(adapter_registry, name, app, _function)
+    served = claim_served(adapter_registry, name, app, _function)
     if served is not None and not replaceable:
         return served
-    return take_newest(adapter_registry, name, _function)
+    return claim_newest(adapter_registry, name, _function)
 
 
 adapter_registry: Final[Registrations[AdapterHandler]] = Registrations()

@@ -11,19 +11,19 @@ from typing import Any, TypeVar
 
 from ..exceptions import AdapterNotFoundError
 from ..storage import ByteLocks
-from .adapter import Adapter, Wanted, check_name, join_names
+from .adapter import Adapter, AdapterSpec, check_name, join_names
 from .backend import AdapterBackend
 from .files import has_files
 from .leases import Leases
-from .loader import Loader
+from .loader import AdapterLoader
 from .request_leases import RequestLeases, Work, current_leases
-from .service import ByHandler, Operations
+from .service import AdapterService, ByHandler
 from .store import AdapterStore
 
 T = TypeVar("T")
 
 
-class Adapters:
+class AdapterRegistry:
     """What is registered with a running server.
 
     The table is the truth; the engine follows it. An operation that has begun is
@@ -38,8 +38,10 @@ class Adapters:
         self.names = ByteLocks(folder / "names.lock")
         self.users = ByteLocks(folder / "users.lock")
         self.leases = Leases(self.users)
-        self.loader = Loader(backend, self.store, root)
-        self._operations = Operations(self.store, self.loader, self.names, self.leases)
+        self.loader = AdapterLoader(backend, self.store, root)
+        self._operations = AdapterService(
+            self.store, self.loader, self.names, self.leases
+        )
         self._thread = threading.get_ident()
 
     def view(self) -> Mapping[str, Adapter]:
@@ -195,7 +197,7 @@ class Adapters:
         return self.store.get(name)
 
     async def register(
-        self, wanted: Wanted, by_handler: ByHandler | None = None
+        self, wanted: AdapterSpec, by_handler: ByHandler | None = None
     ) -> None:
         """Register an adapter, by the engine or by a handler of somebody's own.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from ..exceptions import AdapterDeadlyError, AdapterEngineError, AdapterError
+from ..exceptions import AdapterCrashError, AdapterEngineError, AdapterError
 from ..logging_config import get_logger
 from .adapter import DEADLY, Adapter
 from .backend import AdapterBackend
 from .bundled import add_bundled
-from .registry import Adapters
+from .registry import AdapterRegistry
 from .store import REGISTERED
 
 logger = get_logger(__name__)
@@ -30,7 +30,7 @@ ENDED: Final = (
 )
 
 
-async def join(adapters: Adapters, bundled: Path) -> None:
+async def restore_adapters(adapters: AdapterRegistry, bundled: Path) -> None:
     """Restore what is registered, unless another process of this server has done so.
 
     ``bundled`` is the folder of what comes with the model.
@@ -43,7 +43,7 @@ async def join(adapters: Adapters, bundled: Path) -> None:
             locks.share(_RUNNING)
 
 
-async def _restore(adapters: Adapters, bundled: Path) -> None:
+async def _restore(adapters: AdapterRegistry, bundled: Path) -> None:
     store = adapters.store
     # Begun by processes that died, or held by handlers that know nothing any more.
     for row in store.rows("by_handler OR state IN ('loading', 'leaving')"):
@@ -55,7 +55,9 @@ async def _restore(adapters: Adapters, bundled: Path) -> None:
     await _restore_registered(adapters, adapters.backend)
 
 
-async def _restore_registered(adapters: Adapters, backend: AdapterBackend) -> None:
+async def _restore_registered(
+    adapters: AdapterRegistry, backend: AdapterBackend
+) -> None:
     """Load as many as the engine keeps; the others are loaded when they are used."""
     pinned = others = 0
     loaded = len(backend.own_adapters())
@@ -81,7 +83,9 @@ async def _restore_registered(adapters: Adapters, backend: AdapterBackend) -> No
             loaded += load
 
 
-async def _restore_one(adapters: Adapters, adapter: Adapter, *, load: bool) -> None:
+async def _restore_one(
+    adapters: AdapterRegistry, adapter: Adapter, *, load: bool
+) -> None:
     if adapter.reason in (DEADLY, ENDED):
         raise AdapterError(adapter.reason)
     # The weights of one that is loaded later are read then: there may be a thousand.
@@ -93,7 +97,7 @@ async def _restore_one(adapters: Adapters, adapter: Adapter, *, load: bool) -> N
         )
         try:
             await adapters.loader.load_and_pin(adapter)
-        except AdapterDeadlyError:
+        except AdapterCrashError:
             adapters.store.fail(adapter, DEADLY)
             raise
     adapters.store.change(adapter, state="ready", loaded=load, reason=None)

@@ -17,15 +17,15 @@ from ..exceptions import AdapterError, StorageError
 from ..logging_config import get_logger
 from ..settings import Settings
 from ..settings.parsers import parse_boolean
-from .adapter import Wanted
+from .adapter import AdapterSpec
 from .registered_handlers import (
     LOAD_ADAPTER,
     UNLOAD_ADAPTER,
     AdapterHandler,
-    take_handler,
+    claim_handler,
 )
 from .request_document import read_document, shown_name
-from .runtime import Lifecycle
+from .runtime import AdapterRuntime
 
 logger = get_logger(__name__)
 
@@ -37,14 +37,16 @@ _UPDATE: Final = f"{_ONE}/update"
 _MOST_PER_PAGE: Final = 1000
 
 
-def add_adapter_routes(app: FastAPI, lifecycle: Lifecycle, settings: Settings) -> None:
+def add_adapter_routes(
+    app: FastAPI, lifecycle: AdapterRuntime, settings: Settings
+) -> None:
     """Put the routes before all others, if the app has adapters at all.
 
     That is if its engine loads them, or somebody registered a handler that does.
     """
     has_engine = lifecycle.backend is not None
-    load = take_handler(app, LOAD_ADAPTER, replaceable=has_engine)
-    unload = take_handler(app, UNLOAD_ADAPTER, replaceable=has_engine)
+    load = claim_handler(app, LOAD_ADAPTER, replaceable=has_engine)
+    unload = claim_handler(app, UNLOAD_ADAPTER, replaceable=has_engine)
     if not (has_engine or load or unload):
         return
     routes = AdapterRoutes(lifecycle, settings, load, unload)
@@ -69,7 +71,7 @@ class AdapterRoutes:
 
     def __init__(
         self,
-        lifecycle: Lifecycle,
+        lifecycle: AdapterRuntime,
         settings: Settings,
         load: AdapterHandler | None,
         unload: AdapterHandler | None,
@@ -102,7 +104,7 @@ class AdapterRoutes:
             flags = () if adapters.backend is None else adapters.backend.flags
             await adapters.register(_wanted(body, flags))
         else:
-            call = Call(self._load, request, document)
+            call = AdapterCall(self._load, request, document)
             if not (
                 isinstance(body.get("name"), str) and isinstance(body.get("src"), str)
             ):
@@ -118,7 +120,7 @@ class AdapterRoutes:
         name = _name(request)
         adapter = adapters.view().get(name)
         if self._unload is not None and (adapter is None or adapter.by_handler):
-            call = Call(self._unload, request, document)
+            call = AdapterCall(self._unload, request, document)
             await adapters.unregister(name, call)
             return await call.answer()
         await adapters.unregister(name)
@@ -135,7 +137,7 @@ class AdapterRoutes:
         return PlainTextResponse(f"Adapter {shown_name(document)} updated")
 
 
-class Call:
+class AdapterCall:
     """One call of somebody's own handler: made once, however often it is asked for."""
 
     def __init__(
@@ -194,9 +196,9 @@ def _name(request: Request) -> str:
     return name
 
 
-def _wanted(body: Mapping[str, Any], flags: Collection[str]) -> Wanted:
+def _wanted(body: Mapping[str, Any], flags: Collection[str]) -> AdapterSpec:
     given = {flag: _boolean(body, flag) for flag in flags}
-    return Wanted(
+    return AdapterSpec(
         name=body.get("name", ""),
         src=body.get("src", ""),
         preload=_boolean(body, "preload") is not False,

@@ -19,7 +19,7 @@ from ..settings import Settings
 from .backend import AdapterBackend
 
 if TYPE_CHECKING:  # With it comes SQLite, which only a server with adapters needs.
-    from .registry import Adapters
+    from .registry import AdapterRegistry
 
 logger = get_logger(__name__)
 
@@ -27,18 +27,18 @@ logger = get_logger(__name__)
 _SERVER: Final = "app"
 
 
-class Lifecycle:
-    """Makes :class:`Adapters` when the app starts: only then its engine is there."""
+class AdapterRuntime:
+    """Opens the :class:`AdapterRegistry` when the app starts: then its engine is there."""
 
     def __init__(self, backend: AdapterBackend | None, settings: Settings) -> None:
         self.backend = backend
         self.settings = settings
         #: None before the start, after the end, and where there can be none.
-        self.current: Adapters | None = None
+        self.current: AdapterRegistry | None = None
         self._starting = asyncio.Lock()
         self._error: AdapterError | None = None
 
-    async def started(self) -> Adapters:
+    async def started(self) -> AdapterRegistry:
         """Return the server's adapters; start now if the server has no start-up step.
 
         Raises:
@@ -95,10 +95,10 @@ class Lifecycle:
             logger.error("There will be no adapters: %s", error)
             self._error = AdapterEngineError(str(error))
             return
-        from .restore import join
+        from .restore import restore_adapters
 
         try:
-            await join(adapters, self.settings.bundled_adapters)
+            await restore_adapters(adapters, self.settings.bundled_adapters)
         except BaseException:
             await adapters.close()
             raise
@@ -112,13 +112,13 @@ class Lifecycle:
         if adapters is not None:
             await adapters.close()
 
-    def _open(self) -> Adapters:
+    def _open(self) -> AdapterRegistry:
         from ..storage.container import container_id
         from ..storage.folder import default_parent, private_folder
-        from .registry import Adapters
+        from .registry import AdapterRegistry
 
         parent = self.settings.adapters_path or default_parent("sagemaker_adapters")
         name = _SERVER if self.backend is None else self.backend.server_name
         # A container's own, also where several share /dev/shm.
         folder = private_folder(parent, f"{name}-{container_id()}")
-        return Adapters(self.backend, folder, self.settings.adapters_root)
+        return AdapterRegistry(self.backend, folder, self.settings.adapters_root)

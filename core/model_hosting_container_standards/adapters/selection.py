@@ -13,13 +13,13 @@ from ..asgi.form import CONTENT_TYPE, append_to_form, read_boundary
 from ..contract.headers import ADAPTER_IDENTIFIER, header_text
 from ..exceptions import AdapterError, StorageError
 from .adapter_id import AdapterField, inject
-from .runtime import Lifecycle
+from .runtime import AdapterRuntime
 
 if TYPE_CHECKING:
-    from .registry import Adapters
+    from .registry import AdapterRegistry
 
 
-class AdapterStep:
+class AdapterMiddleware:
     """Leads a request to the adapter its header names.
 
     Args:
@@ -32,7 +32,7 @@ class AdapterStep:
     def __init__(
         self,
         fields: Sequence[AdapterField],
-        adapters: Lifecycle,
+        adapters: AdapterRuntime,
         *,
         takes_forms: bool,
     ) -> None:
@@ -71,14 +71,14 @@ class AdapterStep:
         await handler(scope, receive, send)
 
 
-def _check_absent(adapters: Lifecycle, name: str) -> None:
+def _check_absent(adapters: AdapterRuntime, name: str) -> None:
     try:
         adapters.check_absent(name)
     except AdapterError as error:
         raise HTTPException(error.status_code, str(error)) from None
 
 
-async def _lease(adapters: Adapters, name: str) -> None:
+async def _lease(adapters: AdapterRegistry, name: str) -> None:
     """Have the request answered by the adapter, unless the engine has it without us."""
     try:
         await adapters.keep_loaded(name)

@@ -14,10 +14,10 @@ from ..exceptions import AdapterConflictError, AdapterError
 from ..logging_config import get_logger
 from ..observability.metrics import loading_adapter
 from ..storage import ByteLocks
-from .adapter import Adapter, Wanted
+from .adapter import Adapter, AdapterSpec
 from .files import locate
 from .leases import Leases
-from .loader import Loader
+from .loader import AdapterLoader
 from .store import AdapterStore
 
 logger = get_logger(__name__)
@@ -29,7 +29,7 @@ ByHandler = Callable[[], Awaitable[None]]
 UNLOAD_ANSWER_S: Final = 30.0
 
 
-class Operations:
+class AdapterService:
     """One at a time for each name, in all processes of the server.
 
     Each leaves the table and the engine as if it had been carried out, or as if it had
@@ -37,7 +37,11 @@ class Operations:
     """
 
     def __init__(
-        self, store: AdapterStore, loader: Loader, names: ByteLocks, leases: Leases
+        self,
+        store: AdapterStore,
+        loader: AdapterLoader,
+        names: ByteLocks,
+        leases: Leases,
     ) -> None:
         self._store = store
         self._loader = loader
@@ -47,7 +51,7 @@ class Operations:
         self._retiring: set[int] = set()
         self._loading: dict[str, asyncio.Task[None]] = {}
 
-    async def register(self, wanted: Wanted, by_handler: ByHandler | None) -> None:
+    async def register(self, wanted: AdapterSpec, by_handler: ByHandler | None) -> None:
         path = await self._locate(wanted, by_handler)
         async with self._alone(wanted.name):
             existing = self._store.view().get(wanted.name)
@@ -115,13 +119,13 @@ class Operations:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _locate(self, wanted: Wanted, by_handler: ByHandler | None) -> str:
+    async def _locate(self, wanted: AdapterSpec, by_handler: ByHandler | None) -> str:
         """Return where the adapter is; a handler may take other things than paths."""
         if by_handler is not None and self._loader.root is None:
             return wanted.src
         return str(await run_in_threadpool(locate, wanted.src, self._loader.root))
 
-    async def _repeat(self, existing: Adapter, wanted: Wanted, path: str) -> None:
+    async def _repeat(self, existing: Adapter, wanted: AdapterSpec, path: str) -> None:
         if existing.path != path:
             raise AdapterConflictError(
                 f"Adapter {wanted.name!r} is registered from {existing.src!r}. DELETE "
@@ -135,7 +139,7 @@ class Operations:
 
         Under another id: an engine remembers what became of the one it had.
         """
-        wanted = Wanted(
+        wanted = AdapterSpec(
             name=failed.name,
             src=failed.src,
             pin=failed.pin if pin is None else pin,
@@ -152,7 +156,7 @@ class Operations:
         )
 
     async def _load_new(
-        self, wanted: Wanted, path: str, by_handler: ByHandler | None
+        self, wanted: AdapterSpec, path: str, by_handler: ByHandler | None
     ) -> Adapter | None:
         """Register an adapter whole, or not at all; return what it replaces."""
         write, check = self._loader.write, self._loader.check_capacity

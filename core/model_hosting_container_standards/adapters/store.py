@@ -12,7 +12,7 @@ import msgspec
 
 from ..exceptions import AdapterNotFoundError
 from ..storage import Database
-from .adapter import Adapter, State, Wanted
+from .adapter import Adapter, AdapterSpec, State
 
 #: "MHCA" as SQLite's application id.
 _APPLICATION: Final = 0x4D484341
@@ -92,7 +92,7 @@ class AdapterStore:
         return [_adapter(row) for row in self._database.read(statement, values)]
 
     def reserve(
-        self, wanted: Wanted, path: str, by_handler: bool, check: Check
+        self, wanted: AdapterSpec, path: str, by_handler: bool, check: Check
     ) -> Adapter:
         """Add an adapter that is being loaded: it has an id, and no request sees it."""
         with self._database.write(visible=False) as connection:
@@ -100,7 +100,7 @@ class AdapterStore:
             check(*_count(connection))
             return _one(connection, adapter_id)
 
-    def add_bundled(self, found: Sequence[tuple[Wanted, str]]) -> list[str]:
+    def add_bundled(self, found: Sequence[tuple[AdapterSpec, str]]) -> list[str]:
         """Register what comes with the model, with its path, and return the new names.
 
         A name that came with it before is not new, nor is one that is registered.
@@ -163,7 +163,7 @@ class AdapterStore:
 
 def _insert(
     connection: sqlite3.Connection,
-    wanted: Wanted,
+    wanted: AdapterSpec,
     path: str,
     state: State,
     by_handler: bool,

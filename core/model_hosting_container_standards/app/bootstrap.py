@@ -11,8 +11,8 @@ from starlette.types import ASGIApp
 
 from ..adapters.adapter_id import AdapterField, adapter_fields
 from ..adapters.routes import add_adapter_routes
-from ..adapters.runtime import Lifecycle
-from ..adapters.selection import AdapterStep
+from ..adapters.runtime import AdapterRuntime
+from ..adapters.selection import AdapterMiddleware
 from ..adapters.unknown_model import UnknownModels
 from ..asgi.endpoint import describe
 from ..asgi.routing import find_routes, find_target
@@ -22,20 +22,20 @@ from ..engines.api import Engine
 from ..engines.registry import find_engine
 from ..handlers.customer_handler import load_customer_script
 from ..logging_config import configure_logging, get_logger
-from ..middleware.resolution import Found, find_middleware
+from ..middleware.resolution import FoundMiddleware, find_middleware
 from ..sessions.decorators import session_field_of
-from ..sessions.engine_sessions import take_engine_sessions
-from ..sessions.step import NoSessions, SessionStep
+from ..sessions.engine_sessions import claim_engine_sessions
+from ..sessions.step import SessionMiddleware, SessionsDisabled
 from ..settings import Settings, read_settings
 from .alias_routes import alias_routes
 from .inference_routes import InferenceRoutes
-from .invocations import ByBody, FindingJSON, Invocations
+from .invocations import BodyRouter, Invocations, JSONContentType
 from .ping import Ping
-from .resolution import Answer, AnswerFinder
+from .resolution import HandlerResolver, ResolvedHandler
 
 if TYPE_CHECKING:
-    from ..middleware.stack import Layers
-    from .server_runtime import Serving
+    from ..middleware.stack import CustomerMiddleware
+    from .server_runtime import ServerRuntime
 
 logger = get_logger(__name__)
 
@@ -80,8 +80,8 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     if engine is not None:
         install_moved_names(engine.moved_names)
     script = load_customer_script(settings)
-    adapters = Lifecycle(engine.adapter_backend(app) if engine else None, settings)
-    finder = AnswerFinder(app, engine, settings, script, adapters.base_model)
+    adapters = AdapterRuntime(engine.adapter_backend(app) if engine else None, settings)
+    finder = HandlerResolver(app, engine, settings, script, adapters.base_model)
     ping = finder.find(PING_ROUTE)
     invocations = finder.find(INVOCATIONS_ROUTE)
     middleware = find_middleware(settings, script)
@@ -109,13 +109,15 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
         logger.info("%s: %s: %s", place, describe(found.function), found.source)
 
 
-def _make_layers(app: FastAPI, middleware: Mapping[str, Found]) -> Layers | None:
+def _make_layers(
+    app: FastAPI, middleware: Mapping[str, FoundMiddleware]
+) -> CustomerMiddleware | None:
     if not middleware:
         return None
     # Only a server with middleware needs all that comes with it.
-    from ..middleware.stack import make_layers
+    from ..middleware.stack import make_customer_middleware
 
-    return make_layers(app, middleware)
+    return make_customer_middleware(app, middleware)
 
 
 def _add_metrics(app: FastAPI, settings: Settings, engine: Engine | None) -> None:
@@ -132,12 +134,12 @@ def _make_serving(
     settings: Settings,
     engine: Engine | None,
     aliases: Mapping[str, str],
-    adapters: Lifecycle,
-) -> Serving:
+    adapters: AdapterRuntime,
+) -> ServerRuntime:
     # Imported late, as above.
-    from .server_runtime import Serving
+    from .server_runtime import ServerRuntime
 
-    return Serving(app, engine, settings, aliases, adapters)
+    return ServerRuntime(app, engine, settings, aliases, adapters)
 
 
 def _put_first(
@@ -155,12 +157,15 @@ def _put_first(
         logger.info("%s is answered as %s", alias, route.path)
 
 
-def _with_head(ping: Answer) -> dict[str, ASGIApp]:
+def _with_head(ping: ResolvedHandler) -> dict[str, ASGIApp]:
     return {"HEAD": ping.handlers["GET"], **ping.handlers}
 
 
 def _invocations(
-    finder: AnswerFinder, answer: Answer, session: SessionStep, adapters: Lifecycle
+    finder: HandlerResolver,
+    answer: ResolvedHandler,
+    session: SessionMiddleware,
+    adapters: AdapterRuntime,
 ) -> Invocations:
     handler = answer.handlers["POST"]
     fields = adapter_fields(answer.function) if answer.function else ()
@@ -172,15 +177,17 @@ def _invocations(
     # An app with a route of its own has its own word on content types.
     own = find_routes(finder.app, INVOCATIONS_ROUTE.path, INVOCATIONS_ROUTE.methods)
     if routes is not None and not own:
-        handler = handler if isinstance(handler, ByBody) else FindingJSON(handler)
-        routes = {path: FindingJSON(route) for path, route in routes.items()}
-    step = AdapterStep(fields, adapters, takes_forms=by_engine)
+        handler = (
+            handler if isinstance(handler, BodyRouter) else JSONContentType(handler)
+        )
+        routes = {path: JSONContentType(route) for path, route in routes.items()}
+    step = AdapterMiddleware(fields, adapters, takes_forms=by_engine)
     unknown = UnknownModels() if finder.settings.unknown_model else None
     return Invocations(handler, session, step, routes, unknown)
 
 
 def _lead_inference_routes(
-    finder: AnswerFinder, engine: Engine, adapters: Lifecycle
+    finder: HandlerResolver, engine: Engine, adapters: AdapterRuntime
 ) -> None:
     """Let the adapter header count on the engine's own inference routes too."""
     router = finder.app.router
@@ -191,15 +198,17 @@ def _lead_inference_routes(
         for path in engine.inference_paths(finder.app)
     }
     if handlers:
-        step = AdapterStep([field], adapters, takes_forms=True)
+        step = AdapterMiddleware([field], adapters, takes_forms=True)
         routes = InferenceRoutes(inner, handlers, step)
         router.middleware_stack = routes  # type: ignore[assignment] # any ASGI app
 
 
-def _session_step(app: FastAPI, settings: Settings, answer: Answer) -> SessionStep:
-    engine = take_engine_sessions(app)
+def _session_step(
+    app: FastAPI, settings: Settings, answer: ResolvedHandler
+) -> SessionMiddleware:
+    engine = claim_engine_sessions(app)
     if not settings.sessions_enabled:
-        return NoSessions(own_header=answer.by_customer)
+        return SessionsDisabled(own_header=answer.by_customer)
     # With them comes SQLite, which only a server with sessions needs.
     from ..sessions.errors import answer_not_found
     from ..sessions.manager import open_sessions
@@ -213,7 +222,7 @@ def _session_step(app: FastAPI, settings: Settings, answer: Answer) -> SessionSt
 
 
 def _choosable_routes(
-    finder: AnswerFinder, engine: Engine
+    finder: HandlerResolver, engine: Engine
 ) -> Iterator[tuple[str, ASGIApp]]:
     """Yield what the route attribute may choose: nothing less protected."""
     for path in engine.inference_paths(finder.app):
@@ -222,7 +231,7 @@ def _choosable_routes(
             yield path, finder.with_default_model(path, target)
 
 
-def _log(route: RouteConfig, answer: Answer | None) -> None:
+def _log(route: RouteConfig, answer: ResolvedHandler | None) -> None:
     if answer is None:
         logger.error(
             "Nothing answers %s, which SageMaker needs: define a handler for it in the "

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..adapters.selection import AdapterStep
+from ..adapters.selection import AdapterMiddleware
 from ..asgi.body import (
     JSON_BODY,
     JSONBody,
@@ -45,7 +45,7 @@ class InferenceRoutes:
     """
 
     def __init__(
-        self, app: ASGIApp, handlers: Mapping[str, ASGIApp], adapter: AdapterStep
+        self, app: ASGIApp, handlers: Mapping[str, ASGIApp], adapter: AdapterMiddleware
     ) -> None:
         self.app = app
         self.handlers = handlers

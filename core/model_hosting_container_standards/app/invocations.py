@@ -11,18 +11,18 @@ from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..adapters.selection import AdapterStep
+from ..adapters.selection import AdapterMiddleware
 from ..adapters.unknown_model import UnknownModels
 from ..asgi.body import (
     JSON_BODY,
     as_json,
+    declare_json,
     decode_object,
-    find_json,
     read_body,
     replace_body,
 )
 from ..contract.headers import ADAPTER_IDENTIFIER, CUSTOM_ATTRIBUTES, header_text
-from ..sessions.step import SessionStep
+from ..sessions.step import SessionMiddleware
 
 _EQUALS: Final = re.compile(r"\s*=\s*")
 _BETWEEN: Final = re.compile(r"[,;\s]+")
@@ -44,8 +44,8 @@ class Invocations:
     def __init__(
         self,
         handler: ASGIApp,
-        session: SessionStep,
-        adapter: AdapterStep,
+        session: SessionMiddleware,
+        adapter: AdapterMiddleware,
         routes: Mapping[str, ASGIApp] | None,
         unknown: UnknownModels | None,
     ) -> None:
@@ -93,7 +93,7 @@ def _route_attributes(attributes: str) -> set[str]:
     return {part.removeprefix(_ROUTE) for part in parts if part.startswith(_ROUTE)}
 
 
-class FindingJSON:
+class JSONContentType:
     """Sends a request on, with a JSON object in its body declared as one."""
 
     def __init__(self, route: ASGIApp) -> None:
@@ -101,13 +101,13 @@ class FindingJSON:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            scope, receive = await find_json(scope, receive)
+            scope, receive = await declare_json(scope, receive)
         except ClientDisconnect:
             return  # Nobody is left to be answered.
         await self.route(scope, receive, send)
 
 
-class ByBody:
+class BodyRouter:
     """Sends a request to the route that fits its body, as the first known key tells."""
 
     def __init__(self, routes: Mapping[str, ASGIApp]) -> None:

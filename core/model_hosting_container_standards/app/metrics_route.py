@@ -15,7 +15,7 @@ from ..asgi.routing import find_target, request_scope
 from ..engines.api import Engine
 from ..logging_config import get_logger
 from ..observability.request_metrics import SHARED
-from ..processes.tree import lives
+from ..processes.tree import is_running
 
 logger = get_logger(__name__)
 
@@ -24,7 +24,7 @@ METRICS: Final = "/metrics"
 STATISTICS: Final = "/metrics/json"
 
 
-class Exposition:
+class MetricsPage:
     """The page as an ASGI app."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -47,7 +47,7 @@ def add_metrics(app: FastAPI, engine: Engine | None, folder: Path | None) -> Non
     if statistics := find_target(app, METRICS, "GET"):
         _put_first(app, Route(STATISTICS, statistics, methods=["GET"]))
         logger.info("The engine's statistics are at %s", STATISTICS)
-    page = Exposition(_registry(folder))
+    page = MetricsPage(_registry(folder))
     _put_first(app, Route(METRICS, page, methods=["GET"]))
 
 
@@ -82,5 +82,5 @@ def _forget_the_dead(folder: Path) -> None:
     """Count no request as running whose process was killed."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = file.stem.rpartition("_")[2]
-        if pid.isdigit() and not lives(int(pid)):
+        if pid.isdigit() and not is_running(int(pid)):
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]

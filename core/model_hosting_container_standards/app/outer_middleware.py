@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from ..adapters.runtime import Lifecycle
+from ..adapters.runtime import AdapterRuntime
 from ..engines.api import Engine
 from ..observability.route_labels import PING
 from ..settings import Settings
 
 
-class Layers:
+class OuterMiddleware:
     """What may go around an app, as its environment has it: key, limit and spans.
 
     And the leases of requests, if its engine loads adapters.
@@ -25,7 +25,7 @@ class Layers:
         settings: Settings,
         engine: Engine | None,
         routes: Mapping[str, str],
-        adapters: Lifecycle,
+        adapters: AdapterRuntime,
     ) -> None:
         """Find out what is asked for.
 
@@ -55,17 +55,17 @@ class Layers:
     def around_unpacking(self, app: ASGIApp) -> ASGIApp:
         """Return the same for requests whose bodies are compressed."""
         # With it comes zlib, which few servers need.
-        from ..guard.content_encoding import Unpacking
+        from ..guard.content_encoding import Decompression
 
-        return self.around(Unpacking(app, self._max_body_bytes))
+        return self.around(Decompression(app, self._max_body_bytes))
 
     def _gated(self, app: ASGIApp) -> ASGIApp:
         if not self._keys and self._max_body_bytes is None:
             return app
-        from ..guard.request_guard import Gate
+        from ..guard.request_guard import RequestGuard
 
         free = {path for path, route in self._routes.items() if route == PING}
-        return Gate(app, self._keys, self._max_body_bytes, free)
+        return RequestGuard(app, self._keys, self._max_body_bytes, free)
 
     def _traced(self, app: ASGIApp) -> ASGIApp:
         from ..observability.tracing import Tracing, configured_tracer

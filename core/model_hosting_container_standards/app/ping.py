@@ -9,7 +9,7 @@ from fastapi import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from .server_runtime import Serving
+    from .server_runtime import ServerRuntime
 
 
 class Ping:
@@ -18,7 +18,7 @@ class Ping:
     Whoever answers, a server that is shutting down or has no engine is not well.
     """
 
-    def __init__(self, handlers: Mapping[str, ASGIApp], serving: Serving) -> None:
+    def __init__(self, handlers: Mapping[str, ASGIApp], serving: ServerRuntime) -> None:
         self.handlers = handlers
         self.serving = serving
 

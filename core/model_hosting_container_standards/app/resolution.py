@@ -23,17 +23,17 @@ from ..contract.routes import PING_ROUTE, RouteConfig
 from ..engines.api import Engine
 from ..exceptions import HandlerNotCallableError, HandlerNotFoundError
 from ..handlers.customer_handler import CustomerHandler, resolve_customer_handler
-from ..handlers.ownership import take
+from ..handlers.ownership import claim
 from ..handlers.registry import Handler, handler_registry
 from ..logging_config import get_logger
 from ..settings import Settings
 from .inference_routes import DefaultModel, requires_field
-from .invocations import ByBody
+from .invocations import BodyRouter
 
 logger = get_logger(__name__)
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ResolvedHandler(msgspec.Struct, frozen=True):
     """What answers a route of the contract.
 
     ``handlers`` maps each method to an ASGI app. ``function`` is the handler itself,
@@ -50,7 +50,7 @@ class Answer(msgspec.Struct, frozen=True):
     by_customer: bool = False
 
 
-class AnswerFinder(msgspec.Struct, frozen=True):
+class HandlerResolver(msgspec.Struct, frozen=True):
     """Finds who answers, for one app at its start.
 
     ``base_model`` returns the name of the engine's, once the app has started.
@@ -62,7 +62,7 @@ class AnswerFinder(msgspec.Struct, frozen=True):
     script: ModuleType | None
     base_model: Callable[[], str]
 
-    def find(self, route: RouteConfig) -> Answer | None:
+    def find(self, route: RouteConfig) -> ResolvedHandler | None:
         """Return who answers ``route``, or None when nobody does.
 
         Raises:
@@ -90,7 +90,9 @@ class AnswerFinder(msgspec.Struct, frozen=True):
             return handler
         return DefaultModel(handler, field, self.base_model)
 
-    def _by_customer(self, route: RouteConfig, customer: CustomerHandler) -> Answer:
+    def _by_customer(
+        self, route: RouteConfig, customer: CustomerHandler
+    ) -> ResolvedHandler:
         if customer.handler is not None:
             answer = self._by_function(route, customer.source, customer.handler)
             return msgspec.structs.replace(answer, by_customer=True)
@@ -106,27 +108,27 @@ class AnswerFinder(msgspec.Struct, frozen=True):
                 f"{customer.source}: {route.path} demands a Security dependency that "
                 f"{path} does not: requests would get around it."
             )
-        return Answer(route, handlers, customer.source, by_route=True)
+        return ResolvedHandler(route, handlers, customer.source, by_route=True)
 
-    def _by_framework(self, route: RouteConfig) -> Answer | None:
+    def _by_framework(self, route: RouteConfig) -> ResolvedHandler | None:
         function = self._registered(route.handler)
         if function is None or has_route(self._own(route), function):
             return None
         return self._by_function(route, "registered by the framework", function)
 
     def _registered(self, name: str) -> Handler | None:
-        return take(handler_registry.framework, name, self.app, _itself)
+        return claim(handler_registry.framework, name, self.app, _itself)
 
-    def _by_own_route(self, route: RouteConfig) -> Answer | None:
+    def _by_own_route(self, route: RouteConfig) -> ResolvedHandler | None:
         handlers = self._targets(route, route.path)
         if not handlers:
             return None
         own = find_routes(self.app, route.path, route.methods[:1])
         function = own[0].endpoint if own else None
         source = f"{self.engine.name if self.engine else 'the server'}'s own route"
-        return Answer(route, handlers, source, function, by_route=True)
+        return ResolvedHandler(route, handlers, source, function, by_route=True)
 
-    def _by_engine(self, route: RouteConfig) -> Answer | None:
+    def _by_engine(self, route: RouteConfig) -> ResolvedHandler | None:
         if self.engine is None:
             return None
         if route is PING_ROUTE:
@@ -135,9 +137,13 @@ class AnswerFinder(msgspec.Struct, frozen=True):
         else:
             path = "the route that fits the body"
             routes = self._routes_by_body(self.engine)
-            handlers = {"POST": ByBody(routes)} if routes else {}
+            handlers = {"POST": BodyRouter(routes)} if routes else {}
         source = f"{self.engine.name} has no {route.path}; {path} answers"
-        return Answer(route, handlers, source, by_route=True) if handlers else None
+        return (
+            ResolvedHandler(route, handlers, source, by_route=True)
+            if handlers
+            else None
+        )
 
     def _routes_by_body(self, engine: Engine) -> dict[str, ASGIApp]:
         found: dict[str, ASGIApp] = {}
@@ -171,7 +177,7 @@ class AnswerFinder(msgspec.Struct, frozen=True):
 
     def _by_function(
         self, route: RouteConfig, source: str, function: Handler
-    ) -> Answer:
+    ) -> ResolvedHandler:
         """Give the app a FastAPI route for ``function``.
 
         It goes to the end of the routes: the request is led there by the contract's
@@ -196,7 +202,7 @@ class AnswerFinder(msgspec.Struct, frozen=True):
             handlers[method] = add_route(
                 self.app, route.path, endpoint, method, **options
             )
-        return Answer(route, handlers, source, function)
+        return ResolvedHandler(route, handlers, source, function)
 
 
 def _itself(handler: Handler) -> Handler:

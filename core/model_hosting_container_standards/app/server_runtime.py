@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from ..adapters.runtime import Lifecycle
+from ..adapters.runtime import AdapterRuntime
 from ..asgi.lifespan import surround_lifespan
 from ..engines.api import Engine
-from ..health.engine_health import Health
+from ..health.engine_health import EngineHealth
 from ..observability.metrics import RESTARTS
 from ..observability.route_labels import known_routes
-from ..processes.heartbeat import Seat
+from ..processes.heartbeat import WorkerHeartbeat
 from ..settings import Settings
-from ..shutdown.graceful_shutdown import Drain
+from ..shutdown.graceful_shutdown import GracefulShutdown
 from ..tracking.own_requests import OwnRequests
-from ..tracking.request_tracker import Traffic
-from .outer_middleware import Layers
+from ..tracking.request_tracker import RequestTracker
+from .outer_middleware import OuterMiddleware
 
 
-class Serving:
+class ServerRuntime:
     """Counts what the app is answering, asks how its engine is, and ends it well.
 
     Args:
@@ -37,16 +37,18 @@ class Serving:
         engine: Engine | None,
         settings: Settings,
         aliases: Mapping[str, str],
-        adapters: Lifecycle,
+        adapters: AdapterRuntime,
     ) -> None:
         inference_paths = engine.inference_paths(app) if engine else ()
         routes = known_routes(inference_paths, aliases)
-        self._layers = Layers(app, settings, engine, routes, adapters)
-        seat = Seat(settings.board) if settings.board else None
-        self._traffic = Traffic(routes, OwnRequests(seat))
+        self._layers = OuterMiddleware(app, settings, engine, routes, adapters)
+        seat = WorkerHeartbeat(settings.board) if settings.board else None
+        self._traffic = RequestTracker(routes, OwnRequests(seat))
         stall_s = settings.ping_stall
-        self._health = Health(engine, app, self._traffic, stall_s) if engine else None
-        self._drain = Drain(
+        self._health = (
+            EngineHealth(engine, app, self._traffic, stall_s) if engine else None
+        )
+        self._drain = GracefulShutdown(
             self._traffic,
             settings.drain_seconds,
             seat,

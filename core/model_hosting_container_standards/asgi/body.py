@@ -102,7 +102,7 @@ def as_json(scope: Scope) -> Scope:
     return {**scope, "headers": [*headers, (_CONTENT_TYPE, _JSON)]}
 
 
-async def find_json(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+async def declare_json(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
     """Return the request, with a body that is a JSON object declared as one.
 
     It is read only if it claims to be something else, and is not a form of parts.

@@ -28,14 +28,14 @@ _STARTING: Final = "This server is starting."
 _STATE: Final = "model_hosting_container_standards_openings"
 
 
-class Opening:
+class PlaceholderMiddleware:
     """A layer of middleware that passes requests on, until something is put into it."""
 
     app: ASGIApp
     #: Whether requests are answered at all.
     is_open = True
 
-    def connect(self, app: ASGIApp) -> Opening:
+    def connect(self, app: ASGIApp) -> PlaceholderMiddleware:
         self.app = app
         return self
 
@@ -49,11 +49,11 @@ class Opening:
             await send({"type": "websocket.close", "code": 1013})
 
 
-class Openings:
+class DeferredBootstrap:
     """The places: outside the app's own middleware, inside it, and in its lifespan."""
 
     def __init__(self) -> None:
-        self.outer, self.inner = Opening(), Opening()
+        self.outer, self.inner = PlaceholderMiddleware(), PlaceholderMiddleware()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
         #: Those that have not started yet, and the ends of those that have.
@@ -121,9 +121,9 @@ class Openings:
             await self._stops.pop()()
 
 
-def keep_openings(app: FastAPI) -> None:
+def defer_bootstrap(app: FastAPI) -> None:
     """Keep places in an app that does not run yet."""
-    openings = Openings()
+    openings = DeferredBootstrap()
     setattr(app.state, _STATE, openings)
     outer, inner = (
         Middleware(opening.connect) for opening in (openings.outer, openings.inner)
@@ -133,9 +133,9 @@ def keep_openings(app: FastAPI) -> None:
     app.router.lifespan_context = lambda app: openings.around(own(app))
 
 
-def openings_of(app: FastAPI) -> Openings | None:
+def deferred_bootstrap_of(app: FastAPI) -> DeferredBootstrap | None:
     """Return the places of an app that runs; None of any other."""
-    openings: Openings | None = getattr(app.state, _STATE, None)
+    openings: DeferredBootstrap | None = getattr(app.state, _STATE, None)
     return openings if openings is not None and openings.is_running else None
 
 

@@ -19,7 +19,7 @@ from ..logging_config import get_logger
 logger = get_logger(__name__)
 
 
-class Inner:
+class InnerApp:
     """The app inside a middleware, known once the server starts."""
 
     app: ASGIApp
@@ -28,7 +28,7 @@ class Inner:
         await self.app(scope, receive, send)
 
 
-class NotingSend:
+class RecordingSend:
     """A ``send`` that knows whether a response has begun."""
 
     __slots__ = ("has_started", "send")
@@ -47,11 +47,11 @@ async def refuse(
     error: fastapi.HTTPException, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Answer in the place of the app, in the form that its own errors have."""
-    await answer_error(error, scope, receive, NotingSend(send))
+    await answer_error(error, scope, receive, RecordingSend(send))
 
 
 async def answer_error(
-    error: Exception, scope: Scope, receive: Receive, send: NotingSend
+    error: Exception, scope: Scope, receive: Receive, send: RecordingSend
 ) -> None:
     """Answer with what a middleware raised: an HTTPException, else a 500 without text.
 
@@ -111,4 +111,4 @@ def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
 def _came_through(error: Exception) -> bool:
     """Whether the app inside raised it, rather than the middleware."""
     frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_code is Inner.__call__.__code__ for frame, _ in frames)
+    return any(frame.f_code is InnerApp.__call__.__code__ for frame, _ in frames)

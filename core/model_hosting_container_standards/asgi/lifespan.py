@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from .deferred_bootstrap import Step, openings_of
+from .deferred_bootstrap import Step, deferred_bootstrap_of
 
 
 def surround_lifespan(
@@ -21,7 +21,7 @@ def surround_lifespan(
     Args:
         finish: done once all that has stopped.
     """
-    if (openings := openings_of(app)) is not None:
+    if (openings := deferred_bootstrap_of(app)) is not None:
         openings.add_step(start, stop, finish)
         return
     inner = app.router.lifespan_context

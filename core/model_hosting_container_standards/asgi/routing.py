@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Receive, Scope, Send
 
 from ..exceptions import HandlerNotCallableError
-from .body import JSON_BODY, JSONRequest, find_json
+from .body import JSON_BODY, JSONRequest, declare_json
 from .endpoint import describe, unwrap
 
 
@@ -35,7 +35,7 @@ class JSONRoute(APIRoute):
         async def handle_json(request: Request) -> Response:
             if takes_json and JSON_BODY not in request.scope:
                 try:
-                    found = await find_json(request.scope, request.receive)
+                    found = await declare_json(request.scope, request.receive)
                 except ClientDisconnect:
                     # As FastAPI has it, which reads the body no sooner.
                     raise HTTPException(400, "The body is incomplete.") from None
@@ -45,7 +45,7 @@ class JSONRoute(APIRoute):
         return handle_json
 
 
-class Target:
+class RouteTarget:
     """One route of an app, as an ASGI app.
 
     Whatever path and method a request came with, the route sees its own.
@@ -78,7 +78,7 @@ class Target:
         return child_scope
 
 
-def find_target(app: FastAPI, path: str, *methods: str) -> Target | None:
+def find_target(app: FastAPI, path: str, *methods: str) -> RouteTarget | None:
     """Return the route that answers ``path``, for the first method that has one."""
     for method in methods:
         scope = request_scope(path, method)
@@ -87,7 +87,7 @@ def find_target(app: FastAPI, path: str, *methods: str) -> Target | None:
             if isinstance(entry, Mount):
                 continue
             if entry.matches(dict(scope))[0] is Match.FULL:
-                return Target(entry, path, method)
+                return RouteTarget(entry, path, method)
     return None
 
 
@@ -156,7 +156,7 @@ def split_dependencies(
 
 def add_route(
     app: FastAPI, path: str, endpoint: Callable[..., Any], method: str, **options: Any
-) -> Target:
+) -> RouteTarget:
     """Add a FastAPI route behind all others, and return it.
 
     ``options`` are those of ``APIRouter.add_api_route``.
@@ -169,7 +169,7 @@ def add_route(
         app.router.add_api_route(path, endpoint, **options)
     except FastAPIError:
         _add_without_response_model(app, path, endpoint, options)
-    return Target(app.router.routes[-1], path, method)
+    return RouteTarget(app.router.routes[-1], path, method)
 
 
 def _add_without_response_model(

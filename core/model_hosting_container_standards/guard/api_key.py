@@ -56,7 +56,7 @@ def is_known(credentials: bytes | None, keys: Iterable[bytes]) -> bool:
     return found and scheme.lower() == b"bearer"
 
 
-def is_free(scope: Scope, paths: Collection[str]) -> bool:
+def is_public(scope: Scope, paths: Collection[str]) -> bool:
     """Return whether a request needs no key.
 
     One that sends anything does, and one that reads below ``/adapters`` or ``/v1``.
@@ -73,7 +73,7 @@ def is_free(scope: Scope, paths: Collection[str]) -> bool:
     return reads and first not in _GUARDED
 
 
-async def turn_away(scope: Scope, receive: Receive, send: Send) -> None:
+async def reject(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer whoever has no key."""
     if scope["type"] == "http":
         await refuse(_unauthorized(), scope, receive, send)

@@ -25,14 +25,14 @@ def limit_body(limit: int, announced: int | None, app: ASGIApp) -> ASGIApp:
         if scope["type"] != "http":
             await app(scope, receive, send)
         elif announced is None:
-            await Body(limit, scope, receive, send).pass_on(app)
+            await LimitedBody(limit, scope, receive, send).pass_on(app)
         else:
             await refuse(_too_long(limit), scope, receive, send)
 
     return answer
 
 
-class Body:
+class LimitedBody:
     """A body whose length nobody knows, and the answer to its request.
 
     Once it is too long the client has its answer, and for the app the client is gone.

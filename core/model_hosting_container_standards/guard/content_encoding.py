@@ -30,7 +30,7 @@ _LONGEST_SHOWN: Final = 64
 _LENGTHS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
-class Unpacking:
+class Decompression:
     """Unpacks bodies of gzip, and refuses those of other encodings.
 
     Args:

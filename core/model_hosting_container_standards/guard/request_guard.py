@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .api_key import is_free, is_known, turn_away
+from .api_key import is_known, is_public, reject
 from .body_limit import limit_body, read_length
 
 _AUTHORIZATION: Final = b"authorization"
@@ -15,7 +15,7 @@ _CONTENT_LENGTH: Final = b"content-length"
 _TRANSFER_ENCODING: Final = b"transfer-encoding"
 
 
-class Gate:
+class RequestGuard:
     """Asks for a key, and refuses bodies that are too long.
 
     One layer and one walk over the headers for both, and no coroutine of its own:
@@ -53,7 +53,7 @@ class Gate:
                 is_chunked = True
         # What has a key need not be looked at.
         if self._keys and not self._lets_in(credentials, scope):
-            return turn_away(scope, receive, send)
+            return reject(scope, receive, send)
         if (limit := self.limit) is None:
             return self.app(scope, receive, send)
         # Of the two, the length is the one that does not count.
@@ -63,4 +63,4 @@ class Gate:
         return limit_body(limit, announced, self.app)(scope, receive, send)
 
     def _lets_in(self, credentials: bytes | None, scope: Scope) -> bool:
-        return is_known(credentials, self._keys) or is_free(scope, self._free)
+        return is_known(credentials, self._keys) or is_public(scope, self._free)

@@ -13,7 +13,7 @@ from .registry import handler_registry
 H = TypeVar("H", bound=Callable[..., Any])
 
 
-def mark(handler: H, name: str, value: Any) -> H:
+def set_metadata(handler: H, name: str, value: Any) -> H:
     """Return the handler as an endpoint that has an attribute.
 
     What is registered by a decorator below this one is replaced by what is returned.
@@ -24,7 +24,7 @@ def mark(handler: H, name: str, value: Any) -> H:
     return endpoint  # type: ignore[return-value]
 
 
-def find_mark(handler: Callable[..., Any] | None, name: str) -> Any:
+def get_metadata(handler: Callable[..., Any] | None, name: str) -> Any:
     """Return the outermost value of the attribute, None if there is none."""
     while handler is not None:
         # Statically: a proxy answers to any name, with another proxy.

@@ -12,7 +12,7 @@ from ..asgi.routing import has_route, iter_routes
 from .registry import Handler, Registrations, T
 
 
-def take_served(
+def claim_served(
     registrations: Registrations[T],
     name: str,
     app: FastAPI,
@@ -30,18 +30,18 @@ def take_served(
     return served[0] if served else None
 
 
-def take(
+def claim(
     registrations: Registrations[T],
     name: str,
     app: FastAPI,
     function_of: Callable[[T], Handler],
 ) -> T | None:
     """Take the newest registration that is a route of the app, else the newest."""
-    served = take_served(registrations, name, app, function_of)
-    return served or take_newest(registrations, name, function_of)
+    served = claim_served(registrations, name, app, function_of)
+    return served or claim_newest(registrations, name, function_of)
 
 
-def take_newest(
+def claim_newest(
     registrations: Registrations[T], name: str, function_of: Callable[[T], Handler]
 ) -> T | None:
     """Return the newest registration.

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from ..engines.api import Engine
 from ..exceptions import EngineUnhealthyError
 from ..logging_config import get_logger
-from ..processes.cpu_activity import Activity
+from ..processes.cpu_activity import CPUActivity
 from ..processes.heartbeat import Condition, Problem
-from ..tracking.request_tracker import Traffic
+from ..tracking.request_tracker import RequestTracker
 
 logger = get_logger(__name__)
 
@@ -28,7 +28,7 @@ _COMPUTES_S: Final = 600.0
 Ask = Callable[[FastAPI], Awaitable[None]]
 
 
-class Question:
+class SingleFlightProbe:
     """Something the engine is asked, once at a time, and answers or not."""
 
     def __init__(self, ask: Ask, app: FastAPI) -> None:
@@ -75,7 +75,7 @@ def _take_note(answered: asyncio.Task[None]) -> None:
         answered.exception()
 
 
-class Health:
+class EngineHealth:
     """Says what is wrong with a server's engine, within a second.
 
     An engine is hung when it does not generate a token that we ask it for, whatever
@@ -87,13 +87,13 @@ class Health:
     """
 
     def __init__(
-        self, engine: Engine, app: FastAPI, traffic: Traffic, stall_s: float
+        self, engine: Engine, app: FastAPI, traffic: RequestTracker, stall_s: float
     ) -> None:
         self._traffic = traffic
         self._stall_s = stall_s
-        self._check = Question(engine.check, app)
-        self._try_out = Question(self._see_work, app)
-        self._activity = Activity(lambda: engine.processes(app))
+        self._check = SingleFlightProbe(engine.check, app)
+        self._try_out = SingleFlightProbe(self._see_work, app)
+        self._activity = CPUActivity(lambda: engine.processes(app))
         self._engine = engine
         self._is_ill = False
 
@@ -129,7 +129,7 @@ class Health:
         await self._engine.try_out(app)
         self._traffic.note_progress()
 
-    def _hung(self, question: Question) -> Problem | None:
+    def _hung(self, question: SingleFlightProbe) -> Problem | None:
         """Return that the engine is hung, if it has been silent and idle for long."""
         waited, idle = question.waited(), self._activity.idle_s()
         if min(waited, idle) < self._stall_s and waited < self._stall_s + _COMPUTES_S:

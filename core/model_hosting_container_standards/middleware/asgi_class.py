@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..asgi.errors import NotingSend, answer_error
+from ..asgi.errors import RecordingSend, answer_error
 
 #: Where a scope has what receives outside the class that is to be called next.
 _OUTER_RECEIVE: Final = "model_hosting_container_standards.receive"
@@ -23,7 +23,7 @@ class ASGIMiddleware:
             await self.middleware(scope, receive, send)
             return
         scope[_OUTER_RECEIVE] = receive
-        noting = NotingSend(send)
+        noting = RecordingSend(send)
         try:
             await self.middleware(scope, receive, noting)
         except Exception as error:  # noqa: BLE001 - customers raise anything

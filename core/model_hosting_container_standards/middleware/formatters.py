@@ -13,11 +13,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..asgi.endpoint import as_async
-from ..asgi.errors import NotingSend, answer_error
+from ..asgi.errors import RecordingSend, answer_error
 from .content import is_content
-from .interceptor import Passage, State, seen_whole
-from .request import PassingRequest
-from .response import PassingResponse
+from .interceptor import ResponseInterceptor, State, seen_whole
+from .request import ReplayableRequest
+from .response import InterceptedResponse
 from .threads import run_in_extra_thread
 
 Format = Callable[..., Awaitable[Any]]
@@ -41,20 +41,20 @@ class Formatters:
             await self.app(scope, receive, send)
             return
         if self._input is not None:
-            request = PassingRequest(scope, receive)
+            request = ReplayableRequest(scope, receive)
             try:
                 scope, receive = request.passed_on(await self._input(request))
             except Exception as error:  # noqa: BLE001 - customers raise anything
-                await answer_error(error, scope, receive, NotingSend(send))
+                await answer_error(error, scope, receive, RecordingSend(send))
                 return
         if self._output is None:
             await self.app(scope, receive, send)
         else:
             scope = seen_whole(scope)
-            await Formatting(self._output, scope, receive, send).run(self.app)
+            await FormatterCall(self._output, scope, receive, send).run(self.app)
 
 
-class Formatting:
+class FormatterCall:
     """One response on its way through an output formatter.
 
     That of a whole response is called where the app sends it. That of a stream may read
@@ -67,13 +67,13 @@ class Formatting:
         self._format_output = format_output
         self._scope = scope
         self._receive = receive
-        self._send = NotingSend(send)
-        self._passage = Passage(self._send, self._on_response)
+        self._send = RecordingSend(send)
+        self._passage = ResponseInterceptor(self._send, self._on_response)
         self._app: asyncio.Task[Any] | None = None
         self._beside: asyncio.Future[None] | None = None
         self._is_ended = False
         self._error: Exception | None = None
-        self._passed_on: PassingResponse | None = None
+        self._passed_on: InterceptedResponse | None = None
 
     async def run(self, inner: ASGIApp) -> None:
         """Let the app answer, and the formatter see it."""
@@ -122,7 +122,7 @@ class Formatting:
             self._passage.close()
             self._app.cancel()
 
-    async def _on_response(self, response: PassingResponse) -> None:
+    async def _on_response(self, response: InterceptedResponse) -> None:
         if response.is_stream:
             self._beside = asyncio.ensure_future(self._answer(response))
             return
@@ -131,7 +131,7 @@ class Formatting:
         except Exception as error:  # noqa: BLE001 - raised once the app has ended
             self._error = error
 
-    async def _answer(self, response: PassingResponse) -> None:
+    async def _answer(self, response: InterceptedResponse) -> None:
         try:
             result = _as_response(await self._format_output(response), response)
             if result is response and response.is_passed_on:
@@ -156,7 +156,7 @@ def _async(function: Callable[..., Any] | None) -> Format | None:
     return None if function is None else as_async(function, run_in_extra_thread)
 
 
-def _as_response(result: Any, response: PassingResponse) -> Response:
+def _as_response(result: Any, response: InterceptedResponse) -> Response:
     """Return what a formatter meant by what it returned."""
     if is_content(result):
         response.body = result

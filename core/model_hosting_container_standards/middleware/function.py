@@ -12,10 +12,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..asgi.endpoint import as_async, describe
-from ..asgi.errors import NotingSend, answer_error
-from .interceptor import Passage, State, seen_whole
-from .request import PassingRequest
-from .response import PassingResponse
+from ..asgi.errors import RecordingSend, answer_error
+from .interceptor import ResponseInterceptor, State, seen_whole
+from .request import ReplayableRequest
+from .response import InterceptedResponse
 from .threads import run_in_extra_thread
 
 _ROUTED: Final = (
@@ -40,8 +40,8 @@ class FunctionMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        noting = NotingSend(send)
-        exchange = Exchange(self.app, seen_whole(scope), receive, noting)
+        noting = RecordingSend(send)
+        exchange = MiddlewareCall(self.app, seen_whole(scope), receive, noting)
         try:
             response = await self._call(exchange.request, exchange.call_next)
             await exchange.answer(self._check(response))
@@ -59,14 +59,14 @@ class FunctionMiddleware:
         return response
 
 
-class Exchange:
+class MiddlewareCall:
     """A request on its way through the function, and what the app answers."""
 
     def __init__(
-        self, app: ASGIApp, scope: Scope, receive: Receive, send: NotingSend
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: RecordingSend
     ) -> None:
-        self.request = PassingRequest(scope, receive)
-        self._calls: list[Call] = []
+        self.request = ReplayableRequest(scope, receive)
+        self._calls: list[NextCall] = []
         self._is_over = False
         self._app = app
         self._scope = scope
@@ -118,24 +118,24 @@ class Exchange:
             self._scope_before = dict(scope)
         elif scope is self._scope:
             scope = _unrouted(scope, self._scope_before)
-        call = Call(self._app, scope, receive, self._send)
+        call = NextCall(self._app, scope, receive, self._send)
         self._calls.append(call)
         return await call.wait()
 
 
-class Call:
+class NextCall:
     """One call of ``call_next``: the app answers in a task of its own."""
 
     def __init__(
-        self, app: ASGIApp, scope: Scope, receive: Receive, send: NotingSend
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: RecordingSend
     ) -> None:
         loop = asyncio.get_running_loop()
-        self._response: asyncio.Future[PassingResponse] = loop.create_future()
-        self._passage = Passage(send, self._on_response)
+        self._response: asyncio.Future[InterceptedResponse] = loop.create_future()
+        self._passage = ResponseInterceptor(send, self._on_response)
         self.task = asyncio.ensure_future(app(scope, receive, self._passage.send))
         self.task.add_done_callback(self._on_end)
 
-    async def wait(self) -> PassingResponse:
+    async def wait(self) -> InterceptedResponse:
         """Return the response; the app ends if nobody waits for it any more."""
         try:
             return await self._response
@@ -169,12 +169,12 @@ class Call:
             return None
         return None if self._passage.error_is_seen else self.task.exception()
 
-    def _answered(self) -> PassingResponse | None:
+    def _answered(self) -> InterceptedResponse | None:
         response = self._response
         done = response.done() and not response.cancelled()
         return response.result() if done and not response.exception() else None
 
-    async def _on_response(self, response: PassingResponse) -> None:
+    async def _on_response(self, response: InterceptedResponse) -> None:
         if not self._response.done():
             self._response.set_result(response)
 

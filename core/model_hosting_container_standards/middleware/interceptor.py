@@ -10,8 +10,8 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Scope
 
-from ..asgi.errors import NotingSend
-from .response import PassingResponse
+from ..asgi.errors import RecordingSend
+from .response import InterceptedResponse
 
 _START: Final = "http.response.start"
 _BODY: Final = "http.response.body"
@@ -32,7 +32,7 @@ class State(enum.Enum):
     COMPLETE = enum.auto()
 
 
-class Passage:
+class ResponseInterceptor:
     """Has the ``send`` of an app whose response goes to ``on_response`` first.
 
     The response is there with its first chunk: if that is the last one too, it is a
@@ -42,8 +42,8 @@ class Passage:
 
     def __init__(
         self,
-        send: NotingSend,
-        on_response: Callable[[PassingResponse], Awaitable[None]],
+        send: RecordingSend,
+        on_response: Callable[[InterceptedResponse], Awaitable[None]],
     ) -> None:
         self._noting = send
         self._send = send.send
@@ -65,7 +65,7 @@ class Passage:
         # What is open costs each chunk no coroutine of ours.
         return self._receiver(message)
 
-    async def send_on(self, response: PassingResponse) -> None:
+    async def send_on(self, response: InterceptedResponse) -> None:
         """Send what there is of a stream, and let the rest through as it comes.
 
         Raises:
@@ -111,10 +111,10 @@ class Passage:
         if message.get("more_body", False):
             self.state = State.HELD
             self._first = body
-            response = PassingResponse(start, None, self._chunks())
+            response = InterceptedResponse(start, None, self._chunks())
         else:
             self.state = State.COMPLETE
-            response = PassingResponse(start, body, None)
+            response = InterceptedResponse(start, body, None)
         await self._on_response(response)
 
     async def _offer(self, message: Message) -> None:

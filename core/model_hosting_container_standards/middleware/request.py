@@ -18,7 +18,7 @@ from .content import (
 )
 
 
-class PassingRequest(JSONRequest):
+class ReplayableRequest(JSONRequest):
     """A request that may be read here, and once more by whoever it is passed on to."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:

@@ -34,14 +34,16 @@ PLACES: Final[Mapping[str, Variable[str | None]]] = {
 _DECORATORS: Final = {place: f'custom_middleware("{place}")' for place in MIDDLEWARE}
 
 
-class Found(msgspec.Struct, frozen=True):
+class FoundMiddleware(msgspec.Struct, frozen=True):
     """What goes to a place, and who says so."""
 
     function: Callable[..., Any]
     source: str
 
 
-def find_middleware(settings: Settings, script: ModuleType | None) -> dict[str, Found]:
+def find_middleware(
+    settings: Settings, script: ModuleType | None
+) -> dict[str, FoundMiddleware]:
     """Return what goes to each place that has something.
 
     Each is looked for by itself: a variable for one takes nothing from the others.
@@ -59,16 +61,16 @@ def find_middleware(settings: Settings, script: ModuleType | None) -> dict[str, 
     return {place: found[place] for place in PLACES if place in found}
 
 
-def _decorated() -> dict[str, Found]:
+def _decorated() -> dict[str, FoundMiddleware]:
     registered = {place: middleware_registry.get(place) for place in PLACES}
     return {
-        place: Found(function, f"@{_DECORATORS.get(place, place)} decorator")
+        place: FoundMiddleware(function, f"@{_DECORATORS.get(place, place)} decorator")
         for place, function in registered.items()
         if function is not None
     }
 
 
-def _load(place: str, settings: Settings, script: ModuleType | None) -> Found:
+def _load(place: str, settings: Settings, script: ModuleType | None) -> FoundMiddleware:
     variable = PLACES[place]
     spec = str(variable.read(settings))
     source = f"{variable.name}={spec}"
@@ -76,6 +78,6 @@ def _load(place: str, settings: Settings, script: ModuleType | None) -> Found:
         MiddlewareNotFoundError if place in MIDDLEWARE else FormatterRegistrationError
     )
     try:
-        return Found(load_spec(spec, settings, script), source)
+        return FoundMiddleware(load_spec(spec, settings, script), source)
     except HandlerResolutionError as error:
         raise not_found(f"{source}: {error}") from (error.__cause__ or error)

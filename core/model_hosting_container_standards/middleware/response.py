@@ -15,7 +15,7 @@ Chunk = bytes | str
 _WITHOUT_BODY: Final = frozenset({204, 304})
 
 
-class PassingResponse(Response):
+class InterceptedResponse(Response):
     """What the app answers, on its way to the client.
 
     ``status_code`` and ``headers`` may be changed. A whole response has a ``body`` to

@@ -12,9 +12,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp
 
-from ..asgi.deferred_bootstrap import openings_of, surround_middleware
+from ..asgi.deferred_bootstrap import deferred_bootstrap_of, surround_middleware
 from ..asgi.endpoint import describe, unwrap
-from ..asgi.errors import Inner
+from ..asgi.errors import InnerApp
 from ..exceptions import MiddlewareRegistrationError
 from .asgi_class import ASGIMiddleware, InsideBaseHTTP
 from .formatters import Formatters
@@ -26,17 +26,17 @@ from .registry import (
     THROTTLE,
     registration_error,
 )
-from .resolution import Found
+from .resolution import FoundMiddleware
 
 
 class Layer(msgspec.Struct):
     """Middleware as an ASGI app, and the place in it where the inner app goes."""
 
     entry: ASGIApp
-    inner: Inner
+    inner: InnerApp
 
 
-class Layers(msgspec.Struct):
+class CustomerMiddleware(msgspec.Struct):
     """What goes outside the app's own middleware, and inside it."""
 
     outer: Layer | None
@@ -47,7 +47,7 @@ class Layers(msgspec.Struct):
 
         Until then an engine may add middleware of its own.
         """
-        openings = openings_of(app)
+        openings = deferred_bootstrap_of(app)
         if openings is None:
             outer, inner = map(_as_middleware, (self.outer, self.inner))
             surround_middleware(app, outer, inner)
@@ -60,29 +60,31 @@ class Layers(msgspec.Struct):
                 opening.app = _connect(layer, opening.app)
 
 
-def make_layers(app: FastAPI, found: Mapping[str, Found]) -> Layers:
+def make_customer_middleware(
+    app: FastAPI, found: Mapping[str, FoundMiddleware]
+) -> CustomerMiddleware:
     """Make what was found, so that what cannot be made stops the start.
 
     Raises:
         MiddlewareError: one of them cannot be used.
     """
-    if app.middleware_stack is not None and openings_of(app) is None:
+    if app.middleware_stack is not None and deferred_bootstrap_of(app) is None:
         raise MiddlewareRegistrationError(
             "The app has answered requests before bootstrap(app), so middleware cannot "
             "be put around it: call bootstrap(app) before the server starts."
         )
-    return Layers(_make_outer(found), _make_inner(found))
+    return CustomerMiddleware(_make_outer(found), _make_inner(found))
 
 
-def _make_outer(found: Mapping[str, Found]) -> Layer | None:
+def _make_outer(found: Mapping[str, FoundMiddleware]) -> Layer | None:
     if THROTTLE not in found:
         return None
-    inner = Inner()
+    inner = InnerApp()
     return Layer(_make(THROTTLE, found[THROTTLE], inner), inner)
 
 
-def _make_inner(found: Mapping[str, Found]) -> Layer | None:
-    inner = Inner()
+def _make_inner(found: Mapping[str, FoundMiddleware]) -> Layer | None:
+    inner = InnerApp()
     entry: ASGIApp = inner
     formatters = [_formatter(p, found) for p in (INPUT_FORMATTER, OUTPUT_FORMATTER)]
     if any(formatters):
@@ -92,7 +94,9 @@ def _make_inner(found: Mapping[str, Found]) -> Layer | None:
     return None if entry is inner else Layer(entry, inner)
 
 
-def _formatter(place: str, found: Mapping[str, Found]) -> Callable[..., Any] | None:
+def _formatter(
+    place: str, found: Mapping[str, FoundMiddleware]
+) -> Callable[..., Any] | None:
     if place not in found:
         return None
     function = _instance(place, found[place])
@@ -100,7 +104,7 @@ def _formatter(place: str, found: Mapping[str, Found]) -> Callable[..., Any] | N
     return function
 
 
-def _make(place: str, found: Found, app: ASGIApp) -> ASGIApp:
+def _make(place: str, found: FoundMiddleware, app: ASGIApp) -> ASGIApp:
     """Return a middleware around ``app``."""
     function = found.function
     if (cls := _asgi_class(function)) is not None:
@@ -121,7 +125,7 @@ def _asgi_class(function: Callable[..., Any]) -> type | None:
     return cls if len(inspect.signature(cls.__call__).parameters) > 3 else None
 
 
-def _construct(place: str, found: Found, *args: Any) -> Any:
+def _construct(place: str, found: FoundMiddleware, *args: Any) -> Any:
     try:
         return found.function(*args)
     except Exception as error:
@@ -131,7 +135,7 @@ def _construct(place: str, found: Found, *args: Any) -> Any:
         ) from error
 
 
-def _instance(place: str, found: Found) -> Callable[..., Any]:
+def _instance(place: str, found: FoundMiddleware) -> Callable[..., Any]:
     """Return what is called: of a class, an instance."""
     if not inspect.isclass(found.function):
         return found.function
@@ -140,7 +144,7 @@ def _instance(place: str, found: Found) -> Callable[..., Any]:
 
 
 def _check_arguments(
-    place: str, found: Found, function: Callable[..., Any], *names: str
+    place: str, found: FoundMiddleware, function: Callable[..., Any], *names: str
 ) -> None:
     try:
         inspect.signature(function).bind(*names)

@@ -16,7 +16,7 @@ _SAMPLE_S: Final = 1.0
 _COMPUTES: Final = 0.1
 
 
-class Activity:
+class CPUActivity:
     """Tells for how long none of some processes has computed.
 
     While one of them is stopped, none is seen to: others may spin, and wait for it.

@@ -15,8 +15,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from .cpu_activity import Activity
-from .tree import lives
+from .cpu_activity import CPUActivity
+from .tree import is_running
 
 #: When the process was well, by ``time.monotonic``, and how its engine is.
 _REPORT: Final = struct.Struct("dB")
@@ -50,7 +50,7 @@ class Problem(NamedTuple):
     ends_server: bool = True
 
 
-class Seat:
+class WorkerHeartbeat:
     """A server process's place at the board."""
 
     def __init__(self, folder: Path) -> None:
@@ -100,13 +100,13 @@ class Seat:
             self._descriptor = None
 
 
-class Board:
+class HeartbeatDirectory:
     """The supervisor's view of it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         #: Of processes that are silent.
-        self._activities: dict[int, Activity] = {}
+        self._activities: dict[int, CPUActivity] = {}
 
     def call_for_the_end(self, deadline: float) -> None:
         """Ask all to begin nothing new, and to be done by ``deadline``."""
@@ -150,7 +150,7 @@ class Board:
             self._activities.pop(pid, None)
             return 0.0
         if pid not in self._activities:
-            self._activities[pid] = Activity(lambda: (pid,))
+            self._activities[pid] = CPUActivity(lambda: (pid,))
         return min(silent_s, self._activities[pid].idle_s())
 
     def has_served(self) -> bool:
@@ -166,7 +166,7 @@ class Board:
 
 def _seats(folder: Path) -> dict[int, Path]:
     files = [file for file in _files(folder) if file.name.isdecimal()]
-    return {pid: file for file in files if lives(pid := int(file.name))}
+    return {pid: file for file in files if is_running(pid := int(file.name))}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -93,7 +93,7 @@ def descendants(ancestor: int) -> list[int]:
     return found[1:]
 
 
-def lives(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Whether a process runs: one that only waits to be reaped does not."""
     return bool(fields := _fields(pid)) and fields[_STATE] not in "ZX"
 

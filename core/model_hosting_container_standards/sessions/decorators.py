@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from ..asgi.body_field import BodyField
-from ..handlers.marks import find_mark, mark
+from ..handlers.marks import get_metadata, set_metadata
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -28,7 +28,7 @@ def stateful_session_manager(
     if engine_request_session_id_path is None:
         return lambda handler: handler
     field = session_field(engine_request_session_id_path)
-    return lambda handler: mark(handler, _ATTRIBUTE, field)
+    return lambda handler: set_metadata(handler, _ATTRIBUTE, field)
 
 
 def session_field(path: str) -> BodyField:
@@ -44,5 +44,5 @@ def session_field(path: str) -> BodyField:
 
 def session_field_of(handler: Callable[..., Any] | None) -> BodyField | None:
     """Return what :func:`stateful_session_manager` was told for this handler."""
-    field: BodyField | None = find_mark(handler, _ATTRIBUTE)
+    field: BodyField | None = get_metadata(handler, _ATTRIBUTE)
     return field

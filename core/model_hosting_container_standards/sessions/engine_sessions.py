@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope
 from ..asgi.body import JSONBody, JSONRequest, read_body, replace_json_body
 from ..exceptions import HandlerNotFoundError
 from ..handlers.model_call import ModelCall, content_of
-from ..handlers.ownership import take
+from ..handlers.ownership import claim
 from ..handlers.registry import Registrations
 from ..handlers.shapes import compile_path, fill_defaults
 from ..settings import Settings
@@ -155,14 +155,14 @@ class EngineSessions:
         return result if _is_failure(result) else None
 
 
-def take_engine_sessions(app: FastAPI) -> EngineSessions | None:
+def claim_engine_sessions(app: FastAPI) -> EngineSessions | None:
     """Return what was registered for this app, None if nothing was.
 
     Raises:
         HandlerNotFoundError: only one of the two handlers was registered.
     """
     create, close = (
-        take(session_registry, name, app, _function) for name in (_CREATE, _CLOSE)
+        claim(session_registry, name, app, _function) for name in (_CREATE, _CLOSE)
     )
     if create is None and close is None:
         return None

@@ -19,7 +19,7 @@ _OF_A_BODY: Final = frozenset(
 _JSON: Final = (b"content-type", b"application/json")
 
 
-class BeginningSend:
+class NewSessionSend:
     """A ``send`` that tells the client of its session, if it is answered well."""
 
     def __init__(self, headers: Mapping[str, str], send: Send) -> None:

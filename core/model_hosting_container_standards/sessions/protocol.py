@@ -20,7 +20,7 @@ from .control_request import CLOSE, NEW_SESSION, REQUEST_TYPE, peek_control_requ
 from .engine_sessions import EngineSessions
 from .errors import not_found
 from .manager import Session, SessionManager
-from .new_session import BeginningSend, control_request, with_session_id
+from .new_session import NewSessionSend, control_request, with_session_id
 from .step import Next
 
 logger = get_logger(__name__)
@@ -91,7 +91,7 @@ class SessionProtocol:
             session = await self._create(*control_request(scope, NEW_SESSION))
         if isinstance(session, Response):
             return await session(scope, receive, send)
-        beginning = BeginningSend(_headers(session), send)
+        beginning = NewSessionSend(_headers(session), send)
         try:
             scope = with_session_id(scope, session.session_id)
             following = await self._lead(session, scope, receive)

@@ -17,7 +17,7 @@ NOT_ENABLED: Final = "Invalid payload. stateful sessions not enabled"
 Next = tuple[Scope, Receive]
 
 
-class SessionStep(Protocol):
+class SessionMiddleware(Protocol):
     """Looks at each request to ``/invocations`` before its handler does."""
 
     async def __call__(
@@ -35,7 +35,7 @@ class SessionStep(Protocol):
         """
 
 
-class NoSessions:
+class SessionsDisabled:
     """The step of a server that has no sessions: refuses requests for one.
 
     Args:

@@ -8,11 +8,11 @@ import threading
 import time
 from typing import Final
 
-from ..health.engine_health import Health
+from ..health.engine_health import EngineHealth
 from ..logging_config import get_logger
-from ..processes.heartbeat import DEATH_S, Condition, Problem, Seat
+from ..processes.heartbeat import DEATH_S, Condition, Problem, WorkerHeartbeat
 from ..processes.tree import die_at
-from ..tracking.request_tracker import Traffic
+from ..tracking.request_tracker import RequestTracker
 from .deferred_signals import DeferredSignals
 from .server_shutdown import add_callback, remove_callback
 
@@ -31,7 +31,7 @@ _BEAT_S: Final = 0.2
 _LOOK_S: Final = 0.05
 
 
-class Drain:
+class GracefulShutdown:
     """Lets a server finish, whatever has it end, and has the process gone in time.
 
     It ends by a signal, by its supervisor's word, by itself, or with its engine.
@@ -45,10 +45,10 @@ class Drain:
 
     def __init__(
         self,
-        traffic: Traffic,
+        traffic: RequestTracker,
         seconds: int,
-        seat: Seat | None,
-        health: Health | None,
+        seat: WorkerHeartbeat | None,
+        health: EngineHealth | None,
         *,
         serves_engine: bool,
     ) -> None:
@@ -169,7 +169,7 @@ class Drain:
                 return
             await asyncio.sleep(_BEAT_S)
 
-    async def _watch(self, seat: Seat) -> None:
+    async def _watch(self, seat: WorkerHeartbeat) -> None:
         reporting = asyncio.ensure_future(self._report(seat))
         try:
             await self._begin(await self._told(seat))
@@ -177,13 +177,13 @@ class Drain:
         finally:
             reporting.cancel()
 
-    async def _told(self, seat: Seat) -> float:
+    async def _told(self, seat: WorkerHeartbeat) -> float:
         while True:
             if (deadline := seat.deadline()) is not None:
                 return deadline
             await asyncio.sleep(_LOOK_S)
 
-    async def _report(self, seat: Seat) -> None:
+    async def _report(self, seat: WorkerHeartbeat) -> None:
         while True:
             # It may take its time, which nobody who looks for the end has.
             problem = await self.look_at_engine()

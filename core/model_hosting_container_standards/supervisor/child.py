@@ -25,7 +25,7 @@ class Interrupted(Exception):
         self.status = 128 + number
 
 
-def run_to_its_end(command: Sequence[str], deadline: float, **options: Any) -> int:
+def run_to_completion(command: Sequence[str], deadline: float, **options: Any) -> int:
     """Run a command and return its status, negative for a signal.
 
     Args:

@@ -41,7 +41,7 @@ def decode(words: Sequence[str]) -> list[str]:
     return os.fsdecode(base64.urlsafe_b64decode("".join(words))).split(_BETWEEN)
 
 
-def become(command: Sequence[str]) -> NoReturn:
+def exec_command(command: Sequence[str]) -> NoReturn:
     """Become the command: only what keeps it from running comes back, as an exit.
 
     Raises:
@@ -57,4 +57,4 @@ def become(command: Sequence[str]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    become(decode(sys.argv[1:]))
+    exec_command(decode(sys.argv[1:]))

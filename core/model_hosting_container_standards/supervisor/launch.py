@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from ..exceptions import ConfigurationError, RequirementsError
-from ..processes.heartbeat import Board
+from ..processes.heartbeat import HeartbeatDirectory
 from ..settings import Settings, read_settings
 from . import signals, streams
 from .child import Interrupted
-from .command_line import become
+from .command_line import exec_command
 from .configuration import configure
 from .overrides import find_ignored
 from .private_file import write_private
@@ -60,7 +60,7 @@ def _run(command: Sequence[str], settings: Settings) -> int:
         return 128 + number
     # What cannot be run is not tried again and again: this says what is wrong.
     signals.release()
-    return become(command)
+    return exec_command(command)
 
 
 def _say_ignored() -> None:
@@ -80,4 +80,4 @@ def _supervise(command: Sequence[str], settings: Settings) -> int:
         board = Path(folder, "servers")
         board.mkdir(0o700)
         os.environ[Settings.board.name] = str(board)
-        return supervise(config, Board(board), settings)
+        return supervise(config, HeartbeatDirectory(board), settings)

@@ -22,7 +22,7 @@ from supervisor.supervisord import Supervisor
 
 from ..engines.command import USAGE_ERROR
 from ..processes import tree as orphans
-from ..processes.heartbeat import LAST_WORD_S, Board
+from ..processes.heartbeat import LAST_WORD_S, HeartbeatDirectory
 from ..settings import Settings
 from .options import Options
 from .watchdog import Watchdog
@@ -44,7 +44,7 @@ _MEETS: Final = ("SigIgn:", "SigCgt:")
 _BLOCKS: Final = "SigBlk:"
 
 
-def supervise(config: Path, board: Board, settings: Settings) -> int:
+def supervise(config: Path, board: HeartbeatDirectory, settings: Settings) -> int:
     """Run the program of a configuration until it ends for good; return its status.
 
     Raises:
@@ -58,7 +58,7 @@ def supervise(config: Path, board: Board, settings: Settings) -> int:
     options.first = True
     options.test = False
     options.check_programs()
-    supervision = Supervision(options, board, settings)
+    supervision = ProgramSupervisor(options, board, settings)
     try:
         supervision.main()
     except asyncore.ExitNow:
@@ -76,10 +76,12 @@ def _append(descriptor: int) -> None:
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)
 
 
-class Supervision(Supervisor):  # type: ignore[misc]
+class ProgramSupervisor(Supervisor):  # type: ignore[misc]
     """A supervisord that ends when its program does."""
 
-    def __init__(self, options: Options, board: Board, settings: Settings) -> None:
+    def __init__(
+        self, options: Options, board: HeartbeatDirectory, settings: Settings
+    ) -> None:
         super().__init__(options)
         self._board = board
         self._drain_s = settings.drain_seconds
@@ -187,7 +189,7 @@ class Supervision(Supervisor):  # type: ignore[misc]
         for process in self._running():
             for number in _PASSED_ON:
                 waits = (number, process.config.name) in self._waiting
-                if waits and meets(process.pid, number):
+                if waits and has_signal_disposition(process.pid, number):
                     process.signal(number)
                     self._waiting.discard((number, process.config.name))
 
@@ -236,7 +238,7 @@ class Supervision(Supervisor):  # type: ignore[misc]
         return [process for group in groups for process in group.processes.values()]
 
 
-def meets(pid: int, number: int) -> bool:
+def has_signal_disposition(pid: int, number: int) -> bool:
     """Whether a process catches, ignores or blocks a signal, if it can be told."""
     process = Path("/proc", str(pid))
     try:

@@ -23,7 +23,7 @@ from ..engines.registry import engine_names
 from ..exceptions import RequirementsError
 from ..settings import Settings
 from . import constraints
-from .child import run_to_its_end
+from .child import run_to_completion
 from .interpreter import python_of
 from .private_file import write_private
 
@@ -143,7 +143,7 @@ def _look_at(python: Path, folder: Path, deadline: float) -> Environment:
     roots = (_OURS, *sorted(engine_names()))
     answer = folder / "environment.json"
     with answer.open("wb") as output:
-        status = run_to_its_end(
+        status = run_to_completion(
             [str(python), constraints.__file__, *roots], deadline, stdout=output
         )
     if status:
@@ -171,7 +171,7 @@ def _install(
 ) -> int:
     kept = folder / "constraints.txt"
     write_private(kept, "\n".join(environment.pins()))
-    return run_to_its_end(
+    return run_to_completion(
         [*_installer(environment), *_arguments(file, kept, settings.pip_arguments)],
         deadline,
         cwd=file.parent,

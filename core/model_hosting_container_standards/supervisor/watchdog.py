@@ -5,7 +5,13 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from ..processes.heartbeat import DEATH_S, LAST_WORD_S, Board, Condition, Problem
+from ..processes.heartbeat import (
+    DEATH_S,
+    LAST_WORD_S,
+    Condition,
+    HeartbeatDirectory,
+    Problem,
+)
 from ..settings import Settings
 
 #: Longer than supervisord ever waits; and time enough for servers to report.
@@ -19,7 +25,7 @@ class Watchdog:
     itself, with a word to each of its clients; it is killed if it does not.
     """
 
-    def __init__(self, board: Board, settings: Settings) -> None:
+    def __init__(self, board: HeartbeatDirectory, settings: Settings) -> None:
         self._board = board
         self._stall_s = settings.ping_stall
         self._kills_hung = settings.restart_on_hang

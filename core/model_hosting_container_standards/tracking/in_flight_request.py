@@ -27,7 +27,7 @@ _ERRORS: Final = 400
 HUNG_UP: Final = 499
 
 
-class Exchange:
+class InFlightRequest:
     """A request that is being answered, and how far its response has come.
 
     Args:

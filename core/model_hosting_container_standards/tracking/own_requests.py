@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from starlette.types import Send
 
-from ..processes.heartbeat import Seat
+from ..processes.heartbeat import WorkerHeartbeat
 from ..processes.sockets import endpoint, find_socket, is_open_in
 from ..processes.tree import children
 
@@ -31,7 +31,7 @@ class OwnRequests:
         seat: where the server's processes know of each other, if anywhere.
     """
 
-    def __init__(self, seat: Seat | None) -> None:
+    def __init__(self, seat: WorkerHeartbeat | None) -> None:
         self._seat = seat
 
     def has_sent(self, send: Send) -> bool:

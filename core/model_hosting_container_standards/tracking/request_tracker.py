@@ -16,7 +16,7 @@ from ..contract.headers import CONTENT_ENCODING
 from ..observability.request_metrics import REQUESTS, Series
 from ..observability.route_labels import OTHER, UNPACKED, route_of
 from ..request_id import INFERENCE_ID, REQUEST_ID, X_REQUEST_ID, choose_id, new_id
-from .in_flight_request import HARMLESS, HUNG_UP, Exchange
+from .in_flight_request import HARMLESS, HUNG_UP, InFlightRequest
 from .own_requests import OwnRequests
 
 _METHODS: Final = HARMLESS | {"DELETE", "PATCH", "POST", "PUT"}
@@ -25,7 +25,7 @@ _HEX_DIGITS: Final = 4
 _LAST_WORD_S: Final = 1.0
 
 
-#: Where the scope of a request has the :class:`Traffic` it is a part of.
+#: Where the scope of a request has the :class:`RequestTracker` it is a part of.
 TRAFFIC: Final = "sagemaker.traffic"
 
 
@@ -35,11 +35,11 @@ def is_own(scope: Scope) -> bool:
     It must not be refused for want of room, which the other one has. Costs a part of a
     millisecond: to be asked only where it would be refused.
     """
-    traffic: Traffic | None = scope.get(TRAFFIC)
+    traffic: RequestTracker | None = scope.get(TRAFFIC)
     return traffic is not None and traffic.has_own(scope)
 
 
-class Traffic:
+class RequestTracker:
     """The outermost layer of an app, and one alone, as all requests pay for it.
 
     The id of a request is :data:`REQUEST_ID` for our own logs, ``X-Request-Id`` in the
@@ -71,7 +71,7 @@ class Traffic:
         self._routes = routes
         self._own = own or OwnRequests(None)
         #: By what the engine calls them.
-        self._open: dict[bytes, Exchange] = {}
+        self._open: dict[bytes, InFlightRequest] = {}
         #: How many of them the engine has to work for, and since when there are any.
         self._waiting = 0
         self._waiting_since = 0.0
@@ -109,7 +109,7 @@ class Traffic:
             REQUEST_ID.reset(token)
             self._end(exchange)
 
-    def _begin(self, scope: Scope, send: Send) -> Exchange:
+    def _begin(self, scope: Scope, send: Send) -> InFlightRequest:
         inference_id = request_id = None
         is_packed = False
         headers = []
@@ -125,7 +125,7 @@ class Traffic:
         request_id = choose_id(inference_id, request_id)
         route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
         task = asyncio.current_task(self.loop)
-        exchange = Exchange(route, scope["method"], request_id, send, task)
+        exchange = InFlightRequest(route, scope["method"], request_id, send, task)
         if exchange.is_open:
             if exchange.works:
                 if not self._waiting and not self._is_abandoned:
@@ -141,7 +141,7 @@ class Traffic:
         REQUESTS.in_flight += 1
         return exchange
 
-    def _end(self, exchange: Exchange) -> None:
+    def _end(self, exchange: InFlightRequest) -> None:
         REQUESTS.in_flight -= 1
         if exchange.is_open:
             del self._open[exchange.own_id]
@@ -165,7 +165,7 @@ class Traffic:
             self._series[route, method, status] = series
         return series
 
-    def _refuses(self, exchange: Exchange) -> bool:
+    def _refuses(self, exchange: InFlightRequest) -> bool:
         """Whether a request comes too late, now that nothing new is begun."""
         is_work = exchange.is_open and exchange.works
         return is_work and not self._is_own(exchange.raw_send)

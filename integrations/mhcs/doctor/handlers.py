@@ -28,7 +28,7 @@ from model_hosting_container_standards.handlers.customer_handler import (
     resolve_customer_handler,
 )
 from model_hosting_container_standards.middleware.resolution import find_middleware
-from model_hosting_container_standards.middleware.stack import make_layers
+from model_hosting_container_standards.middleware.stack import make_customer_middleware
 from model_hosting_container_standards.settings import Settings
 
 from .report import Report
@@ -59,7 +59,7 @@ def _middleware(
     settings: Settings, script: ModuleType | None
 ) -> Iterator[tuple[str, str]]:
     found = find_middleware(settings, script)
-    make_layers(FastAPI(), found)
+    make_customer_middleware(FastAPI(), found)
     for place, middleware in found.items():
         yield place, f"{describe(middleware.function)} ({middleware.source})"
 

@@ -21,7 +21,7 @@ import msgspec
 
 from model_hosting_container_standards.engines.registry import installed_engines
 from model_hosting_container_standards.logging_config import get_logger
-from model_hosting_container_standards.supervisor.child import run_to_its_end
+from model_hosting_container_standards.supervisor.child import run_to_completion
 
 from .arguments import Arguments, write_all
 from .variables import EngineVariable
@@ -68,7 +68,7 @@ def ask(inquiry: Inquiry) -> Arguments | None:
 
 def _run(command: Sequence[str], errors: int) -> str:
     try:
-        status = run_to_its_end(
+        status = run_to_completion(
             command,
             time.monotonic() + _LIMIT_S,
             env={**os.environ, **_ENVIRONMENT},

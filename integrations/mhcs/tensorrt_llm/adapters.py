@@ -25,7 +25,7 @@ from model_hosting_container_standards.adapters.checkpoint import read_checkpoin
 from model_hosting_container_standards.adapters.weights import WEIGHTS
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
-    AdapterDeadlyError,
+    AdapterCrashError,
     AdapterEngineError,
     AdapterError,
 )
@@ -173,7 +173,7 @@ class TensorRTAdapters:
         """Return what the engine reports, or cannot any more, as one of our errors."""
         # Whatever it says at its end, no request is at fault for it.
         if (cause := cause_of_death(self._server)) is not None:
-            return AdapterDeadlyError(
+            return AdapterCrashError(
                 f"TensorRT-LLM's engine has ended while it loaded adapter "
                 f"{adapter.name!r}: {cause}"
             )

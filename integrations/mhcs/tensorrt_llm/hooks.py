@@ -136,10 +136,10 @@ def _bootstrap_server(
     elif _registering_methods(type(server)):
         # Imported late: workers register the hooks too, and need no FastAPI.
         from model_hosting_container_standards.asgi.deferred_bootstrap import (
-            keep_openings,
+            defer_bootstrap,
         )
 
-        keep_openings(app)
+        defer_bootstrap(app)
     else:
         with guarded("Giving TensorRT-LLM's server its routes"):
             raise LookupError(f"The server has no {HEALTH_PATH}. {CONSEQUENCE}")

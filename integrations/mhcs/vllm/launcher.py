@@ -17,7 +17,10 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, Final
 
-from model_hosting_container_standards.processes.heartbeat import LAST_WORD_S, Board
+from model_hosting_container_standards.processes.heartbeat import (
+    LAST_WORD_S,
+    HeartbeatDirectory,
+)
 from model_hosting_container_standards.processes.tree import die_at
 from model_hosting_container_standards.settings import Settings, read_settings
 
@@ -36,7 +39,7 @@ def with_board(
         return wrapped(*args, **kwargs)
     with TemporaryDirectory(prefix="mhcs-") as folder:
         os.environ[_FOLDER] = folder
-        finish = Finish(Board(Path(folder)), read_settings().drain_seconds)
+        finish = Finish(HeartbeatDirectory(Path(folder)), read_settings().drain_seconds)
         _finishes.append(finish)
         try:
             return wrapped(*args, **kwargs)
@@ -67,7 +70,7 @@ class Finish:
         seconds: how long they may take.
     """
 
-    def __init__(self, board: Board, seconds: int) -> None:
+    def __init__(self, board: HeartbeatDirectory, seconds: int) -> None:
         self._board = board
         self._seconds = seconds
         self._handlers: dict[int, Any] = {}
