@@ -26,7 +26,7 @@ class Backend:
     max_rank: Final = 8
     slots: Final = 8
     #: With more than that, a request looks whether the adapter's files are there.
-    kept: Final = 16
+    cache_size: Final = 16
     flags: Final = ()
 
     def unavailable(self) -> None:
@@ -47,7 +47,7 @@ class Backend:
     def own_adapters(self) -> Collection[str]:
         return ()
 
-    def finds(self, name: str) -> bool:
+    def resolves_natively(self, name: str) -> bool:
         return name == "base"
 
     async def load(self, _adapter: Adapter) -> None:
@@ -70,7 +70,7 @@ class Engine:
     command: Final = None
     health_path: Final = "/health"
     adapter_path: Final = "model"
-    metrics_are_statistics: Final = False
+    metrics_is_json: Final = False
     invocation_paths: Final[Mapping[str, Sequence[str]]] = {}
     moved_names: Final[Mapping[str, Sequence[Any]]] = {}
 
@@ -83,7 +83,7 @@ class Engine:
     async def check(self, _app: FastAPI) -> None:
         """It answers."""
 
-    async def try_out(self, _app: FastAPI) -> None:
+    async def probe_generation(self, _app: FastAPI) -> None:
         """It has answered."""
 
     def processes(self, _app: FastAPI) -> Collection[int]:

@@ -92,7 +92,7 @@ class AdapterEngine:
         self.folder = folder
         self.server_name = "engine"
         self.slots = slots
-        self.kept = kept
+        self.cache_size = kept
         self.max_rank = max_rank
         self.flags = flags
         self.reason = reason
@@ -126,7 +126,7 @@ class AdapterEngine:
     def own_adapters(self) -> Collection[str]:
         return self._own_adapters
 
-    def finds(self, name: str) -> bool:
+    def resolves_natively(self, name: str) -> bool:
         return name in (*self._own_models, *self._own_adapters)
 
     async def load(self, adapter: Adapter) -> None:
@@ -156,13 +156,13 @@ class AdapterEngine:
 
         As an engine's route does: the adapter is leased while it answers.
         """
-        if self.adapters is None or self.finds(model):
+        if self.adapters is None or self.resolves_natively(model):
             return model
         adapter = await self.adapters.lease_loaded(model)
         try:
             return await self.answer(adapter)
         finally:
-            self.adapters.give_back(adapter)
+            self.adapters.release(adapter)
 
     async def answer(self, adapter: Adapter) -> str:
         """Return the text of a leased adapter, read again if it has been dropped."""
@@ -264,11 +264,11 @@ class AdapterEngine:
         self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        if self.kept is None:
+        if self.cache_size is None:
             return
         loaded = self.loaded()
         swapped = [key for key, entry in loaded.items() if not entry["pinned"]]
-        for key in swapped[: max(0, len(loaded) - self.kept)]:
+        for key in swapped[: max(0, len(loaded) - self.cache_size)]:
             self._file(key).unlink(missing_ok=True)
 
     def _save(self, key: int, entry: dict[str, Any]) -> None:
@@ -301,7 +301,7 @@ class Published:
     health_path = "/health"
     invocation_paths: Mapping[str, Sequence[str]] = {}
     adapter_path = "model"
-    metrics_are_statistics = False
+    metrics_is_json = False
     moved_names: Mapping[str, Sequence[Any]] = {}
 
     def __init__(self, app: FastAPI, backend: AdapterEngine) -> None:
@@ -317,7 +317,7 @@ class Published:
     async def check(self, app: FastAPI) -> None:
         """It answers."""
 
-    async def try_out(self, app: FastAPI) -> None:
+    async def probe_generation(self, app: FastAPI) -> None:
         """It has answered."""
 
     def processes(self, app: FastAPI) -> Collection[int]:

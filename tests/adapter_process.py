@@ -144,24 +144,24 @@ class _Worker:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._engine = AdapterEngine(folder / "engine", **settings)
         path = {"SAGEMAKER_ADAPTERS_PATH": str(folder / "state")}
-        self._lifecycle = AdapterRuntime(self._engine, read_settings(path))
+        self._runtime = AdapterRuntime(self._engine, read_settings(path))
         self._leases: dict[str, tuple[Adapter, contextlib.ExitStack]] = {}
 
     async def register(self, **wanted: Any) -> None:
-        await (await self._lifecycle.started()).register(AdapterSpec(**wanted))
+        await (await self._runtime.started()).register(AdapterSpec(**wanted))
 
     async def unregister(self, name: str) -> None:
-        await (await self._lifecycle.started()).unregister(name)
+        await (await self._runtime.started()).unregister(name)
 
     async def update(self, name: str, **fields: Any) -> None:
-        await (await self._lifecycle.started()).update(name, **fields)
+        await (await self._runtime.started()).update(name, **fields)
 
     async def text(self, name: str) -> str:
-        await self._lifecycle.started()
+        await self._runtime.started()
         return await self._engine.infer(name)
 
     async def lease(self, name: str, token: str) -> int:
-        adapters = await self._lifecycle.started()
+        adapters = await self._runtime.started()
         adapter = await adapters.lease_loaded(name)
         use = contextlib.ExitStack()
         use.enter_context(self._engine.using(adapter))
@@ -171,20 +171,20 @@ class _Worker:
     async def leased_text(self, token: str) -> str:
         return await self._engine.answer(self._leases[token][0])
 
-    async def give_back(self, token: str) -> None:
+    async def release(self, token: str) -> None:
         adapter, use = self._leases.pop(token)
         use.close()
-        (await self._lifecycle.started()).give_back(adapter)
+        (await self._runtime.started()).release(adapter)
 
     async def registered(self) -> list[Adapter]:
-        return [*(await self._lifecycle.started()).view().values()]
+        return [*(await self._runtime.started()).view().values()]
 
     async def rows(self) -> list[Adapter]:
         """Return the whole table, with what is loading or leaving."""
-        return (await self._lifecycle.started()).store.rows()
+        return (await self._runtime.started()).store.rows()
 
     async def stop(self) -> None:
-        await self._lifecycle.stop()
+        await self._runtime.stop()
 
 
 def _main(pipe: Connection, folder: Path, settings: Mapping[str, Any]) -> None:

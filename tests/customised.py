@@ -37,14 +37,14 @@ VARIABLES: Final[Mapping[str, str]] = {
 }
 
 
-async def give_back(request: Request) -> Response:
+async def send_back(request: Request) -> Response:
     """Answer with the request's body, and its headers as ``x-...``."""
     names = ("content-length", "content-type", "content-encoding", "by")
     headers = {f"x-{name}": request.headers.get(name, "none") for name in names}
     return Response(await request.body(), headers=headers)
 
 
-def app_with(handler: Callable[..., Any] = give_back, **places: Any) -> FastAPI:
+def app_with(handler: Callable[..., Any] = send_back, **places: Any) -> FastAPI:
     """Return an engine's app with what the decorators of these places were given."""
     for place, registered in places.items():
         DECORATORS[place](registered)
@@ -58,7 +58,7 @@ async def ping() -> str:
     return "engine's ping"
 
 
-def client_with(handler: Callable[..., Any] = give_back, **places: Any) -> TestClient:
+def client_with(handler: Callable[..., Any] = send_back, **places: Any) -> TestClient:
     """Return a client that gets a 500 where a server would send one."""
     app = app_with(handler, **places)
     return TestClient(app, raise_server_exceptions=False)

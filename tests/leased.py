@@ -17,8 +17,8 @@ async def within_request(
     adapters: AdapterRegistry, answer: Callable[[], Awaitable[T]]
 ) -> T:
     """Return what ``answer`` returns, which is called as a request is answered."""
-    lifecycle = AdapterRuntime(adapters.backend, read_settings({}))
-    lifecycle.current = adapters
+    runtime = AdapterRuntime(adapters.backend, read_settings({}))
+    runtime.current = adapters
     answers: list[T] = []
 
     async def app(*_: Any) -> None:
@@ -27,5 +27,5 @@ async def within_request(
     async def nothing(*_: Any) -> Any:
         """Neither is there a body, nor a client."""
 
-    await LeaseMiddleware(app, lifecycle)({"type": "http"}, nothing, nothing)
+    await LeaseMiddleware(app, runtime)({"type": "http"}, nothing, nothing)
     return answers[0]

@@ -280,7 +280,7 @@ async def test_an_adapter_is_leased_only_once_the_engine_has_loaded_it(
     try:
         assert leased.id in engine.loaded()
     finally:
-        engine.adapters.give_back(leased)
+        engine.adapters.release(leased)
     assert await finish(replace) == [200]
 
 

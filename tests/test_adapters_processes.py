@@ -91,7 +91,7 @@ def test_an_unload_waits_for_the_other_process(
     assert names(second) == []
     assert second.ask("leased_text", token="t") == "one"
     assert engine.texts == ["one"]
-    second.ask("give_back", token="t")
+    second.ask("release", token="t")
     wait_until_only(engine)
     assert engine.violations == []
 
@@ -174,7 +174,7 @@ def test_a_request_of_one_process_outlives_the_process_that_unregistered(
     first.kill()
     second.ask("register", name="a", src=other)
     assert second.ask("leased_text", token="t") == "one"
-    second.ask("give_back", token="t")
+    second.ask("release", token="t")
     second.ask("unregister", name="a")
     second.ask("register", name="a", src=other)
     wait_until_only(engine, "other")

@@ -88,7 +88,7 @@ def add_routes_that_go_on(app: FastAPI, engine: TwiceEngine) -> None:
         return "queued"
 
     @app.post("/kept")
-    async def kept(body: dict[str, str]) -> str:
+    async def cache_size(body: dict[str, str]) -> str:
         assert engine.adapters is not None
         adapters = engine.adapters
         adapters.find(body["model"])

@@ -161,9 +161,9 @@ class Processes(RuleBasedStateMachine):
             assert lease.process.ask("leased_text", token=token) == lease.text
 
     @rule(token=tokens)
-    def give_back(self, token: str) -> None:
+    def release(self, token: str) -> None:
         if lease := self.leases.pop(token, None):
-            lease.process.ask("give_back", token=token)
+            lease.process.ask("release", token=token)
 
     @rule(place=places)
     def kill(self, place: int) -> None:
@@ -328,7 +328,7 @@ class Processes(RuleBasedStateMachine):
             left = {
                 row.id: row.name
                 for row in rows
-                if row.state in ("loading", "leaving") and row.name not in self.unsure
+                if row.state in ("loading", "draining") and row.name not in self.unsure
             }
             if left.keys() <= self.world.leaving.keys() & self.leased:
                 return

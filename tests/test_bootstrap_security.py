@@ -100,7 +100,7 @@ def protected_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
         async def check(self, app: FastAPI) -> None:
             """It answers."""
 
-        async def try_out(self, app: FastAPI) -> None:
+        async def probe_generation(self, app: FastAPI) -> None:
             """It has answered."""
 
         def owns(self, app: FastAPI) -> bool:

@@ -15,7 +15,7 @@ SCOPE = {"type": "http", "path": "/v1/x", "method": "POST", "headers": []}
 
 async def cut_after(*messages: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what a client gets of an app that sends these, and is cut then."""
-    traffic, sent = RequestTracker({}), []
+    tracker, sent = RequestTracker({}), []
     has_sent = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -27,11 +27,11 @@ async def cut_after(*messages: dict[str, Any]) -> list[dict[str, Any]]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    traffic.app = app
-    running = asyncio.create_task(traffic(dict(SCOPE), Any, send))  # type: ignore[arg-type]
+    tracker.app = app
+    running = asyncio.create_task(tracker(dict(SCOPE), Any, send))  # type: ignore[arg-type]
     await has_sent.wait()
-    traffic.closed = "It ends."
-    await traffic.cut()
+    tracker.closed = "It ends."
+    await tracker.abort()
     await asyncio.gather(running, return_exceptions=True)
     return sent
 
@@ -78,21 +78,21 @@ async def test_what_has_ended_is_left_as_it_is() -> None:
 
 
 async def test_once_all_are_answered_nobody_waits() -> None:
-    traffic = RequestTracker({})
+    tracker = RequestTracker({})
     silences = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        silences.append(traffic.silence())
+        silences.append(tracker.silence())
         await send(start([]))
         await send({"type": "http.response.body"})
 
     async def send(message: Any) -> None:
         """Nobody looks at it."""
 
-    traffic.app = app
-    await traffic(dict(SCOPE), Any, send)  # type: ignore[arg-type]
+    tracker.app = app
+    await tracker(dict(SCOPE), Any, send)  # type: ignore[arg-type]
     assert silences[0] > 0
-    assert traffic.silence() == 0
+    assert tracker.silence() == 0
 
 
 class Cycle:
@@ -108,15 +108,15 @@ class Cycle:
 @pytest.mark.parametrize("leaves", [True, False])
 async def test_what_is_sent_to_nobody_is_no_progress(leaves: bool) -> None:
     """Engines end a request that was abandoned as if they had answered it."""
-    traffic, cycle = RequestTracker({}), Cycle()
+    tracker, cycle = RequestTracker({}), Cycle()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         cycle.disconnected = leaves
         await send(start([]))
         await send({"type": "http.response.body", "body": b"null"})
 
-    traffic.app = app
-    await traffic(dict(SCOPE), Any, cycle.send)  # type: ignore[arg-type]
-    assert (traffic.silence() > 0) is leaves
-    traffic.note_progress()
-    assert traffic.silence() == 0
+    tracker.app = app
+    await tracker(dict(SCOPE), Any, cycle.send)  # type: ignore[arg-type]
+    assert (tracker.silence() > 0) is leaves
+    tracker.note_progress()
+    assert tracker.silence() == 0

@@ -311,51 +311,51 @@ def test_an_engine_that_dies_in_the_drain_ends_it(
 
 
 @pytest.fixture
-def seat(tmp_path: Path) -> Iterator[WorkerHeartbeat]:
-    seat = WorkerHeartbeat(tmp_path)
-    seat.take()
-    yield seat
-    seat.leave()
+def heartbeat(tmp_path: Path) -> Iterator[WorkerHeartbeat]:
+    heartbeat = WorkerHeartbeat(tmp_path)
+    heartbeat.register()
+    yield heartbeat
+    heartbeat.deregister()
 
 
 @pytest.mark.parametrize("kills_hung", ["true", "false"])
 def test_a_server_that_does_not_end_with_its_engine_is_killed(
     tmp_path: Path,
-    seat: WorkerHeartbeat,
+    heartbeat: WorkerHeartbeat,
     monkeypatch: pytest.MonkeyPatch,
     kills_hung: str,
 ) -> None:
     settings = Settings({"MHCS_RESTART_ON_HANG": kills_hung})
     dog = watchdog.Watchdog(HeartbeatDirectory(tmp_path), settings)
-    seat.report(Condition.DEAD)
+    heartbeat.report(Condition.DEAD)
     assert dog.look() is None
     for name in ("DEATH_S", "LAST_WORD_S"):
         monkeypatch.setattr(watchdog, name, -1.0)
     assert "is dead" in (dog.look() or "")
     # One that has come back has all the time again.
-    seat.report(Condition.WELL)
+    heartbeat.report(Condition.WELL)
     assert dog.look() is None
     monkeypatch.undo()
-    seat.report(Condition.DEAD)
+    heartbeat.report(Condition.DEAD)
     assert dog.look() is None
 
 
 @pytest.mark.parametrize("kills_hung", [True, False])
 def test_a_hung_engine_is_restarted_where_somebody_wants_it(
-    tmp_path: Path, seat: WorkerHeartbeat, kills_hung: bool
+    tmp_path: Path, heartbeat: WorkerHeartbeat, kills_hung: bool
 ) -> None:
     settings = Settings({"MHCS_RESTART_ON_HANG": str(kills_hung)})
     dog = watchdog.Watchdog(HeartbeatDirectory(tmp_path), settings)
-    seat.report(Condition.HUNG)
+    heartbeat.report(Condition.HUNG)
     assert bool(dog.look()) is kills_hung
 
 
-def test_what_is_worse_comes_first(tmp_path: Path, seat: WorkerHeartbeat) -> None:
+def test_what_is_worse_comes_first(tmp_path: Path, heartbeat: WorkerHeartbeat) -> None:
     board = HeartbeatDirectory(tmp_path)
-    seat.report(Condition.DEAD)
+    heartbeat.report(Condition.DEAD)
     other = tmp_path / str(os.getppid())
     other.write_bytes((tmp_path / str(os.getpid())).read_bytes())
-    seat.report(Condition.HUNG)
+    heartbeat.report(Condition.HUNG)
     problem = board.problem(60)
     assert problem is not None
     assert problem.condition is Condition.DEAD

@@ -29,7 +29,7 @@ class Engine:
     invocation_paths: Mapping[str, Sequence[str]] = {}
     adapter_path = "model"
     moved_names: Mapping[str, Sequence[Any]] = {}
-    metrics_are_statistics = False
+    metrics_is_json = False
 
     def __init__(self) -> None:
         #: Its loop runs; it works; it has generated what a request waits for.
@@ -45,7 +45,7 @@ class Engine:
         self.checks += 1
         await self._answer(self.runs)
 
-    async def try_out(self, app: FastAPI) -> None:
+    async def probe_generation(self, app: FastAPI) -> None:
         self.tries += 1
         await self._answer(self.works)
 

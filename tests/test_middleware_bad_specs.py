@@ -13,7 +13,7 @@ from conftest import Script
 from customised import (
     VARIABLES,
     app_with,
-    give_back,
+    send_back,
 )
 from marked import MIDDLEWARE, PLACES, SOURCE, error_of
 from model_hosting_container_standards.exceptions import (
@@ -53,7 +53,7 @@ def fail_to_start(
 ) -> MiddlewareError:
     """Return the error of a start, of which nothing else may be left."""
     app = FastAPI()
-    app.post("/invocations")(give_back)
+    app.post("/invocations")(send_back)
     routes = list(app.router.routes)
     monkeypatch.setenv(VARIABLES[place], spec)
     with pytest.raises(MiddlewareError) as raised:

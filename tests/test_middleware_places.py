@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import model_hosting_container_standards.sagemaker as sagemaker
-from customised import DECORATORS, KINDS, app_with, give_back, ping
+from customised import DECORATORS, KINDS, app_with, ping, send_back
 from model_hosting_container_standards.exceptions import MiddlewareRegistrationError
 
 PLACES = tuple(DECORATORS)
@@ -183,6 +183,6 @@ def test_every_request_is_seen(place: str, method: str, path: str, status: int) 
     function = look("seen", seen)
     if place in ("throttle", "pre_post_process"):
         function = around("seen", seen)
-    client = TestClient(app_with(give_back, **{place: function}))
+    client = TestClient(app_with(send_back, **{place: function}))
     assert client.request(method, path).status_code == status
     assert seen

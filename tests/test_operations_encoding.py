@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from starlette.types import Message
 
 from adapter_engine import AdapterEngine, write_adapter
-from customised import app_with, client_with, give_back
+from customised import app_with, client_with, send_back
 from decorated import ADAPTER, SESSION, client_of, echo, parse
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.guard import content_encoding
@@ -142,7 +142,7 @@ def test_a_body_of_no_encoding_is_left_alone(encoding: str) -> None:
 @pytest.mark.parametrize("encoding", ["gzip", "br"])
 def test_other_routes_get_what_was_sent(encoding: str) -> None:
     app = app_with()
-    app.post("/v1/completions")(give_back)
+    app.post("/v1/completions")(send_back)
     headers = {"content-encoding": encoding}
     answer = TestClient(app).post("/v1/completions", content=PACKED, headers=headers)
     assert answer.content == PACKED

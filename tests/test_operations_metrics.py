@@ -119,9 +119,9 @@ async def test_an_end_without_an_answer_is_counted(
     before = scrape(page).value(REQUESTS, **labels)
     scope = {"type": "http", "path": "/gone", "method": "PATCH", "headers": []}
     # As it is around an app that catches nothing.
-    traffic = RequestTracker({})
-    traffic.app = app
-    answered: Any = traffic(scope, Any, Any)  # type: ignore[arg-type]
+    tracker = RequestTracker({})
+    tracker.app = app
+    answered: Any = tracker(scope, Any, Any)  # type: ignore[arg-type]
     with pytest.raises(error) if error else contextlib.nullcontext():
         await answered
     assert scrape(page).value(REQUESTS, **labels) == before + 1

@@ -49,7 +49,7 @@ def run(
     script.write_text(
         PROGRAM.format(statement=statement, cause=cause, function=function)
     )
-    env = {"MHCS_BOARD": str(tmp_path)} if supervised else {}
+    env = {"MHCS_HEARTBEAT_DIR": str(tmp_path)} if supervised else {}
     end = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, env=env, check=False
     )

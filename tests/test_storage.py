@@ -38,11 +38,11 @@ def others(tmp_path: Path) -> Iterator[ByteLocks]:
 def test_a_shared_lock_is_for_several(locks: ByteLocks, others: ByteLocks) -> None:
     locks.share(7)
     others.share(7)
-    assert locks.try_alone(7) is None
+    assert locks.try_exclusive(7) is None
     locks.release(7)
-    assert locks.try_alone(7) is None
+    assert locks.try_exclusive(7) is None
     others.release(7)
-    descriptor = locks.try_alone(7)
+    descriptor = locks.try_exclusive(7)
     assert descriptor is not None
     os.close(descriptor)
 
@@ -51,10 +51,10 @@ def test_a_shared_lock_is_for_several(locks: ByteLocks, others: ByteLocks) -> No
 def test_an_exclusive_lock_keeps_everybody_out(
     locks: ByteLocks, others: ByteLocks, which: str
 ) -> None:
-    descriptor = locks.try_alone(7)
+    descriptor = locks.try_exclusive(7)
     assert descriptor is not None
     asking = locks if which == "locks" else others
-    assert asking.try_alone(7) is None
+    assert asking.try_exclusive(7) is None
     with pytest.raises(BlockingIOError):
         asking.share(7)
     os.close(descriptor)
@@ -65,12 +65,12 @@ def test_an_exclusive_lock_keeps_everybody_out(
 def test_numbers_are_locks_of_their_own(
     locks: ByteLocks, others: ByteLocks, number: int
 ) -> None:
-    descriptor = locks.try_alone(number)
+    descriptor = locks.try_exclusive(number)
     assert descriptor is not None
     others.share(number + 1)
     if number:
         others.share(number - 1)
-    assert others.try_alone(number) is None
+    assert others.try_exclusive(number) is None
     os.close(descriptor)
 
 
@@ -80,7 +80,7 @@ def test_releasing_one_number_leaves_the_others(
     locks.share(1)
     locks.share(2)
     locks.release(1)
-    assert others.try_alone(2) is None
+    assert others.try_exclusive(2) is None
 
 
 def test_a_lock_is_upgraded_only_by_the_last_who_shares_it(
@@ -104,7 +104,7 @@ async def test_whoever_waits_gets_the_lock_when_it_is_free(
     entered = asyncio.Event()
 
     async def wait() -> None:
-        async with others.alone(7):
+        async with others.exclusive(7):
             entered.set()
             with pytest.raises(BlockingIOError):
                 locks.share(7)
@@ -123,7 +123,7 @@ async def test_who_stops_waiting_holds_nothing(
     locks.share(7)
 
     async def wait() -> None:
-        async with others.alone(7):
+        async with others.exclusive(7):
             raise AssertionError("Somebody has it.")
 
     waiting = asyncio.create_task(wait())
@@ -132,7 +132,7 @@ async def test_who_stops_waiting_holds_nothing(
     with pytest.raises(asyncio.CancelledError):
         await waiting
     locks.release(7)
-    descriptor = locks.try_alone(7)
+    descriptor = locks.try_exclusive(7)
     assert descriptor is not None
     os.close(descriptor)
 
@@ -140,7 +140,7 @@ async def test_who_stops_waiting_holds_nothing(
 def _hold(path: Path, alone: bool) -> None:
     locks = ByteLocks(path)
     if alone:
-        locks.try_alone(7)
+        locks.try_exclusive(7)
     else:
         locks.share(7)
 
@@ -151,14 +151,14 @@ async def test_a_killed_process_holds_no_lock(
 ) -> None:
     other = start(_hold, tmp_path / "locks", alone)
     other.wait_until_done()
-    assert locks.try_alone(7) is None
+    assert locks.try_exclusive(7) is None
     if alone:
         with pytest.raises(BlockingIOError):
             locks.share(7)
     other.kill()
 
     async def take_it() -> None:
-        async with locks.alone(7):
+        async with locks.exclusive(7):
             pass
 
     await asyncio.wait_for(take_it(), timeout=20)

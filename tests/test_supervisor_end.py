@@ -28,11 +28,11 @@ from test_supervisor import (
 Run = Callable[..., Process]
 
 #: Notes when it is told to end, and does not, unless its supervisor is killed. With a
-#: seat, it does not leave it.
+#: heartbeat, it does not leave it.
 STUBBORN: Final = """
     import os, signal, sys, time
     from pathlib import Path
-    from model_hosting_container_standards.processes.heartbeat import Seat
+    from model_hosting_container_standards.processes.heartbeat import WorkerHeartbeat
 
     def note(*_):
         told = Path(sys.argv[1])
@@ -40,12 +40,12 @@ STUBBORN: Final = """
 
     signal.signal(signal.SIGTERM, note)
     supervisor = os.getppid()
-    seat = Seat(Path(os.environ["MHCS_BOARD"]))
-    if sys.argv[2] == "seat":
-        seat.take()
+    heartbeat = WorkerHeartbeat(Path(os.environ["MHCS_HEARTBEAT_DIR"]))
+    if sys.argv[2] == "heartbeat":
+        heartbeat.register()
     print("begun", flush=True)
     while os.getppid() == supervisor:
-        if seat.deadline() is not None and sys.argv[2] == "seat":
+        if heartbeat.deadline() is not None and sys.argv[2] == "heartbeat":
             note()
         time.sleep(0.01)
     """
@@ -94,12 +94,12 @@ def wait_for_line(process: Process, line: str, count: int = 1) -> None:
 # --- in time -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seat", ["seat", "none"])
+@pytest.mark.parametrize("heartbeat", ["heartbeat", "none"])
 def test_the_program_hears_of_the_end_at_once(
-    run: Run, tmp_path: Path, seat: str
+    run: Run, tmp_path: Path, heartbeat: str
 ) -> None:
     # It is killed in the end, and leaves its folder.
-    process = run(STUBBORN, tmp_path / "told", seat, TMPDIR=str(tmp_path))
+    process = run(STUBBORN, tmp_path / "told", heartbeat, TMPDIR=str(tmp_path))
     # supervisord has just looked, and would look again in a second.
     wait_for_line(process, "begun")
     sent = time.monotonic()
@@ -124,7 +124,7 @@ def test_a_program_that_will_not_end_is_gone_in_time(
     }
     if programs == 2:
         env |= other_program(tmp_path / "program.py", tmp_path / "other", all_s)
-    process = run(STUBBORN, tmp_path / "told", "seat", **env)
+    process = run(STUBBORN, tmp_path / "told", "heartbeat", **env)
     wait_for_line(process, "begun", programs)
     sent = time.monotonic()
     os.kill(process.pid, signal.SIGTERM)

@@ -20,7 +20,7 @@ status, served, runs = sys.argv[1:]
 with open(runs, "a") as file:
     file.write("x")
 if served == "served":
-    Path(os.environ["MHCS_BOARD"], "served").touch()
+    Path(os.environ["MHCS_HEARTBEAT_DIR"], "served").touch()
 sys.exit(int(status))
 """
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from mhcs.tensorrt_llm.health import cause_of_death, check, try_out
+from mhcs.tensorrt_llm.health import cause_of_death, check, probe_generation
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 from servers import polling
 from trtllm import MODEL, RELEASES, TrtllmServer, trtllm
@@ -104,7 +104,7 @@ async def test_an_engine_that_makes_images_is_well(
     module: Any = ModuleType("tensorrt_llm")
     module.SamplingParams = SimpleNamespace
     monkeypatch.setitem(sys.modules, "tensorrt_llm", module)
-    await try_out(SimpleNamespace(generator=VisualGen()))
+    await probe_generation(SimpleNamespace(generator=VisualGen()))
 
 
 def test_a_request_that_takes_its_time_is_no_hung_engine() -> None:

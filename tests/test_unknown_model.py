@@ -22,7 +22,7 @@ Start = Callable[..., TestClient]
 class CheckingEngine(AdapterEngine):
     """Checks names, as vLLM does, and refuses those that it does not know."""
 
-    def finds(self, name: str) -> bool:
+    def resolves_natively(self, name: str) -> bool:
         return True
 
     async def check_and_infer(self, model: str) -> str:

@@ -193,8 +193,8 @@ async def test_vllms_own_adapters_stay_beside_ours(
     await vllm.adapters.register(wanted)
     assert vllm.backend.own_adapters() == ["own"]
     assert vllm.models.show() == ["own", "a"]
-    assert vllm.backend.finds("own")
-    assert not vllm.backend.finds("other")
+    assert vllm.backend.resolves_natively("own")
+    assert not vllm.backend.resolves_natively("other")
     with pytest.raises(AdapterError, match="has already"):
         await vllm.adapters.register(AdapterSpec("own", wanted.src))
     for method in (vllm.models.load_lora_adapter, vllm.models.unload_lora_adapter):
@@ -382,7 +382,7 @@ async def test_pins_are_the_engines(
 
 async def test_limits_and_flags_are_the_servers(vllm: VLLM) -> None:
     backend = vllm.backend
-    assert (backend.max_rank, backend.slots, backend.kept) == (16, 2, 2)
+    assert (backend.max_rank, backend.slots, backend.cache_size) == (16, 2, 2)
     assert backend.flags == frozenset()
     assert backend.unavailable() is None
 
@@ -424,8 +424,8 @@ async def test_where_vllm_looks_for_adapters_itself_any_name_may_be_found(
     vllm: VLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "True")
-    assert not vllm.backend.finds("any")
+    assert not vllm.backend.resolves_natively("any")
     vllm.models.lora_resolvers.append(object())
-    assert vllm.backend.finds("any")
+    assert vllm.backend.resolves_natively("any")
     monkeypatch.delenv("VLLM_ALLOW_RUNTIME_LORA_UPDATING")
-    assert not vllm.backend.finds("any")
+    assert not vllm.backend.resolves_natively("any")

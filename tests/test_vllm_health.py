@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import REGISTRY, Gauge
 
 from mhcs.vllm import health
-from mhcs.vllm.health import check, try_out
+from mhcs.vllm.health import check, probe_generation
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 
 #: From one look at the requests to the next, and longer than one after the other.
@@ -123,7 +123,7 @@ def cache_use() -> Iterator[Gauge]:
 
 async def begin(client: Any) -> asyncio.Task[None]:
     """Begin to try it out, and do so for a while."""
-    trying = asyncio.create_task(try_out(client))
+    trying = asyncio.create_task(probe_generation(client))
     await look(trying)
     return trying
 
@@ -141,14 +141,14 @@ async def until_done(trying: asyncio.Task[None]) -> None:
 
 async def test_a_server_without_an_engine_is_well() -> None:
     await check(None)
-    await try_out(None)
+    await probe_generation(None)
 
 
 async def test_an_engine_that_generates_is_well_whatever_requests_wait_for() -> None:
     """Such as a grammar that is compiled, or room that there will never be."""
     client = Client(waits=0)
     client.generates[0].set()
-    await try_out(client)
+    await probe_generation(client)
     [asked] = client.asked
     assert asked["prompt"]["prompt_token_ids"] == [0]
     assert asked["params"].max_tokens == 1
@@ -169,7 +169,7 @@ async def test_nobody_else_has_the_ids() -> None:
     client = Client()
     client.generates[0].set()
     for _ in range(2):
-        await try_out(client)
+        await probe_generation(client)
     assert len({asked["id"] for asked in client.asked}) == 2
 
 
@@ -207,14 +207,14 @@ async def test_a_refusal_is_an_answer() -> None:
     client = Client()
     client.generates[0].set()
     client.raises = [ValueError("no such prompt")]
-    await try_out(client)
+    await probe_generation(client)
 
 
 async def test_where_the_queue_is_full_it_is_asked_again() -> None:
     client = Client()
     client.generates[0].set()
     client.raises = [QueueOverflowError(), QueueOverflowError()]
-    await try_out(client)
+    await probe_generation(client)
     assert len(client.asked) == 3
 
 
@@ -273,7 +273,7 @@ async def test_tokens_are_seen_without_statistics_too(cache_use: Gauge) -> None:
 async def test_an_engine_that_was_told_to_rest_is_not_asked(state: str) -> None:
     client = Client(a=3)
     setattr(client, state, True)
-    await try_out(client)
+    await probe_generation(client)
     assert client.asked == []
 
 

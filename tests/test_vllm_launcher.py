@@ -25,17 +25,17 @@ import mhcs.vllm.launcher as ours
 SERVER = '''
 import sys, time
 from pathlib import Path
-from model_hosting_container_standards.processes.heartbeat import Seat
+from model_hosting_container_standards.processes.heartbeat import WorkerHeartbeat
 
-seat = Seat(Path(sys.argv[1]))
-seat.take()
+heartbeat = WorkerHeartbeat(Path(sys.argv[1]))
+heartbeat.register()
 Path("ready").touch()
-while seat.deadline() is None:
+while heartbeat.deadline() is None:
     time.sleep(0.01)
 Path("told").touch()
 while not Path("finished").exists():
     time.sleep(0.01)
-seat.leave()
+heartbeat.deregister()
 '''
 
 
@@ -52,7 +52,7 @@ def wait():
 def launch():
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    folder = os.environ["MHCS_BOARD"]
+    folder = os.environ["MHCS_HEARTBEAT_DIR"]
     server = subprocess.Popen([sys.executable, "-c", SERVER, folder])
     try:
         ours.finishing(wait, None, (), {})

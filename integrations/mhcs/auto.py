@@ -32,7 +32,7 @@ def _patch(engine: Engine) -> None:
 
 def _tell_refusal(settings: Settings) -> None:
     """Let the supervisor know when an engine refuses arguments after parsing them."""
-    if settings.board is None:
+    if settings.heartbeat_dir is None:
         return  # Nothing would start it again.
     with guarded("Watching for refused arguments", "They are tried again."):
         from .refusal import exit_when_refused  # Imported late: few processes need it.

@@ -95,12 +95,12 @@ def test_traffic_sees_the_right_text_while_adapters_come_and_go(
         # What "changing" is at any time is one of the two, or it is not there. Nobody
         # asks the base model: on a CPU, vLLM gives it the weights of an adapter that is
         # computed at the same time (its lookup of "none" is an index of -1).
-        traffic = Traffic(
+        tracker = Traffic(
             ask("steady", {texts["adapter-a"]}),
             ask("changing", {*texts.values()}),
             ask("changing", {*texts.values()}),
         )
-        with traffic:
+        with tracker:
             end = time.monotonic() + (
                 TRAFFIC_S if deployment.processes > 1 else TRAFFIC_S / 4
             )

@@ -22,8 +22,8 @@ DEADLY: Final = (
 )
 
 #: loading: being registered. ready: answers requests. failed: it did, and cannot any
-#: more. leaving: no new request sees it; those that run finish.
-State = Literal["loading", "ready", "failed", "leaving"]
+#: more. draining: no new request sees it; those that run finish.
+State = Literal["loading", "ready", "failed", "draining"]
 
 
 class AdapterSpec(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from fastapi import HTTPException
 from starlette.types import Receive, Scope
 
 from ..asgi.body_field import BodyField, edit_body
-from ..handlers.marks import get_metadata, set_metadata
+from ..handlers.metadata import get_metadata, set_metadata
 
 H = TypeVar("H", bound=Callable[..., Any])
 

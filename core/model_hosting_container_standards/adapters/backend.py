@@ -32,7 +32,7 @@ class RegisteredAdapters(Protocol):
             AdapterError: there is none, or it cannot be loaded.
         """
 
-    def give_back(self, adapter: Adapter) -> None:
+    def release(self, adapter: Adapter) -> None:
         """End a lease."""
 
     async def keep_loaded(self, name: str) -> Adapter:
@@ -82,7 +82,7 @@ class AdapterBackend(Protocol):
         """How many adapters can be computed at once, and so be pinned; 0: no pins."""
 
     @property
-    def kept(self) -> int | None:
+    def cache_size(self) -> int | None:
         """How many adapters the engine keeps before it drops the oldest; None: all.
 
         One that was dropped is read from its path again when it is used.
@@ -110,7 +110,7 @@ class AdapterBackend(Protocol):
     def own_adapters(self) -> Collection[str]:
         """Names of adapters that the engine has without us."""
 
-    def finds(self, name: str) -> bool:
+    def resolves_natively(self, name: str) -> bool:
         """Whether a request may name what the engine has, or finds, without us.
 
         True also where nothing is known of the name, but the engine refuses those it

@@ -16,12 +16,12 @@ class LeaseMiddleware:
     No coroutine of its own where there are none: every request pays for it.
     """
 
-    def __init__(self, app: ASGIApp, lifecycle: AdapterRuntime) -> None:
+    def __init__(self, app: ASGIApp, runtime: AdapterRuntime) -> None:
         self.app = app
-        self.lifecycle = lifecycle
+        self.runtime = runtime
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        adapters = self.lifecycle.current
+        adapters = self.runtime.current
         if adapters is None or scope["type"] != "http":
             return self.app(scope, receive, send)
         return self._answer(RequestLeases(adapters.leases), scope, receive, send)

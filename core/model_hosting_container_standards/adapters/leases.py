@@ -36,7 +36,7 @@ class Leases:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def take(self, adapter: Adapter) -> None:
+    def acquire(self, adapter: Adapter) -> None:
         """Take a lease.
 
         Raises:
@@ -48,7 +48,7 @@ class Leases:
             held = self._held[adapter.id] = Held(adapter)
         held.count += 1
 
-    def give_back(self, adapter: Adapter) -> None:
+    def release(self, adapter: Adapter) -> None:
         self._held[adapter.id].count -= 1
         if self._timer is None and not self._closed:
             loop = asyncio.get_running_loop()
@@ -60,7 +60,7 @@ class Leases:
         held = self._held.get(adapter_id)
         if held is not None and not held.count:
             self._release(adapter_id)
-        async with self._locks.alone(adapter_id):
+        async with self._locks.exclusive(adapter_id):
             yield
 
     def close(self) -> None:

@@ -39,9 +39,7 @@ class AdapterRegistry:
         self.users = ByteLocks(folder / "users.lock")
         self.leases = Leases(self.users)
         self.loader = AdapterLoader(backend, self.store, root)
-        self._operations = AdapterService(
-            self.store, self.loader, self.names, self.leases
-        )
+        self._service = AdapterService(self.store, self.loader, self.names, self.leases)
         self._thread = threading.get_ident()
 
     def view(self) -> Mapping[str, Adapter]:
@@ -76,7 +74,7 @@ class AdapterRegistry:
         if request is None:
             return self._lease(name)
         adapter = self._lease_for(request, name)
-        self.leases.take(adapter)
+        self.leases.acquire(adapter)
         return adapter
 
     def _lease_for(self, request: RequestLeases, name: str) -> Adapter:
@@ -92,16 +90,16 @@ class AdapterRegistry:
         while True:
             adapter = self._usable(self.store.view().get(name), name)
             try:
-                self.leases.take(adapter)
+                self.leases.acquire(adapter)
             except BlockingIOError:
                 continue  # It is being unloaded, which the next view tells.
             now = self.store.view().get(name)
             if now is not None and now.id == adapter.id:
                 return adapter
-            self.leases.give_back(adapter)
+            self.leases.release(adapter)
 
-    def give_back(self, adapter: Adapter) -> None:
-        self.leases.give_back(adapter)
+    def release(self, adapter: Adapter) -> None:
+        self.leases.release(adapter)
 
     async def lease_loaded(self, name: str) -> Adapter:
         """Return an adapter as :meth:`lease` does, once the engine has loaded it.
@@ -114,10 +112,10 @@ class AdapterRegistry:
             if adapter.loaded or adapter.by_handler:
                 return adapter
             # Registered without loading it, or before the engine started anew.
-            self.give_back(adapter)
+            self.release(adapter)
             if request := current_leases(self.leases):
                 request.forget(name)
-            await self._carry_out(self._operations.load_on_first_use(name))
+            await self._carry_out(self._service.load_on_first_use(name))
 
     async def keep_loaded(self, name: str) -> Adapter:
         """Return an adapter, which the HTTP request under way keeps to its end.
@@ -130,7 +128,7 @@ class AdapterRegistry:
             if adapter.loaded or adapter.by_handler:
                 return adapter
         adapter = await self.lease_loaded(name)
-        self.give_back(adapter)
+        self.release(adapter)
         return adapter
 
     def leased_by_request(self) -> Mapping[str, Adapter]:
@@ -151,9 +149,9 @@ class AdapterRegistry:
     def _is_in_loop(self) -> bool:
         return threading.get_ident() == self._thread
 
-    def finds(self, name: str) -> bool:
+    def resolves_natively(self, name: str) -> bool:
         """Whether the engine has, or finds, something of this name without us."""
-        return self.backend is not None and self.backend.finds(name)
+        return self.backend is not None and self.backend.resolves_natively(name)
 
     def _usable(self, adapter: Adapter | None, name: str) -> Adapter:
         if adapter is None:
@@ -184,7 +182,7 @@ class AdapterRegistry:
 
     def _drops(self) -> bool:
         """Whether there has ever been more than the engine keeps."""
-        if self.backend is None or (kept := self.backend.kept) is None:
+        if self.backend is None or (kept := self.backend.cache_size) is None:
             return False
         return self.store.registrations + len(self.backend.own_adapters()) > kept
 
@@ -197,15 +195,15 @@ class AdapterRegistry:
         return self.store.get(name)
 
     async def register(
-        self, wanted: AdapterSpec, by_handler: ByHandler | None = None
+        self, spec: AdapterSpec, by_handler: ByHandler | None = None
     ) -> None:
         """Register an adapter, by the engine or by a handler of somebody's own.
 
         Raises:
             AdapterError: it cannot be registered; nothing is left of it.
         """
-        check_name(wanted.name)
-        await self._carry_out(self._operations.register(wanted, by_handler))
+        check_name(spec.name)
+        await self._carry_out(self._service.register(spec, by_handler))
 
     async def unregister(self, name: str, by_handler: ByHandler | None = None) -> None:
         """Unregister an adapter, and wait for the requests that use it, but not long.
@@ -213,7 +211,7 @@ class AdapterRegistry:
         Raises:
             AdapterNotFoundError: there is none of this name.
         """
-        await self._carry_out(self._operations.unregister(name, by_handler))
+        await self._carry_out(self._service.unregister(name, by_handler))
 
     async def update(
         self, name: str, *, pin: bool | None = None, preload: bool | None = None
@@ -223,14 +221,14 @@ class AdapterRegistry:
         Raises:
             AdapterError: there is none of this name, or the engine refuses.
         """
-        await self._carry_out(self._operations.update(name, pin, preload))
+        await self._carry_out(self._service.update(name, pin, preload))
 
     async def close(self) -> None:
-        await self._operations.close()
+        await self._service.close()
         self.leases.close()
         self.store.close()
         self.names.close()
         self.users.close()
 
     async def _carry_out(self, operation: Coroutine[Any, Any, None]) -> None:
-        await asyncio.shield(self._operations.spawn(operation))
+        await asyncio.shield(self._service.spawn(operation))

@@ -34,7 +34,7 @@ class RequestLeases:
     def forget(self, name: str) -> None:
         """Give an adapter back before the request's end: nothing was computed by it."""
         if adapter := self.by_name.pop(name, None):
-            self.leases.give_back(adapter)
+            self.leases.release(adapter)
 
     def go_on(self, work: Work[T]) -> Coroutine[Any, Any, T]:
         """Return work that a task may do after the response, by the same adapters."""
@@ -62,7 +62,7 @@ class RequestLeases:
             return
         self.is_over = True
         for adapter in self.by_name.values():
-            self.leases.give_back(adapter)
+            self.leases.release(adapter)
 
 
 #: Set for the time of a request, also in the tasks that it starts.

@@ -36,7 +36,7 @@ async def restore_adapters(adapters: AdapterRegistry, bundled: Path) -> None:
     ``bundled`` is the folder of what comes with the model.
     """
     locks = adapters.users
-    async with locks.alone(_JOINING):
+    async with locks.exclusive(_JOINING):
         locks.share(_RUNNING)
         if locks.try_upgrade(_RUNNING):
             await _restore(adapters, bundled)
@@ -46,7 +46,7 @@ async def restore_adapters(adapters: AdapterRegistry, bundled: Path) -> None:
 async def _restore(adapters: AdapterRegistry, bundled: Path) -> None:
     store = adapters.store
     # Begun by processes that died, or held by handlers that know nothing any more.
-    for row in store.rows("by_handler OR state IN ('loading', 'leaving')"):
+    for row in store.rows("by_handler OR state IN ('loading', 'draining')"):
         store.discard(row.id)
     if adapters.backend is None:
         return
@@ -61,7 +61,7 @@ async def _restore_registered(
     """Load as many as the engine keeps; the others are loaded when they are used."""
     pinned = others = 0
     loaded = len(backend.own_adapters())
-    kept = backend.kept
+    kept = backend.cache_size
     # What failed before takes no room from what did not, nor anything from pins.
     order = "state = 'failed', pin DESC, id DESC"
     for adapter in adapters.store.rows(f"{REGISTERED} ORDER BY {order}"):

@@ -38,18 +38,18 @@ _MOST_PER_PAGE: Final = 1000
 
 
 def add_adapter_routes(
-    app: FastAPI, lifecycle: AdapterRuntime, settings: Settings
+    app: FastAPI, runtime: AdapterRuntime, settings: Settings
 ) -> None:
     """Put the routes before all others, if the app has adapters at all.
 
     That is if its engine loads them, or somebody registered a handler that does.
     """
-    has_engine = lifecycle.backend is not None
+    has_engine = runtime.backend is not None
     load = claim_handler(app, LOAD_ADAPTER, replaceable=has_engine)
     unload = claim_handler(app, UNLOAD_ADAPTER, replaceable=has_engine)
     if not (has_engine or load or unload):
         return
-    routes = AdapterRoutes(lifecycle, settings, load, unload)
+    routes = AdapterRoutes(runtime, settings, load, unload)
     endpoints: list[tuple[str, str, Endpoint]] = [
         ("GET", _COLLECTION, routes.list),
         ("POST", _UPDATE, routes.update),
@@ -63,7 +63,7 @@ def add_adapter_routes(
         name = f"sagemaker_{endpoint.__name__}_adapter"
         add_route(app, path, _answering(endpoint), method, name=name)
         app.router.routes.insert(0, app.router.routes.pop())
-    lifecycle.surround(app)
+    runtime.surround(app)
 
 
 class AdapterRoutes:
@@ -71,19 +71,19 @@ class AdapterRoutes:
 
     def __init__(
         self,
-        lifecycle: AdapterRuntime,
+        runtime: AdapterRuntime,
         settings: Settings,
         load: AdapterHandler | None,
         unload: AdapterHandler | None,
     ) -> None:
-        self._lifecycle = lifecycle
+        self._runtime = runtime
         self._load = load
         self._unload = unload
         self._load_defaults = settings.load_adapter_defaults
         self._unload_defaults = settings.unload_adapter_defaults
 
     async def list(self, request: Request) -> Response:
-        adapters = (await self._lifecycle.started()).view().values()
+        adapters = (await self._runtime.started()).view().values()
         limit = _limit(request.query_params.get("limit"))
         after = _decode_token(request.query_params.get("next_page_token"))
         later = (adapter for adapter in adapters if adapter.name > after)
@@ -93,11 +93,11 @@ class AdapterRoutes:
         return JSONResponse({"adapters": shown, "next_page_token": token})
 
     async def read(self, request: Request) -> Response:
-        adapters = await self._lifecycle.started()
+        adapters = await self._runtime.started()
         return JSONResponse(adapters.get(_name(request)).describe())
 
     async def register(self, request: Request) -> Response:
-        adapters = await self._lifecycle.started()
+        adapters = await self._runtime.started()
         document = await read_document(request, self._load_defaults)
         body = document["body"]
         if self._load is None:
@@ -115,7 +115,7 @@ class AdapterRoutes:
         return PlainTextResponse(f"Adapter {shown_name(document)} registered")
 
     async def unregister(self, request: Request) -> Response:
-        adapters = await self._lifecycle.started()
+        adapters = await self._runtime.started()
         document = await read_document(request, self._unload_defaults)
         name = _name(request)
         adapter = adapters.view().get(name)
@@ -127,7 +127,7 @@ class AdapterRoutes:
         return PlainTextResponse(f"Adapter {shown_name(document)} unregistered")
 
     async def update(self, request: Request) -> Response:
-        adapters = await self._lifecycle.started()
+        adapters = await self._runtime.started()
         document = await read_document(request, {})
         body = document["body"]
         pin, preload = _boolean(body, "pin"), _boolean(body, "preload")

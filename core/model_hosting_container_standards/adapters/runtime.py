@@ -28,7 +28,7 @@ _SERVER: Final = "app"
 
 
 class AdapterRuntime:
-    """Opens the :class:`AdapterRegistry` when the app starts: then its engine is there."""
+    """Opens the :class:`AdapterRegistry` at the start of the app."""
 
     def __init__(self, backend: AdapterBackend | None, settings: Settings) -> None:
         self.backend = backend
@@ -58,7 +58,11 @@ class AdapterRuntime:
         Raises:
             AdapterError: an engine that does not know the name would answer without it.
         """
-        if self._error and self.backend is not None and not self.backend.finds(name):
+        if (
+            self._error
+            and self.backend is not None
+            and not self.backend.resolves_natively(name)
+        ):
             raise self._error
 
     def base_model(self) -> str:

@@ -51,23 +51,23 @@ class AdapterService:
         self._retiring: set[int] = set()
         self._loading: dict[str, asyncio.Task[None]] = {}
 
-    async def register(self, wanted: AdapterSpec, by_handler: ByHandler | None) -> None:
-        path = await self._locate(wanted, by_handler)
-        async with self._alone(wanted.name):
-            existing = self._store.view().get(wanted.name)
-            if existing is not None and existing.answers and not wanted.replace:
-                return await self._repeat(existing, wanted, path)
+    async def register(self, spec: AdapterSpec, by_handler: ByHandler | None) -> None:
+        path = await self._locate(spec, by_handler)
+        async with self._exclusive(spec.name):
+            existing = self._store.view().get(spec.name)
+            if existing is not None and existing.answers and not spec.replace:
+                return await self._repeat(existing, spec, path)
             if existing is None:
-                self._loader.check_name(wanted.name)
+                self._loader.check_name(spec.name)
             if by_handler is None:
                 await self._loader.check_folder(path)
-            replaced = await self._load_new(wanted, path, by_handler)
-        logger.info("Adapter %r is registered from %s", wanted.name, path)
+            replaced = await self._load_new(spec, path, by_handler)
+        logger.info("Adapter %r is registered from %s", spec.name, path)
         await self._retire_soon(replaced)
         return None
 
     async def unregister(self, name: str, by_handler: ByHandler | None) -> None:
-        async with self._alone(name):
+        async with self._exclusive(name):
             if by_handler is not None:
                 await by_handler()
             elif self._store.get(name).by_handler:
@@ -80,7 +80,7 @@ class AdapterService:
         await self._retire_soon(gone)
 
     async def update(self, name: str, pin: bool | None, preload: bool | None) -> None:
-        async with self._alone(name):
+        async with self._exclusive(name):
             adapter = self._store.get(name)
             if not adapter.answers:
                 adapter = await self._register_anew(adapter, pin)
@@ -102,7 +102,7 @@ class AdapterService:
         await asyncio.shield(loading)
 
     async def _load_on_first_use(self, name: str) -> None:
-        async with self._alone(name):
+        async with self._exclusive(name):
             adapter = self._store.get(name)
             if adapter.answers and not adapter.loaded:
                 await self._loader.load(adapter)
@@ -119,19 +119,19 @@ class AdapterService:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _locate(self, wanted: AdapterSpec, by_handler: ByHandler | None) -> str:
+    async def _locate(self, spec: AdapterSpec, by_handler: ByHandler | None) -> str:
         """Return where the adapter is; a handler may take other things than paths."""
         if by_handler is not None and self._loader.root is None:
-            return wanted.src
-        return str(await run_in_threadpool(locate, wanted.src, self._loader.root))
+            return spec.src
+        return str(await run_in_threadpool(locate, spec.src, self._loader.root))
 
-    async def _repeat(self, existing: Adapter, wanted: AdapterSpec, path: str) -> None:
+    async def _repeat(self, existing: Adapter, spec: AdapterSpec, path: str) -> None:
         if existing.path != path:
             raise AdapterConflictError(
-                f"Adapter {wanted.name!r} is registered from {existing.src!r}. DELETE "
+                f"Adapter {spec.name!r} is registered from {existing.src!r}. DELETE "
                 'it first, or send "load_inplace": true to replace it.'
             )
-        if wanted.pin and not existing.pin:
+        if spec.pin and not existing.pin:
             await self._loader.pin(existing)
 
     async def _register_anew(self, failed: Adapter, pin: bool | None) -> Adapter:
@@ -139,7 +139,7 @@ class AdapterService:
 
         Under another id: an engine remembers what became of the one it had.
         """
-        wanted = AdapterSpec(
+        spec = AdapterSpec(
             name=failed.name,
             src=failed.src,
             pin=failed.pin if pin is None else pin,
@@ -148,7 +148,7 @@ class AdapterService:
         )
         async with self._loader.keeping_reason(failed):
             path = await self._loader.check_folder(failed.path)
-            replaced = await self._load_new(wanted, path, None)
+            replaced = await self._load_new(spec, path, None)
         await self._retire_soon(replaced)
         adapter = self._store.get(failed.name)
         return await self._loader.write(
@@ -156,12 +156,12 @@ class AdapterService:
         )
 
     async def _load_new(
-        self, wanted: AdapterSpec, path: str, by_handler: ByHandler | None
+        self, spec: AdapterSpec, path: str, by_handler: ByHandler | None
     ) -> Adapter | None:
         """Register an adapter whole, or not at all; return what it replaces."""
         write, check = self._loader.write, self._loader.check_capacity
         handled = by_handler is not None
-        adapter = await write(self._store.reserve, wanted, path, handled, check)
+        adapter = await write(self._store.reserve, spec, path, handled, check)
         try:
             if by_handler is not None:
                 with loading_adapter():
@@ -173,14 +173,14 @@ class AdapterService:
             raise
 
     @asynccontextmanager
-    async def _alone(self, name: str) -> AsyncIterator[None]:
+    async def _exclusive(self, name: str) -> AsyncIterator[None]:
         """Be the only one who changes what has this name."""
-        async with self._names.alone(_number(name)):
+        async with self._names.exclusive(_number(name)):
             for row in self._store.rows("name = ?", name):
                 if row.state == "loading":
                     # Whoever began it has died: who is alive holds the lock.
                     await self._loader.undo(row)
-                if row.state == "leaving":
+                if row.state == "draining":
                     self._retire(row)
             yield
 

@@ -92,11 +92,11 @@ class AdapterStore:
         return [_adapter(row) for row in self._database.read(statement, values)]
 
     def reserve(
-        self, wanted: AdapterSpec, path: str, by_handler: bool, check: Check
+        self, spec: AdapterSpec, path: str, by_handler: bool, check: Check
     ) -> Adapter:
         """Add an adapter that is being loaded: it has an id, and no request sees it."""
         with self._database.write(visible=False) as connection:
-            adapter_id = _insert(connection, wanted, path, "loading", by_handler)
+            adapter_id = _insert(connection, spec, path, "loading", by_handler)
             check(*_count(connection))
             return _one(connection, adapter_id)
 
@@ -107,13 +107,13 @@ class AdapterStore:
         """
         added = []
         with self._database.write() as connection:
-            for wanted, path in found:
+            for spec, path in found:
                 new = connection.execute(
-                    "INSERT OR IGNORE INTO bundled VALUES (?)", [wanted.name]
+                    "INSERT OR IGNORE INTO bundled VALUES (?)", [spec.name]
                 )
-                if new.rowcount and _registered(connection, wanted.name) is None:
-                    _insert(connection, wanted, path, "ready", by_handler=False)
-                    added.append(wanted.name)
+                if new.rowcount and _registered(connection, spec.name) is None:
+                    _insert(connection, spec, path, "ready", by_handler=False)
+                    added.append(spec.name)
         return added
 
     def complete(self, adapter: Adapter, *, loaded: bool) -> Adapter | None:
@@ -163,21 +163,21 @@ class AdapterStore:
 
 def _insert(
     connection: sqlite3.Connection,
-    wanted: AdapterSpec,
+    spec: AdapterSpec,
     path: str,
     state: State,
     by_handler: bool,
 ) -> int | None:
     """Add an adapter, and return its id."""
     columns = {
-        "name": wanted.name,
-        "src": wanted.src,
+        "name": spec.name,
+        "src": spec.src,
         "path": path,
-        "preload": wanted.preload,
-        "pin": wanted.pin,
+        "preload": spec.preload,
+        "pin": spec.pin,
         "state": state,
         "by_handler": by_handler,
-        "options": msgspec.json.encode(wanted.options).decode(),
+        "options": msgspec.json.encode(spec.options).decode(),
         # Until the id is known.
         "engine_name": "",
     }
@@ -186,7 +186,7 @@ def _insert(
         f"INSERT INTO adapters ({names}) VALUES ({marks})", [*columns.values()]
     )
     adapter_id = cursor.lastrowid
-    engine_name = _unused(connection, wanted.name, adapter_id)
+    engine_name = _unused(connection, spec.name, adapter_id)
     _set(connection, adapter_id, {"engine_name": engine_name})
     return adapter_id
 
@@ -223,7 +223,7 @@ def _leave(connection: sqlite3.Connection, name: str) -> Adapter | None:
     row = _registered(connection, name)
     if row is None:
         return None
-    _set(connection, row["id"], {"state": "leaving"})
+    _set(connection, row["id"], {"state": "draining"})
     return _adapter(row)
 
 

@@ -10,9 +10,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ..adapters.adapter_id import AdapterField, adapter_fields
+from ..adapters.adapter_middleware import AdapterMiddleware
 from ..adapters.routes import add_adapter_routes
 from ..adapters.runtime import AdapterRuntime
-from ..adapters.selection import AdapterMiddleware
 from ..adapters.unknown_model import UnknownModels
 from ..asgi.endpoint import describe
 from ..asgi.routing import find_routes, find_target
@@ -25,7 +25,7 @@ from ..logging_config import configure_logging, get_logger
 from ..middleware.resolution import FoundMiddleware, find_middleware
 from ..sessions.decorators import session_field_of
 from ..sessions.engine_sessions import claim_engine_sessions
-from ..sessions.step import SessionMiddleware, SessionsDisabled
+from ..sessions.session_middleware import SessionMiddleware, SessionsDisabled
 from ..settings import Settings, read_settings
 from .alias_routes import alias_routes
 from .inference_routes import InferenceRoutes

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..adapters.selection import AdapterMiddleware
+from ..adapters.adapter_middleware import AdapterMiddleware
 from ..asgi.body import (
     JSON_BODY,
     JSONBody,

@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..adapters.selection import AdapterMiddleware
+from ..adapters.adapter_middleware import AdapterMiddleware
 from ..adapters.unknown_model import UnknownModels
 from ..asgi.body import (
     JSON_BODY,
@@ -22,7 +22,7 @@ from ..asgi.body import (
     replace_body,
 )
 from ..contract.headers import ADAPTER_IDENTIFIER, CUSTOM_ATTRIBUTES, header_text
-from ..sessions.step import SessionMiddleware
+from ..sessions.session_middleware import SessionMiddleware
 
 _EQUALS: Final = re.compile(r"\s*=\s*")
 _BETWEEN: Final = re.compile(r"[,;\s]+")

@@ -42,16 +42,18 @@ class ServerRuntime:
         inference_paths = engine.inference_paths(app) if engine else ()
         routes = known_routes(inference_paths, aliases)
         self._layers = OuterMiddleware(app, settings, engine, routes, adapters)
-        seat = WorkerHeartbeat(settings.board) if settings.board else None
-        self._traffic = RequestTracker(routes, OwnRequests(seat))
+        heartbeat = (
+            WorkerHeartbeat(settings.heartbeat_dir) if settings.heartbeat_dir else None
+        )
+        self._tracker = RequestTracker(routes, OwnRequests(heartbeat))
         stall_s = settings.ping_stall
         self._health = (
-            EngineHealth(engine, app, self._traffic, stall_s) if engine else None
+            EngineHealth(engine, app, self._tracker, stall_s) if engine else None
         )
-        self._drain = GracefulShutdown(
-            self._traffic,
+        self._shutdown = GracefulShutdown(
+            self._tracker,
             settings.drain_seconds,
-            seat,
+            heartbeat,
             self._health,
             serves_engine=engine is not None,
         )
@@ -59,7 +61,7 @@ class ServerRuntime:
 
     def surround(self, app: FastAPI) -> None:
         """Be outside all that the app has by the time it starts."""
-        surround_lifespan(app, self._drain.start, self._stop, self._drain.finish)
+        surround_lifespan(app, self._shutdown.start, self._stop, self._shutdown.finish)
         if app.middleware_stack is not None:  # It has answered requests already.
             app.middleware_stack = self._around(app.middleware_stack)
             return
@@ -67,18 +69,18 @@ class ServerRuntime:
         app.build_middleware_stack = lambda: self._around(build())  # type: ignore[method-assign]
 
     def _around(self, app: ASGIApp) -> ASGIApp:
-        self._traffic.app = self._layers.around(app)
-        self._traffic.unpacking = self._layers.around_unpacking(app)
-        return self._traffic
+        self._tracker.app = self._layers.around(app)
+        self._tracker.unpacking = self._layers.around_unpacking(app)
+        return self._tracker
 
     async def _stop(self) -> None:
-        await self._drain.stop()
+        await self._shutdown.stop()
         if self._health is not None:
             self._health.close()
 
     async def problem(self) -> str | None:
         """Return what keeps the server from answering, or None if nothing does."""
-        if self._traffic.closed is not None:
-            return self._traffic.closed
-        problem = await self._drain.look_at_engine()
+        if self._tracker.closed is not None:
+            return self._tracker.closed
+        problem = await self._shutdown.look_at_engine()
         return problem.reason if problem else None

@@ -39,7 +39,7 @@ class Engine(Protocol):
         """
 
     @property
-    def metrics_are_statistics(self) -> bool:
+    def metrics_is_json(self) -> bool:
         """Whether the engine's ``/metrics`` is no text for Prometheus.
 
         It is led to ``/metrics/json`` then, and ours takes its place.
@@ -91,7 +91,7 @@ class Engine(Protocol):
             EngineUnhealthyError: the engine is dead.
         """
 
-    async def try_out(self, app: FastAPI) -> None:
+    async def probe_generation(self, app: FastAPI) -> None:
         """Return once the engine is seen to work, or cannot be seen.
 
         Asked when requests have waited for long and nothing came of any: it has the

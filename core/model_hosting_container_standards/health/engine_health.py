@@ -62,7 +62,7 @@ class SingleFlightProbe:
         """Return for how many seconds the answer has been due."""
         return 0.0 if self._task is None else time.monotonic() - self._asked_at
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         """Wait for the answer no more."""
         if self._task is not None:
             self._task.cancel()
@@ -87,12 +87,12 @@ class EngineHealth:
     """
 
     def __init__(
-        self, engine: Engine, app: FastAPI, traffic: RequestTracker, stall_s: float
+        self, engine: Engine, app: FastAPI, tracker: RequestTracker, stall_s: float
     ) -> None:
-        self._traffic = traffic
+        self._tracker = tracker
         self._stall_s = stall_s
         self._check = SingleFlightProbe(engine.check, app)
-        self._try_out = SingleFlightProbe(self._see_work, app)
+        self._probe_generation = SingleFlightProbe(self._see_work, app)
         self._activity = CPUActivity(lambda: engine.processes(app))
         self._engine = engine
         self._is_ill = False
@@ -112,11 +112,11 @@ class EngineHealth:
             if not await self._check.is_answered():
                 return self._hung(self._check)
             # A request that is not streamed may take long: then its engine is tried.
-            if self._traffic.closed or self._traffic.silence() < self._stall_s / 2:
-                self._try_out.drop()
-            elif not await self._try_out.is_answered():
+            if self._tracker.closed or self._tracker.silence() < self._stall_s / 2:
+                self._probe_generation.cancel()
+            elif not await self._probe_generation.is_answered():
                 # Not the silence: nobody knows what the engine did before it was tried.
-                return self._hung(self._try_out)
+                return self._hung(self._probe_generation)
         except EngineUnhealthyError as error:
             return Problem(Condition.DEAD, str(error), not error.keeps_server)
         except Exception:
@@ -126,8 +126,8 @@ class EngineHealth:
         return None
 
     async def _see_work(self, app: FastAPI) -> None:
-        await self._engine.try_out(app)
-        self._traffic.note_progress()
+        await self._engine.probe_generation(app)
+        self._tracker.note_progress()
 
     def _hung(self, question: SingleFlightProbe) -> Problem | None:
         """Return that the engine is hung, if it has been silent and idle for long."""
@@ -138,5 +138,5 @@ class EngineHealth:
         return Problem(Condition.HUNG, reason)
 
     def close(self) -> None:
-        self._check.drop()
-        self._try_out.drop()
+        self._check.cancel()
+        self._probe_generation.cancel()

@@ -58,7 +58,7 @@ class WorkerHeartbeat:
         self._folder = folder
         self._descriptor: int | None = None
 
-    def take(self) -> None:
+    def register(self) -> None:
         """Be seen by the supervisor.
 
         Raises:
@@ -92,7 +92,7 @@ class WorkerHeartbeat:
         """Return the processes of the server that have a seat, this one among them."""
         return _seats(self._folder)
 
-    def leave(self) -> None:
+    def deregister(self) -> None:
         """There is nothing left to answer."""
         if self._descriptor is not None:
             self._file.unlink(missing_ok=True)
@@ -108,7 +108,7 @@ class HeartbeatDirectory:
         #: Of processes that are silent.
         self._activities: dict[int, CPUActivity] = {}
 
-    def call_for_the_end(self, deadline: float) -> None:
+    def request_shutdown(self, deadline: float) -> None:
         """Ask all to begin nothing new, and to be done by ``deadline``."""
         new = self.folder / f"{_END}.new"
         # Who cannot be asked hears of the signal itself.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from ..asgi.body_field import BodyField
-from ..handlers.marks import get_metadata, set_metadata
+from ..handlers.metadata import get_metadata, set_metadata
 
 H = TypeVar("H", bound=Callable[..., Any])
 

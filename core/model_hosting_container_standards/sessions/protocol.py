@@ -21,7 +21,7 @@ from .engine_sessions import EngineSessions
 from .errors import not_found
 from .manager import Session, SessionManager
 from .new_session import NewSessionSend, control_request, with_session_id
-from .step import Next
+from .session_middleware import Next
 
 logger = get_logger(__name__)
 

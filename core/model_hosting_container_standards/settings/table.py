@@ -322,8 +322,8 @@ class Settings:
         parse=parse_whole,
         meaning="seconds that running requests have after SIGTERM",
     )
-    board = Variable[Path | None](
-        "MHCS_BOARD",
+    heartbeat_dir = Variable[Path | None](
+        "MHCS_HEARTBEAT_DIR",
         default=None,
         parse=Path,
         meaning="set by standard-supervisor: where servers tell it how they are",

@@ -45,16 +45,16 @@ class GracefulShutdown:
 
     def __init__(
         self,
-        traffic: RequestTracker,
+        tracker: RequestTracker,
         seconds: int,
-        seat: WorkerHeartbeat | None,
+        heartbeat: WorkerHeartbeat | None,
         health: EngineHealth | None,
         *,
         serves_engine: bool,
     ) -> None:
-        self._traffic = traffic
+        self._tracker = tracker
         self._seconds = seconds
-        self._seat = seat
+        self._heartbeat = heartbeat
         self._health = health
         self._serves_engine = serves_engine
         numbers = (signal.SIGTERM, signal.SIGINT)
@@ -70,29 +70,29 @@ class GracefulShutdown:
         self._has_signal = False
 
     async def start(self) -> None:
-        loop = self._traffic.loop = asyncio.get_running_loop()
-        self._traffic.closed = self._ending = None  # It may be served again.
+        loop = self._tracker.loop = asyncio.get_running_loop()
+        self._tracker.closed = self._ending = None  # It may be served again.
         self._signals.install(loop)
         self._is_process = self._signals.ends_server(signal.SIGTERM)
         add_callback(self._end_by_server)
-        if self._seat is not None:
+        if self._heartbeat is not None:
             try:
-                self._seat.take()
+                self._heartbeat.register()
             except OSError as error:
                 logger.error("The supervisor will not know of this server: %s", error)
             else:
-                self._watching = loop.create_task(self._watch(self._seat))
+                self._watching = loop.create_task(self._watch(self._heartbeat))
 
     async def stop(self) -> None:
         """The app ends, whoever has told it to."""
         self._limit_server()
         self._signals.remove()
         remove_callback(self._end_by_server)
-        self._traffic.loop = None
+        self._tracker.loop = None
         if self._watching is not None:
             self._watching.cancel()
-        if self._seat is not None:
-            self._seat.leave()
+        if self._heartbeat is not None:
+            self._heartbeat.deregister()
 
     async def finish(self) -> None:
         """The app has ended, and all that is in it."""
@@ -142,24 +142,24 @@ class GracefulShutdown:
         """Begin to end, once."""
         if self._ending is None:
             seconds = max(0.0, deadline - time.monotonic())
-            count = self._traffic.running
+            count = self._tracker.running
             logger.info("Shutting down: %d requests have %.0f s", count, seconds)
-            self._traffic.closed = reason
+            self._tracker.closed = reason
             self._ending = asyncio.ensure_future(self._end(deadline))
         return self._ending
 
     async def _end(self, deadline: float) -> None:
         awaited = [
-            asyncio.ensure_future(self._traffic.run_out(deadline - time.monotonic())),
+            asyncio.ensure_future(self._tracker.wait_idle(deadline - time.monotonic())),
             asyncio.ensure_future(self._hurry.wait()),
             asyncio.ensure_future(self._engine_dies()),
         ]
         await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         for task in awaited:
             task.cancel()
-        if count := self._traffic.running:
+        if count := self._tracker.running:
             logger.warning("The time is up: %d requests are cut short", count)
-            await self._traffic.cut()
+            await self._tracker.abort()
 
     async def _engine_dies(self) -> None:
         """Return once the engine is known to be dead."""
@@ -169,23 +169,23 @@ class GracefulShutdown:
                 return
             await asyncio.sleep(_BEAT_S)
 
-    async def _watch(self, seat: WorkerHeartbeat) -> None:
-        reporting = asyncio.ensure_future(self._report(seat))
+    async def _watch(self, heartbeat: WorkerHeartbeat) -> None:
+        reporting = asyncio.ensure_future(self._report(heartbeat))
         try:
-            await self._begin(await self._told(seat))
-            seat.leave()
+            await self._begin(await self._told(heartbeat))
+            heartbeat.deregister()
         finally:
             reporting.cancel()
 
-    async def _told(self, seat: WorkerHeartbeat) -> float:
+    async def _told(self, heartbeat: WorkerHeartbeat) -> float:
         while True:
-            if (deadline := seat.deadline()) is not None:
+            if (deadline := heartbeat.deadline()) is not None:
                 return deadline
             await asyncio.sleep(_LOOK_S)
 
-    async def _report(self, seat: WorkerHeartbeat) -> None:
+    async def _report(self, heartbeat: WorkerHeartbeat) -> None:
         while True:
             # It may take its time, which nobody who looks for the end has.
             problem = await self.look_at_engine()
-            seat.report(problem.condition if problem else Condition.WELL)
+            heartbeat.report(problem.condition if problem else Condition.WELL)
             await asyncio.sleep(_BEAT_S)

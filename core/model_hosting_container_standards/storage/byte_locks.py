@@ -41,7 +41,7 @@ class ByteLocks:
         """Let go of a shared lock."""
         _set(self._shared, fcntl.F_UNLCK, number)
 
-    def try_alone(self, number: int) -> int | None:
+    def try_exclusive(self, number: int) -> int | None:
         """Take an exclusive lock, unless anybody has it.
 
         Returns what frees it when it is closed by ``os.close``.
@@ -63,11 +63,11 @@ class ByteLocks:
         return True
 
     @asynccontextmanager
-    async def alone(self, number: int) -> AsyncIterator[None]:
+    async def exclusive(self, number: int) -> AsyncIterator[None]:
         """Hold an exclusive lock; wait for it as long as it takes."""
         pause = _POLL_S
         # Asked again and again: a thread that waits in the kernel cannot be cancelled.
-        while (descriptor := self.try_alone(number)) is None:
+        while (descriptor := self.try_exclusive(number)) is None:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLL_S)
         try:

@@ -101,7 +101,7 @@ class Database:
         try:
             with (
                 _held(self._lock, self._busy_s) as left_s,
-                _alone(self._writing, left_s),
+                _exclusive(self._writing, left_s),
             ):
                 yield from self._transaction(visible)
         except (sqlite3.Error, OSError) as error:
@@ -127,7 +127,7 @@ class Database:
             self._counter.end()
 
     def _prepare(self, application_id: int, schema: str) -> None:
-        with _alone(self._writing, self._busy_s):
+        with _exclusive(self._writing, self._busy_s):
             (found,) = self._connection.execute("PRAGMA application_id").fetchone()
             # Also a look at whether the file is whole.
             tables = self._connection.execute("SELECT 1 FROM sqlite_master").fetchone()
@@ -168,7 +168,7 @@ def _held(lock: threading.Lock, busy_s: float) -> Iterator[float]:
 
 
 @contextmanager
-def _alone(file: IO[str], busy_s: float) -> Iterator[None]:
+def _exclusive(file: IO[str], busy_s: float) -> Iterator[None]:
     """Be the only process that has locked ``file``.
 
     Raises:

@@ -79,5 +79,5 @@ def _supervise(command: Sequence[str], settings: Settings) -> int:
         write_private(config, text)
         board = Path(folder, "servers")
         board.mkdir(0o700)
-        os.environ[Settings.board.name] = str(board)
+        os.environ[Settings.heartbeat_dir.name] = str(board)
         return supervise(config, HeartbeatDirectory(board), settings)

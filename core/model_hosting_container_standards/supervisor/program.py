@@ -105,23 +105,23 @@ class ProgramSupervisor(Supervisor):  # type: ignore[misc]
         # Not before: supervisord forgets who listens when it begins to run.
         events.subscribe(events.ProcessStateStartingEvent, self._count)
         events.subscribe(events.ProcessStateFatalEvent, self._give_up)
-        events.subscribe(events.ProcessStateExitedEvent, self._look_at_the_end)
-        events.subscribe(events.ProcessStateBackoffEvent, self._look_at_the_end)
-        events.subscribe(events.ProcessStateStoppedEvent, self._note)
+        events.subscribe(events.ProcessStateExitedEvent, self._on_exit)
+        events.subscribe(events.ProcessStateBackoffEvent, self._on_exit)
+        events.subscribe(events.ProcessStateStoppedEvent, self._on_stopped)
         super().runforever()
 
     def handle_signal(self) -> None:
         # All of them: supervisord takes one each time it looks.
         while number := self.options.get_signal():
-            self._hear(number)
+            self._on_signal(number)
 
-    def _hear(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         if number in _PASSED_ON:
             self._waiting |= {(number, one.config.name) for one in self._program()}
         elif number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             self._signal = signal.Signals(number)
             self._told_at = self._told_at or time.monotonic()
-            self._board.call_for_the_end(self._told_at + self._drain_s)
+            self._board.request_shutdown(self._told_at + self._drain_s)
             self.options.poller.longest_s = _HURRY_S
             if number != signal.SIGTERM:
                 self._shut_down(f"received {self._signal.name}")
@@ -156,7 +156,7 @@ class ProgramSupervisor(Supervisor):  # type: ignore[misc]
             self._status = GIVEN_UP
             self._shut_down(f"{event.process.config.name} is given up")
 
-    def _look_at_the_end(self, event: Any) -> None:
+    def _on_exit(self, event: Any) -> None:
         """End with a program that is not to be started again."""
         config = event.process.config
         returncode = self.options.returncode
@@ -175,7 +175,7 @@ class ProgramSupervisor(Supervisor):  # type: ignore[misc]
             self._status = returncode
             self._shut_down(f"{config.name} has ended")
 
-    def _note(self, event: Any) -> None:
+    def _on_stopped(self, event: Any) -> None:
         """Remember how the program ended that was told to."""
         if event.process.config.is_program and self._status is None:
             self._status = self.options.returncode

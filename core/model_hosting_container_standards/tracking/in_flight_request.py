@@ -85,7 +85,7 @@ class InFlightRequest:
                 self.progress = monotonic()
         return self.raw_send(message)
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Stop whoever answers: nothing more that he sends gets to the client."""
         self.is_cut = True
         if self._task is not None:

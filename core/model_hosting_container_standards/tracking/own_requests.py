@@ -31,8 +31,8 @@ class OwnRequests:
         seat: where the server's processes know of each other, if anywhere.
     """
 
-    def __init__(self, seat: WorkerHeartbeat | None) -> None:
-        self._seat = seat
+    def __init__(self, heartbeat: WorkerHeartbeat | None) -> None:
+        self._heartbeat = heartbeat
 
     def has_sent(self, send: Send) -> bool:
         """Whether a process of this server waits for a response.
@@ -63,8 +63,8 @@ class OwnRequests:
     def _processes(self) -> Collection[int]:
         """Return the processes that answer requests, this one first."""
         others: Collection[int] = ()
-        if self._seat is not None:
-            others = self._seat.processes()
+        if self._heartbeat is not None:
+            others = self._heartbeat.processes()
         elif multiprocessing.parent_process() is not None:
             # Servers of several processes start them alike.
             others = children(os.getppid())

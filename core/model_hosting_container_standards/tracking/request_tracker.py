@@ -35,8 +35,8 @@ def is_own(scope: Scope) -> bool:
     It must not be refused for want of room, which the other one has. Costs a part of a
     millisecond: to be asked only where it would be refused.
     """
-    traffic: RequestTracker | None = scope.get(TRAFFIC)
-    return traffic is not None and traffic.has_own(scope)
+    tracker: RequestTracker | None = scope.get(TRAFFIC)
+    return tracker is not None and tracker.has_own(scope)
 
 
 class RequestTracker:
@@ -197,7 +197,7 @@ class RequestTracker:
         progress = max((exchange.progress for exchange in open_ones), default=0.0)
         return monotonic() - max(self._waiting_since, progress, self._progress)
 
-    async def run_out(self, seconds: float) -> None:
+    async def wait_idle(self, seconds: float) -> None:
         """Wait until nothing is being answered any more, but no longer than that."""
         if self._open:
             self._emptied = asyncio.get_running_loop().create_future()
@@ -208,11 +208,11 @@ class RequestTracker:
         """How many requests are being answered, but for ``/ping``."""
         return len(self._open)
 
-    async def cut(self) -> None:
+    async def abort(self) -> None:
         """End what is still being answered."""
         for exchange in self._open.values():
-            exchange.cut()
-        await self.run_out(_LAST_WORD_S)
+            exchange.abort()
+        await self.wait_idle(_LAST_WORD_S)
 
 
 def _unavailable(reason: str) -> HTTPException:

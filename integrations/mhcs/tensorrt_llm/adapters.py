@@ -106,7 +106,7 @@ class TensorRTAdapters:
         return None if modules is None else Checkpoint(modules, any_prefix=True)
 
     @property
-    def kept(self) -> int | None:
+    def cache_size(self) -> int | None:
         return getattr(self._lora_config, "max_cpu_loras", None)
 
     def prepare(self) -> None:
@@ -127,7 +127,7 @@ class TensorRTAdapters:
     def own_adapters(self) -> Collection[str]:
         return ()
 
-    def finds(self, name: str) -> bool:
+    def resolves_natively(self, name: str) -> bool:
         return name in self.own_models()
 
     async def load(self, adapter: Adapter) -> None:

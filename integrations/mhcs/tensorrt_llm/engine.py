@@ -25,7 +25,7 @@ class TensorRTLLM:
     health_path: Final[str] = hooks.HEALTH_PATH
     adapter_path: Final[str] = "model"
     #: JSON, which each time is what has come since the last time.
-    metrics_are_statistics: Final[bool] = True
+    metrics_is_json: Final[bool] = True
     invocation_paths: Final[Mapping[str, Sequence[str]]] = {
         "messages": ["/v1/chat/completions"],
         "prompt": ["/v1/completions", "/v1/images/generations"],
@@ -63,10 +63,10 @@ class TensorRTLLM:
 
         check(app.state.openai_server)
 
-    async def try_out(self, app: FastAPI) -> None:
-        from .health import try_out
+    async def probe_generation(self, app: FastAPI) -> None:
+        from .health import probe_generation
 
-        await try_out(app.state.openai_server)
+        await probe_generation(app.state.openai_server)
 
     def processes(self, app: FastAPI) -> Collection[int]:  # noqa: ARG002 - they spin
         return ()

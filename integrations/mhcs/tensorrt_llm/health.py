@@ -71,7 +71,7 @@ def check(server: Any) -> None:
         raise EngineUnhealthyError(f"TensorRT-LLM's engine is dead: {cause}")
 
 
-async def try_out(server: Any) -> None:
+async def probe_generation(server: Any) -> None:
     """Have one token generated, which a request that waits cannot tell from its own.
 
     An engine that makes images has no tokens: that it says so is an answer.

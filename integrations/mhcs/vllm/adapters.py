@@ -76,7 +76,7 @@ class VLLMAdapters:
         return slots
 
     @property
-    def kept(self) -> int:
+    def cache_size(self) -> int:
         kept: int = self._lora_config.max_cpu_loras or self.slots
         return kept
 
@@ -110,7 +110,7 @@ class VLLMAdapters:
             return self._registry.foreign()
         return own_names(self._models.lora_requests)
 
-    def finds(self, name: str) -> bool:
+    def resolves_natively(self, name: str) -> bool:
         if self.unavailable():
             return True  # vLLM refuses what it does not know.
         if name in self.own_models() or name in self.own_adapters():

@@ -26,7 +26,7 @@ class VLLM:
     name: Final[str] = "vllm"
     health_path: Final[str] = "/health"
     adapter_path: Final[str] = "model"
-    metrics_are_statistics: Final[bool] = False
+    metrics_is_json: Final[bool] = False
     #: For 0.6, the last release line without an /invocations of its own.
     invocation_paths: Final[Mapping[str, Sequence[str]]] = {
         "messages": ["/v1/chat/completions"],
@@ -73,10 +73,10 @@ class VLLM:
 
         await check(getattr(app.state, "engine_client", None))
 
-    async def try_out(self, app: FastAPI) -> None:
-        from .health import try_out
+    async def probe_generation(self, app: FastAPI) -> None:
+        from .health import probe_generation
 
-        await try_out(getattr(app.state, "engine_client", None))
+        await probe_generation(getattr(app.state, "engine_client", None))
 
     def processes(self, app: FastAPI) -> Collection[int]:  # noqa: ARG002 - one a server
         from .processes import engine_processes

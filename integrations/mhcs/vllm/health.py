@@ -46,7 +46,7 @@ async def check(client: Any) -> None:
     await _is_paused(client)
 
 
-async def try_out(client: Any) -> None:
+async def probe_generation(client: Any) -> None:
     """Return once the engine has generated a token of our own, or is seen to work.
 
     That token waits its turn, as those of all requests: where they move on, the engine

@@ -25,7 +25,7 @@ from model_hosting_container_standards.processes.tree import die_at
 from model_hosting_container_standards.settings import Settings, read_settings
 
 _POLL_S: Final = 0.05
-_FOLDER: Final = Settings.board.name
+_FOLDER: Final = Settings.heartbeat_dir.name
 _NUMBERS: Final = (signal.SIGTERM, signal.SIGINT)
 #: How long the launcher has to end after its servers, in seconds.
 _END_S: Final = 4.0
@@ -89,7 +89,7 @@ class Finish:
             signal.raise_signal(number)
         elif self._waiting is None:
             deadline = time.monotonic() + self._seconds + LAST_WORD_S
-            self._board.call_for_the_end(deadline - LAST_WORD_S)
+            self._board.request_shutdown(deadline - LAST_WORD_S)
             die_at(deadline + _END_S)
             self._waiting = threading.Thread(
                 target=self._wait, args=(deadline, number), daemon=True

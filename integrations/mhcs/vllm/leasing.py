@@ -54,7 +54,7 @@ def lease_generations(
                 async for output in outputs:
                     yield output
         finally:
-            adapters.give_back(adapter)
+            adapters.release(adapter)
 
     return generate
 

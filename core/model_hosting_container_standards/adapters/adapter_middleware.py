@@ -83,7 +83,7 @@ async def _lease(adapters: AdapterRegistry, name: str) -> None:
     try:
         await adapters.keep_loaded(name)
     except AdapterError as error:
-        if not adapters.finds(name):
+        if not adapters.resolves_natively(name):
             raise HTTPException(error.status_code, str(error)) from None
     except StorageError as error:
         raise HTTPException(507, str(error)) from None
