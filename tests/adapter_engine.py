@@ -26,7 +26,7 @@ from typing import Any, Final
 import pytest
 from fastapi import FastAPI, HTTPException, Request
 
-import model_hosting_container_standards.engines.api as engine_registry
+import model_hosting_container_standards.engines.registry as engine_registry
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.adapters.adapter import Adapter
 from model_hosting_container_standards.adapters.backend import RegisteredAdapters

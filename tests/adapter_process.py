@@ -22,8 +22,8 @@ from adapter_engine import AdapterEngine
 from model_hosting_container_standards.adapters import service as operations
 from model_hosting_container_standards.adapters.adapter import Adapter, AdapterSpec
 from model_hosting_container_standards.adapters.runtime import AdapterRuntime
-from model_hosting_container_standards.app import bootstrap
 from model_hosting_container_standards.exceptions import AdapterError
+from model_hosting_container_standards.sagemaker import bootstrap
 from model_hosting_container_standards.settings import read_settings
 
 # A server that has imported what takes its time, and forks.

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
 
-import model_hosting_container_standards.engines.api as engine_registry
+import model_hosting_container_standards.engines.registry as engine_registry
 from adapter_engine import AdapterEngine, Published
 from conftest import Script, SetLimits
 from customised import app_with

@@ -9,7 +9,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Security
 from fastapi.security import APIKeyHeader
 
-import model_hosting_container_standards.engines.api as engine_registry
+import model_hosting_container_standards.engines.registry as engine_registry
 from conftest import Includer, Script, client_of, copy_flat, include, include_nested
 from decorated import Completion, of_vllm
 from mhcs.vllm.engine import VLLM

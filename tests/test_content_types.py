@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, model_validator
 
-import model_hosting_container_standards.engines.api as engine_registry
+import model_hosting_container_standards.engines.registry as engine_registry
 from decorated import ADAPTER, ATTRIBUTES, echo, take_model
 from mhcs.vllm.engine import VLLM
 from model_hosting_container_standards import sagemaker

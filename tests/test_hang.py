@@ -34,7 +34,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-import model_hosting_container_standards.engines.api as engine_registry
+import model_hosting_container_standards.engines.registry as engine_registry
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 from mhcs.vllm.engine import VLLM
