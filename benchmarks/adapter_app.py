@@ -13,7 +13,7 @@ from unittest import mock
 from fastapi import FastAPI
 
 import application
-import model_hosting_container_standards.engines.api as engines
+import model_hosting_container_standards.engines.registry as engines
 from adapter_requests import NAMES, ask_for, registration, write_adapter
 from model_hosting_container_standards.adapters.adapter import Adapter
 from model_hosting_container_standards.adapters.backend import RegisteredAdapters
