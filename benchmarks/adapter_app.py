@@ -13,10 +13,10 @@ from unittest import mock
 from fastapi import FastAPI
 
 import application
-import model_hosting_container_standards.engines.registry as engines
 from adapter_requests import NAMES, ask_for, registration, write_adapter
 from model_hosting_container_standards.adapters.adapter import Adapter
 from model_hosting_container_standards.adapters.backend import RegisteredAdapters
+from model_hosting_container_standards.engines import api, registry
 
 
 class Backend:
@@ -104,8 +104,8 @@ class Engine:
 
 def build(state: Path) -> FastAPI:
     """Return the decorated app, which keeps its adapters' table below ``state``."""
-    engine: engines.Engine = Engine()
-    published = mock.patch.object(engines, "installed_engines", return_value=[engine])
+    engine: api.Engine = Engine()
+    published = mock.patch.object(registry, "installed_engines", return_value=[engine])
     environ = mock.patch.dict(os.environ, SAGEMAKER_ADAPTERS_PATH=str(state))
     with published, environ:
         return application.build_standard()
