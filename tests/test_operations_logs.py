@@ -218,7 +218,7 @@ before = set(sys.modules)
 from model_hosting_container_standards import sagemaker
 sagemaker.bootstrap(FastAPI())
 names = {name.rpartition(".")[2] for name in set(sys.modules) - before}
-assert "tracker" in names
+assert "request_tracker" in names
 assert not names & {"json_log_format", "api_key", "body_limit", "opentelemetry"}
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
