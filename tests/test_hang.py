@@ -328,16 +328,16 @@ def test_a_server_that_does_not_end_with_its_engine_is_killed(
     settings = Settings({"MHCS_RESTART_ON_HANG": kills_hung})
     dog = watchdog.Watchdog(HeartbeatDirectory(tmp_path), settings)
     heartbeat.report(Condition.DEAD)
-    assert dog.look() is None
+    assert dog.restart_reason() is None
     for name in ("DEATH_S", "LAST_WORD_S"):
         monkeypatch.setattr(watchdog, name, -1.0)
-    assert "is dead" in (dog.look() or "")
+    assert "is dead" in (dog.restart_reason() or "")
     # One that has come back has all the time again.
     heartbeat.report(Condition.WELL)
-    assert dog.look() is None
+    assert dog.restart_reason() is None
     monkeypatch.undo()
     heartbeat.report(Condition.DEAD)
-    assert dog.look() is None
+    assert dog.restart_reason() is None
 
 
 @pytest.mark.parametrize("kills_hung", [True, False])
@@ -347,7 +347,7 @@ def test_a_hung_engine_is_restarted_where_somebody_wants_it(
     settings = Settings({"MHCS_RESTART_ON_HANG": str(kills_hung)})
     dog = watchdog.Watchdog(HeartbeatDirectory(tmp_path), settings)
     heartbeat.report(Condition.HUNG)
-    assert bool(dog.look()) is kills_hung
+    assert bool(dog.restart_reason()) is kills_hung
 
 
 def test_what_is_worse_comes_first(tmp_path: Path, heartbeat: WorkerHeartbeat) -> None:

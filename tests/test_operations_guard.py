@@ -177,7 +177,7 @@ def test_a_refusal_looks_as_the_apps_errors_do_is_counted_and_has_an_id(
     labels = {"route": "/invocations", "status": "401"}
     before = scrape(client).value("sagemaker_requests_total", **labels)
     answer = client.post("/invocations", headers={"X-Request-Id": "mine"})
-    assert answer.json()["error"]["message"].startswith("This server wants a key")
+    assert answer.json()["error"]["message"].startswith("Missing or invalid API key")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert answer.headers["X-Request-Id"] == "mine"
     assert scrape(client).value("sagemaker_requests_total", **labels) == before + 1
@@ -233,7 +233,9 @@ def test_whose_keys_count(
 def test_a_guard_without_a_key_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_GUARD", "1")
     app = FastAPI()
-    with pytest.raises(ConfigurationError, match="there is no key: set MHCS_API_KEY"):
+    with pytest.raises(
+        ConfigurationError, match="there is no API key: set MHCS_API_KEY"
+    ):
         sagemaker.bootstrap(app)
 
 

@@ -300,7 +300,7 @@ def test_a_child_has_what_it_has_inherited(connection: tuple[Any, Any]) -> None:
     "send", [None, SimpleNamespace(transport=None), SimpleNamespace()]
 )
 def test_what_is_no_connection_is_nobodys(send: Any) -> None:
-    assert not OwnRequests(None).has_sent(SimpleNamespace(__self__=send))  # type: ignore[arg-type]
+    assert not OwnRequests(None).includes(SimpleNamespace(__self__=send))  # type: ignore[arg-type]
 
 
 def test_who_has_left_is_nobody(connection: tuple[Any, Any]) -> None:
@@ -308,4 +308,4 @@ def test_who_has_left_is_nobody(connection: tuple[Any, Any]) -> None:
     server.close()
     transport = SimpleNamespace(get_extra_info=lambda _: server)
     send: Any = SimpleNamespace(__self__=SimpleNamespace(transport=transport))
-    assert not OwnRequests(None).has_sent(send)
+    assert not OwnRequests(None).includes(send)

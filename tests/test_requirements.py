@@ -394,7 +394,7 @@ def test_what_is_no_file_is_an_error(
         assert (end.status, end.stdout) == (1, "")
         assert (
             end.stderr
-            == f"standard-supervisor: {file} is no UTF-8: save it as UTF-8.\n"
+            == f"standard-supervisor: {file} is not UTF-8: save it as UTF-8.\n"
         )
 
 

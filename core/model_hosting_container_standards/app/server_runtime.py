@@ -70,7 +70,7 @@ class ServerRuntime:
 
     def _around(self, app: ASGIApp) -> ASGIApp:
         self._tracker.app = self._layers.around(app)
-        self._tracker.unpacking = self._layers.around_unpacking(app)
+        self._tracker.decompressing_app = self._layers.around_unpacking(app)
         return self._tracker
 
     async def _stop(self) -> None:
@@ -82,5 +82,5 @@ class ServerRuntime:
         """Return what keeps the server from answering, or None if nothing does."""
         if self._tracker.closed is not None:
             return self._tracker.closed
-        problem = await self._shutdown.look_at_engine()
+        problem = await self._shutdown.check_engine()
         return problem.reason if problem else None

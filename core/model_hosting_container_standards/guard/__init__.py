@@ -1,1 +1,1 @@
-"""What a request must pass before the app: key, size, encoding."""
+"""Checks of a request before the app: API key, body size, content encoding."""

@@ -1,4 +1,4 @@
-"""Who has no key gets no answer."""
+"""API keys: which are valid, and which requests need one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ..exceptions import ConfigurationError
 from ..observability.route_labels import local_path
 from ..settings import Settings
 
-#: Methods that change nothing: by them only what is below these paths is guarded.
-_READING: Final = frozenset({"GET", "HEAD"})
+#: Methods that need a key only below the guarded paths.
+_READ_METHODS: Final = frozenset({"GET", "HEAD"})
 _GUARDED: Final = frozenset({"adapters", "invocations", "v1"})
-#: WebSocket's word for what a server's rules forbid.
+#: WebSocket close code for a policy violation (RFC 6455).
 _POLICY_VIOLATION: Final = 1008
 
 
 def find_keys(app: FastAPI, settings: Settings, engine: Engine | None) -> set[str]:
-    """Return the keys that clients may have; none: nobody needs one.
+    """Return the valid API keys; empty if no key is required.
 
     Raises:
-        ConfigurationError: a guard is asked for that has no key.
+        ConfigurationError: the guard is on, but there is no key.
     """
     keys = {settings.api_key} if settings.api_key else set()
     if settings.guard:
@@ -35,46 +35,46 @@ def find_keys(app: FastAPI, settings: Settings, engine: Engine | None) -> set[st
             raise ConfigurationError(
                 Settings.guard.name,
                 "1",
-                f"there is no key: set {Settings.api_key.name}, or start the engine "
-                "with one (vLLM's --api-key)",
+                f"there is no API key: set {Settings.api_key.name}, or start the "
+                "engine with one (vLLM's --api-key)",
             )
     return keys
 
 
 def is_known(credentials: bytes | None, keys: Iterable[bytes]) -> bool:
-    """Return whether they are ``Bearer KEY``, with one of the keys.
+    """Return whether the ``Authorization`` header is ``Bearer KEY`` with a valid key.
 
-    It takes the same time for any key of the same length.
+    The time is the same for all keys of the same length.
     """
     if credentials is None:
         return False
     scheme, _, given = credentials.partition(b" ")
     given = given.strip()
-    found = False
-    for key in keys:  # All, or the time would tell which one it was.
-        found |= hmac.compare_digest(given, key)
-    return found and scheme.lower() == b"bearer"
+    matches = False
+    for key in keys:  # Always all: the time must not tell which key matched.
+        matches |= hmac.compare_digest(given, key)
+    return matches and scheme.lower() == b"bearer"
 
 
 def is_public(scope: Scope, paths: Collection[str]) -> bool:
     """Return whether a request needs no key.
 
-    One that sends anything does, and one that reads below ``/adapters`` or ``/v1``.
-    ``paths`` are free: ``/ping``, by all its names.
+    Public are ``paths`` (``/ping`` and its aliases), OPTIONS, and GET and HEAD outside
+    ``/adapters``, ``/invocations`` and ``/v1``.
     """
     if scope["type"] != "http":
         return bool(scope["type"] != "websocket")
-    # A browser asks what it may send before it sends the key.
+    # A browser's CORS preflight has no credentials.
     if scope["method"] == "OPTIONS" or (path := local_path(scope)) in paths:
         return True
-    # However many slashes there are: what might be led to a guarded route is guarded.
+    # Repeated slashes are ignored, as a router or proxy may merge them.
     first = next(filter(None, path.split("/")), "")
-    reads: bool = scope["method"] in _READING
-    return reads and first not in _GUARDED
+    is_read: bool = scope["method"] in _READ_METHODS
+    return is_read and first not in _GUARDED
 
 
 async def reject(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer whoever has no key."""
+    """Answer 401, or close a WebSocket with 1008."""
     if scope["type"] == "http":
         await refuse(_unauthorized(), scope, receive, send)
     else:
@@ -85,6 +85,6 @@ async def reject(scope: Scope, receive: Receive, send: Send) -> None:
 def _unauthorized() -> HTTPException:
     return HTTPException(
         401,
-        "This server wants a key: send the header Authorization: Bearer KEY.",
+        "Missing or invalid API key: send the header Authorization: Bearer KEY.",
         {"WWW-Authenticate": "Bearer"},
     )

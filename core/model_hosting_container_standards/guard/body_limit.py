@@ -1,4 +1,4 @@
-"""Bodies that are too long are refused before they are read whole."""
+"""Refuse bodies that are too long before they are read completely."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ _DIGITS: Final = 20
 
 
 def limit_body(limit: int, announced: int | None, app: ASGIApp) -> ASGIApp:
-    """Return what answers instead of ``app`` to a body that may be too long.
+    """Return an app that enforces a limit around ``app``.
 
     Args:
-        announced: how long it will be, if that is known; then nothing is read of it.
+        limit: the maximum length, in bytes.
+        announced: a known length above the limit: the request is refused without
+            reading its body. None: the length is unknown and is counted.
     """
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,9 +35,10 @@ def limit_body(limit: int, announced: int | None, app: ASGIApp) -> ASGIApp:
 
 
 class LimitedBody:
-    """A body whose length nobody knows, and the answer to its request.
+    """A body of unknown length, and the response to its request.
 
-    Once it is too long the client has its answer, and for the app the client is gone.
+    Once the body exceeds the limit the client gets a 413, and the app an
+    ``http.disconnect``.
     """
 
     def __init__(self, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,14 +80,14 @@ class LimitedBody:
 def _too_long(limit: int) -> HTTPException:
     return HTTPException(
         413,
-        f"The body has more than {limit} bytes, which is what this server takes "
+        f"The body has more than {limit} bytes, the limit of this server "
         f"({Settings.max_body_bytes.name}).",
     )
 
 
 def read_length(header: bytes) -> int | None:
-    """Return what ``Content-Length`` says, or None if that is no length."""
+    """Return the value of ``Content-Length``; None if it is missing or invalid."""
     if not header.isdigit():
         return None
-    # Python itself refuses to read thousands of digits.
+    # Python refuses to parse thousands of digits.
     return int(header.lstrip(b"0")[:_DIGITS] or b"0")

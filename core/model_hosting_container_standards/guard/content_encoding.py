@@ -1,4 +1,4 @@
-"""Bodies that were compressed are unpacked before anything reads them."""
+"""Decompress request bodies before anything reads them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from ..asgi.errors import refuse
 from ..contract.headers import CONTENT_ENCODING, header_text
 from ..settings import Settings
 
-#: Bytes that a body may unpack to where no limit is set: a thousandth of them makes so
-#: much. It is what SageMaker lets a batch transform send at most.
+#: Default limit of a decompressed body, in bytes: gzip can expand a body by a factor of
+#: 1000. It is SageMaker's maximum payload of a batch transform.
 DEFAULT_LIMIT: Final = 100 << 20
 
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _IDENTITY: Final = frozenset({"", "identity"})
-#: zlib's: with gzip's header and check sum.
+#: zlib's ``wbits`` for gzip's header and check sum.
 _WINDOW_BITS: Final = zlib.MAX_WBITS | 16
-#: Bytes that are unpacked before others get their turn: some milliseconds.
+#: Bytes that are decompressed before the event loop runs again: some milliseconds.
 _STEP: Final = 1 << 20
 _LONGEST_SHOWN: Final = 64
 _LENGTHS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Decompression:
-    """Unpacks bodies of gzip, and refuses those of other encodings.
+    """Middleware that decompresses gzip bodies, and refuses other encodings.
 
     Args:
-        limit: the most bytes that a body may unpack to; None: :data:`DEFAULT_LIMIT`.
+        limit: maximum length of a decompressed body, in bytes; None:
+            :data:`DEFAULT_LIMIT`.
     """
 
     def __init__(self, app: ASGIApp, limit: int | None) -> None:
@@ -44,17 +45,17 @@ class Decompression:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if _is_gzip(scope):
-                body = await self._unpack(receive)
+                body = await self._decompress(receive)
                 scope = _with_length(scope, len(body))
                 receive = replace_body(receive, body)
         except HTTPException as error:
             await refuse(error, scope, receive, send)
         except ClientDisconnect:
-            return  # Nobody is left to be answered.
+            return
         else:
             await self.app(scope, receive, send)
 
-    async def _unpack(self, receive: Receive) -> bytes:
+    async def _decompress(self, receive: Receive) -> bytes:
         gunzip = Gunzip(self.limit)
         while True:
             message = await receive()
@@ -67,10 +68,10 @@ class Decompression:
 
 
 class Gunzip:
-    """Unpacks gzip piece by piece, of as many members as there are.
+    """Incremental decompression of gzip with any number of members.
 
-    Its methods raise an :class:`HTTPException`: 400, it is not gzip; 413, it is too
-    long.
+    Its methods raise :class:`HTTPException`: 400 for invalid or incomplete gzip, 413
+    above the limit.
     """
 
     def __init__(self, limit: int) -> None:
@@ -78,57 +79,57 @@ class Gunzip:
         self._length = 0
         self._pieces: list[bytes] = []
         self._member = zlib.decompressobj(_WINDOW_BITS)
-        self._has_begun = False
+        self._has_started = False
 
     def feed(self, data: bytes) -> Iterator[None]:
-        """Unpack more of it. Yields where others may have their turn."""
+        """Decompress more data; yield where the event loop should run."""
         is_full = False
         while data or is_full:
             if self._member.eof:
-                # As gzip itself does: members may be padded.
+                # Members may be padded with zeros; gzip accepts that too.
                 if not (data := data.lstrip(b"\0")):
                     return
                 self._member = zlib.decompressobj(_WINDOW_BITS)
-            self._has_begun = True
-            wanted = min(_STEP, self._limit + 1 - self._length)
-            piece = self._decompress(data, wanted)
-            self._keep(piece)
+            self._has_started = True
+            max_length = min(_STEP, self._limit + 1 - self._length)
+            piece = self._decompress(data, max_length)
+            self._append(piece)
             data = self._member.unconsumed_tail or self._member.unused_data
-            # More may be left of what it has read already.
-            is_full = len(piece) == wanted and not self._member.eof
+            # zlib may hold more output of data that it has consumed.
+            is_full = len(piece) == max_length and not self._member.eof
             if is_full:
                 yield
 
     def finish(self) -> bytes:
-        """Return what was unpacked."""
-        if self._has_begun and not self._member.eof:
-            raise HTTPException(400, "The body of Content-Encoding: gzip is cut off.")
+        """Return the decompressed body."""
+        if self._has_started and not self._member.eof:
+            raise HTTPException(400, "The gzip body is incomplete.")
         return b"".join(self._pieces)
 
-    def _decompress(self, data: bytes, wanted: int) -> bytes:
+    def _decompress(self, data: bytes, max_length: int) -> bytes:
         try:
-            return self._member.decompress(data, wanted)
+            return self._member.decompress(data, max_length)
         except zlib.error:
             raise HTTPException(
-                400, "The body is not gzip, which Content-Encoding says it is."
+                400, "The body is not gzip, as Content-Encoding states."
             ) from None
 
-    def _keep(self, piece: bytes) -> None:
+    def _append(self, piece: bytes) -> None:
         self._length += len(piece)
         if self._length > self._limit:
             raise HTTPException(
                 413,
-                f"The body unpacks to more than {self._limit} bytes, which is what "
-                f"this server takes ({Settings.max_body_bytes.name}).",
+                f"The decompressed body has more than {self._limit} bytes, the "
+                f"limit of this server ({Settings.max_body_bytes.name}).",
             )
         self._pieces.append(piece)
 
 
 def _is_gzip(scope: Scope) -> bool:
-    """Return whether a body is to be unpacked.
+    """Return whether a request has a gzip body.
 
     Raises:
-        HTTPException: 415, it has another encoding, or several.
+        HTTPException: 415 for another encoding, or several.
     """
     values = [v for name, v in scope["headers"] if name == CONTENT_ENCODING]
     encoding = ", ".join(map(header_text, values)).strip().lower()
@@ -138,14 +139,14 @@ def _is_gzip(scope: Scope) -> bool:
         return False
     raise HTTPException(
         415,
-        f"Content-Encoding {encoding[:_LONGEST_SHOWN]!r} is not taken: send the body "
-        "as it is, or as gzip.",
+        f"Content-Encoding {encoding[:_LONGEST_SHOWN]!r} is not supported: send the "
+        "body uncompressed, or as gzip.",
         {"Accept-Encoding": "gzip"},
     )
 
 
 def _with_length(scope: Scope, length: int) -> Scope:
-    """Return the scope of a body that was never compressed."""
+    """Return the scope of the same request with an uncompressed body."""
     headers = [
         (name, value)
         for name, value in scope["headers"]

@@ -1,4 +1,4 @@
-"""Who is let in, and with how much."""
+"""Check API key and body size of each request."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _TRANSFER_ENCODING: Final = b"transfer-encoding"
 
 
 class RequestGuard:
-    """Asks for a key, and refuses bodies that are too long.
+    """Middleware that requires an API key, and refuses bodies that are too long.
 
-    One layer and one walk over the headers for both, and no coroutine of its own:
-    every request pays for it.
+    Both checks share one layer and one pass over the headers, without a coroutine of
+    their own, as they cost every request time.
 
     Args:
-        keys: what clients may have; none: nobody needs one.
-        limit: the most bytes of a body; None: there is no limit.
-        free: paths for which nobody needs a key.
+        keys: valid API keys; empty: no key is required.
+        limit: maximum length of a body, in bytes; None: no limit.
+        public: paths that need no key.
     """
 
     def __init__(
@@ -32,12 +32,12 @@ class RequestGuard:
         app: ASGIApp,
         keys: Collection[str],
         limit: int | None,
-        free: Collection[str] = (),
+        public: Collection[str] = (),
     ) -> None:
         self.app = app
         self.limit = limit
-        self._free = free
-        # As environments and clients have what is no ASCII.
+        self._public = public
+        # The bytes of a key that is not ASCII, as the environment had them.
         self._keys = [key.encode(errors="surrogateescape") for key in keys]
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -45,22 +45,23 @@ class RequestGuard:
         length = b""
         is_chunked = False
         for name, value in scope.get("headers", ()):
-            if name == _AUTHORIZATION and credentials is None:  # As engines read it.
+            # The first header counts, as in the engines.
+            if name == _AUTHORIZATION and credentials is None:
                 credentials = value
             elif name == _CONTENT_LENGTH:
                 length = value
             elif name == _TRANSFER_ENCODING:
                 is_chunked = True
-        # What has a key need not be looked at.
-        if self._keys and not self._lets_in(credentials, scope):
+        if self._keys and not self._admits(credentials, scope):
             return reject(scope, receive, send)
         if (limit := self.limit) is None:
             return self.app(scope, receive, send)
-        # Of the two, the length is the one that does not count.
+        # With Transfer-Encoding, Content-Length is ignored (RFC 9112).
         announced = None if is_chunked else read_length(length)
         if announced is not None and announced <= limit:
             return self.app(scope, receive, send)
         return limit_body(limit, announced, self.app)(scope, receive, send)
 
-    def _lets_in(self, credentials: bytes | None, scope: Scope) -> bool:
-        return is_known(credentials, self._keys) or is_public(scope, self._free)
+    def _admits(self, credentials: bytes | None, scope: Scope) -> bool:
+        # The key first: it is the cheaper check.
+        return is_known(credentials, self._keys) or is_public(scope, self._public)

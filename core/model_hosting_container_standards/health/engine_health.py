@@ -1,4 +1,4 @@
-"""Whether the engine of a server is well."""
+"""Check the health of a server's engine."""
 
 from __future__ import annotations
 
@@ -18,38 +18,44 @@ from ..tracking.request_tracker import RequestTracker
 
 logger = get_logger(__name__)
 
-#: How long a healthy engine may take to be heard within one /ping, in seconds. What
-#: takes longer is told by the next one.
-_PATIENCE_S: Final = 0.4
-#: How long an engine that computes may be silent, in seconds: longer than SageMaker
-#: waits for any answer.
+#: Seconds that one /ping waits for the engine. A later answer is reported by the next.
+_PING_WAIT_S: Final = 0.4
+#: Seconds that an engine with CPU activity may go without an answer: longer than
+#: SageMaker waits for any response.
 _COMPUTES_S: Final = 600.0
 
-Ask = Callable[[FastAPI], Awaitable[None]]
+Probe = Callable[[FastAPI], Awaitable[None]]
 
 
 class SingleFlightProbe:
-    """Something the engine is asked, once at a time, and answers or not."""
+    """Runs a probe of the engine, at most one at a time.
 
-    def __init__(self, ask: Ask, app: FastAPI) -> None:
-        self._ask = ask
+    Args:
+        probe: returns if the engine answers; raises :class:`EngineUnhealthyError` if
+            the engine is dead.
+    """
+
+    def __init__(self, probe: Probe, app: FastAPI) -> None:
+        self._probe = probe
         self._app = app
         self._task: asyncio.Task[None] | None = None
-        self._asked_at = 0.0
+        self._started_at = 0.0
 
-    async def is_answered(self) -> bool:
-        """Whether the engine answers now, or soon.
+    async def succeeds(self) -> bool:
+        """Whether the probe succeeds within :data:`_PING_WAIT_S`.
+
+        A slower probe goes on, and the next call waits for the same one.
 
         Raises:
-            EngineUnhealthyError: it says that it is dead.
+            EngineUnhealthyError: the engine is dead.
         """
         if self._task is None or self._task.done():
-            # What came after the last /ping, came nobody knows when.
-            self._asked_at = time.monotonic()
-            self._task = asyncio.ensure_future(self._ask(self._app))
-            self._task.add_done_callback(_take_note)
+            # A result from after the last call has an unknown age: probe again.
+            self._started_at = time.monotonic()
+            self._task = asyncio.ensure_future(self._probe(self._app))
+            self._task.add_done_callback(_retrieve_exception)
         task = self._task
-        await asyncio.wait({task}, timeout=_PATIENCE_S)
+        await asyncio.wait({task}, timeout=_PING_WAIT_S)
         if not task.done():
             return False
         if self._task is task:
@@ -58,32 +64,32 @@ class SingleFlightProbe:
             task.result()
         return True
 
-    def waited(self) -> float:
-        """Return for how many seconds the answer has been due."""
-        return 0.0 if self._task is None else time.monotonic() - self._asked_at
+    def waited_s(self) -> float:
+        """Return for how many seconds the probe has been running."""
+        return 0.0 if self._task is None else time.monotonic() - self._started_at
 
     def cancel(self) -> None:
-        """Wait for the answer no more."""
+        """Cancel the running probe, if there is one."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
 
 
-def _take_note(answered: asyncio.Task[None]) -> None:
-    """Spare asyncio the words that nobody has asked what was wrong."""
-    if not answered.cancelled():
-        answered.exception()
+def _retrieve_exception(task: asyncio.Task[None]) -> None:
+    """Retrieve the exception, so that asyncio does not log it."""
+    if not task.cancelled():
+        task.exception()
 
 
 class EngineHealth:
-    """Says what is wrong with a server's engine, within a second.
+    """Finds problems of a server's engine, within a second.
 
-    An engine is hung when it does not generate a token that we ask it for, whatever
-    requests are waiting for. It is asked when nothing has come of any for half of the
-    stall time. While its processes compute, it has more time for both.
+    An engine is hung when it does not answer a check, or does not generate a token for
+    our probe. The probe starts when requests have waited for half of ``stall_s``
+    without progress. While the engine's processes compute, both may take longer.
 
     Args:
-        stall_s: how long the engine may be silent before it is called hung.
+        stall_s: seconds without an answer after which the engine is hung.
     """
 
     def __init__(
@@ -92,46 +98,47 @@ class EngineHealth:
         self._tracker = tracker
         self._stall_s = stall_s
         self._check = SingleFlightProbe(engine.check, app)
-        self._probe_generation = SingleFlightProbe(self._see_work, app)
+        self._generation = SingleFlightProbe(self._generate, app)
         self._activity = CPUActivity(lambda: engine.processes(app))
         self._engine = engine
-        self._is_ill = False
+        self._has_problem = False
 
     async def problem(self) -> Problem | None:
-        """Return what is wrong, or None if the engine is well."""
-        problem = await self._find()
-        if problem is not None and not self._is_ill:
+        """Return the engine's problem, or None if it is healthy; log each change."""
+        problem = await self._find_problem()
+        if problem is not None and not self._has_problem:
             logger.error("/ping answers 503: %s", problem.reason)
-        elif problem is None and self._is_ill:
-            logger.warning("/ping answers again: the engine is well.")
-        self._is_ill = problem is not None
+        elif problem is None and self._has_problem:
+            logger.warning("/ping answers 200 again: the engine has recovered.")
+        self._has_problem = problem is not None
         return problem
 
-    async def _find(self) -> Problem | None:
+    async def _find_problem(self) -> Problem | None:
         try:
-            if not await self._check.is_answered():
+            if not await self._check.succeeds():
                 return self._hung(self._check)
-            # A request that is not streamed may take long: then its engine is tried.
+            # A response that is not streamed may take long without visible progress:
+            # the probe then tells whether the engine still generates.
             if self._tracker.closed or self._tracker.silence() < self._stall_s / 2:
-                self._probe_generation.cancel()
-            elif not await self._probe_generation.is_answered():
-                # Not the silence: nobody knows what the engine did before it was tried.
-                return self._hung(self._probe_generation)
+                self._generation.cancel()
+            elif not await self._generation.succeeds():
+                # Only the probe's time counts: there may have been invisible progress.
+                return self._hung(self._generation)
         except EngineUnhealthyError as error:
             return Problem(Condition.DEAD, str(error), not error.keeps_server)
         except Exception:
-            # An engine that is other than we know it is not ill for that.
-            logger.exception("The engine's health cannot be told")
-        self._activity.forget()
+            # An engine with an unknown interface must not be called unhealthy for it.
+            logger.exception("The engine's health check failed unexpectedly")
+        self._activity.reset()
         return None
 
-    async def _see_work(self, app: FastAPI) -> None:
+    async def _generate(self, app: FastAPI) -> None:
         await self._engine.probe_generation(app)
         self._tracker.note_progress()
 
-    def _hung(self, question: SingleFlightProbe) -> Problem | None:
-        """Return that the engine is hung, if it has been silent and idle for long."""
-        waited, idle = question.waited(), self._activity.idle_s()
+    def _hung(self, probe: SingleFlightProbe) -> Problem | None:
+        """Return a problem if a probe has run too long while the engine was idle."""
+        waited, idle = probe.waited_s(), self._activity.idle_s()
         if min(waited, idle) < self._stall_s and waited < self._stall_s + _COMPUTES_S:
             return None
         reason = f"The engine is hung: it has not answered for {waited:.0f} s."
@@ -139,4 +146,4 @@ class EngineHealth:
 
     def close(self) -> None:
         self._check.cancel()
-        self._probe_generation.cancel()
+        self._generation.cancel()

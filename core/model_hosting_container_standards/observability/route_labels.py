@@ -14,7 +14,7 @@ INVOCATIONS: Final = INVOCATIONS_ROUTE.path
 ADAPTERS: Final = "/adapters"
 ADAPTER: Final = "/adapters/{name}"
 #: Labels of the routes whose bodies are unpacked if they are compressed.
-UNPACKED: Final = frozenset({INVOCATIONS, ADAPTERS, ADAPTER})
+DECOMPRESSED: Final = frozenset({INVOCATIONS, ADAPTERS, ADAPTER})
 #: Whatever else there is: paths are a client's to invent, and labels must be few.
 OTHER: Final = "other"
 

@@ -1,7 +1,7 @@
-"""What the supervisor and the server's processes tell each other: small files.
+"""Heartbeats: files by which a supervisor and its server processes communicate.
 
-Each process that answers requests has a seat: a file named after it, with the time at
-which it was last well. It is gone once the process has nothing left to answer.
+Each process that serves requests has a file, named by its process id, with the time of
+its last heartbeat. The file is removed once the process has answered all requests.
 """
 
 from __future__ import annotations
@@ -18,82 +18,89 @@ from typing import Final, NamedTuple
 from .cpu_activity import CPUActivity
 from .tree import is_running
 
-#: When the process was well, by ``time.monotonic``, and how its engine is.
+#: Time of the heartbeat, by ``time.monotonic``, and the engine's :class:`Condition`.
 _REPORT: Final = struct.Struct("dB")
 _DEADLINE: Final = struct.Struct("d")
-_END: Final = "end"
-#: How long servers have to cut short what they could not answer in time, in seconds.
+_SHUTDOWN_FILE: Final = "end"
+_SERVED_FILE: Final = "served"
+#: Seconds that servers have to abort requests that were not answered in time.
 LAST_WORD_S: Final = 1.5
-#: How long a server has to end by itself once its engine is dead, in seconds.
+#: Seconds that a server has to exit by itself once its engine is dead.
 DEATH_S: Final = 10.0
-#: A process that has said nothing for so long is looked at, in seconds.
+#: Seconds without a heartbeat after which a process's CPU activity is checked.
 _SILENT_S: Final = 2.0
-_SERVED: Final = "served"
 
 
 class Condition(IntEnum):
-    """How an engine is, from good to bad."""
+    """Condition of an engine, from good to bad."""
 
     WELL = 0
-    #: It does nothing any more; it may do so again.
+    #: The engine makes no progress; it may recover.
     HUNG = 1
-    #: It is known to be dead.
+    #: The engine is dead and cannot recover.
     DEAD = 2
 
 
 class Problem(NamedTuple):
-    """What is wrong with an engine, or with a process of the server."""
+    """A problem of an engine, or of a server process."""
 
     condition: Condition
     reason: str
-    #: Whether a server whose engine is dead ends with it.
+    #: Whether the server exits when its engine is dead.
     ends_server: bool = True
 
 
 class WorkerHeartbeat:
-    """A server process's place at the board."""
+    """The heartbeat file of a server process.
+
+    Args:
+        folder: the folder of the supervisor's :class:`HeartbeatDirectory`.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._end = folder / _END
+        self._shutdown_file = folder / _SHUTDOWN_FILE
         self._folder = folder
         self._descriptor: int | None = None
 
     def register(self) -> None:
-        """Be seen by the supervisor.
+        """Create the heartbeat file.
 
         Raises:
-            OSError: the folder is gone, or full.
+            OSError: the folder is missing, or the disk is full.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
         self._descriptor = os.open(self._file, flags, 0o600)
-        (self._folder / _SERVED).touch(0o600)
+        (self._folder / _SERVED_FILE).touch(0o600)
         self.report(Condition.WELL)
 
     @property
     def _file(self) -> Path:
-        # Not kept: a server may fork after it was made.
+        # Not cached: a server may fork after this object was created.
         return self._folder / str(os.getpid())
 
     def report(self, condition: Condition) -> None:
-        """Say that this process is well, and how its engine is."""
+        """Write a heartbeat with the condition of the engine."""
         if self._descriptor is not None:
-            # In its place: a disk that is full by now has room for it.
+            # Overwritten in place, which also works on a full disk.
             report = _REPORT.pack(time.monotonic(), condition)
             os.pwrite(self._descriptor, report, 0)
 
     def deadline(self) -> float | None:
-        """Return by when the server has to have answered all it has, if it has to."""
+        """Return when running requests must be done; None without a shutdown request.
+
+        In seconds of ``time.monotonic``.
+        """
         try:
-            return float(_DEADLINE.unpack(self._end.read_bytes())[0])
+            return float(_DEADLINE.unpack(self._shutdown_file.read_bytes())[0])
         except (OSError, struct.error):
             return None
 
     def processes(self) -> Collection[int]:
-        """Return the processes of the server that have a seat, this one among them."""
-        return _seats(self._folder)
+        """Return the ids of the registered server processes, this one included."""
+        return _heartbeat_files(self._folder)
 
     def deregister(self) -> None:
-        """There is nothing left to answer."""
+        """Remove the heartbeat file, as all requests are answered."""
         if self._descriptor is not None:
             self._file.unlink(missing_ok=True)
             os.close(self._descriptor)
@@ -101,51 +108,60 @@ class WorkerHeartbeat:
 
 
 class HeartbeatDirectory:
-    """The supervisor's view of it."""
+    """The supervisor's view of all heartbeat files.
+
+    Args:
+        folder: an existing folder, passed to the servers by environment variable.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        #: Of processes that are silent.
+        #: CPU activity of the processes whose heartbeat is late.
         self._activities: dict[int, CPUActivity] = {}
 
     def request_shutdown(self, deadline: float) -> None:
-        """Ask all to begin nothing new, and to be done by ``deadline``."""
-        new = self.folder / f"{_END}.new"
-        # Who cannot be asked hears of the signal itself.
-        with contextlib.suppress(OSError):
-            new.write_bytes(_DEADLINE.pack(deadline))
-            new.rename(self.folder / _END)
-
-    def is_empty(self) -> bool:
-        """Whether nothing is being answered any more."""
-        return not _seats(self.folder)
-
-    def problem(self, stall_s: float) -> Problem | None:
-        """Return the worst of what is wrong with the processes, and their engines.
+        """Ask all processes to accept no new requests and to finish by ``deadline``.
 
         Args:
-            stall_s: how long a process may neither say nor do anything.
+            deadline: in seconds of ``time.monotonic``.
+        """
+        temporary = self.folder / f"{_SHUTDOWN_FILE}.new"
+        # Without the file the servers still receive the signal.
+        with contextlib.suppress(OSError):
+            temporary.write_bytes(_DEADLINE.pack(deadline))
+            temporary.rename(self.folder / _SHUTDOWN_FILE)
+
+    def is_empty(self) -> bool:
+        """Whether no process is answering requests any more."""
+        return not _heartbeat_files(self.folder)
+
+    def problem(self, stall_s: float) -> Problem | None:
+        """Return the worst problem of the processes and their engines, if any.
+
+        Args:
+            stall_s: seconds without heartbeat and CPU activity after which a process
+                is hung.
         """
         problems = []
-        for pid, file in _seats(self.folder).items():
+        for pid, file in _heartbeat_files(self.folder).items():
             with contextlib.suppress(OSError, struct.error, ValueError):
-                well_at, number = _REPORT.unpack(file.read_bytes())
+                reported_at, number = _REPORT.unpack(file.read_bytes())
                 condition = Condition(number)
                 if condition is not Condition.WELL:
                     reason = f"the engine of process {pid} is {condition.name.lower()}"
                     problems.append(Problem(condition, reason))
-                elif (idle_s := self._idle_s(pid, well_at)) > stall_s:
-                    reason = f"process {pid} is hung since {idle_s:.0f} s"
+                elif (idle_s := self._idle_s(pid, reported_at)) > stall_s:
+                    reason = f"process {pid} has been hung for {idle_s:.0f} s"
                     problems.append(Problem(Condition.HUNG, reason))
         return max(problems, default=None)
 
-    def _idle_s(self, pid: int, well_at: float) -> float:
-        """Return for how long a process has neither said nor computed anything.
+    def _idle_s(self, pid: int, reported_at: float) -> float:
+        """Return the seconds without heartbeat and CPU activity.
 
-        One that computes may do so for a client, and has no time to say that it is
-        well: a schema of some bytes can take a server minutes to look at.
+        A process may compute for a client and be too busy for a heartbeat: a schema of
+        a few bytes can take a server minutes to compile.
         """
-        silent_s = time.monotonic() - well_at
+        silent_s = time.monotonic() - reported_at
         if silent_s < _SILENT_S:
             self._activities.pop(pid, None)
             return 0.0
@@ -154,17 +170,18 @@ class HeartbeatDirectory:
         return min(silent_s, self._activities[pid].idle_s())
 
     def has_served(self) -> bool:
-        """Whether the program has begun to answer requests."""
-        return (self.folder / _SERVED).exists()
+        """Whether a server of the program has started."""
+        return (self.folder / _SERVED_FILE).exists()
 
     def clear(self) -> None:
-        """Forget a program that has ended."""
+        """Remove all files of a program that has exited."""
         self._activities.clear()
         for file in _files(self.folder):
             file.unlink(missing_ok=True)
 
 
-def _seats(folder: Path) -> dict[int, Path]:
+def _heartbeat_files(folder: Path) -> dict[int, Path]:
+    """Return the files of running processes, by process id."""
     files = [file for file in _files(folder) if file.name.isdecimal()]
     return {pid: file for file in files if is_running(pid := int(file.name))}
 
@@ -173,4 +190,4 @@ def _files(folder: Path) -> list[Path]:
     try:
         return [*folder.iterdir()]
     except OSError:
-        return []  # Somebody has cleared the temporary folder.
+        return []  # The temporary folder was removed.

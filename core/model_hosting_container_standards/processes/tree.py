@@ -1,4 +1,4 @@
-"""What a program leaves behind when it ends: workers, which may hold a GPU."""
+"""The process tree: find, adopt and end descendants, which may hold a GPU."""
 
 from __future__ import annotations
 
@@ -14,50 +14,56 @@ from typing import Final, NoReturn
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _POLL_S: Final = 0.02
-#: Of what /proc says of a process, counted from behind its name.
+#: Fields of /proc/PID/stat, counted from behind the process name.
 _STATE, _PARENT, _USER_TIME, _SYSTEM_TIME = 0, 1, 11, 12
 _TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 
 
-def adopt(adopting: bool = True) -> None:
-    """Become the parent of whatever a child leaves behind, as process 1 is anyway."""
+def adopt_orphans(adopting: bool = True) -> None:
+    """Become the parent of orphaned descendants (child subreaper), as process 1 is."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(adopting), 0, 0, 0)
 
 
 @contextlib.contextmanager
-def adopted() -> Iterator[None]:
-    """Adopt for a while: a command that this process becomes might never reap."""
-    adopt()
+def adopting_orphans() -> Iterator[None]:
+    """Adopt orphans within a block.
+
+    The setting survives an exec, and a command executed later might never reap them.
+    """
+    adopt_orphans()
     try:
         yield
     finally:
-        adopt(False)
+        adopt_orphans(False)
 
 
-def end(spared: Container[int], grace_s: float = 0.0) -> None:
-    """End every child but those that are spared: by SIGTERM, then by SIGKILL.
+def end_children(excluded: Container[int], grace_s: float = 0.0) -> None:
+    """End and reap all children except ``excluded``: by SIGTERM, then by SIGKILL.
 
-    Children of theirs become ours when they end, and end in their turn.
+    Grandchildren become children when their parent ends, and are ended as well.
+
+    Args:
+        grace_s: seconds between SIGTERM and SIGKILL; 0 sends SIGKILL at once.
     """
     deadline = time.monotonic() + grace_s
-    asked: set[int] = set()
-    while orphans := [pid for pid in children() if pid not in spared]:
+    terminated: set[int] = set()
+    while remaining := [pid for pid in children() if pid not in excluded]:
         late = time.monotonic() >= deadline
-        for pid in orphans:
-            if late or pid not in asked:
+        for pid in remaining:
+            if late or pid not in terminated:
                 _send(pid, signal.SIGKILL if late else signal.SIGTERM)
-                asked.add(pid)
-        for pid in orphans:
+                terminated.add(pid)
+        for pid in remaining:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
         time.sleep(_POLL_S)
 
 
 def die_at(deadline: float) -> threading.Timer:
-    """Kill this process and its descendants at ``deadline``, unless it is cancelled.
+    """Kill this process and its descendants at ``deadline``, unless cancelled.
 
     Args:
-        deadline: by ``time.monotonic``.
+        deadline: in seconds of ``time.monotonic``.
     """
     seconds = max(0.0, deadline - time.monotonic())
     timer = threading.Timer(seconds, die_with_descendants)
@@ -67,44 +73,44 @@ def die_at(deadline: float) -> threading.Timer:
 
 
 def die_with_descendants() -> NoReturn:
-    """Kill this process, after its children, their children, and so on."""
+    """Kill all descendants of this process, then the process itself."""
     for pid in (*descendants(os.getpid()), os.getpid()):
         _send(pid, signal.SIGKILL)
-    # Process 1 of a container is still there: the kernel spares it what it sends.
+    # Process 1 of a container survives: the kernel ignores a SIGKILL from itself.
     os._exit(128 + signal.SIGKILL)
 
 
 def children(parent: int | None = None) -> list[int]:
-    """Return the children of a process, also those that wait to be reaped.
+    """Return the ids of a process's children, zombies included.
 
     Args:
-        parent: this process, unless another is named.
+        parent: id of the process; this process by default.
     """
     parent = os.getpid() if parent is None else parent
     return [pid for pid, its_parent in _parents().items() if its_parent == parent]
 
 
 def descendants(ancestor: int) -> list[int]:
-    """Return the children of a process, their children, and so on."""
+    """Return the ids of a process's children, their children, and so on."""
     parents = _parents()
-    found = [ancestor]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found[1:]
+    family = [ancestor]
+    for pid in family:
+        family += [child for child, parent in parents.items() if parent == pid]
+    return family[1:]
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process runs: one that only waits to be reaped does not."""
+    """Whether a process exists and is not a zombie."""
     return bool(fields := _fields(pid)) and fields[_STATE] not in "ZX"
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process stands still because it was told to, by SIGSTOP or a tracer."""
+    """Whether a process is stopped, by SIGSTOP or a tracer."""
     return bool(fields := _fields(pid)) and fields[_STATE] in "Tt"
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that all threads of a process have used; 0 if it is gone."""
+    """Return the CPU seconds that all threads of a process have used; 0 if none."""
     fields = _fields(pid)
     if not fields:
         return 0.0
@@ -112,18 +118,18 @@ def cpu_seconds(pid: int) -> float:
 
 
 def _parents() -> dict[int, int]:
-    """Return the parent of each process."""
+    """Return the parent's id of each process."""
     pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
     return {pid: int(fields[_PARENT]) for pid in pids if (fields := _fields(pid))}
 
 
 def _fields(pid: int) -> list[str]:
-    """Return what /proc says of a process; nothing if it is gone."""
+    """Return the fields of /proc/PID/stat behind the name; empty without a process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return []
-    # Its name is in parentheses, and may have spaces and parentheses of its own.
+    # The name is in parentheses, and may contain spaces and parentheses.
     return text.rpartition(")")[2].split()
 
 

@@ -1,4 +1,4 @@
-"""The end of a server: what it is answering is answered, and nothing new begun."""
+"""Graceful shutdown: finish running requests, refuse new ones, exit in time."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ from .server_shutdown import add_callback, remove_callback
 logger = get_logger(__name__)
 
 REASON: Final = "This server is shutting down."
-#: What clients get to know; the log has the engine's own words.
+#: The reason for clients; the engine's own error is in the log.
 _DEATH: Final = "The engine is dead: this server is shutting down."
-#: How long the engine may take to end once nothing is left to answer, in seconds.
+#: Seconds for the engine to stop after the requests.
 _ENGINE_S: Final = 4.0
-#: What SageMaker gives a container to end, but for a second.
+#: SageMaker's 30 seconds for a container to stop, less one.
 _ALL_S: Final = 29.0
-#: How often the supervisor is told that the server lives.
+#: Interval of the heartbeats, in seconds.
 _BEAT_S: Final = 0.2
-#: How often it is looked at: /ping is to say at once that the server ends.
-_LOOK_S: Final = 0.05
+#: Interval at which the supervisor's shutdown request is polled, in seconds: /ping has
+#: to report a shutdown at once.
+_POLL_S: Final = 0.05
 
 
 class GracefulShutdown:
-    """Lets a server finish, whatever has it end, and has the process gone in time.
+    """Shuts a server down gracefully, and kills the process if that takes too long.
 
-    It ends by a signal, by its supervisor's word, by itself, or with its engine.
+    A shutdown starts with a signal, the supervisor's request, the server itself, or the
+    death of its engine.
 
     Args:
-        seconds: how long requests may take; what is left then is cut short.
-        seat: where the supervisor is, if there is one.
-        serves_engine: whether the process does nothing but serve; else it may go on
-            after its server.
+        seconds: how long running requests may take before they are aborted.
+        heartbeat: connects to the supervisor; None without one.
+        serves_engine: whether serving is all that the process does; otherwise it may
+            outlive its server.
     """
 
     def __init__(
@@ -59,133 +61,139 @@ class GracefulShutdown:
         self._serves_engine = serves_engine
         numbers = (signal.SIGTERM, signal.SIGINT)
         self._signals = DeferredSignals(numbers, self._end_by_signal)
-        #: Whether the process is the server's: only then it may be killed.
-        self._is_process = False
-        #: Set when requests must not be waited for any longer.
-        self._hurry = asyncio.Event()
-        self._ending: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
+        #: Whether the server handles the process's signals: only then it may be killed.
+        self._owns_process = False
+        #: Set to abort running requests at once.
+        self._abort_now = asyncio.Event()
+        self._shutdown: asyncio.Task[None] | None = None
+        self._supervision: asyncio.Task[None] | None = None
         #: Kills the process, unless its server ends in time.
         self._timer: threading.Timer | None = None
         self._has_signal = False
 
     async def start(self) -> None:
         loop = self._tracker.loop = asyncio.get_running_loop()
-        self._tracker.closed = self._ending = None  # It may be served again.
+        # The same app may be served a second time.
+        self._tracker.closed = self._shutdown = None
         self._signals.install(loop)
-        self._is_process = self._signals.ends_server(signal.SIGTERM)
+        self._owns_process = self._signals.ends_server(signal.SIGTERM)
         add_callback(self._end_by_server)
         if self._heartbeat is not None:
             try:
                 self._heartbeat.register()
             except OSError as error:
-                logger.error("The supervisor will not know of this server: %s", error)
+                logger.error("Cannot register with the supervisor: %s", error)
             else:
-                self._watching = loop.create_task(self._watch(self._heartbeat))
+                self._supervision = loop.create_task(
+                    self._follow_supervisor(self._heartbeat)
+                )
 
     async def stop(self) -> None:
-        """The app ends, whoever has told it to."""
+        """Remove signal handlers and heartbeat when the app's lifespan ends."""
         self._limit_server()
         self._signals.remove()
         remove_callback(self._end_by_server)
         self._tracker.loop = None
-        if self._watching is not None:
-            self._watching.cancel()
+        if self._supervision is not None:
+            self._supervision.cancel()
         if self._heartbeat is not None:
             self._heartbeat.deregister()
 
     async def finish(self) -> None:
-        """The app has ended, and all that is in it."""
+        """Cancel the kill timer once the app's lifespan has ended completely."""
         if self._timer is not None and not self._serves_engine:
             self._timer.cancel()
 
-    async def look_at_engine(self) -> Problem | None:
-        """Return what is wrong with the engine, if anything is; end if it is dead."""
+    async def check_engine(self) -> Problem | None:
+        """Return the engine's problem, if any; start a shutdown if it is dead."""
         problem = None if self._health is None else await self._health.problem()
         if problem is not None and problem.condition is Condition.DEAD:
             self._end_by_death(problem)
         return problem
 
     def _end_by_death(self, problem: Problem) -> None:
-        """End with the engine: nothing can be answered any more."""
-        if not problem.ends_server or self._ending is not None:
+        """Shut down because the engine is dead and nothing can be answered."""
+        if not problem.ends_server or self._shutdown is not None:
             return
-        logger.error("This server ends: %s", problem.reason)
+        logger.error("Shutting down: %s", problem.reason)
         now = time.monotonic()
-        ending = self._begin(now, _DEATH)
-        if self._is_process:
+        shutdown = self._begin(now, _DEATH)
+        if self._owns_process:
             die_at(now + DEATH_S)
-            ending.add_done_callback(lambda _: self._signals.deliver(signal.SIGTERM))
+            shutdown.add_done_callback(lambda _: self._signals.deliver(signal.SIGTERM))
 
     def _end_by_signal(self, number: signal.Signals) -> None:
-        if self._ending is not None and number == signal.SIGINT:
-            self._hurry.set()  # Somebody is in a hurry, or the engine has an error.
+        if self._shutdown is not None and number == signal.SIGINT:
+            self._abort_now.set()  # A second Ctrl-C, or an error of the engine.
         now = time.monotonic()
         if not self._has_signal:
-            # Whatever comes of its server, the process was told to end.
+            # The signal is for the process: it must exit even if its server does not.
             self._has_signal = True
             die_at(now + max(self._seconds + _ENGINE_S, _ALL_S))
-        ending = self._begin(now + self._seconds)
-        ending.add_done_callback(lambda _: self._signals.deliver(number))
+        shutdown = self._begin(now + self._seconds)
+        shutdown.add_done_callback(lambda _: self._signals.deliver(number))
 
     def _end_by_server(self) -> None:
         self._limit_server()
         self._begin(time.monotonic() + self._seconds)
 
     def _limit_server(self) -> None:
-        """Kill the process if the server takes too long to end, from now on."""
-        if self._is_process and self._timer is None:
+        """Start the timer that kills the process if its server does not end."""
+        if self._owns_process and self._timer is None:
             seconds = max(self._seconds + _ENGINE_S, _ALL_S)
             self._timer = die_at(time.monotonic() + seconds)
 
     def _begin(self, deadline: float, reason: str = REASON) -> asyncio.Task[None]:
-        """Begin to end, once."""
-        if self._ending is None:
+        """Start the shutdown once, and return its task."""
+        if self._shutdown is None:
             seconds = max(0.0, deadline - time.monotonic())
             count = self._tracker.running
-            logger.info("Shutting down: %d requests have %.0f s", count, seconds)
+            logger.info("Shutting down: %d requests have %.0f s left", count, seconds)
             self._tracker.closed = reason
-            self._ending = asyncio.ensure_future(self._end(deadline))
-        return self._ending
+            self._shutdown = asyncio.ensure_future(self._end(deadline))
+        return self._shutdown
 
     async def _end(self, deadline: float) -> None:
+        """Wait for running requests, and abort what is left at the deadline."""
         awaited = [
             asyncio.ensure_future(self._tracker.wait_idle(deadline - time.monotonic())),
-            asyncio.ensure_future(self._hurry.wait()),
-            asyncio.ensure_future(self._engine_dies()),
+            asyncio.ensure_future(self._abort_now.wait()),
+            asyncio.ensure_future(self._wait_for_engine_death()),
         ]
         await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         for task in awaited:
             task.cancel()
         if count := self._tracker.running:
-            logger.warning("The time is up: %d requests are cut short", count)
+            logger.warning("Aborting %d requests that are still running", count)
             await self._tracker.abort()
 
-    async def _engine_dies(self) -> None:
-        """Return once the engine is known to be dead."""
+    async def _wait_for_engine_death(self) -> None:
+        """Return once the engine is dead."""
         while True:
-            problem = await self.look_at_engine()
+            problem = await self.check_engine()
             if problem is not None and problem.condition is Condition.DEAD:
                 return
             await asyncio.sleep(_BEAT_S)
 
-    async def _watch(self, heartbeat: WorkerHeartbeat) -> None:
-        reporting = asyncio.ensure_future(self._report(heartbeat))
+    async def _follow_supervisor(self, heartbeat: WorkerHeartbeat) -> None:
+        """Send heartbeats, and shut down on the supervisor's request."""
+        reporting = asyncio.ensure_future(self._send_heartbeats(heartbeat))
         try:
-            await self._begin(await self._told(heartbeat))
+            await self._begin(await self._wait_for_shutdown_request(heartbeat))
             heartbeat.deregister()
         finally:
             reporting.cancel()
 
-    async def _told(self, heartbeat: WorkerHeartbeat) -> float:
+    async def _wait_for_shutdown_request(self, heartbeat: WorkerHeartbeat) -> float:
+        """Return the deadline of the supervisor's shutdown request."""
         while True:
             if (deadline := heartbeat.deadline()) is not None:
                 return deadline
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
 
-    async def _report(self, heartbeat: WorkerHeartbeat) -> None:
+    async def _send_heartbeats(self, heartbeat: WorkerHeartbeat) -> None:
         while True:
-            # It may take its time, which nobody who looks for the end has.
-            problem = await self.look_at_engine()
+            # In a task of its own, as the check may be slow.
+            problem = await self.check_engine()
             heartbeat.report(problem.condition if problem else Condition.WELL)
             await asyncio.sleep(_BEAT_S)

@@ -1,7 +1,7 @@
-"""The moment at which uvicorn begins to shut down, whoever has told it to.
+"""Callbacks for the moment at which uvicorn begins to shut down.
 
-It closes its port then, and waits for running requests, without an end. Of that an app
-hears nothing: its lifespan ends afterwards.
+uvicorn then closes its port and waits for running requests without a limit. The app is
+not notified: its lifespan ends only afterwards.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any, Final
 
 import wrapt
 
-#: What to call, by the loop of the server.
+#: Callbacks by the server's event loop.
 _callbacks: Final[dict[asyncio.AbstractEventLoop, list[Callable[[], None]]]] = {}
 
 
 def add_callback(callback: Callable[[], None]) -> None:
     """Call ``callback`` when a uvicorn of the running loop begins to shut down."""
     _callbacks.setdefault(asyncio.get_running_loop(), []).append(callback)
-    # Other servers do not import it.
+    # With another server uvicorn is not imported.
     server = getattr(sys.modules.get("uvicorn"), "Server", None)
     shutdown = getattr(server, "shutdown", None)
     if shutdown is not None and not isinstance(shutdown, wrapt.BoundFunctionWrapper):
-        wrapt.wrap_function_wrapper(server, "shutdown", _call_back)
+        wrapt.wrap_function_wrapper(server, "shutdown", _run_callbacks)
 
 
 def remove_callback(callback: Callable[[], None]) -> None:
@@ -35,7 +35,7 @@ def remove_callback(callback: Callable[[], None]) -> None:
         del _callbacks[loop]
 
 
-def _call_back(
+def _run_callbacks(
     wrapped: Callable[..., Any], _server: Any, args: Any, kwargs: Any
 ) -> Any:
     for callback in [*_callbacks.get(asyncio.get_running_loop(), ())]:

@@ -1,1 +1,1 @@
-"""``standard-supervisor``: restarts a command that crashes, until it gives up."""
+"""``standard-supervisor``: restarts a crashing command a limited number of times."""

@@ -1,4 +1,4 @@
-"""A command that is run to its end, and leaves nothing behind."""
+"""Run a command to completion, with a deadline, and clean up its descendants."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from ..processes import tree as orphans
-from .signals import PASSED_ON
+from ..processes import tree
+from .signals import BLOCKED
 
-#: What a command has to end by itself, in seconds, before it is ended.
+#: Seconds between SIGTERM and SIGKILL for what the command leaves running.
 GRACE_S: Final = 2.0
-_AWAITED: Final = (*PASSED_ON, signal.SIGCHLD)
+_AWAITED: Final = (*BLOCKED, signal.SIGCHLD)
 
 
 class Interrupted(Exception):
-    """A signal came that ends this process; ``status`` is what it ends with."""
+    """This process received a terminating signal; ``status`` is its exit status."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -26,19 +26,19 @@ class Interrupted(Exception):
 
 
 def run_to_completion(command: Sequence[str], deadline: float, **options: Any) -> int:
-    """Run a command and return its status, negative for a signal.
+    """Run a command and return its exit status, negative for a signal.
 
     Args:
-        deadline: when it must have ended, in seconds of :func:`time.monotonic`.
-        options: further ones of :class:`subprocess.Popen`.
+        deadline: when to stop the command, in seconds of :func:`time.monotonic`.
+        options: further arguments of :class:`subprocess.Popen`.
 
     Raises:
-        Interrupted: this process is to end.
+        Interrupted: this process received a terminating signal.
         TimeoutError: the deadline has passed.
         OSError: the command cannot be run.
     """
-    spared = orphans.children()
-    with _awaiting(), orphans.adopted():
+    existing = tree.children()
+    with _signals_blocked(), tree.adopting_orphans():
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -48,15 +48,15 @@ def run_to_completion(command: Sequence[str], deadline: float, **options: Any) -
         try:
             return _wait(child, deadline)
         finally:
-            # Of a build, or by a signal, there may be more than the one process.
-            orphans.end(spared, GRACE_S)
+            # A build, or an interrupted command, may leave several processes.
+            tree.end_children(existing, GRACE_S)
             child.poll()
 
 
 @contextmanager
-def _awaiting() -> Iterator[None]:
-    """Keep signals for :func:`_wait`: no moment is too early, and no handler runs."""
-    # Of a child's end nothing is heard where somebody has it ignored.
+def _signals_blocked() -> Iterator[None]:
+    """Block the signals that :func:`_wait` collects, so that none is lost."""
+    # An ignored SIGCHLD, which may be inherited, is never delivered.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
     try:
@@ -71,10 +71,10 @@ def _unblock() -> None:
 
 def _wait(child: subprocess.Popen[bytes], deadline: float) -> int:
     while (status := child.poll()) is None:
-        left = max(0.0, deadline - time.monotonic())
-        came = signal.sigtimedwait(_AWAITED, left)
-        if came is None:
+        remaining = max(0.0, deadline - time.monotonic())
+        received = signal.sigtimedwait(_AWAITED, remaining)
+        if received is None:
             raise TimeoutError
-        if came.si_signo != signal.SIGCHLD:
-            raise Interrupted(came.si_signo)
+        if received.si_signo != signal.SIGCHLD:
+            raise Interrupted(received.si_signo)
     return status

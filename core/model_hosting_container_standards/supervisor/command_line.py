@@ -1,8 +1,8 @@
-"""A command on its way through supervisord's configuration, byte for byte.
+"""Encode a command so that it passes through supervisord's configuration unchanged.
 
-There, percent signs, semicolons, quotes and line ends mean something. So a command goes
-in as words of harmless characters, and what supervisord starts makes the command of
-them, and becomes it.
+Percent signs, semicolons, quotes and newlines have a meaning there. A command that has
+such characters is written in base64, behind ``python -m`` with this module's name,
+which decodes it and executes it.
 """
 
 from __future__ import annotations
@@ -15,37 +15,39 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-#: What needs no such words: a person may want to read the configuration.
-_HARMLESS: Final = re.compile(r"[A-Za-z0-9@+=:,./_-]+")
-_BETWEEN: Final = "\0"
-#: Linux takes no argument of 128 KiB, however short the command is.
-_LONGEST: Final = 100_000
+#: Arguments that need no encoding, so that the configuration stays readable.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9@+=:,./_-]+")
+_SEPARATOR: Final = "\0"
+#: Linux limits a single argument to 128 KiB.
+_MAX_ARGUMENT_LENGTH: Final = 100_000
 
 
 def command_line(command: Sequence[str]) -> str:
-    """Return what supervisord's ``command`` has to be to start ``command``."""
-    if all(_HARMLESS.fullmatch(argument) for argument in command):
+    """Return the value of supervisord's ``command`` key that starts ``command``."""
+    if all(_PLAIN.fullmatch(argument) for argument in command):
         return " ".join(command)
     module = [sys.executable, "-m", __name__, *encode(command)]
     return " ".join(shlex.quote(part) for part in module).replace("%", "%%")
 
 
 def encode(command: Sequence[str]) -> list[str]:
-    """Return a command as words of letters, digits, ``-``, ``_`` and ``=``."""
-    whole = base64.urlsafe_b64encode(os.fsencode(_BETWEEN.join(command))).decode()
-    return [whole[at : at + _LONGEST] for at in range(0, len(whole), _LONGEST)]
+    """Return a command as arguments of letters, digits, ``-``, ``_`` and ``=``."""
+    text = base64.urlsafe_b64encode(os.fsencode(_SEPARATOR.join(command))).decode()
+    size = _MAX_ARGUMENT_LENGTH
+    return [text[start : start + size] for start in range(0, len(text), size)]
 
 
 def decode(words: Sequence[str]) -> list[str]:
     """Undo :func:`encode`."""
-    return os.fsdecode(base64.urlsafe_b64decode("".join(words))).split(_BETWEEN)
+    return os.fsdecode(base64.urlsafe_b64decode("".join(words))).split(_SEPARATOR)
 
 
 def exec_command(command: Sequence[str]) -> NoReturn:
-    """Become the command: only what keeps it from running comes back, as an exit.
+    """Replace this process by the command.
 
     Raises:
-        SystemExit: it cannot be run; its status is the one that a shell would give.
+        SystemExit: the command cannot be run; 127 if it was not found, else 126, as
+            in a shell.
     """
     try:
         os.execvp(command[0], [*command])

@@ -1,4 +1,4 @@
-"""supervisord's configuration: the contract's, and what the environment adds."""
+"""supervisord's configuration: our defaults, and the additions of the environment."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..settings import Settings
 from .command_line import command_line
 from .overrides import PROGRAM, SERVERS, find_additions
 
-#: A server has done well for this long, in seconds: more than SageMaker gives it to
-#: start. One that crashes earlier, time and again, is given up.
+#: Seconds after which a server counts as started (``startsecs``). Longer than
+#: SageMaker's start-up limit: crashes before it are failed starts.
 HEALTHY_S: Final = 600
-#: What SageMaker gives a container to end.
+#: Seconds that SageMaker gives a container to stop.
 STOP_S: Final = 30
 
 _RPC_INTERFACE: Final = {
@@ -36,17 +36,17 @@ def configure(
     program: str = PROGRAM,
     healthy_s: int = HEALTHY_S,
 ) -> str:
-    """Return the text of the configuration by which supervisord runs ``command``.
+    """Return the configuration text with which supervisord runs ``command``.
 
     Raises:
-        ConfigurationError: a ``SUPERVISOR_...`` variable is wrong.
+        ConfigurationError: a ``SUPERVISOR_...`` variable is invalid.
     """
     sections = _sections(command, settings, pid_file, program)
     sections[f"program:{program}"]["startsecs"] = str(healthy_s)
     for section, key, value in find_additions(environ):
         sections.setdefault(section, {})[key] = value
     if sections.keys() & SERVERS:
-        # What supervisorctl talks to.
+        # supervisorctl needs it.
         sections.setdefault("rpcinterface:supervisor", _RPC_INTERFACE)
     return "\n".join(_lines(sections))
 
@@ -61,8 +61,8 @@ def _sections(
         "logfile_maxbytes": "0",
         "pidfile": str(pid_file).replace("%", "%%"),
     }
-    if os.geteuid() == 0 and _is_known(0):
-        # Or it warns of what is the rule in a container.
+    if os.geteuid() == 0 and _has_passwd_entry(0):
+        # Without it supervisord warns about running as root.
         supervisord["user"] = "root"
     return {
         "supervisord": supervisord,
@@ -74,7 +74,7 @@ def _sections(
             "startretries": str(settings.max_start_retries),
             "stopsignal": "TERM",
             "stopwaitsecs": str(STOP_S),
-            # Its workers are its own to end; who outlives it is ended after it.
+            # The server stops its own workers; survivors are killed afterwards.
             "stopasgroup": "false",
             "killasgroup": "true",
             "stdout_logfile": "/dev/stdout",
@@ -86,15 +86,15 @@ def _sections(
 
 
 def _expected_statuses(command: Sequence[str]) -> str:
-    """Return the statuses after which a command is not started again.
+    """Return the exit statuses after which a command is not restarted.
 
-    An engine whose parser refuses its arguments would refuse them again.
+    An engine that exits with a usage error would do so again.
     """
     return f"0,{USAGE_ERROR}" if starts_engine(command) else "0"
 
 
-def _is_known(uid: int) -> bool:
-    """Whether a user has an entry, which supervisord wants to see."""
+def _has_passwd_entry(uid: int) -> bool:
+    """Whether the user database has the user; supervisord fails on unknown ones."""
     try:
         pwd.getpwuid(uid)
     except KeyError:

@@ -1,4 +1,4 @@
-"""The command ``generate-supervisor-config``: the configuration, for one's own use."""
+"""The command ``generate-supervisor-config``: write a supervisord configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = get_logger(__name__)
 
 
 def main() -> None:
-    """Write the configuration for the command of the command line."""
+    """Write the configuration for the command in ``sys.argv``."""
     arguments = _parser().parse_args()
     configure_logging(arguments.log_level)
     output: Path = arguments.output
@@ -29,20 +29,20 @@ def main() -> None:
             os.environ,
             pid_file=Path(f"{output}.pid"),
             program=arguments.program_name,
-            # A supervisord of one's own takes what ends sooner for a failed start,
-            # whatever its status is.
+            # A plain supervisord treats every exit within `startsecs` as a failed
+            # start, whatever the status.
             healthy_s=1,
         )
         write_private(output, text)
     except (ConfigurationError, OSError) as error:
         sys.exit(f"generate-supervisor-config: {error}")
-    logger.info("%s is written", output)
+    logger.info("Wrote %s", output)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="generate-supervisor-config",
-        description="Write a configuration by which supervisord runs a command.",
+        description="Write a configuration with which supervisord runs a command.",
     )
     add = parser.add_argument
     name = "the program's name (%(default)s)"

@@ -1,8 +1,8 @@
-"""Processes that write to the container's own standard output and error.
+"""Let programs inherit the container's standard output and error.
 
-supervisord would open these by their path, which is not always possible, and copy
-there whatever a process writes. A process whose log file is one of them has the
-descriptor itself instead, unless supervisord is to look at what it writes.
+supervisord opens a log file by its path, which can fail for /dev/stdout, and copies the
+program's output there. A program whose log file is the container's output inherits the
+descriptor instead, unless supervisord has to read what the program writes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STANDARD: Final = {
 
 
 def descriptor_of(path: Any) -> int | None:
-    """Return the descriptor that a log file is, if it is one of the container's."""
+    """Return the descriptor for a log file path like /dev/stdout; None for others."""
     for descriptor, pattern in _STANDARD.items():
         if isinstance(path, str) and pattern.fullmatch(path):
             return descriptor
@@ -31,7 +31,7 @@ def descriptor_of(path: Any) -> int | None:
 
 
 class InheritingConfig(ProcessConfig):  # type: ignore[misc]
-    """A program of supervisord's that may have the container's own descriptors."""
+    """A supervisord program that can inherit the container's descriptors."""
 
     def __init__(self, options: Any, **keys: Any) -> None:
         super().__init__(options, **keys)
@@ -40,7 +40,7 @@ class InheritingConfig(ProcessConfig):  # type: ignore[misc]
             key = f"{channel}_logfile"
             if (descriptor := descriptor_of(keys[key])) is not None:
                 self._inherited[channel] = descriptor
-                # Nor can supervisorctl read what is no file.
+                # supervisorctl cannot read it either, as it is not a file.
                 setattr(self, key, None)
 
     def make_dispatchers(self, process: Any) -> tuple[dict[int, Any], dict[str, Any]]:
@@ -48,7 +48,7 @@ class InheritingConfig(ProcessConfig):  # type: ignore[misc]
         dispatchers, pipes = super().make_dispatchers(process)
         for channel, descriptor in self._inherited.items():
             if pipes[channel] is None:
-                continue  # redirect_stderr: it goes where standard output does.
+                continue  # redirect_stderr: it follows standard output.
             if self.is_read(channel):
                 self._copy(dispatchers[pipes[channel]], descriptor)
             else:
@@ -57,7 +57,7 @@ class InheritingConfig(ProcessConfig):  # type: ignore[misc]
         return dispatchers, pipes
 
     def is_read(self, channel: str) -> bool:
-        """Whether supervisord has to read what a process writes."""
+        """Whether supervisord has to read the program's output itself."""
         keys = ("capture_maxbytes", "events_enabled", "syslog")
         return self.options.strip_ansi or any(
             getattr(self, f"{channel}_{key}") for key in keys
@@ -70,14 +70,14 @@ class InheritingConfig(ProcessConfig):  # type: ignore[misc]
 
 
 class InheritingListenerConfig(InheritingConfig, EventListenerConfig):  # type: ignore[misc]
-    """The same of an event listener, whose standard output answers supervisord."""
+    """An event listener; supervisord reads its standard output."""
 
     def is_read(self, channel: str) -> bool:
         return channel == "stdout" or super().is_read(channel)
 
 
 class InheritingFastCGIConfig(InheritingConfig, FastCGIProcessConfig):  # type: ignore[misc]
-    """The same of a FastCGI program."""
+    """A FastCGI program that can inherit the container's descriptors."""
 
 
 INHERITING: Final = {
@@ -88,10 +88,10 @@ INHERITING: Final = {
 
 
 def _replace(pipes: dict[str, Any], channel: str, descriptor: int) -> None:
-    """Put a descriptor in the place of a pipe."""
+    """Replace a pipe by a duplicate of a descriptor."""
     child = f"child_{channel}"
     os.close(pipes[channel])
     os.close(pipes[child])
     pipes[channel] = None
-    # supervisord closes it once the process has it.
+    # supervisord closes the duplicate after the fork.
     pipes[child] = os.dup(descriptor)

@@ -1,4 +1,4 @@
-"""The Python that a command runs by: packages for the command go where it looks."""
+"""Find the Python interpreter of a command, to install packages for it."""
 
 from __future__ import annotations
 
@@ -12,31 +12,35 @@ from pathlib import Path
 from typing import Final
 
 _PYTHON: Final = re.compile(r"python(\d+(\.\d+)?)?")
-#: Where a path is too long for the first line, or has spaces, a shell script stands
-#: there that is a Python script too.
-_LONG_PATH: Final = "'''exec' "
+#: Second line of a script whose interpreter path is too long for the shebang, or has
+#: spaces: pip then writes a file that is both a shell and a Python script.
+_SHELL_TRAMPOLINE: Final = "'''exec' "
 
 
 def python_of(command: Sequence[str]) -> Path:
-    """Return the interpreter of a command; ours, if it cannot be told."""
-    found = shutil.which(command[0])
-    # Links stay: by the name of a link an interpreter knows its environment.
-    executable = Path(found).absolute() if found else Path(sys.executable)
+    """Return the interpreter of a command; ``sys.executable`` if it is unknown."""
+    path = shutil.which(command[0])
+    # Links are kept: an interpreter finds its virtual environment by the link's path.
+    executable = Path(path).absolute() if path else Path(sys.executable)
     if _PYTHON.fullmatch(executable.name):
         return executable
-    return _of_script(executable) or _beside(executable) or Path(sys.executable)
+    return (
+        _python_of_script(executable)
+        or _python_of_environment(executable)
+        or Path(sys.executable)
+    )
 
 
-def _of_script(script: Path) -> Path | None:
-    """Return the Python that the first lines of a script name."""
+def _python_of_script(script: Path) -> Path | None:
+    """Return the Python in the shebang of a script."""
     first, second = _first_lines(script)
     words = first.removeprefix("#!").split() if first.startswith("#!") else []
-    if second.startswith(_LONG_PATH):
+    if second.startswith(_SHELL_TRAMPOLINE):
         words = _words(second)[1:]
     elif words and Path(words[0]).name == "env":
         words = [word for word in words[1:] if word[0] != "-" and "=" not in word]
-    found = shutil.which(words[0]) if words else None
-    python = Path(found).absolute() if found else None
+    path = shutil.which(words[0]) if words else None
+    python = Path(path).absolute() if path else None
     return python if python and _PYTHON.fullmatch(python.name) else None
 
 
@@ -45,7 +49,7 @@ def _first_lines(script: Path) -> tuple[str, str]:
         with script.open("rb") as file:
             start = os.fsdecode(file.read(4096))
     except OSError:
-        return "", ""  # It can be run all the same.
+        return "", ""  # A file may be executable without being readable.
     first, _, rest = start.partition("\n")
     return first, rest.partition("\n")[0]
 
@@ -57,9 +61,9 @@ def _words(line: str) -> list[str]:
         return []
 
 
-def _beside(executable: Path) -> Path | None:
-    """Return the Python of the environment in which a command lies."""
+def _python_of_environment(executable: Path) -> Path | None:
+    """Return the Python of the virtual environment that contains a command."""
     folder = executable.resolve().parent
-    there = (folder.parent / "pyvenv.cfg").is_file()
+    is_environment = (folder.parent / "pyvenv.cfg").is_file()
     python = folder / "python"
-    return python if there and python.exists() else None
+    return python if is_environment and python.exists() else None

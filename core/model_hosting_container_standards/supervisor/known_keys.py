@@ -1,4 +1,4 @@
-"""The keys that supervisord's configuration has, in all sections. Release 4.3."""
+"""All keys of supervisord's configuration, as of release 4.3."""
 
 from __future__ import annotations
 

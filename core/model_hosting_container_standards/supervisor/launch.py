@@ -1,4 +1,4 @@
-"""A command that is run as this container's: requirements first, then kept running."""
+"""Run the container's command: install its requirements, then supervise it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ USAGE: Final = "usage: standard-supervisor COMMAND [ARGUMENT ...]"
 
 
 def run(command: Sequence[str]) -> int | str:
-    """Run a command; return the exit status of this process, or what is wrong.
+    """Run a command; return the exit status of this process, or an error message.
 
-    Its caller has held the signals.
+    The caller has blocked the signals with :func:`.signals.hold`.
     """
     streams.prepare()
     if not command or command[0] in ("-h", "--help"):
@@ -50,24 +50,24 @@ def run(command: Sequence[str]) -> int | str:
 
 
 def _run(command: Sequence[str], settings: Settings) -> int:
-    _say_ignored()
+    _warn_of_ignored_variables()
     warn_of_missing_shared_memory()
     install(command, settings)
     if settings.auto_recovery and shutil.which(command[0]):
         return _supervise(command, settings)
-    if number := signals.kept():
-        # The command could not take it: what begins as process 1 hears nothing yet.
+    if number := signals.pending():
+        # As process 1 without a handler, the command would never see the signal.
         return 128 + number
-    # What cannot be run is not tried again and again: this says what is wrong.
+    # A missing command gets here too: it fails at once, without retries.
     signals.release()
     return exec_command(command)
 
 
-def _say_ignored() -> None:
+def _warn_of_ignored_variables() -> None:
     if names := find_ignored(os.environ):
         sys.stderr.write(
-            f"standard-supervisor: {', '.join(names)}: ignored, as no section of "
-            "supervisord is named\n"
+            f"standard-supervisor: {', '.join(names)}: ignored, as the name has no "
+            "section of supervisord\n"
         )
 
 
@@ -77,7 +77,7 @@ def _supervise(command: Sequence[str], settings: Settings) -> int:
         text = configure(command, settings, os.environ, pid_file=pid_file)
         config = settings.supervisor_config or Path(folder, "supervisord.conf")
         write_private(config, text)
-        board = Path(folder, "servers")
-        board.mkdir(0o700)
-        os.environ[Settings.heartbeat_dir.name] = str(board)
-        return supervise(config, HeartbeatDirectory(board), settings)
+        heartbeats = Path(folder, "servers")
+        heartbeats.mkdir(0o700)
+        os.environ[Settings.heartbeat_dir.name] = str(heartbeats)
+        return supervise(config, HeartbeatDirectory(heartbeats), settings)

@@ -1,4 +1,4 @@
-"""supervisord's ways to the system, and what it is told there."""
+"""supervisord's system calls and checks, adapted to a container."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from supervisor.options import ServerOptions
 
 from ..exceptions import ConfigurationError
-from ..processes import tree as orphans
+from ..processes import tree
 from . import signals
 from .inherited_output import INHERITING
 from .overrides import PREFIX, PROGRAM
@@ -19,13 +19,13 @@ from .poller import SignalPoller
 
 
 class Options(ServerOptions):  # type: ignore[misc]
-    """supervisord's ways to the system."""
+    """supervisord's options, which also make its system calls."""
 
-    #: How the child ended that was reaped last, as in :mod:`subprocess`; None: it has
-    #: not even begun.
+    #: Exit status of the child reaped last, negative for a signal; None until the
+    #: child that was forked last has been reaped.
     returncode: int | None = None
-    #: Until when programs, and what they leave behind, may end by themselves; None:
-    #: nobody has told them to.
+    #: Until when programs and their descendants may end by themselves, by
+    #: ``time.monotonic``; None: there is no shutdown yet.
     deadline: float | None = None
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Options(ServerOptions):  # type: ignore[misc]
     def processes_from_section(
         self, parser: Any, section: str, group_name: str, klass: Any
     ) -> list[Any]:
-        """Mark those of the program: they may have any name, and be in any group."""
+        """Mark the processes of our program; name and group can be configured."""
         configs: list[Any] = super().processes_from_section(
             parser, section, group_name, INHERITING[klass]
         )
@@ -45,11 +45,11 @@ class Options(ServerOptions):  # type: ignore[misc]
         return configs
 
     def check_programs(self) -> None:
-        """Check what supervisord would find out too late, or never.
+        """Check the programs before any is started.
 
         Raises:
-            ConfigurationError: there is nothing to run, or a log file that cannot be
-                written.
+            ConfigurationError: our program would not be started, or a log file is not
+                writable.
         """
         groups = self.process_group_configs
         configs = [config for group in groups for config in group.process_configs]
@@ -64,16 +64,16 @@ class Options(ServerOptions):  # type: ignore[misc]
             raise ConfigurationError(name, os.environ.get(name, ""), reason)
 
     def set_uid_or_exit(self) -> None:
-        # Without one, it warns of what is the rule in a container.
+        # Without a configured user supervisord warns about running as root.
         if self.uid is not None:
             super().set_uid_or_exit()
 
     def write_pidfile(self) -> None:
-        before = os.umask(0o077)
+        previous = os.umask(0o077)
         try:
             super().write_pidfile()
         finally:
-            os.umask(before)
+            os.umask(previous)
 
     def setsignals(self) -> None:
         super().setsignals()
@@ -88,8 +88,9 @@ class Options(ServerOptions):  # type: ignore[misc]
         pid, status = super().waitpid()
         if pid in self.pidhistory:
             self.returncode = os.waitstatus_to_exitcode(status)
-            left = 0.0 if self.deadline is None else self.deadline - time.monotonic()
-            orphans.end(self.pidhistory, max(0.0, left))
+            now = time.monotonic()
+            grace = 0.0 if self.deadline is None else self.deadline - now
+            tree.end_children(self.pidhistory, max(0.0, grace))
         return pid, status
 
 
@@ -97,7 +98,7 @@ def _check_log_file(section: str, key: str, file: Any) -> None:
     if not isinstance(file, str):
         return
     path = Path(file)
-    there = path if os.access(path, os.F_OK) else path.parent
-    if not os.access(there, os.W_OK):
+    existing = path if os.access(path, os.F_OK) else path.parent
+    if not os.access(existing, os.W_OK):
         name = f"{PREFIX}{section.replace(':', '__')}_{key}".upper()
         raise ConfigurationError(name, file, "this user cannot write it")

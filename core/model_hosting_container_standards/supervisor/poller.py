@@ -1,4 +1,4 @@
-"""supervisord's wait for what its children write, which signals end too."""
+"""supervisord's poller, made to return as soon as a signal arrives."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _READ_BYTES: Final = 4096
 
 
 class SignalPoller(Poller):  # type: ignore[misc]
-    """A wait that ends when a signal comes, and not when supervisord's second is over.
+    """A poller that a signal interrupts, instead of after supervisord's one second.
 
-    It once relied on the system for that; Python goes on waiting since 3.5.
+    supervisord relies on EINTR, but Python retries interrupted calls (PEP 475).
     """
 
-    #: supervisord never asks for more than a second.
+    #: Upper bound of a wait, in seconds; supervisord itself waits for one second.
     longest_s = 1.0
 
     def initialize(self) -> None:
@@ -27,10 +27,10 @@ class SignalPoller(Poller):  # type: ignore[misc]
         self.register_readable(self._reader)
 
     def poll(self, timeout: float) -> tuple[list[int], list[int]]:
-        found: tuple[Any, Any] = super().poll(min(timeout, self.longest_s))
-        readable, writable = found
+        ready: tuple[Any, Any] = super().poll(min(timeout, self.longest_s))
+        readable, writable = ready
         if self._reader in readable:
-            # supervisord does not know of it, and would no longer listen there.
+            # supervisord would unregister a descriptor that it does not know.
             readable.remove(self._reader)
             os.read(self._reader, _READ_BYTES)
         return readable, writable

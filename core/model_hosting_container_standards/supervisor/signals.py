@@ -1,28 +1,28 @@
-"""Signals that must reach somebody, whenever they come.
+"""Block signals until a handler for them is installed, so that none is lost.
 
-They are held before anything else happens, so that little is imported here.
+Signals are blocked before any other import: this module imports as little as possible.
 """
 
 import os
 import signal
 
-#: What ends a command, or tells it something.
-PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+#: Signals that terminate a server, or that it may handle.
+BLOCKED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
 def hold() -> None:
-    """Keep signals that come before somebody can take them."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+    """Block the signals; those that arrive stay pending."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
 
 
 def release() -> None:
-    """Take them, and those that were kept."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+    """Unblock the signals; pending ones are delivered."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
 
 
-def kept() -> int | None:
-    """Return one that has come, and that nobody before us wants ignored."""
-    for number in PASSED_ON:
+def pending() -> int | None:
+    """Return a pending signal that is not ignored, as after ``nohup``."""
+    for number in BLOCKED:
         ignored = signal.getsignal(number) is signal.SIG_IGN
         if number in signal.sigpending() and not ignored:
             return number
@@ -30,15 +30,15 @@ def kept() -> int | None:
 
 
 def fork() -> int:
-    """Fork as :func:`os.fork` does; the child dies of signals until it is a program.
+    """Fork as :func:`os.fork` does, with default signal handlers in the child.
 
-    Its handlers are those of its parent, which would note a signal and forget it.
+    With the parent's handlers, a signal before the child's exec would be lost.
     """
     hold()
     try:
         pid = os.fork()
         if pid == 0:
-            for number in PASSED_ON:
+            for number in BLOCKED:
                 signal.signal(number, signal.SIG_DFL)
     finally:
         release()

@@ -1,9 +1,9 @@
-"""The command ``standard-supervisor COMMAND...``: a server that is kept running.
+"""The command ``standard-supervisor COMMAND...``: run a server, restart it on crashes.
 
-What requirements.txt of the model folder asks for is installed first. The server is
-restarted when it crashes. After ``PROCESS_MAX_START_RETRIES`` restarts in a row this
-process ends with status 1, so that the container does. With
-``PROCESS_AUTO_RECOVERY=false`` it becomes the command.
+The model folder's requirements.txt is installed first. After
+``PROCESS_MAX_START_RETRIES`` restarts in a row this process exits with status 1, and
+the container with it. With ``PROCESS_AUTO_RECOVERY=false`` the command is executed
+without supervision.
 """
 
 import sys
@@ -12,9 +12,9 @@ from . import signals
 
 
 def main() -> None:
-    """Run the command of the command line."""
-    # Before the imports, which take their time: the kernel throws away a signal that
-    # process 1 does not listen for.
+    """Run the command in ``sys.argv``."""
+    # Before the slow imports: the kernel drops signals that process 1 has no handler
+    # for.
     signals.hold()
     from .launch import run
 

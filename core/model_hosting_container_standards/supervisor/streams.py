@@ -1,7 +1,7 @@
-"""Standard output and error of a container: anything, or nothing at all.
+"""Make a container's standard output and error safe to use.
 
-They may be a pipe or a file of another user, which cannot be opened by its path, a
-socket, which nobody can open, closed, or a pipe that nobody reads any more.
+They may be a pipe or file of another user or a socket, which cannot be opened by path;
+they may be closed, or a pipe without a reader.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Any, Final, NoReturn
 STDIN: Final = 0
 STDOUT: Final = 1
 STDERR: Final = 2
-#: How long a line of this process waits for a reader that is slow, in seconds.
-PATIENCE_S: Final = 0.2
-_NOT_READ: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
+#: Longest wait of a write for a slow reader, in seconds.
+WRITE_TIMEOUT_S: Final = 0.2
+_NO_READER: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
 def prepare() -> None:
-    """Make descriptors 0 to 2 usable, and this process's own lines harmless.
+    """Open closed standard descriptors, and keep writes of this process from blocking.
 
-    A descriptor that is closed would soon be that of some file or socket, and a child's
-    output would go there.
+    A closed descriptor would be reused by the next file or socket, and a child's output
+    would go there.
     """
     if not _is_open(STDIN):
         _open_null(STDIN)
@@ -37,17 +37,17 @@ def prepare() -> None:
 
 
 def replace_unread() -> None:
-    """Make output that is closed, or that nothing reads any more, go to /dev/null."""
+    """Redirect output that is closed, or has no reader, to /dev/null."""
     for descriptor in (STDOUT, STDERR):
-        if not _is_read(descriptor):
+        if not _has_reader(descriptor):
             _open_null(descriptor)
 
 
 class Output(io.RawIOBase):
-    """Standard output or error, for the lines of this process.
+    """Standard output or error, as a stream that neither fails nor blocks for long.
 
-    To write neither fails nor takes long, as this process has signals to hear: what
-    a reader does not take in time is dropped.
+    This process must stay responsive to signals: data that a reader does not take
+    within :data:`WRITE_TIMEOUT_S` is dropped.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -62,7 +62,7 @@ class Output(io.RawIOBase):
 
     def write(self, data: Any, /) -> int:
         rest = memoryview(data)
-        with contextlib.suppress(OSError), _time_limit(PATIENCE_S):
+        with contextlib.suppress(OSError), _time_limit(WRITE_TIMEOUT_S):
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         return len(data)
@@ -76,11 +76,11 @@ def _is_open(descriptor: int) -> bool:
     return True
 
 
-def _is_read(descriptor: int) -> bool:
-    """Whether what is written to a descriptor may get anywhere."""
+def _has_reader(descriptor: int) -> bool:
+    """Whether a descriptor is open and its other end is too."""
     poll = select.poll()
     poll.register(descriptor, 0)  # Errors are always reported.
-    return not any(event & _NOT_READ for _, event in poll.poll(0))
+    return not any(event & _NO_READER for _, event in poll.poll(0))
 
 
 def _open_null(descriptor: int) -> None:
@@ -100,9 +100,9 @@ def _text(descriptor: int) -> io.TextIOWrapper:
 def _time_limit(seconds: float) -> Iterator[None]:
     """Raise :class:`TimeoutError` in a system call that takes longer.
 
-    A descriptor cannot be made non-blocking for this process alone.
+    O_NONBLOCK would affect every process that shares the open file.
     """
-    before = signal.signal(signal.SIGALRM, _raise_timeout)
+    previous = signal.signal(signal.SIGALRM, _raise_timeout)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
@@ -110,7 +110,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
         try:
             signal.setitimer(signal.ITIMER_REAL, 0)
         finally:
-            signal.signal(signal.SIGALRM, before)
+            signal.signal(signal.SIGALRM, previous)
 
 
 def _raise_timeout(_number: int, _frame: FrameType | None) -> NoReturn:

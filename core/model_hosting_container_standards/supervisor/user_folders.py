@@ -1,7 +1,7 @@
-"""Folders of the user, for the commands that this process runs.
+"""Provide a writable home folder for the commands that this process runs.
 
-Engines and pip keep files in the home folder. The user of a container may have none, as
-the image does not know the user id, or one on a file system that is read-only.
+Engines and pip write to the home folder. The user of a container may have none, if the
+image does not know the user id, or one on a read-only file system.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Final
 
 SHARED_MEMORY: Final = "/dev/shm"
-#: Where libraries keep what they make, and what that is in the home folder.
+#: Variables for caches that libraries write, and the default path below the home.
 _CACHES: Final = {
     "XDG_CACHE_HOME": ".cache",
     "TRITON_CACHE_DIR": ".triton/cache",
     "FLASHINFER_WORKSPACE_BASE": "",
 }
-#: Where an image may have brought something along, which need only be read.
+#: The same for folders that the image may have filled: readable is enough.
 _CONTENTS: Final = {"HF_HOME": ".cache/huggingface", "PYTHONUSERBASE": ".local"}
 
 
 def check_temporary_folder() -> None:
-    """Check that there is a folder for temporary files.
+    """Check that there is a writable folder for temporary files.
 
     Raises:
         FileNotFoundError: there is none.
@@ -37,32 +37,32 @@ def check_temporary_folder() -> None:
         tempfile.gettempdir()
     except FileNotFoundError:
         raise FileNotFoundError(
-            "there is no folder for temporary files that can be written: mount one at "
-            "/tmp, or let TMPDIR name one"
+            "there is no folder for temporary files that is writable: mount one at "
+            "/tmp, or set TMPDIR"
         ) from None
 
 
 def warn_of_missing_shared_memory() -> None:
-    """Write a warning where processes of an engine cannot share memory.
+    """Warn if /dev/shm is not writable.
 
-    It is no error: an engine that is one process does without.
+    It is not an error: an engine with a single process does not need it.
     """
     if not os.access(SHARED_MEMORY, os.W_OK):
         sys.stderr.write(
-            f"standard-supervisor: {SHARED_MEMORY} cannot be written: an engine of "
+            f"standard-supervisor: {SHARED_MEMORY} cannot be written: an engine with "
             "several processes needs it, so mount a tmpfs there\n"
         )
 
 
 @contextmanager
 def provide_home(environ: MutableMapping[str, str]) -> Iterator[None]:
-    """Let what cannot be kept in the home folder be kept in a temporary one.
+    """Point ``HOME``, or cache variables, to a temporary folder if home is read-only.
 
-    No variable that is set changes, but for a ``HOME`` that leads nowhere. The folder
-    is removed afterwards.
+    Variables that are set stay, except a ``HOME`` that does not exist. The folder is
+    removed on exit.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be created.
     """
     _name_user(environ)
     home = environ.get("HOME", "")
@@ -75,7 +75,7 @@ def provide_home(environ: MutableMapping[str, str]) -> Iterator[None]:
         environ.update(changed)
         values = ", ".join(f"{name}={changed[name]}" for name in changed)
         sys.stderr.write(
-            f"standard-supervisor: HOME={home!r} cannot be written: {values}\n"
+            f"standard-supervisor: HOME={home!r} cannot be written: using {values}\n"
         )
         yield
     finally:
@@ -83,7 +83,7 @@ def provide_home(environ: MutableMapping[str, str]) -> Iterator[None]:
 
 
 def _name_user(environ: MutableMapping[str, str]) -> None:
-    """Give a user without an entry the name that ``getpass.getuser`` asks for."""
+    """Set ``USER`` if the user has no passwd entry: ``getpass.getuser`` needs it."""
     try:
         getpass.getuser()
     except (KeyError, OSError):
@@ -91,23 +91,23 @@ def _name_user(environ: MutableMapping[str, str]) -> None:
 
 
 def _is_writable(home: str) -> bool:
-    """Whether a home can be written, or made by what needs it."""
+    """Whether a home is writable, or can be created."""
     if not home:
         return False
     folders = (Path(home), *Path(home).parents)
-    there = next(folder for folder in folders if os.access(folder, os.F_OK))
-    return there.is_dir() and os.access(there, os.W_OK)
+    existing = next(folder for folder in folders if os.access(folder, os.F_OK))
+    return existing.is_dir() and os.access(existing, os.W_OK)
 
 
 def _changes(
     environ: Mapping[str, str], home: str, folder: Path
 ) -> Iterator[tuple[str, str]]:
-    # `/` is what container runtimes set for a user without an entry.
+    # Container runtimes set `/` for a user without a passwd entry.
     if home in ("", "/") or not os.access(home, os.F_OK):
         yield "HOME", str(folder)
         return
-    for name, below in (*_CACHES.items(), *_CONTENTS.items()):
+    for name, relative in (*_CACHES.items(), *_CONTENTS.items()):
         if not environ.get(name):
-            kept = Path(home, below)
-            is_kept = name in _CONTENTS and os.access(kept, os.R_OK)
-            yield name, str(kept if is_kept else folder / below)
+            default = Path(home, relative)
+            is_usable = name in _CONTENTS and os.access(default, os.R_OK)
+            yield name, str(default if is_usable else folder / relative)

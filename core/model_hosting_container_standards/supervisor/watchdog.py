@@ -1,4 +1,4 @@
-"""When a program has to be killed, to be started again."""
+"""Decide when a program has to be killed and restarted."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ from ..processes.heartbeat import (
 )
 from ..settings import Settings
 
-#: Longer than supervisord ever waits; and time enough for servers to report.
+#: Seconds. A longer gap between two checks means that this process was stopped; servers
+#: then get as long to report again.
 _PAUSE_S: Final = 5.0
 
 
 class Watchdog:
-    """Looks at the servers of a program, which supervisord does not know.
+    """Checks the heartbeats of a program's servers.
 
-    A dead engine always has its server restarted. The server knows it too, and ends by
-    itself, with a word to each of its clients; it is killed if it does not.
+    A server with a dead engine is always restarted. It normally exits by itself, after
+    it has answered its clients with an error; it is killed if it does not.
     """
 
-    def __init__(self, board: HeartbeatDirectory, settings: Settings) -> None:
-        self._board = board
+    def __init__(self, heartbeats: HeartbeatDirectory, settings: Settings) -> None:
+        self._heartbeats = heartbeats
         self._stall_s = settings.ping_stall
         self._kills_hung = settings.restart_on_hang
-        self._looked_at = self._patient_until = time.monotonic()
-        #: When a dead engine was first heard of.
+        self._checked_at = self._resumes_at = time.monotonic()
+        #: When a dead engine was first reported.
         self._dead_at: float | None = None
 
-    def look(self) -> str | None:
-        """Say why the program has to be killed now, if it has to."""
+    def restart_reason(self) -> str | None:
+        """Return why the program has to be killed now; None if it may go on."""
         now = time.monotonic()
-        looked_at, self._looked_at = self._looked_at, now
-        if now - looked_at > _PAUSE_S:
-            # This process stood still too, as all of a container may be made to.
-            self._patient_until = now + _PAUSE_S
-        if now < self._patient_until:
+        checked_at, self._checked_at = self._checked_at, now
+        if now - checked_at > _PAUSE_S:
+            # The whole container may have been frozen, the servers too.
+            self._resumes_at = now + _PAUSE_S
+        if now < self._resumes_at:
             return None
-        problem = self._board.problem(self._stall_s)
+        problem = self._heartbeats.problem(self._stall_s)
         if problem is None or problem.condition is not Condition.DEAD:
             self._dead_at = None
         if problem is None or not self._must_be_killed(problem, now):
@@ -55,7 +56,7 @@ class Watchdog:
         self._dead_at = self._dead_at or now
         return now - self._dead_at > DEATH_S + LAST_WORD_S
 
-    def forget(self) -> None:
-        """Forget a program that has ended."""
+    def reset(self) -> None:
+        """Discard the state of a program that has exited."""
         self._dead_at = None
-        self._board.clear()
+        self._heartbeats.clear()

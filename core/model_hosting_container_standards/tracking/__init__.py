@@ -1,1 +1,1 @@
-"""The requests that are being answered."""
+"""Tracking of the requests in flight."""

@@ -1,4 +1,4 @@
-"""One request and its response, which can be ended from outside."""
+"""A request in flight, whose response can be aborted."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from ..asgi.errors import refuse
 from ..observability.route_labels import PING
 from ..request_id import X_REQUEST_ID
 
-#: Methods that only look.
-HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_EVENTS: Final = b"text/event-stream"
-#: How an event ends.
-_ENDS: Final = (b"\n\n", b"\r\n\r\n")
-#: HTTP's errors begin here: they are no sign of an engine that works.
-_ERRORS: Final = 400
-#: Nobody gets to see it: the client has hung up before an answer began.
-HUNG_UP: Final = 499
+#: HTTP's safe methods, which need no work of the engine.
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_EVENT_STREAM: Final = b"text/event-stream"
+_EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n")
+#: The lowest error status: an error does not show that the engine makes progress.
+_FIRST_ERROR: Final = 400
+#: Status, in metrics only, of a request whose client disconnected before the response
+#: started.
+CLIENT_CLOSED_REQUEST: Final = 499
 
 
 class InFlightRequest:
-    """A request that is being answered, and how far its response has come.
+    """A request that is being answered, and the progress of its response.
 
     Args:
         route: the label of its path.
-        request_id: what its client gets to know.
-        send: where the response goes.
-        task: who answers it.
+        request_id: the id in the response.
+        send: the server's ``send``.
+        task: the task that answers the request.
     """
 
-    #: What the engine calls it: the client's id, as long as no other has it too.
-    own_id: bytes
+    #: The id for the engine: the request id, made unique if another request has it.
+    engine_id: bytes
 
-    #: Its status, HTTP's or :data:`HUNG_UP`.
-    status = HUNG_UP
-    #: When the engine was last seen to work for it, by ``time.monotonic``.
+    #: The HTTP status, or :data:`CLIENT_CLOSED_REQUEST`.
+    status = CLIENT_CLOSED_REQUEST
+    #: When the engine last made progress on it, by ``time.monotonic``.
     progress = 0.0
-    is_over = is_cut = False
-    #: Whether its body is to be unpacked.
-    is_packed = False
-    #: The messages that began the response and that came last, once there are any.
+    is_complete = is_aborted = False
+    #: Whether its body has to be decompressed.
+    is_compressed = False
+    #: The first and the last message of the response, once there are any.
     _start: Message | None = None
     _last: Message | None = None
 
@@ -61,61 +61,63 @@ class InFlightRequest:
     ) -> None:
         self.route = route
         self.method = method
-        self.request_id = self.own_id = request_id
-        #: Whether the server waits for it at its end.
-        self.is_open = route != PING
+        self.request_id = self.engine_id = request_id
+        #: Whether a shutdown waits for it.
+        self.is_awaited = route != PING
         #: Whether the engine has to work for it.
-        self.works = method not in HARMLESS
-        #: What sends as it is.
+        self.needs_engine = method not in SAFE_METHODS
+        #: The server's ``send``, which changes nothing.
         self.raw_send = send
         self._task = task
-        self.began = monotonic()
+        self.started_at = monotonic()
 
     def send(self, message: Message) -> Awaitable[None]:
-        if self.is_cut:
+        if self.is_aborted:
             return _nothing()
         if message["type"] == "http.response.start":
-            # An engine answers even whom it knows to have left: with nothing.
-            self.status = HUNG_UP if _has_left(self.raw_send) else message["status"]
+            # Engines send an empty response to a client that has disconnected.
+            gone = _is_disconnected(self.raw_send)
+            self.status = CLIENT_CLOSED_REQUEST if gone else message["status"]
             self._start = message = _with_id(message, self.request_id)
         elif message["type"] == "http.response.body":
             self._last = message
-            self.is_over = not message.get("more_body", False)
-            if self.works and self.status < _ERRORS:
+            self.is_complete = not message.get("more_body", False)
+            if self.needs_engine and self.status < _FIRST_ERROR:
                 self.progress = monotonic()
         return self.raw_send(message)
 
     def abort(self) -> None:
-        """Stop whoever answers: nothing more that he sends gets to the client."""
-        self.is_cut = True
+        """Cancel the task that answers, and drop further messages."""
+        self.is_aborted = True
         if self._task is not None:
             self._task.cancel()
 
     async def end(self, error: HTTPException, scope: Scope, receive: Receive) -> None:
-        """End what was cut short so that the client can see that it was.
+        """Finish an aborted response so that the client sees the error.
 
         Raises:
-            ConnectionAbortedError: there is no way but to close the connection.
+            ConnectionAbortedError: the response has started and is not an event stream;
+                closing the connection is the only way to show the error.
         """
-        self.is_cut = False
+        self.is_aborted = False
         if self._start is None:
             await refuse(error, scope, receive, self.send)
-        elif not self.is_over:
-            if not _streams_events(self._start):
+        elif not self.is_complete:
+            if not _is_event_stream(self._start):
                 raise ConnectionAbortedError(error.detail)
-            body = b"data: %b\n\n" % msgspec.json.encode(_document(error))
-            if self._last and not self._last.get("body", b"").endswith(_ENDS):
-                body = b"\n\n" + body  # It was cut in the middle of an event.
+            body = b"data: %b\n\n" % msgspec.json.encode(_error_document(error))
+            if self._last and not self._last.get("body", b"").endswith(_EVENT_ENDS):
+                body = b"\n\n" + body  # The last event is incomplete.
             await self.send({"type": "http.response.body", "body": body})
 
 
-def _has_left(send: Send) -> bool:
-    """Whether the client has hung up: uvicorn knows, whose method ``send`` is."""
+def _is_disconnected(send: Send) -> bool:
+    """Whether the client has disconnected, if ``send`` is a method of uvicorn's."""
     return getattr(getattr(send, "__self__", None), "disconnected", False) is True
 
 
 def _with_id(message: Message, request_id: bytes) -> Message:
-    """Return another message: an app may send one, and its headers, again."""
+    """Return a copy with the id: an app may send a message or its headers again."""
     headers: Iterable[tuple[bytes, bytes]] = message.get("headers", ())
     for name, _ in headers:
         if name == X_REQUEST_ID:
@@ -124,15 +126,15 @@ def _with_id(message: Message, request_id: bytes) -> Message:
     return {**message, "headers": [*headers, (X_REQUEST_ID, request_id)]}
 
 
-def _streams_events(start: Message) -> bool:
+def _is_event_stream(start: Message) -> bool:
     return any(
-        name.lower() == b"content-type" and value.startswith(_EVENTS)
+        name.lower() == b"content-type" and value.startswith(_EVENT_STREAM)
         for name, value in start["headers"]
     )
 
 
-def _document(error: HTTPException) -> dict[str, object]:
-    """Return an error as OpenAI's clients know it from a stream."""
+def _error_document(error: HTTPException) -> dict[str, object]:
+    """Return an error in the form that OpenAI's clients expect in a stream."""
     return {
         "error": {
             "message": error.detail,

@@ -1,9 +1,9 @@
-"""Requests that a server's own processes make, as a customer's handler may.
+"""Recognise requests that come from the server's own processes.
 
-Such a request belongs to the one that the handler answers. It comes over loopback, or a
-Unix socket, as those of a proxy in the same container do: the system knows whose socket
-is at the other end. To ask it takes a part of a millisecond, so that it is asked only
-where a request would be refused.
+A customer's handler may call its own server; such a request belongs to the one that the
+handler answers. It comes over loopback or a Unix socket, as the requests of a proxy in
+the same container do, so that the kernel has to tell which process sent it. The lookup
+takes a part of a millisecond and is only made before a request would be refused.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ _CREDENTIALS: Final = struct.Struct("3i")
 
 
 class OwnRequests:
-    """Tells which requests come from a process of this server.
+    """Recognises requests that come from a process of this server.
 
     Args:
-        seat: where the server's processes know of each other, if anywhere.
+        heartbeat: lists the server's processes; None without a supervisor.
     """
 
     def __init__(self, heartbeat: WorkerHeartbeat | None) -> None:
         self._heartbeat = heartbeat
 
-    def has_sent(self, send: Send) -> bool:
-        """Whether a process of this server waits for a response.
+    def includes(self, send: Send) -> bool:
+        """Whether a process of this server sent the request.
 
         Args:
-            send: uvicorn's own, which knows the connection; False for any other.
+            send: the request's ``send``, a method of uvicorn's, which has the
+                connection; False for any other.
         """
         transport = getattr(getattr(send, "__self__", None), "transport", None)
         connection = transport and transport.get_extra_info("socket")
@@ -49,30 +50,30 @@ class OwnRequests:
                 return _peer_process(connection) in self._processes()
             return self._is_own_peer(connection)
         except (OSError, ValueError):
-            return False  # The client has left, or the system does not say.
+            return False  # The client has disconnected, or the kernel denies access.
 
     def _is_own_peer(self, connection: Any) -> bool:
-        ours = endpoint(connection.getsockname())
-        theirs = endpoint(connection.getpeername())
-        # By its own address a machine reaches itself too.
-        if not theirs[0].is_loopback and theirs[0] != ours[0]:
+        local = endpoint(connection.getsockname())
+        remote = endpoint(connection.getpeername())
+        # A machine can also reach itself by its own address.
+        if not remote[0].is_loopback and remote[0] != local[0]:
             return False
-        inode = find_socket(theirs, ours)
+        inode = find_socket(remote, local)
         return inode is not None and is_open_in(self._processes(), inode)
 
     def _processes(self) -> Collection[int]:
-        """Return the processes that answer requests, this one first."""
+        """Return the ids of the server's processes, this one first."""
         others: Collection[int] = ()
         if self._heartbeat is not None:
             others = self._heartbeat.processes()
         elif multiprocessing.parent_process() is not None:
-            # Servers of several processes start them alike.
+            # The other workers of a server are children of the same parent.
             others = children(os.getppid())
         return dict.fromkeys((os.getpid(), *others))
 
 
 def _peer_process(connection: Any) -> int:
-    """Return the process that has connected to a Unix socket."""
+    """Return the id of the process that connected to a Unix socket."""
     size = _CREDENTIALS.size
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     pid: int = _CREDENTIALS.unpack(credentials)[0]

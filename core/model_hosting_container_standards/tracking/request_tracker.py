@@ -1,4 +1,4 @@
-"""Every request: its id, its place in the numbers, and its end."""
+"""Track every request: its id, its metrics, and its end at a shutdown."""
 
 from __future__ import annotations
 
@@ -14,108 +14,110 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..asgi.errors import refuse
 from ..contract.headers import CONTENT_ENCODING
 from ..observability.request_metrics import REQUESTS, Series
-from ..observability.route_labels import OTHER, UNPACKED, route_of
+from ..observability.route_labels import DECOMPRESSED, OTHER, route_of
 from ..request_id import INFERENCE_ID, REQUEST_ID, X_REQUEST_ID, choose_id, new_id
-from .in_flight_request import HARMLESS, HUNG_UP, InFlightRequest
+from .in_flight_request import CLIENT_CLOSED_REQUEST, SAFE_METHODS, InFlightRequest
 from .own_requests import OwnRequests
 
-_METHODS: Final = HARMLESS | {"DELETE", "PATCH", "POST", "PUT"}
+_METHODS: Final = SAFE_METHODS | {"DELETE", "PATCH", "POST", "PUT"}
 _HEX_DIGITS: Final = 4
-#: How long those that are cut short have for a last word, in seconds.
-_LAST_WORD_S: Final = 1.0
+#: Seconds that aborted requests have to send their error.
+_ABORT_S: Final = 1.0
 
 
-#: Where the scope of a request has the :class:`RequestTracker` it is a part of.
-TRAFFIC: Final = "sagemaker.traffic"
+#: Key of the :class:`RequestTracker` in the scope of a request.
+REQUEST_TRACKER: Final = "sagemaker.request_tracker"
 
 
 def is_own(scope: Scope) -> bool:
-    """Whether a handler of this server has made a request, to answer another one.
+    """Whether a handler of this server made the request while answering another one.
 
-    It must not be refused for want of room, which the other one has. Costs a part of a
-    millisecond: to be asked only where it would be refused.
+    It must not be refused for lack of capacity, as the outer request would wait for it
+    forever. Takes a part of a millisecond: call it only before refusing a request.
     """
-    tracker: RequestTracker | None = scope.get(TRAFFIC)
-    return tracker is not None and tracker.has_own(scope)
+    tracker: RequestTracker | None = scope.get(REQUEST_TRACKER)
+    return tracker is not None and tracker.is_own(scope)
 
 
 class RequestTracker:
-    """The outermost layer of an app, and one alone, as all requests pay for it.
+    """The outermost middleware: assigns ids, measures requests and can end them.
 
-    The id of a request is :data:`REQUEST_ID` for our own logs, ``X-Request-Id`` in the
-    response and for the engine. Engines take it for the id of a generation, which must
-    be unique while it runs: who has the id of another request that runs, as a client's
-    second try has, is told apart by some digits more.
+    It is a single layer, as it costs every request time.
 
-    All but ``/ping`` are waited for at the server's end, and cut short at the last.
-    Once it is closed, new ones are refused, but for those that only look.
+    The id of a request is :data:`REQUEST_ID` for our own logs, and ``X-Request-Id`` in
+    the response and for the engine. Engines use it as the id of a generation, which
+    must be unique among running ones: if another running request has the same id, as
+    when a client retries, some digits are appended for the engine.
+
+    A shutdown waits for all requests but ``/ping``, and aborts them at its deadline.
+    Once closed, the tracker refuses new requests, except those with safe methods.
 
     Args:
         routes: labels of paths, see :func:`known_routes`.
-        own: tells requests that the server makes to itself.
+        own: recognises requests that the server sends to itself.
     """
 
-    #: What is inside it, known once the server starts.
+    #: The app for requests; set when the server starts.
     app: ASGIApp
-    #: The same for requests whose bodies are compressed.
-    unpacking: ASGIApp
+    #: The app for requests with a compressed body.
+    decompressing_app: ASGIApp
 
     def __init__(
         self, routes: Mapping[str, str], own: OwnRequests | None = None
     ) -> None:
-        #: Why nothing new is answered any more.
+        #: Why new requests are refused; None while they are accepted.
         self.closed: str | None = None
-        #: The server's, once it starts, and so the requests' too. To look it up takes a
-        #: system call a request, up to Python 3.11.
+        #: The server's event loop, set when it starts. Up to Python 3.11, looking it up
+        #: takes a system call per request.
         self.loop: asyncio.AbstractEventLoop | None = None
         self._routes = routes
         self._own = own or OwnRequests(None)
-        #: By what the engine calls them.
-        self._open: dict[bytes, InFlightRequest] = {}
-        #: How many of them the engine has to work for, and since when there are any.
+        #: Running requests except ``/ping``, by their id for the engine.
+        self._requests: dict[bytes, InFlightRequest] = {}
+        #: How many of them need the engine, and since when there are any.
         self._waiting = 0
         self._waiting_since = 0.0
         self._progress = 0.0
-        #: Whether a client has left since then without an answer.
+        #: Whether a client has disconnected since then without a response.
         self._is_abandoned = False
-        self._emptied: asyncio.Future[None] | None = None
+        self._idle: asyncio.Future[None] | None = None
         self._series: dict[tuple[str, str, int], Series] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Few functions, as each one is a part of what every request costs.
+        # Few function calls, as each one costs every request time.
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = self._begin(scope, send)
-        token = REQUEST_ID.set(exchange.request_id.decode())
+        request = self._begin(scope, send)
+        token = REQUEST_ID.set(request.request_id.decode())
         try:
-            if self.closed is not None and self._refuses(exchange):
-                await refuse(_unavailable(self.closed), scope, receive, exchange.send)
+            if self.closed is not None and self._must_refuse(request):
+                await refuse(_unavailable(self.closed), scope, receive, request.send)
                 return
             try:
-                app = self.unpacking if exchange.is_packed else self.app
-                await app(scope, receive, exchange.send)
+                app = self.decompressing_app if request.is_compressed else self.app
+                await app(scope, receive, request.send)
             except asyncio.CancelledError:
-                if not exchange.is_cut:
+                if not request.is_aborted:
                     raise
-            if exchange.is_cut:
-                await exchange.end(_unavailable(self.closed or ""), scope, receive)
+            if request.is_aborted:
+                await request.end(_unavailable(self.closed or ""), scope, receive)
         except ClientDisconnect:
             raise
         except Exception:
-            exchange.status = 500
+            request.status = 500
             raise
         finally:
             REQUEST_ID.reset(token)
-            self._end(exchange)
+            self._end(request)
 
     def _begin(self, scope: Scope, send: Send) -> InFlightRequest:
         inference_id = request_id = None
-        is_packed = False
+        is_compressed = False
         headers = []
         for header in scope["headers"]:
             name = header[0]
-            is_packed |= name == CONTENT_ENCODING
+            is_compressed |= name == CONTENT_ENCODING
             if name == INFERENCE_ID:
                 inference_id = header[1]
             if name == X_REQUEST_ID:
@@ -125,38 +127,38 @@ class RequestTracker:
         request_id = choose_id(inference_id, request_id)
         route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
         task = asyncio.current_task(self.loop)
-        exchange = InFlightRequest(route, scope["method"], request_id, send, task)
-        if exchange.is_open:
-            if exchange.works:
+        request = InFlightRequest(route, scope["method"], request_id, send, task)
+        if request.is_awaited:
+            if request.needs_engine:
                 if not self._waiting and not self._is_abandoned:
-                    self._waiting_since = exchange.began
+                    self._waiting_since = request.started_at
                 self._waiting += 1
-            if request_id in self._open:
-                exchange.own_id += b"-" + new_id(_HEX_DIGITS)
-            self._open[exchange.own_id] = exchange
-        exchange.is_packed = is_packed and route in UNPACKED
-        headers.append((X_REQUEST_ID, exchange.own_id))
+            if request_id in self._requests:
+                request.engine_id += b"-" + new_id(_HEX_DIGITS)
+            self._requests[request.engine_id] = request
+        request.is_compressed = is_compressed and route in DECOMPRESSED
+        headers.append((X_REQUEST_ID, request.engine_id))
         scope["headers"] = headers
-        scope[TRAFFIC] = self
+        scope[REQUEST_TRACKER] = self
         REQUESTS.in_flight += 1
-        return exchange
+        return request
 
-    def _end(self, exchange: InFlightRequest) -> None:
+    def _end(self, request: InFlightRequest) -> None:
         REQUESTS.in_flight -= 1
-        if exchange.is_open:
-            del self._open[exchange.own_id]
-            self._waiting -= exchange.works
-            if exchange.progress > self._progress:
-                self._progress = exchange.progress
+        if request.is_awaited:
+            del self._requests[request.engine_id]
+            self._waiting -= request.needs_engine
+            if request.progress > self._progress:
+                self._progress = request.progress
                 self._is_abandoned = False
-            elif exchange.works and exchange.status == HUNG_UP:
+            elif request.needs_engine and request.status == CLIENT_CLOSED_REQUEST:
                 self._is_abandoned = True
-            if self._emptied is not None and not self._open:
-                self._emptied.set_result(None)
-                self._emptied = None
-        key = exchange.route, exchange.method, exchange.status
+            if self._idle is not None and not self._requests:
+                self._idle.set_result(None)
+                self._idle = None
+        key = request.route, request.method, request.status
         series = self._series.get(key) or self._add_series(*key)
-        series.add(monotonic() - exchange.began)
+        series.add(monotonic() - request.started_at)
 
     def _add_series(self, route: str, method: str, status: int) -> Series:
         known = method if method in _METHODS else OTHER
@@ -165,54 +167,54 @@ class RequestTracker:
             self._series[route, method, status] = series
         return series
 
-    def _refuses(self, exchange: InFlightRequest) -> bool:
-        """Whether a request comes too late, now that nothing new is begun."""
-        is_work = exchange.is_open and exchange.works
-        return is_work and not self._is_own(exchange.raw_send)
+    def _must_refuse(self, request: InFlightRequest) -> bool:
+        """Whether a new request is refused during a shutdown."""
+        is_work = request.is_awaited and request.needs_engine
+        return is_work and not self._is_own(request.raw_send)
 
-    def has_own(self, scope: Scope) -> bool:
-        """Whether a handler of this server has made a request."""
+    def is_own(self, scope: Scope) -> bool:
+        """Whether a handler of this server made the request."""
         ids = [value for name, value in scope["headers"] if name == X_REQUEST_ID]
-        exchange = self._open.get(ids[0]) if ids else None
-        return exchange is not None and self._is_own(exchange.raw_send)
+        request = self._requests.get(ids[0]) if ids else None
+        return request is not None and self._is_own(request.raw_send)
 
     def _is_own(self, send: Send) -> bool:
-        # Beside the request itself there is the one that is answered by it.
-        return len(self._open) > 1 and self._own.has_sent(send)
+        # With the request alone there is no handler that could have sent it.
+        return len(self._requests) > 1 and self._own.includes(send)
 
     def note_progress(self) -> None:
-        """Note that the engine has worked."""
+        """Record that the engine has made progress."""
         self._progress = monotonic()
         self._is_abandoned = False
 
     def silence(self) -> float:
-        """Return for how many seconds requests have waited and nothing came of any.
+        """Return for how many seconds requests have waited without any progress.
 
-        Not always the same ones, and not always one: clients that hang up have waited
-        in vain too.
+        Requests whose client has disconnected without a response count too, so that
+        retries do not reset the time.
         """
         if not self._waiting and not self._is_abandoned:
             return 0.0
-        open_ones = self._open.values()
-        progress = max((exchange.progress for exchange in open_ones), default=0.0)
+        requests = self._requests.values()
+        progress = max((request.progress for request in requests), default=0.0)
         return monotonic() - max(self._waiting_since, progress, self._progress)
 
     async def wait_idle(self, seconds: float) -> None:
-        """Wait until nothing is being answered any more, but no longer than that."""
-        if self._open:
-            self._emptied = asyncio.get_running_loop().create_future()
-            await asyncio.wait([self._emptied], timeout=max(0.0, seconds))
+        """Wait until no request is running, for at most ``seconds``."""
+        if self._requests:
+            self._idle = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._idle], timeout=max(0.0, seconds))
 
     @property
     def running(self) -> int:
-        """How many requests are being answered, but for ``/ping``."""
-        return len(self._open)
+        """Number of running requests, without ``/ping``."""
+        return len(self._requests)
 
     async def abort(self) -> None:
-        """End what is still being answered."""
-        for exchange in self._open.values():
-            exchange.abort()
-        await self.wait_idle(_LAST_WORD_S)
+        """Abort all running requests and wait until they have sent their error."""
+        for request in self._requests.values():
+            request.abort()
+        await self.wait_idle(_ABORT_S)
 
 
 def _unavailable(reason: str) -> HTTPException:
