@@ -138,7 +138,7 @@ def test_a_path_spec_does_not_lead_around_it(
     protected_app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUSTOM_FASTAPI_INVOCATION_HANDLER", "/v1/completions")
-    with pytest.raises(HandlerNotCallableError, match="get around it"):
+    with pytest.raises(HandlerNotCallableError, match="bypass it"):
         sagemaker.bootstrap(protected_app)
     monkeypatch.setenv("CUSTOM_FASTAPI_INVOCATION_HANDLER", "/v1/embeddings")
     client = client_of(protected_app)

@@ -120,9 +120,9 @@ def test_a_file_of_a_spec_at_the_top_goes_before_it(
 def test_the_doctor_says_which_is_used(
     script: Script, model_folder: Path, code: Path
 ) -> None:
-    assert examine().script == f"{code} is there"
+    assert examine().script == f"{code} exists"
     top = script("")
-    assert examine().script == f"{top} is there; {code} is not used"
+    assert examine().script == f"{top} exists; {code} is not used"
     used, unused = model_folder / "requirements.txt", code.parent / "requirements.txt"
     unused.touch()
     assert examine().requirements.startswith(f"{unused} is installed by")
@@ -142,7 +142,7 @@ def test_a_script_can_be_left_out(
     script("raise KeyError", "code/model.py")
     monkeypatch.setenv("CUSTOM_SCRIPT_FILENAME", value)
     check_customer_script(read_settings())
-    assert examine().script == "none: CUSTOM_SCRIPT_FILENAME says so"
+    assert examine().script == "none: disabled by CUSTOM_SCRIPT_FILENAME"
     assert ping_of(engine_app) == "engine's ping"
 
 

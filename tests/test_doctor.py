@@ -53,7 +53,7 @@ def test_the_doctor_says_what_would_be_installed(
     monkeypatch.setenv("STANDARD_AUTO_INSTALL_REQ", "perhaps")
     assert said() == f"{file} {by} packages of {model_folder / 'requirements'}"
     monkeypatch.setenv("STANDARD_AUTO_INSTALL_REQ", "0")
-    assert said() == f"{file} is not installed: STANDARD_AUTO_INSTALL_REQ says so"
+    assert said() == f"{file} is not installed: disabled by STANDARD_AUTO_INSTALL_REQ"
 
 
 def doctor_says(*arguments: str) -> tuple[int, str]:
@@ -69,11 +69,11 @@ def test_a_healthy_set_up_has_no_problems(script: Script) -> None:
     assert (status, report["problems"]) == (0, [])
     assert report["versions"]["model-hosting-container-standards"]
     assert report["variables"]["SAGEMAKER_MODEL_PATH"] == str(path.parent)
-    assert report["doors"]["vllm"] == [
-        "it calls bootstrap(app) by itself",
+    assert report["activation"]["vllm"] == [
+        "calls bootstrap(app) itself",
         f"patched when it is imported, because of SAGEMAKER_MODEL_PATH={path.parent}",
     ]
-    assert report["script"] == f"{path} is there"
+    assert report["script"] == f"{path} exists"
     assert report["handlers"]["/ping"].startswith("the framework's registered handler")
     assert f"model.invoke ({path}:1)" in report["handlers"]["/invocations"]
     status, text = doctor_says()
@@ -100,7 +100,7 @@ def test_an_engine_that_nothing_patches_is_a_problem(
 @pytest.mark.parametrize(
     ("name", "value", "door"),
     [
-        ("MHCS_DISABLE", "vllm", "not patched: MHCS_DISABLE names it"),
+        ("MHCS_DISABLE", "vllm", "not patched: disabled by MHCS_DISABLE"),
         ("MHCS_AUTO", "0", "not patched: MHCS_AUTO and the customising variables"),
     ],
 )
@@ -127,7 +127,7 @@ def test_the_doctor_says_why_an_engine_is_not_patched(
         ("CUSTOM_FASTAPI_PING_HANDLER", "model:no", "has no 'no'"),
         ("CUSTOM_SCRIPT_FILENAME", "gone.py", "CUSTOM_SCRIPT_FILENAME='gone.py', but"),
         ("CUSTOM_SCRIPT_FILENAME", "raises.py", "raised KeyError"),
-        ("SAGEMAKER_MODEL_PATH", "/nope", "SAGEMAKER_MODEL_PATH=/nope is no folder"),
+        ("SAGEMAKER_MODEL_PATH", "/nope", "SAGEMAKER_MODEL_PATH=/nope is not a folder"),
         ("VLLM_USE_RUST_FRONTEND", "1", "starts vLLM's HTTP server in Rust"),
     ],
 )

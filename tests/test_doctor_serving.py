@@ -71,14 +71,14 @@ def test_it_finds_all_that_is_wrong_with_variables_of_the_engine(
         SM_TRTLLM_BACKEND="pytorch",
     )
     expected = [
-        "SM_TRTLLM_BACKEND: nothing reads it, as tensorrt_llm is not installed.",
+        "SM_TRTLLM_BACKEND: not used, as tensorrt_llm is not installed.",
         "SM_VLLM_DTYPO is set, but vllm has no option --dtypo: did you mean",
         "SM_VLLM_MAX_MODEL_LEN is empty: ",
         "SM_VLLM_QUANTIZATION='awk' is not allowed: ",
     ]
     for problem, beginning in zip(report["problems"], expected, strict=True):
         assert problem.startswith(beginning)
-    link = "SM_VLLM_PORT: Kubernetes' links to a service, ignored."
+    link = "SM_VLLM_PORT: ignored, as service links of Kubernetes."
     assert link in report["serving"]
     assert report["variables"]["SM_VLLM_QUANTIZATION"] == "awk"
 
@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_looked_at_is_a_problem(
     folder = "/" + 300 * "x"
     report = examine(monkeypatch, SAGEMAKER_MODEL_PATH=folder)
     assert report["problems"] == [
-        f"SAGEMAKER_MODEL_PATH={folder} is no folder: mount it, or unset "
+        f"SAGEMAKER_MODEL_PATH={folder} is not a folder: mount it, or unset "
         "SAGEMAKER_MODEL_PATH.",
         f"{folder}/model.py cannot be read: File name too long.",
     ]

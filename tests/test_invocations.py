@@ -84,7 +84,8 @@ def test_a_control_request_in_pieces_is_refused() -> None:
 
 
 def test_a_session_id_needs_a_field() -> None:
-    with pytest.raises(ValueError, match="is no path of a body field for the session"):
+    match = "is not a path of a body field for the session"
+    with pytest.raises(ValueError, match=match):
         sagemaker.stateful_session_manager("")
 
 

@@ -111,9 +111,9 @@ def test_an_adapter_may_have_a_name_beyond_ascii(encoding: str) -> None:
 @pytest.mark.parametrize(
     ("path", "append", "separator", "message"),
     [
-        ("", False, None, "^'' is no path"),
-        (None, False, None, "^None is no path"),
-        (7, False, None, "^7 is no path of a body field for the adapter"),
+        ("", False, None, "^'' is not a path"),
+        (None, False, None, "^None is not a path"),
+        (7, False, None, "^7 is not a path of a body field for the adapter"),
         ("a..b", False, None, "no path of a body field"),
         ("model", True, None, "needs a separator"),
         ("model", False, ":", "only used with append"),

@@ -147,7 +147,7 @@ def test_links_of_a_hubs_snapshot_are_followed(folder: Path, tmp_path: Path) -> 
     (folder / "config.json").symlink_to(tmp_path / "blobs" / "1")
     assert served(folder) == str(folder)
     (tmp_path / "blobs" / "1").unlink()
-    assert "has only config.json (a link to nothing)" in refusal(folder)
+    assert "has only config.json (a broken link)" in refusal(folder)
     (tmp_path / "link").symlink_to(folder)
     fill(folder, "model.safetensors")
     assert served(tmp_path / "link") == str(tmp_path / "link")
@@ -190,9 +190,9 @@ def test_an_adapter_is_no_model(folder: Path, config: str, advice: str) -> None:
     (folder / "adapter_config.json").write_text(config, "latin-1")
     assert served(folder) == "org/model"
     message = refusal(folder)
-    assert f"{folder} has an adapter, and no model." in message
+    assert f"{folder} has an adapter, but no model." in message
     assert advice in message
-    assert message.endswith(f"into a folder of its own in {folder}/adapters.")
+    assert message.endswith(f"move the adapter to a subfolder of {folder}/adapters.")
     fill(folder, "config.json")
     assert served(folder) == str(folder)
 

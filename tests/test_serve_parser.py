@@ -107,7 +107,7 @@ def test_the_parser_is_asked_only_where_something_is_in_doubt() -> None:
         ("MAX_MODEL_LEN", "'4'", "the quotes are a part of the value: leave them out"),
         ("MAX_MODEL_LEN", "[1, 2]", "SM_VLLM_MAX_MODEL_LEN='[1, 2]' is not allowed"),
         ("LORA_MODULES", '["a"]', "Invalid JSON format for --lora-modules: a"),
-        ("HELP", "", "it prints something, and no server is started"),
+        ("HELP", "", "it prints something and exits, without starting a server"),
     ],
 )
 def test_what_would_be_refused_is_told_by_the_variables_name(

@@ -1,4 +1,4 @@
-"""``mhcs`` and ``python -m mhcs``: signals first, then the commands."""
+"""Entry point of ``mhcs`` and ``python -m mhcs``."""
 
 import sys
 
@@ -8,12 +8,12 @@ from model_hosting_container_standards.supervisor import signals
 def main() -> None:
     """Run the command line."""
     if sys.argv[1:2] == ["serve"]:
-        # Before the imports, which take their time: the kernel throws away a signal
-        # that process 1 does not listen for. No other command supervises.
+        # Before the slow imports: the kernel drops signals that process 1 has no
+        # handler for. No other command supervises.
         signals.hold()
         from model_hosting_container_standards.supervisor import streams
 
-        # Before a file is opened that could get a closed descriptor.
+        # Before any file is opened, which would reuse a closed standard descriptor.
         streams.prepare()
     from .cli import main as run
 

@@ -1,18 +1,18 @@
-"""What ``mhcs.pth`` and ``mhcs.start`` call at the start of every Python.
+"""Start-up hook, called by ``mhcs.pth`` and ``mhcs.start`` in every Python process.
 
-They do so only when the environment has a variable that begins as ours do. It costs
-next to nothing and never raises: ``os`` and ``sys``, which are there already, are all
-it imports, ``__future__`` would be one file more. Only when the environment asks for
-it, it arms a finder that imports ``mhcs.auto`` at the first import of an engine.
+They call it only if a variable with one of our prefixes is set. It must be cheap and
+never raise: it imports only ``os`` and ``sys``, which are loaded already; even
+``__future__`` would be one more file. If the environment asks for patches, it installs
+a finder that imports ``mhcs.auto`` at the first import of an engine.
 """
 
 import os
 import sys
 
-#: Top-level packages of engines: to ask what is installed would cost every start.
+#: Top-level packages of engines. Reading the entry points would slow every start.
 ENGINES = ("vllm", "tensorrt_llm")
 
-#: Setting one of these says that the server is meant to be customised.
+#: Variables that customise a server, and so ask for patches.
 CUSTOMISING_VARIABLES = (
     "CUSTOM_FASTAPI_INVOCATION_HANDLER",
     "CUSTOM_FASTAPI_MIDDLEWARE_PRE_POST_PROCESS",
@@ -28,38 +28,38 @@ _OFF = ("0", "false", "no", "off")
 
 
 class EngineFinder:
-    """An import finder that finds nothing: it only hears that an engine is imported."""
+    """An import finder that finds nothing, but notices the import of an engine."""
 
-    heard = False
+    triggered = False
 
     @classmethod
     def find_spec(
         cls, fullname: str, _path: object = None, _target: object = None
     ) -> None:
-        # It stays in the list, which importlib is going through while it asks us.
-        if fullname in ENGINES and not cls.heard:
-            cls.heard = True
+        # It stays in sys.meta_path, over which importlib is iterating.
+        if fullname in ENGINES and not cls.triggered:
+            cls.triggered = True
             _import_auto()
 
 
 def arm() -> None:
-    """Patch engines when they are imported, if the environment asks for it."""
+    """Install the finder, if the environment asks for patches."""
     if reason_to_patch() and EngineFinder not in sys.meta_path:
         sys.meta_path.insert(0, EngineFinder)
 
 
 def disarm() -> None:
     """Undo :func:`arm`."""
-    EngineFinder.heard = False
+    EngineFinder.triggered = False
     if EngineFinder in sys.meta_path:
         sys.meta_path.remove(EngineFinder)
 
 
 def reason_to_patch() -> str:
-    """Return ``NAME=value`` of the variable that asks for patches, or ""."""
+    """Return ``NAME=value`` of the variable that asks for patches; "" without one."""
     auto = os.environ.get("MHCS_AUTO", "").strip()
     if auto:
-        # A value that is not allowed is reported by mhcs.auto, not at every start.
+        # An invalid value is reported by mhcs.auto, not at every start.
         return "" if auto.lower() in _OFF else f"MHCS_AUTO={auto}"
     for name in CUSTOMISING_VARIABLES:
         if value := os.environ.get(name, "").strip():

@@ -1,18 +1,18 @@
-"""Names of servers, by the addresses they are told to listen on."""
+"""Names of servers, derived from the addresses that they listen on."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: What stands for every address of the machine.
-_EVERY: Final = frozenset({"", "0.0.0.0", "::", "[::]"})
+#: Hosts that mean all addresses of the machine.
+_ALL_ADDRESSES: Final = frozenset({"", "0.0.0.0", "::", "[::]"})
 
 
 def server_name(engine: str, host: str | None, port: int | str | None) -> str:
-    """Return the name of the server at an address, which is the name of a folder too.
+    """Return a server's name, such as ``vllm-8080``, which is valid as a folder name.
 
-    Two servers may have one port, of two addresses.
+    The host is included unless it means all addresses, as two servers may share a port.
     """
     host = (host or "").replace("/", "_")
-    parts = (engine, "" if host in _EVERY else host, "" if port is None else str(port))
-    return "-".join(filter(None, parts))
+    name = "" if host in _ALL_ADDRESSES else host
+    return "-".join(filter(None, (engine, name, "" if port is None else str(port))))

@@ -1,6 +1,7 @@
-"""Import this before an engine, and the engine speaks SageMaker's hosting contract.
+"""Patch engines when they are imported, so that they speak SageMaker's contract.
 
-Importing it registers post-import hooks, nothing else: no engine is imported.
+Import this module before an engine. Importing it registers post-import hooks; it
+imports no engine.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def patch_engines() -> None:
         for engine in installed_engines():
             if not settings.disables(engine.name):
                 _patch(engine)
-        _tell_refusal(settings)
+        _watch_refusals(settings)
 
 
 def _patch(engine: Engine) -> None:
@@ -30,11 +31,15 @@ def _patch(engine: Engine) -> None:
         engine.patch()
 
 
-def _tell_refusal(settings: Settings) -> None:
-    """Let the supervisor know when an engine refuses arguments after parsing them."""
+def _watch_refusals(settings: Settings) -> None:
+    """Exit with a usage error if an engine rejects its arguments after parsing them.
+
+    The supervisor does not restart the server then.
+    """
     if settings.heartbeat_dir is None:
-        return  # Nothing would start it again.
-    with guarded("Watching for refused arguments", "They are tried again."):
+        return  # There is no supervisor.
+    consequence = "The server is restarted even if its arguments are rejected."
+    with guarded("Watching for rejected arguments", consequence):
         from .refusal import exit_when_refused  # Imported late: few processes need it.
 
         commands = [engine.command for engine in installed_engines()]

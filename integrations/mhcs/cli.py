@@ -30,7 +30,7 @@ from .serve import Plan, check_server, make_plan
 
 logger = get_logger(__name__)
 
-#: What ``mhcs serve`` does unless it is told not to.
+#: Variables that ``mhcs serve`` sets to true unless they are set.
 _ON_BY_DEFAULT: Final = (Settings.auto.name, Settings.restart_on_hang.name)
 
 app = typer.Typer(
@@ -48,12 +48,12 @@ def run(
         list[str], typer.Argument(help="The command and its arguments, behind --.")
     ],
 ) -> None:
-    """Run a server with engines patched: mhcs run -- vllm serve MODEL."""
+    """Run a command with patched engines: mhcs run -- vllm serve MODEL."""
     os.environ["MHCS_AUTO"] = "1"
     try:
         os.execvp(command[0], command)
     except OSError as error:
-        # The statuses a shell gives for a command it cannot find, or cannot run.
+        # As in a shell: 127 for an unknown command, 126 if it cannot be executed.
         status = 127 if isinstance(error, FileNotFoundError) else 126
         _fail("run", f"{command[0]}: {error.strerror}", status=status)
 
@@ -65,14 +65,15 @@ def serve(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Arguments of the engine, which win; a model may be first."
+            help="Arguments for the engine, which override variables; a model may be "
+            "the first."
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the command, and do not run it.")
+        bool, typer.Option("--dry-run", help="Print the command without running it.")
     ] = False,
 ) -> None:
-    """Serve this image's model with its engine, and keep it running."""
+    """Serve the image's model with its engine, and restart it on crashes."""
     plan = _plan(arguments or ())
     if dry_run and plan.model is not None:
         typer.echo(shlex.join(plan.command))
@@ -80,28 +81,29 @@ def serve(
         _fail("serve", *plan.problems)
     if dry_run:
         return
-    _announce(plan)
+    _report_ignored(plan)
     _set_defaults()
-    # What supervises is nothing that the other commands should wait for.
+    # Imported here, as the other commands do not need it.
     from model_hosting_container_standards.supervisor.launch import run as supervise
 
     status = supervise(plan.command)
     if status == USAGE_ERROR and not plan.is_checked:
-        # The engine has said which option it refuses; this says which variable.
+        # The engine has named the option that it rejects; this names the variable.
         _fail("serve", *_plan(arguments or (), check=True).problems, status=status)
     sys.exit(status)
 
 
-def _announce(plan: Plan) -> None:
-    """Log what the plan leaves out."""
+def _report_ignored(plan: Plan) -> None:
+    """Report the variables and options that the plan ignores."""
     if plan.links:
-        logger.info("%s: Kubernetes' links, ignored", ", ".join(plan.links))
+        names = ", ".join(plan.links)
+        logger.info("Ignoring service links of Kubernetes: %s", names)
     for note in plan.notes:
         typer.echo(f"mhcs serve: {note}", err=True)
 
 
 def _set_defaults() -> None:
-    """Turn on what ``mhcs serve`` has on unless the environment says otherwise."""
+    """Set the variables of :data:`_ON_BY_DEFAULT` that are unset or empty."""
     for name in _ON_BY_DEFAULT:
         if not os.environ.get(name, "").strip():
             os.environ[name] = "true"
@@ -126,7 +128,7 @@ def _plan(arguments: Sequence[str], *, check: bool = False) -> Plan:
 
 
 def _fail(command: str, *problems: str, status: int = 1) -> NoReturn:
-    """Say what is wrong, and exit."""
+    """Print the problems to standard error, and exit."""
     for problem in problems:
         typer.echo(f"mhcs {command}: {problem}", err=True)
     raise typer.Exit(status)
@@ -138,7 +140,7 @@ def show_doctor(
         bool, typer.Option("--json", help="Print the report as JSON.")
     ] = False,
 ) -> None:
-    """Say what is patched, who answers which route, and what is configured wrongly."""
+    """Show what is patched, which handlers answer, and what is misconfigured."""
     try:
         report = doctor.examine()
     except Interrupted as end:

@@ -1,4 +1,4 @@
-"""The one place where the integrations swallow an error."""
+"""The only place where the integrations catch all errors."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from model_hosting_container_standards.settings import read_settings
 
 logger = get_logger("mhcs")
 
-#: mpi4py's workers run the server's script anew, as a module of this name. They serve
-#: nothing, and the server has said what is wrong.
+#: mpi4py's workers run the server's script again, as a module of this name. They serve
+#: nothing, and the server process has already logged the error.
 _MPI_WORKER: Final = "__worker__"
 
 
 @contextmanager
 def guarded(action: str, consequence: str = "") -> Iterator[None]:
-    """Turn a failure into one ERROR that says what will be missing and what to do.
+    """Log an exception as one ERROR; raise it with ``MHCS_STRICT``.
 
-    A broken patch must not stop an engine that would serve without it. With
-    ``MHCS_STRICT`` the failure is raised instead; a bad value of that is, too.
+    A broken patch must not stop an engine that can serve without it.
+
+    Args:
+        action: what is attempted, as the subject of "... failed".
+        consequence: a sentence on what will be missing.
+
+    Raises:
+        ConfigurationError: ``MHCS_STRICT`` has an invalid value.
     """
     try:
         yield

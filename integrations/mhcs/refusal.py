@@ -1,8 +1,8 @@
-"""The exit status of an engine that refuses its arguments once they are parsed.
+"""Exit with a usage error when an engine rejects its arguments after parsing them.
 
-An engine's parser ends the process with :data:`USAGE_ERROR`. What the engine finds
-wrong later, such as an unknown quantization, is an exception that nothing catches:
-Python prints it and ends with status 1, as after a crash that a restart may mend.
+An engine's parser exits with :data:`USAGE_ERROR`. A later rejection, as of an unknown
+quantization, is an uncaught exception: Python would exit with status 1, as after a
+crash, for which a restart makes sense.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Final
 
 from model_hosting_container_standards.engines.command import USAGE_ERROR
 
-#: What checks of values raise. A hub that cannot be reached raises something else,
-#: which stays the cause of what is raised then.
+#: Exceptions that checks of values raise. An unreachable hub raises others, which
+#: remain visible as a cause.
 _REFUSALS: Final = (AssertionError, LookupError, TypeError, ValueError)
 
 
 def exit_when_refused(functions: Collection[str]) -> None:
-    """End this process with :data:`USAGE_ERROR` if its engine refuses its arguments.
+    """Exit with :data:`USAGE_ERROR` if the engine rejects its arguments.
 
     Args:
         functions: names of the engine's functions that check arguments.
@@ -39,7 +39,7 @@ def exit_when_refused(functions: Collection[str]) -> None:
 
 
 def is_refusal(error: BaseException, functions: Collection[str]) -> bool:
-    """Whether the same arguments would be refused again."""
+    """Whether an exception rejects arguments, which would be rejected again."""
     frames = traceback.walk_tb(error.__traceback__)
     is_checking = any(frame.f_code.co_name in functions for frame, _ in frames)
     return is_checking and all(isinstance(e, _REFUSALS) for e in _with_causes(error))
@@ -47,18 +47,19 @@ def is_refusal(error: BaseException, functions: Collection[str]) -> bool:
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:
     seen = set()
-    left = [error]
-    while left:
-        one = left.pop()
-        if id(one) in seen:
+    queue = [error]
+    while queue:
+        current = queue.pop()
+        if id(current) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        left += [e for e in (one.__cause__, one.__context__, *_reported(one)) if e]
+        seen.add(id(current))
+        yield current
+        causes = (current.__cause__, current.__context__, *_of_validators(current))
+        queue += [cause for cause in causes if cause]
 
 
-def _reported(error: BaseException) -> Iterator[BaseException]:
-    """Yield what the validators of a pydantic class raised, which is no cause."""
+def _of_validators(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions of pydantic validators, which are not chained as causes."""
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):

@@ -1,4 +1,4 @@
-"""A throttle that is ready to use.
+"""A ready-made throttle middleware.
 
 CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE=mhcs.throttle:Throttle
 MHCS_THROTTLE_MAX_IN_FLIGHT=64
@@ -21,21 +21,22 @@ from model_hosting_container_standards.exceptions import MiddlewareRegistrationE
 from model_hosting_container_standards.settings import Settings, read_settings
 from model_hosting_container_standards.tracking.request_tracker import is_own
 
-#: What watches and manages the server has to get through when it is busy.
-_FREE: Final = ("/ping", "/adapters")
-#: For the rounding of sums of intervals.
+#: Health checks and management must work on a busy server.
+_EXEMPT: Final = ("/ping", "/adapters")
+#: Allows for rounding in sums of intervals.
 _TOLERANCE_S: Final = 1e-6
 
 
 class Throttle:
-    """Answers 429 with Retry-After where a server would take on more than it can do.
+    """Middleware that answers 429 with Retry-After above a limit.
 
-    It counts the requests that make an engine work: every POST but those to ``/ping``
-    and ``/adapters``. One is in flight until the app has done with it, a stream to its
-    end. What a second allows may come at once. Each API server process counts its own.
-    A request that a handler of the server makes to it is a part of the one it answers,
-    and is never refused.
-    ``clock`` returns seconds.
+    It counts requests that need the engine: every POST except to ``/ping`` and
+    ``/adapters``. A request is in flight until its response is complete. The requests
+    of one second may arrive at once. Each API server process counts separately.
+    Requests that a handler sends to its own server are never refused.
+
+    Args:
+        clock: returns seconds.
 
     Raises:
         MiddlewareRegistrationError: no limit is set.
@@ -54,14 +55,14 @@ class Throttle:
                 f"{Settings.throttle_in_flight.name} or "
                 f"{Settings.throttle_per_second.name}."
             )
-        self._free = [*_FREE, *filter(None, [settings.health_route])]
+        self._exempt = [*_EXEMPT, *filter(None, [settings.health_route])]
         self._clock = clock
         self._in_flight = 0
-        #: When the requests so far are all due at the rate that is allowed.
+        #: When the next request is due at the allowed rate.
         self._due = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not _is_work(scope, self._free):
+        if not _is_counted(scope, self._exempt):
             await self.app(scope, receive, send)
             return
         try:
@@ -79,10 +80,10 @@ class Throttle:
             self._in_flight -= 1
 
     def _check(self) -> None:
-        """Let a request in.
+        """Admit a request, and count it for the rate.
 
         Raises:
-            HTTPException: 429, there are too many.
+            HTTPException: 429, a limit is reached.
         """
         if self._in_flight >= self.max_in_flight:
             raise _too_many(f"{self._in_flight} requests are being answered.", 1)
@@ -95,19 +96,19 @@ class Throttle:
         self._due = due + interval
 
 
-def _is_work(scope: Scope, others: Iterable[str]) -> bool:
+def _is_counted(scope: Scope, exempt: Iterable[str]) -> bool:
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
     path, root = scope["path"], scope.get("root_path", "").rstrip("/")
     if path.startswith(f"{root}/"):
         path = path[len(root) :]
-    return not any(path == free or path.startswith(f"{free}/") for free in others)
+    return not any(path == one or path.startswith(f"{one}/") for one in exempt)
 
 
-def _too_many(what: str, seconds: float) -> HTTPException:
+def _too_many(reason: str, seconds: float) -> HTTPException:
     retry_after = str(max(1, math.ceil(seconds)))
     return HTTPException(
         HTTPStatus.TOO_MANY_REQUESTS,
-        f"This server is at its limit: {what} Try again in {retry_after} s.",
+        f"This server is at its limit: {reason} Try again in {retry_after} s.",
         {"Retry-After": retry_after},
     )

@@ -1,4 +1,4 @@
-"""Further paths of ``/ping`` and ``/invocations``, which other platforms ask for."""
+"""Alias paths of ``/ping`` and ``/invocations``, for other platforms."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ _VARIABLES: Final = {
     PING_ROUTE.path: Settings.health_route,
     INVOCATIONS_ROUTE.path: Settings.predict_route,
 }
-#: What the contract answers otherwise, and what is below it.
-_TAKEN: Final = ("/adapters", "/metrics")
+#: Other paths of the contract, which cannot be aliases, nor can paths below them.
+_RESERVED: Final = ("/adapters", "/metrics")
 
 
 def alias_routes(
     settings: Settings, inference_paths: Collection[str]
 ) -> Mapping[str, str]:
-    """Return the contract's path of each further path.
+    """Return the contract's path for each alias path.
 
-    One of ``inference_paths``, which are the engine's, stays what it is.
+    Args:
+        inference_paths: the engine's inference routes, which are never made an alias.
 
     Raises:
-        ConfigurationError: a path is not allowed, or is another route of the contract.
+        ConfigurationError: an alias is not allowed, or is another route of the
+            contract.
     """
     aliases: dict[str, str] = {}
     for path, variable in _VARIABLES.items():
         alias = variable.read(settings)
         if alias is None or alias == path:
             continue
-        if alias in (*_VARIABLES, *aliases) or _is_taken(alias):
+        if alias in (*_VARIABLES, *aliases) or _is_reserved(alias):
             allowed = f"that is another route; use a path that only {path} has"
             raise ConfigurationError(variable.name, alias, allowed)
         if alias not in inference_paths:
@@ -40,5 +42,5 @@ def alias_routes(
     return aliases
 
 
-def _is_taken(path: str) -> bool:
-    return any(path == taken or path.startswith(f"{taken}/") for taken in _TAKEN)
+def _is_reserved(path: str) -> bool:
+    return any(path == one or path.startswith(f"{one}/") for one in _RESERVED)

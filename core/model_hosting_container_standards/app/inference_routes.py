@@ -1,4 +1,4 @@
-"""The engine's own inference routes: whose adapter answers, and the default model."""
+"""The engine's own inference routes: adapters by header, and the default model."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ from ..exceptions import HandlerNotCallableError
 from ..observability.route_labels import local_path
 
 _UNIONS: Final = (Union, types.UnionType)
-#: The names of no model, as JSON.
-_NO_NAMES: Final = (b"null", b'""')
+#: JSON values that name no model.
+_EMPTY_NAMES: Final = (b"null", b'""')
 
 
 class InferenceRoutes:
-    """Leads requests to inference routes to the adapter that their header names.
+    """Applies the adapter header to requests for the engine's inference routes.
 
-    Inside all middleware, where ``/invocations`` does the same. It has no coroutine of
-    its own, as every request pays for it.
+    It wraps the router, inside all middleware, as ``/invocations`` does. It has no
+    coroutine of its own, as it costs every request time.
 
     Args:
         app: the router.
-        handlers: what answers, by the routes' paths.
+        handlers: apps for requests without the header, by path.
+        adapter: handles requests with the header.
     """
 
     def __init__(
@@ -64,11 +65,11 @@ class InferenceRoutes:
 
 
 class DefaultModel:
-    """Names the base model in JSON bodies that name no model.
+    """Inserts the base model's name into JSON bodies without a model name.
 
     Args:
-        app: what answers, and refuses a body without a name.
-        field: where the name belongs.
+        app: the app, which would refuse such a body.
+        field: the body field of the name.
         name: returns the base model's name.
     """
 
@@ -77,7 +78,7 @@ class DefaultModel:
         self.field = field
         self.name = name
         nothing = msgspec.Raw(b"null")
-        # To look for one field takes a fraction of decoding all.
+        # Decoding a single field takes a fraction of decoding the whole body.
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
             msgspec.defstruct(
                 "Named", [("name", msgspec.Raw, nothing)], rename={"name": field}
@@ -85,7 +86,7 @@ class DefaultModel:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if JSON_BODY in scope:  # A step of ours has edited it already.
+        if JSON_BODY in scope:  # An outer step has decoded it already.
             body: JSONBody = scope[JSON_BODY]
             if not self._has_name(body.document):
                 body.also(self._edit)
@@ -105,20 +106,20 @@ class DefaultModel:
         document[self.field] = self.name()
 
     def _names_model(self, raw: bytes) -> bool:
-        """Whether a body names a model, or is none that could."""
+        """Whether a body names a model, or is not a JSON object."""
         try:
             name = self._decoder.decode(raw).name
         except (ValueError, RecursionError):
             document = decode_object(raw)
             return document is None or self._has_name(document)
-        return bytes(name) not in _NO_NAMES
+        return bytes(name) not in _EMPTY_NAMES
 
     def _has_name(self, document: dict[str, Any]) -> bool:
         return document.get(self.field) not in (None, "")
 
 
 def requires_field(app: FastAPI, path: str, field: str) -> bool:
-    """Whether a route refuses JSON bodies without a field."""
+    """Whether a route's pydantic model requires a field."""
     return any(
         _requires(parameter.annotation, field)
         for route in find_routes(app, path, ["POST"])

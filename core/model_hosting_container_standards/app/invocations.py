@@ -1,4 +1,4 @@
-"""What stands between a request to ``/invocations`` and the handler that answers."""
+"""The ``/invocations`` route: sessions, adapters, and the choice of the handler."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..contract.headers import ADAPTER_IDENTIFIER, CUSTOM_ATTRIBUTES, header_tex
 from ..sessions.session_middleware import SessionMiddleware
 
 _EQUALS: Final = re.compile(r"\s*=\s*")
-_BETWEEN: Final = re.compile(r"[,;\s]+")
+_SEPARATORS: Final = re.compile(r"[,;\s]+")
 _ROUTE: Final = "route="
 
 
@@ -33,12 +33,12 @@ class Invocations:
     """The ASGI app of ``/invocations``: session step, adapter step, handler.
 
     Args:
-        handler: what answers.
-        session: begins and ends sessions, and looks for those of other requests.
-        adapter: leads a request to the adapter its header names.
-        routes: where the ``route`` attribute may send a request instead; None when the
-            handler is a customer's, which sees the attribute itself.
-        unknown: lets the base model answer for unknown ones; None: they are a 404.
+        handler: the app that answers.
+        session: opens, checks and closes sessions.
+        adapter: applies the adapter header.
+        routes: apps that the ``route`` attribute can choose, by path; None for a
+            customer's handler, which gets the attribute itself.
+        unknown: lets the base model answer for unknown models; None: they are a 404.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Invocations:
         elif self.unknown is not None and not adapter:
             handler = partial(self.unknown.answer, handler)
         try:
-            following = await self.session(headers, handler, scope, receive, send)
+            passed_on = await self.session(headers, handler, scope, receive, send)
         except ClientDisconnect:
-            return  # Nobody is left to be answered.
-        if following is not None:
-            await handler(*following, send)
+            return
+        if passed_on is not None:
+            await handler(*passed_on, send)
 
     def _chosen_route(self, attributes: str) -> ASGIApp:
         chosen = _route_attributes(attributes)
@@ -89,12 +89,12 @@ class Invocations:
 
 def _route_attributes(attributes: str) -> set[str]:
     """Return the values of ``route`` among attributes such as ``a=1, route=/v1/x``."""
-    parts = _BETWEEN.split(_EQUALS.sub("=", attributes))
+    parts = _SEPARATORS.split(_EQUALS.sub("=", attributes))
     return {part.removeprefix(_ROUTE) for part in parts if part.startswith(_ROUTE)}
 
 
 class JSONContentType:
-    """Sends a request on, with a JSON object in its body declared as one."""
+    """Sets the content type of a request whose body is a JSON object."""
 
     def __init__(self, route: ASGIApp) -> None:
         self.route = route
@@ -103,12 +103,16 @@ class JSONContentType:
         try:
             scope, receive = await declare_json(scope, receive)
         except ClientDisconnect:
-            return  # Nobody is left to be answered.
+            return
         await self.route(scope, receive, send)
 
 
 class BodyRouter:
-    """Sends a request to the route that fits its body, as the first known key tells."""
+    """Routes a request by its body: the first key that the body has decides.
+
+    Args:
+        routes: apps by body key, in order of precedence.
+    """
 
     def __init__(self, routes: Mapping[str, ASGIApp]) -> None:
         self.routes = routes

@@ -1,4 +1,4 @@
-"""``/metrics``: what Prometheus reads."""
+"""The ``/metrics`` route, for Prometheus."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ..processes.tree import is_running
 logger = get_logger(__name__)
 
 METRICS: Final = "/metrics"
-#: Where an engine's statistics are that are no text for Prometheus.
+#: Where an engine's ``/metrics`` moves if it is JSON instead of Prometheus' format.
 STATISTICS: Final = "/metrics/json"
 
 
 class MetricsPage:
-    """The page as an ASGI app."""
+    """The metrics page as an ASGI app."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._app = make_asgi_app(registry)
@@ -35,18 +35,21 @@ class MetricsPage:
 
 
 def add_metrics(app: FastAPI, engine: Engine | None, folder: Path | None) -> None:
-    """Give the app the page, unless it has one of its own.
+    """Add the metrics page, unless the app has one.
 
-    Engines use the registry that ours are in, so that their page has ours too.
-    ``folder`` has what several processes count.
+    The page of an engine that uses prometheus_client's default registry shows our
+    metrics too.
+
+    Args:
+        folder: the folder of prometheus_client's multiprocess mode, if it is on.
     """
     has_statistics = engine is not None and engine.metrics_is_json
-    if _has_own(app) and not has_statistics:
-        logger.info("%s is the app's own", METRICS)
+    if _has_page(app) and not has_statistics:
+        logger.info("The app has its own %s", METRICS)
         return
     if statistics := find_target(app, METRICS, "GET"):
         _put_first(app, Route(STATISTICS, statistics, methods=["GET"]))
-        logger.info("The engine's statistics are at %s", STATISTICS)
+        logger.info("The engine's JSON statistics have moved to %s", STATISTICS)
     page = MetricsPage(_registry(folder))
     _put_first(app, Route(METRICS, page, methods=["GET"]))
 
@@ -55,31 +58,32 @@ def _put_first(app: FastAPI, route: Route) -> None:
     app.router.routes.insert(0, route)
 
 
-def _has_own(app: FastAPI) -> bool:
-    """Whether anything answers, but what takes all paths there are."""
+def _has_page(app: FastAPI) -> bool:
+    """Whether a route other than a catch-all answers ``/metrics``."""
     scopes = [request_scope(path, "GET") for path in (METRICS, f"{METRICS}/")]
-    return any(_is_for(entry, scope) for entry in app.router.routes for scope in scopes)
+    routes = app.router.routes
+    return any(_serves(route, scope) for route in routes for scope in scopes)
 
 
-def _is_for(entry: BaseRoute, scope: Scope) -> bool:
-    match, found = entry.matches(dict(scope))
-    if isinstance(entry, Mount):
-        return match is Match.FULL and bool(entry.path)
-    return match is Match.FULL and not found.get("path_params")
+def _serves(route: BaseRoute, scope: Scope) -> bool:
+    match, child_scope = route.matches(dict(scope))
+    if isinstance(route, Mount):
+        return match is Match.FULL and bool(route.path)
+    return match is Match.FULL and not child_scope.get("path_params")
 
 
 def _registry(folder: Path | None) -> CollectorRegistry:
-    # What was imported before the variable was set counts in memory.
+    # Without SHARED, prometheus_client was imported before the variable was set.
     if folder is None or not SHARED:
         return REGISTRY
-    _forget_the_dead(folder)
+    _mark_dead_processes(folder)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
     return registry
 
 
-def _forget_the_dead(folder: Path) -> None:
-    """Count no request as running whose process was killed."""
+def _mark_dead_processes(folder: Path) -> None:
+    """Remove the in-flight gauges of processes that were killed."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = file.stem.rpartition("_")[2]
         if pid.isdigit() and not is_running(int(pid)):

@@ -1,4 +1,4 @@
-"""Puts around an app what is to be there, and nothing that is off."""
+"""The middleware around an app; features that are off add no layer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..settings import Settings
 
 
 class OuterMiddleware:
-    """What may go around an app, as its environment has it: key, limit and spans.
+    """Builds the outer middleware: tracing, key and body limit, adapter leases.
 
-    And the leases of requests, if its engine loads adapters.
+    Each layer is only added if its feature is on.
     """
 
     def __init__(
@@ -27,10 +27,10 @@ class OuterMiddleware:
         routes: Mapping[str, str],
         adapters: AdapterRuntime,
     ) -> None:
-        """Find out what is asked for.
+        """Read the settings.
 
         Raises:
-            ConfigurationError: a variable has a value that is not allowed.
+            ConfigurationError: a variable has an invalid value.
         """
         self._routes = routes
         self._adapters = adapters
@@ -42,32 +42,32 @@ class OuterMiddleware:
             self._keys = find_keys(app, settings, engine)
 
     def around(self, app: ASGIApp) -> ASGIApp:
-        """Return ``app`` in all of them. The SDK of spans is set up by now, or not."""
-        return self._traced(self._gated(self._leasing(app)))
+        """Return ``app`` with all layers; tracing must be configured by now."""
+        return self._with_tracing(self._with_guard(self._with_leases(app)))
 
-    def _leasing(self, app: ASGIApp) -> ASGIApp:
+    def _with_leases(self, app: ASGIApp) -> ASGIApp:
         if self._adapters.backend is None:
             return app
         from ..adapters.lease_middleware import LeaseMiddleware
 
         return LeaseMiddleware(app, self._adapters)
 
-    def around_unpacking(self, app: ASGIApp) -> ASGIApp:
-        """Return the same for requests whose bodies are compressed."""
-        # With it comes zlib, which few servers need.
+    def around_decompression(self, app: ASGIApp) -> ASGIApp:
+        """Return ``app`` with all layers and decompression, for compressed bodies."""
+        # Imported here, as it imports zlib.
         from ..guard.content_encoding import Decompression
 
         return self.around(Decompression(app, self._max_body_bytes))
 
-    def _gated(self, app: ASGIApp) -> ASGIApp:
+    def _with_guard(self, app: ASGIApp) -> ASGIApp:
         if not self._keys and self._max_body_bytes is None:
             return app
         from ..guard.request_guard import RequestGuard
 
-        free = {path for path, route in self._routes.items() if route == PING}
-        return RequestGuard(app, self._keys, self._max_body_bytes, free)
+        public = {path for path, route in self._routes.items() if route == PING}
+        return RequestGuard(app, self._keys, self._max_body_bytes, public)
 
-    def _traced(self, app: ASGIApp) -> ASGIApp:
+    def _with_tracing(self, app: ASGIApp) -> ASGIApp:
         from ..observability.tracing import Tracing, configured_tracer
 
         tracer = configured_tracer()

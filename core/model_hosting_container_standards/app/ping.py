@@ -1,4 +1,4 @@
-"""What answers ``/ping``."""
+"""The ``/ping`` route."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 
 
 class Ping:
-    """The ASGI app of ``/ping``: one handler for each method.
+    """The ASGI app of ``/ping``: a 503 during a shutdown or if the engine is unhealthy.
 
-    Whoever answers, a server that is shutting down or has no engine is not well.
+    Args:
+        handlers: what answers otherwise, by method.
     """
 
-    def __init__(self, handlers: Mapping[str, ASGIApp], serving: ServerRuntime) -> None:
+    def __init__(self, handlers: Mapping[str, ASGIApp], runtime: ServerRuntime) -> None:
         self.handlers = handlers
-        self.serving = serving
+        self.runtime = runtime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if problem := await self.serving.problem():
+        if problem := await self.runtime.problem():
             raise HTTPException(503, problem)
         await self.handlers[scope["method"]](scope, receive, send)

@@ -1,4 +1,4 @@
-"""Who answers a route of the contract: customer, framework, engine, in this order."""
+"""Find the handler of a contract route: customer, framework, engine, in this order."""
 
 from __future__ import annotations
 
@@ -34,12 +34,15 @@ logger = get_logger(__name__)
 
 
 class ResolvedHandler(msgspec.Struct, frozen=True):
-    """What answers a route of the contract.
+    """The handler of a contract route.
 
-    ``handlers`` maps each method to an ASGI app. ``function`` is the handler itself,
-    None where there is more than one. ``by_route`` tells that a route of the app
-    answers, rather than a handler of the customer or the framework; ``by_customer``
-    that it is a handler of the customer.
+    Args:
+        handlers: an ASGI app for each method.
+        source: where the handler comes from, for the log.
+        function: the handler function; None if there are several.
+        by_route: whether a route of the app answers, instead of a handler of the
+            customer or the framework.
+        by_customer: whether it is a handler of the customer.
     """
 
     route: RouteConfig
@@ -51,9 +54,11 @@ class ResolvedHandler(msgspec.Struct, frozen=True):
 
 
 class HandlerResolver(msgspec.Struct, frozen=True):
-    """Finds who answers, for one app at its start.
+    """Finds the handlers of an app at its start.
 
-    ``base_model`` returns the name of the engine's, once the app has started.
+    Args:
+        script: the customer's script, if there is one.
+        base_model: returns the engine's base model name, once the app has started.
     """
 
     app: FastAPI
@@ -63,10 +68,10 @@ class HandlerResolver(msgspec.Struct, frozen=True):
     base_model: Callable[[], str]
 
     def find(self, route: RouteConfig) -> ResolvedHandler | None:
-        """Return who answers ``route``, or None when nobody does.
+        """Return the handler of ``route``; None if there is none.
 
         Raises:
-            HandlerResolutionError: a handler was asked for that cannot be used.
+            HandlerResolutionError: a configured handler cannot be used.
         """
         customer = resolve_customer_handler(route.handler, self.settings, self.script)
         if customer is not None:
@@ -78,13 +83,13 @@ class HandlerResolver(msgspec.Struct, frozen=True):
         )
 
     def protects(self, route: RouteConfig, path: str) -> bool:
-        """Whether the app's ``path`` demands all the security its ``route`` does."""
-        demanded = security_of(self.app, self._own(route))
+        """Whether ``path`` has all Security dependencies of the app's own ``route``."""
+        required = security_of(self.app, self._own(route))
         target = find_routes(self.app, path, route.methods)
-        return all(d in security_of(self.app, target) for d in demanded)
+        return all(d in security_of(self.app, target) for d in required)
 
     def with_default_model(self, path: str, handler: ASGIApp) -> ASGIApp:
-        """Return ``handler``, which gets a model's name if the route needs one."""
+        """Return ``handler``, with the default model if the route requires a name."""
         field = self.engine.adapter_path if self.engine else ""
         if not requires_field(self.app, path, field):
             return handler
@@ -105,8 +110,8 @@ class HandlerResolver(msgspec.Struct, frozen=True):
             )
         if not self.protects(route, path):
             raise HandlerNotCallableError(
-                f"{customer.source}: {route.path} demands a Security dependency that "
-                f"{path} does not: requests would get around it."
+                f"{customer.source}: {route.path} has a Security dependency that "
+                f"{path} lacks: requests would bypass it."
             )
         return ResolvedHandler(route, handlers, customer.source, by_route=True)
 
@@ -146,58 +151,62 @@ class HandlerResolver(msgspec.Struct, frozen=True):
         )
 
     def _routes_by_body(self, engine: Engine) -> dict[str, ASGIApp]:
-        found: dict[str, ASGIApp] = {}
+        """Return the engine's inference routes, by the body key that each expects."""
+        routes: dict[str, ASGIApp] = {}
         for key, paths in engine.invocation_paths.items():
             targets = ((path, find_target(self.app, path, "POST")) for path in paths)
             for path, target in targets:
                 if target is not None:
-                    found[key] = self.with_default_model(path, target)
+                    routes[key] = self.with_default_model(path, target)
                     break
-        return found
+        return routes
 
     def _own(self, route: RouteConfig) -> list[Any]:
-        """Return the app's own routes of the contract's path and methods."""
+        """Return the app's own routes with the contract route's path and methods."""
         return find_routes(self.app, route.path, route.methods)
 
     def _targets(self, route: RouteConfig, path: str) -> dict[str, ASGIApp]:
-        """Return the app's route ``path`` for each method, by whichever it takes."""
+        """Return the target of ``path`` for each method of ``route``.
+
+        A method that the path does not accept uses the target of another method.
+        """
         exact = {
             method
-            for found in find_routes(self.app, path, route.methods)
-            for method in found.methods
+            for own in find_routes(self.app, path, route.methods)
+            for method in own.methods
         }
         targets: dict[str, ASGIApp] = {}
         for method in route.methods:
             others = [other for other in route.methods if other != method]
-            # A route of this very path goes before a pattern that takes all methods.
-            tried = [m for m in (method, *others) if m in exact] or [method, *others]
-            if target := find_target(self.app, path, *tried):
+            # A route with this exact path precedes a pattern that takes all methods.
+            order = [m for m in (method, *others) if m in exact] or [method, *others]
+            if target := find_target(self.app, path, *order):
                 targets[method] = target
         return targets
 
     def _by_function(
         self, route: RouteConfig, source: str, function: Handler
     ) -> ResolvedHandler:
-        """Give the app a FastAPI route for ``function``.
+        """Add a FastAPI route for ``function`` and return its handlers.
 
-        It goes to the end of the routes: the request is led there by the contract's
-        route at the front, and OpenAPI shows the last of several for one path.
+        It is added behind all routes: the contract's route at the front forwards
+        requests to it, and OpenAPI shows the last route of a path.
         """
         replaced = self._own(route)
         security, dropped = split_dependencies(self.app, replaced)
         if dropped:
             logger.info(
-                "%s (%s) replaces a route, whose dependencies go with it: %s",
+                "%s (%s) replaces a route; its dependencies no longer apply: %s",
                 route.path,
                 source,
                 ", ".join(describe(d.dependency) for d in dropped if d.dependency),
             )
         endpoint = as_endpoint(function)
-        taken = {found.name for found in replaced}
+        names = {replaced_route.name for replaced_route in replaced}
         handlers: dict[str, ASGIApp] = {}
         for method in route.methods:
             options: dict[str, Any] = {"dependencies": security}
-            if endpoint.__name__ in taken:
+            if endpoint.__name__ in names:
                 options["operation_id"] = f"{endpoint.__name__}_{method}_override"
             handlers[method] = add_route(
                 self.app, route.path, endpoint, method, **options

@@ -1,4 +1,4 @@
-"""What there is around an app from its start to its end."""
+"""Everything around an app at run time: tracking, health, shutdown, middleware."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .outer_middleware import OuterMiddleware
 
 
 class ServerRuntime:
-    """Counts what the app is answering, asks how its engine is, and ends it well.
+    """Tracks an app's requests, checks its engine and shuts it down gracefully.
 
     Args:
-        aliases: further paths of the contract's routes, see :func:`alias_routes`.
+        aliases: alias paths of the contract's routes, see :func:`alias_routes`.
 
     Raises:
-        ConfigurationError: a variable has a value that is not allowed.
+        ConfigurationError: a variable has an invalid value.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class ServerRuntime:
         RESTARTS.set(settings.restarts)
 
     def surround(self, app: FastAPI) -> None:
-        """Be outside all that the app has by the time it starts."""
+        """Wrap the complete middleware stack and the lifespan of the app."""
         surround_lifespan(app, self._shutdown.start, self._stop, self._shutdown.finish)
-        if app.middleware_stack is not None:  # It has answered requests already.
+        if app.middleware_stack is not None:  # The app has served requests already.
             app.middleware_stack = self._around(app.middleware_stack)
             return
         build = app.build_middleware_stack
@@ -70,7 +70,7 @@ class ServerRuntime:
 
     def _around(self, app: ASGIApp) -> ASGIApp:
         self._tracker.app = self._layers.around(app)
-        self._tracker.decompressing_app = self._layers.around_unpacking(app)
+        self._tracker.decompressing_app = self._layers.around_decompression(app)
         return self._tracker
 
     async def _stop(self) -> None:
@@ -79,7 +79,7 @@ class ServerRuntime:
             self._health.close()
 
     async def problem(self) -> str | None:
-        """Return what keeps the server from answering, or None if nothing does."""
+        """Return why the server cannot answer requests; None if it can."""
         if self._tracker.closed is not None:
             return self._tracker.closed
         problem = await self._shutdown.check_engine()

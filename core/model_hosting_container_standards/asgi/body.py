@@ -1,4 +1,4 @@
-"""Request bodies: read, decoded and changed at most once, and only when asked for."""
+"""Request bodies: read, decoded and re-encoded at most once, and only on demand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
 
-#: Where a body that a step of ours has changed travels to the handler's ``.json()``.
+#: Key of the :class:`JSONBody` in the scope, which the handler's ``.json()`` uses.
 JSON_BODY: Final = "model_hosting_container_standards.body"
 
 _CONTENT_TYPE: Final = b"content-type"
@@ -19,11 +19,18 @@ _JSON: Final = b"application/json"
 
 
 class JSONBody:
-    """A JSON object that a step of ours has edited.
+    """An edited JSON object.
 
-    ``document`` is the edited object. ``raw`` is what the client would have sent: made
-    only if somebody reads it, and from the original, so that a handler may do to the
-    document what it likes.
+    ``document`` is the edited object; ``raw`` is its encoding. ``raw`` is computed only
+    on demand, from the original, so that a handler may change the document.
+
+    Args:
+        original: the body as the client sent it.
+        edit: changes the decoded object in place.
+
+    Raises:
+        TypeError: the body is JSON, but not an object.
+        ValueError: the body is not JSON.
     """
 
     def __init__(self, original: bytes, edit: Callable[[dict[str, Any]], None]) -> None:
@@ -32,7 +39,7 @@ class JSONBody:
         self.document = self._edited(decode_json)
 
     def also(self, edit: Callable[[dict[str, Any]], None]) -> None:
-        """Edit it once more; nobody has read ``raw`` yet."""
+        """Apply a further edit; ``raw`` must not have been read yet."""
         first = self.edit
 
         def both(document: dict[str, Any]) -> None:
@@ -47,7 +54,7 @@ class JSONBody:
         try:
             return msgspec.json.encode(self._edited(msgspec.json.decode))
         except (ValueError, TypeError, OverflowError, RecursionError):
-            # NaN, lone surrogates and the like, which only the standard library knows.
+            # NaN, lone surrogates and the like, which only the standard library takes.
             return json.dumps(self._edited(json.loads)).encode()
 
     def _edited(self, decode: Callable[[bytes], Any]) -> dict[str, Any]:
@@ -59,17 +66,17 @@ class JSONBody:
 
 
 def decode_json(raw: bytes) -> Any:
-    """Return what ``json.loads(raw)`` returns, or raise what it raises, but sooner."""
+    """Decode JSON like ``json.loads``, with the same errors, but faster."""
     try:
         return msgspec.json.decode(raw)
     except (ValueError, RecursionError):
-        # The standard library takes more than JSON (NaN, UTF-16, lone surrogates), and
-        # its errors are the ones handlers expect.
+        # The standard library also takes NaN, UTF-16 and lone surrogates, and handlers
+        # expect its errors.
         return json.loads(raw)
 
 
 def decode_object(raw: bytes) -> dict[str, Any] | None:
-    """Return a body's JSON object, or None when it is anything else."""
+    """Return a body's JSON object; None if it is anything else."""
     try:
         document = decode_json(raw)
     except (ValueError, RecursionError):
@@ -78,23 +85,25 @@ def decode_object(raw: bytes) -> dict[str, Any] | None:
 
 
 def declares_json(scope: Scope) -> bool:
-    """Whether FastAPI takes the body for JSON, as its content type says."""
+    """Whether FastAPI treats the body as JSON, by its content type."""
     for name, value in scope["headers"]:
-        if name == _CONTENT_TYPE:  # The first one counts, as for Starlette.
+        if name == _CONTENT_TYPE:  # The first header counts, as in Starlette.
             return value == _JSON or _is_json(value)
     return False
 
 
 def _is_json(content_type: bytes) -> bool:
     media_type = content_type.partition(b";")[0].strip().lower()
-    is_kind = media_type.startswith(b"application/") and media_type.endswith(b"+json")
-    return media_type == _JSON or is_kind
+    has_suffix = media_type.startswith(b"application/") and media_type.endswith(
+        b"+json"
+    )
+    return media_type == _JSON or has_suffix
 
 
 def as_json(scope: Scope) -> Scope:
-    """Return the scope of a body that is known to be JSON, with a type that says so.
+    """Return the scope with a JSON content type.
 
-    FastAPI passes any other body on as bytes, whatever is in it.
+    FastAPI passes a body with any other content type on as bytes.
     """
     if declares_json(scope):
         return scope
@@ -103,12 +112,12 @@ def as_json(scope: Scope) -> Scope:
 
 
 async def declare_json(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
-    """Return the request, with a body that is a JSON object declared as one.
+    """Return the request, with a JSON content type if its body is a JSON object.
 
-    It is read only if it claims to be something else, and is not a form of parts.
+    The body is read only if it has another content type, and is not multipart.
 
     Raises:
-        ClientDisconnect: the client went away before the body was complete.
+        ClientDisconnect: the client disconnected before the body was complete.
     """
     if declares_json(scope) or _is_multipart(scope):
         return scope, receive
@@ -125,17 +134,17 @@ def _is_multipart(scope: Scope) -> bool:
 
 
 class JSONRequest(Request):
-    """A request whose ``.json()`` is decoded already, or decoded faster."""
+    """A request whose ``.json()`` uses :data:`JSON_BODY`, or the faster decoder."""
 
     @classmethod
     def of(cls, request: Request) -> JSONRequest:
-        """Return the same request: what one of them has read, the other has too."""
+        """Return a JSONRequest that shares all state with ``request``."""
         same = cls.__new__(cls)
         same.__dict__ = request.__dict__
         return same
 
     async def json(self) -> Any:
-        # Starlette's own cache, so that whoever asks next finds it too.
+        # Starlette's own cache, which later calls use too.
         if not hasattr(self, "_json"):
             if JSON_BODY in self.scope:
                 self._json = self.scope[JSON_BODY].document
@@ -144,7 +153,7 @@ class JSONRequest(Request):
         return self._json
 
     async def body(self) -> bytes:
-        # Whoever has the document need not have read the messages it came in.
+        # The messages of an edited body may not have been read.
         if JSON_BODY in self.scope:
             raw: bytes = self.scope[JSON_BODY].raw
             return raw
@@ -155,7 +164,7 @@ async def read_body(receive: Receive) -> bytes:
     """Read the whole body.
 
     Raises:
-        ClientDisconnect: the client went away before it was complete.
+        ClientDisconnect: the client disconnected before the body was complete.
     """
     chunks = []
     while True:
@@ -168,10 +177,11 @@ async def read_body(receive: Receive) -> bytes:
 
 
 async def peek_body(receive: Receive, limit: int) -> tuple[bytes | None, Receive]:
-    """Read a body of at most ``limit`` bytes, and give it back to be read again.
+    """Read a body of at most ``limit`` bytes without consuming it.
 
-    Returns the body, or None when it is longer or incomplete, and a ``receive`` that
-    tells the whole story from its beginning.
+    Returns:
+        The body, or None if it is longer or incomplete; and a ``receive`` that replays
+        all messages from the beginning.
     """
     messages: list[Message] = []
     body = b""
@@ -186,9 +196,9 @@ async def peek_body(receive: Receive, limit: int) -> tuple[bytes | None, Receive
 
 
 def replace_body(receive: Receive, raw: bytes) -> Receive:
-    """Return a ``receive`` that gives ``raw`` as the body.
+    """Return a ``receive`` with ``raw`` as the body.
 
-    ``receive`` must have been read to the end of the old one.
+    The old body must have been read completely from ``receive``.
     """
     return replay([{"type": "http.request", "body": raw}], receive)
 
@@ -196,21 +206,22 @@ def replace_body(receive: Receive, raw: bytes) -> Receive:
 def replace_json_body(
     scope: Scope, receive: Receive, body: JSONBody
 ) -> tuple[Scope, Receive]:
-    """Return the request with another body, which its scope has for who wants it whole.
+    """Return the request with an edited body, in its messages and in its scope.
 
-    ``receive`` must have been read to the end of the old one.
+    The old body must have been read completely from ``receive``.
     """
 
     def messages() -> Iterator[Message]:
         yield {"type": "http.request", "body": body.raw}
 
-    # Its length is unknown until somebody reads it; ASGI allows a body without it.
+    # The length is unknown until the body is encoded; ASGI does not require it.
     headers = [item for item in scope["headers"] if item[0] != b"content-length"]
     scope = as_json({**scope, "headers": headers, JSON_BODY: body})
     return scope, replay(messages(), receive)
 
 
 def replay(messages: Iterable[Message], receive: Receive) -> Receive:
+    """Return a ``receive`` that returns ``messages``, then those of ``receive``."""
     pending = iter(messages)
 
     async def replay() -> Message:

@@ -1,4 +1,4 @@
-"""Fields of a JSON body into which a step of ours writes an id."""
+"""Write an adapter's or a session's id into a field of a JSON body."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from .body import JSON_BODY, JSONBody, read_body, replace_json_body
 
 
 class BodyField(msgspec.Struct, frozen=True):
-    """The dotted path of a field, such as ``"model"`` or ``"lora.name"``.
+    """A body field, by its dotted path, such as ``"model"`` or ``"lora.name"``.
 
-    ``owner`` says whose id it is, for errors.
+    Args:
+        owner: what the id belongs to, for error messages.
+
+    Raises:
+        ValueError: the path is empty, has empty parts, or is not a string.
     """
 
     path: str
@@ -25,15 +29,15 @@ class BodyField(msgspec.Struct, frozen=True):
         path: object = self.path
         if not (isinstance(path, str) and all(path.split("."))):
             raise ValueError(
-                f"{self.path!r} is no path of a body field for the {self.owner}'s id: "
-                "write a name such as 'model', or 'lora.name' for a nested one."
+                f"{self.path!r} is not a path of a body field for the {self.owner}'s "
+                "id: use a name such as 'model', or 'lora.name' for a nested one."
             )
 
     def write(self, document: dict[str, Any], value: Any) -> None:
-        """Write an id into a body; parents that are missing are made.
+        """Write an id into a body; missing parents are created.
 
         Raises:
-            HTTPException: 400, a parent is no JSON object.
+            HTTPException: 400, a parent is not a JSON object.
         """
         *parents, field = self.path.split(".")
         holder = document
@@ -41,15 +45,15 @@ class BodyField(msgspec.Struct, frozen=True):
             holder = self._check_object(holder.setdefault(parent, {}))
         holder[field] = self.combine(holder.get(field), value)
 
-    def combine(self, old: Any, value: Any) -> Any:  # noqa: ARG002 - for others
-        """Return what is written where ``old`` is."""
+    def combine(self, old: Any, value: Any) -> Any:  # noqa: ARG002 - for subclasses
+        """Return the new value of a field whose value is ``old``."""
         return value
 
     def _check_object(self, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise HTTPException(
                 400,
-                f"The {self.owner}'s id belongs into {self.path!r}: its parents must "
+                f"The {self.owner}'s id is written to {self.path!r}: its parents must "
                 "be JSON objects.",
             )
         return value
@@ -58,10 +62,13 @@ class BodyField(msgspec.Struct, frozen=True):
 async def edit_body(
     scope: Scope, receive: Receive, header: str, edit: Callable[[dict[str, Any]], None]
 ) -> tuple[Scope, Receive]:
-    """Return the request with an edited body, which is decoded once, however often.
+    """Return the request with an edited body; repeated edits decode it only once.
+
+    Args:
+        header: name of the header that requires the edit, for the error message.
 
     Raises:
-        HTTPException: 400, the body is no JSON object, which ``header`` needs.
+        HTTPException: 400, the body is not a JSON object.
     """
     if JSON_BODY in scope:
         scope[JSON_BODY].also(edit)

@@ -1,8 +1,8 @@
-"""Places kept in an app for :func:`bootstrap`, which comes when the app runs already.
+"""Bootstrap an app that is already running, through placeholders added earlier.
 
-Starlette builds the middleware and enters the lifespan when the server starts. An app
-that has its routes only then is bootstrapped later still: what goes around it goes into
-the places that were kept before.
+Starlette builds the middleware stack and enters the lifespan when the server starts. An
+app that gets its routes only then is bootstrapped even later: its middleware and
+lifespan steps go into placeholders that were added before.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ logger = get_logger(__name__)
 Step = Callable[[], Awaitable[None]]
 
 _STARTING: Final = "This server is starting."
-_STATE: Final = "model_hosting_container_standards_openings"
+_STATE: Final = "model_hosting_container_standards_deferred_bootstrap"
 
 
 class PlaceholderMiddleware:
-    """A layer of middleware that passes requests on, until something is put into it."""
+    """Middleware that passes requests on until ``app`` is replaced.
+
+    While ``is_open`` is False it answers 503 instead.
+    """
 
     app: ASGIApp
-    #: Whether requests are answered at all.
     is_open = True
 
     def connect(self, app: ASGIApp) -> PlaceholderMiddleware:
+        """Set the inner app; used as a middleware factory."""
         self.app = app
         return self
 
@@ -50,16 +53,17 @@ class PlaceholderMiddleware:
 
 
 class DeferredBootstrap:
-    """The places: outside the app's own middleware, inside it, and in its lifespan."""
+    """Placeholders in an app: outer and inner middleware, and lifespan steps."""
 
     def __init__(self) -> None:
         self.outer, self.inner = PlaceholderMiddleware(), PlaceholderMiddleware()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
-        #: Those that have not started yet, and the ends of those that have.
+        #: (start, stop) of the steps that have not started yet.
         self._steps: list[tuple[Step, Step]] = []
+        #: The stops of started steps.
         self._stops: list[Step] = []
-        #: What is done once the app's own lifespan has ended.
+        #: Run once the app's own lifespan has ended.
         self._finishes: list[Step] = []
 
     @property
@@ -67,14 +71,15 @@ class DeferredBootstrap:
         return self._loop is not None
 
     def add_step(self, start: Step, stop: Step, finish: Step | None = None) -> None:
-        """Start as soon as what was added before has; from whatever thread.
+        """Run ``start`` after all steps that were added before; from any thread.
 
-        Requests have to wait for it, which a server gets before that.
+        Requests get a 503 until then.
 
         Args:
-            finish: done once the app's own lifespan has ended.
+            stop: runs before the app's own lifespan ends.
+            finish: runs after it has ended.
         """
-        assert self._loop is not None, "The app does not run."
+        assert self._loop is not None, "The app is not running."
         self.outer.is_open = False
         if finish is not None:
             self._finishes.append(finish)
@@ -83,8 +88,8 @@ class DeferredBootstrap:
 
     @asynccontextmanager
     async def around(self, own: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
-        """Run an app's own lifespan; what was added is stopped before that ends."""
-        # Set first: its start may be what makes the app one to be bootstrapped.
+        """Run the app's own lifespan, and stop the added steps before it ends."""
+        # Set first: the app's own start-up may call `bootstrap`.
         self._loop = asyncio.get_running_loop()
         try:
             async with own as state:
@@ -109,8 +114,8 @@ class DeferredBootstrap:
                 self._stops.append(stop)
             self.outer.is_open = True
         except Exception:
-            # As a server does of which a start-up step fails: it has begun to serve.
-            logger.exception("The server cannot start")
+            # A failed start-up ends the server, although it has begun to serve.
+            logger.exception("A start-up step failed: shutting down")
             signal.raise_signal(signal.SIGTERM)
 
     async def _stop(self) -> None:
@@ -122,27 +127,28 @@ class DeferredBootstrap:
 
 
 def defer_bootstrap(app: FastAPI) -> None:
-    """Keep places in an app that does not run yet."""
-    openings = DeferredBootstrap()
-    setattr(app.state, _STATE, openings)
-    outer, inner = (
-        Middleware(opening.connect) for opening in (openings.outer, openings.inner)
+    """Add the placeholders to an app that is not running yet."""
+    deferred = DeferredBootstrap()
+    setattr(app.state, _STATE, deferred)
+    surround_middleware(
+        app,
+        [Middleware(deferred.outer.connect)],
+        [Middleware(deferred.inner.connect)],
     )
-    surround_middleware(app, [outer], [inner])
     own: Any = app.router.lifespan_context
-    app.router.lifespan_context = lambda app: openings.around(own(app))
+    app.router.lifespan_context = lambda app: deferred.around(own(app))
 
 
 def deferred_bootstrap_of(app: FastAPI) -> DeferredBootstrap | None:
-    """Return the places of an app that runs; None of any other."""
-    openings: DeferredBootstrap | None = getattr(app.state, _STATE, None)
-    return openings if openings is not None and openings.is_running else None
+    """Return the placeholders of a running app; None if there are none."""
+    deferred: DeferredBootstrap | None = getattr(app.state, _STATE, None)
+    return deferred if deferred is not None and deferred.is_running else None
 
 
 def surround_middleware(
     app: FastAPI, outer: Sequence[Middleware], inner: Sequence[Middleware]
 ) -> None:
-    """Put middleware around all that the app has by the time it starts, and inside."""
+    """Add middleware outside and inside all that the app has when it starts."""
     build = app.build_middleware_stack
 
     def build_with_ours() -> ASGIApp:

@@ -1,9 +1,9 @@
-"""Any callable as a FastAPI endpoint.
+"""Turn any callable into a FastAPI endpoint.
 
-FastAPI reads an endpoint's signature to learn what to pass. It wants a function with
-annotations it can resolve; customers write partials, instances, parameters without
-annotation and decorators without ``functools.wraps``. What is made here has a signature
-that every FastAPI version reads the same way.
+FastAPI derives an endpoint's arguments from its signature, and needs a function with
+resolvable annotations. Customers write partials, instances, parameters without
+annotations and decorators without ``functools.wraps``. The endpoints made here have a
+signature that every FastAPI version reads the same way.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ _BY_POSITION = frozenset({Parameter.POSITIONAL_ONLY, Parameter.VAR_POSITIONAL})
 
 
 def as_endpoint(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that FastAPI calls as the customer meant ``handler``.
+    """Return a FastAPI endpoint that calls ``handler``.
 
-    A parameter that can only be the request is passed the request, annotated or not.
-    An iterator that comes back is streamed. Async handlers stay on the event loop,
-    sync ones go to the thread pool. Name, docstring and OpenAPI identity are kept.
+    A parameter that can only be the request gets the request, annotated or not. A
+    returned iterator is streamed. Async handlers run on the event loop, sync ones in
+    the thread pool. Name, docstring and OpenAPI identity are kept.
+
+    Raises:
+        HandlerNotCallableError: the signature cannot be read.
     """
     signature = resolved_signature(handler)
     request = _find_request(signature.parameters.values())
@@ -49,8 +52,8 @@ def as_endpoint(handler: Callable[..., Any]) -> Callable[..., Any]:
         args = [values.pop(name) for name in by_position]
         return _as_response(await call(*args, **values))
 
-    # Not functools.wraps: FastAPI follows __wrapped__, and would take the endpoint of a
-    # generator function for a generator.
+    # Not functools.wraps: FastAPI follows __wrapped__, and would treat the endpoint of
+    # a generator function as a generator.
     function = unwrap(handler)
     endpoint.__name__ = getattr(function, "__name__", type(function).__name__)
     endpoint.__qualname__ = getattr(function, "__qualname__", endpoint.__name__)
@@ -69,7 +72,7 @@ def as_async(
     handler: Callable[..., Any],
     run_in_thread: Callable[..., Awaitable[Any]] = run_in_threadpool,
 ) -> Callable[..., Awaitable[Any]]:
-    """Return an async function that calls ``handler``, sync ones in a thread."""
+    """Return an async function that calls ``handler``, in a thread if it is sync."""
     if inspect.iscoroutinefunction(handler):
         return handler
     on_event_loop = _is_async(handler)
@@ -85,19 +88,21 @@ def as_async(
 
 
 def with_json_request(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap an endpoint; requests a coroutine function is passed decode JSON faster."""
+    """Wrap an endpoint; a coroutine function gets a :class:`JSONRequest`."""
     on_event_loop = inspect.iscoroutinefunction(function)
-    endpoint = _decoding_faster(function) if on_event_loop else _passing_on(function)
+    wrap = _wrap_coroutine_function if on_event_loop else _wrap_function
+    endpoint = wrap(function)
     functools.update_wrapper(endpoint, function)
-    with contextlib.suppress(NameError):  # of a class that is defined further below
+    # An annotation may name a class that is defined further below.
+    with contextlib.suppress(NameError):
         _with_signature(endpoint, inspect.signature(function, eval_str=True))
     return endpoint
 
 
-def _decoding_faster(function: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_coroutine_function(function: Callable[..., Any]) -> Callable[..., Any]:
     async def endpoint(*args: Any, **kwargs: Any) -> Any:
         for name, value in kwargs.items():
-            # A request class of somebody's own has a .json() of its own.
+            # A subclass of Request may have a .json() of its own.
             if type(value) is Request:
                 kwargs[name] = JSONRequest.of(value)
         return await function(*args, **kwargs)
@@ -105,7 +110,7 @@ def _decoding_faster(function: Callable[..., Any]) -> Callable[..., Any]:
     return endpoint
 
 
-def _passing_on(function: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_function(function: Callable[..., Any]) -> Callable[..., Any]:
     def endpoint(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
 
@@ -113,12 +118,12 @@ def _passing_on(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def resolved_signature(handler: Callable[..., Any]) -> Signature:
-    """Return the signature with string annotations evaluated where they were written.
+    """Return the signature, with string annotations evaluated in the handler's module.
 
-    A return annotation that cannot be evaluated is left out, as FastAPI does.
+    A return annotation that cannot be evaluated is dropped, as in FastAPI.
 
     Raises:
-        HandlerNotCallableError: there is no signature, or a name in it is unknown.
+        HandlerNotCallableError: there is no signature, or a name in it is undefined.
     """
     try:
         return _evaluated_signature(handler)
@@ -145,16 +150,16 @@ def _evaluated_signature(handler: Callable[..., Any]) -> Signature:
 
 
 def describe(handler: Callable[..., Any]) -> str:
-    """Return ``module.qualname (file:line)``, as much of it as there is."""
+    """Return ``module.qualname (file:line)``, without the parts that are unknown."""
     function = unwrap(handler)
-    named = function if hasattr(function, "__qualname__") else type(function)
-    label = f"{named.__module__}.{named.__qualname__}"
+    owner = function if hasattr(function, "__qualname__") else type(function)
+    label = f"{owner.__module__}.{owner.__qualname__}"
     code = getattr(function, "__code__", None)
     return f"{label} ({code.co_filename}:{code.co_firstlineno})" if code else label
 
 
 def unwrap(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function below partials and well-behaved decorators."""
+    """Return the function below partials and decorators with ``functools.wraps``."""
     if isinstance(handler, functools.partial):
         return unwrap(handler.func)
     inner = wrapped_by(handler)
@@ -162,29 +167,29 @@ def unwrap(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wrapped_by(handler: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Return what a decorator has wrapped, None where there is none."""
-    # Statically: a proxy answers to any name, with another proxy.
+    """Return the function that a decorator has wrapped; None if there is none."""
+    # A static lookup: some proxies return another proxy for any attribute.
     inner = inspect.getattr_static(handler, "__wrapped__", None)
-    # Those of wrapt are written in C, and compute it.
+    # wrapt's proxies are written in C, and have a descriptor.
     if inspect.isdatadescriptor(inner):
         inner = handler.__wrapped__  # type: ignore[attr-defined]
     return inner  # type: ignore[no-any-return]
 
 
 def _bound_keywords(handler: Callable[..., Any]) -> Collection[str]:
-    """Return the arguments a partial has already: no client may set those."""
+    """Return the arguments that a partial has bound: clients must not set them."""
     return handler.keywords if isinstance(handler, functools.partial) else ()
 
 
 def _find_request(parameters: Iterable[Parameter]) -> str | None:
-    """Return the name of the parameter that takes the request, if one does."""
+    """Return the name of the parameter for the request, if there is one."""
     annotated = [p.name for p in parameters if _takes_request(p)]
     if annotated:
         return annotated[0]
-    bare = [p.name for p in parameters if _is_bare(p)]
-    named = [name for name in bare if name in _REQUEST_NAMES]
-    if named or len(bare) == 1:
-        return (named or bare)[0]
+    untyped = [p.name for p in parameters if _is_untyped(p)]
+    by_name = [name for name in untyped if name in _REQUEST_NAMES]
+    if by_name or len(untyped) == 1:
+        return (by_name or untyped)[0]
     return None
 
 
@@ -193,15 +198,15 @@ def _takes_request(parameter: Parameter) -> bool:
     return inspect.isclass(kind) and issubclass(kind, Request)
 
 
-def _is_bare(parameter: Parameter) -> bool:
-    """Whether nothing tells what the parameter takes, but its place and name."""
+def _is_untyped(parameter: Parameter) -> bool:
+    """Whether a parameter has neither annotation nor default."""
     if parameter.kind in _VARIADIC:
         return parameter.kind is Parameter.VAR_POSITIONAL
     return parameter.annotation is parameter.default is Parameter.empty
 
 
 def _is_passed(parameter: Parameter, request: str | None) -> bool:
-    """Whether FastAPI has something to pass for it: not for ``*args, **kwargs``."""
+    """Whether FastAPI can pass a value; it cannot for ``*args, **kwargs``."""
     return parameter.name == request or parameter.kind not in _VARIADIC
 
 
@@ -212,7 +217,7 @@ def _as_fastapi_parameter(parameter: Parameter, request: str | None) -> Paramete
 
 
 def _response_model(handler: Callable[..., Any], signature: Signature) -> Any:
-    """Return the annotation FastAPI makes a response model of; a stream has none."""
+    """Return the annotation for FastAPI's response model; a stream has none."""
     function = unwrap(handler)
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         return Signature.empty
@@ -220,7 +225,7 @@ def _response_model(handler: Callable[..., Any], signature: Signature) -> Any:
 
 
 def _is_async(handler: Callable[..., Any]) -> bool:
-    """Whether calling it only makes a coroutine or an async generator."""
+    """Whether a call returns a coroutine or an async generator."""
     function = unwrap(handler)
     candidates = (function, inspect.getattr_static(type(function), "__call__", None))
     return any(
@@ -240,6 +245,6 @@ def _as_response(result: Any) -> Any:
 def _with_signature(
     endpoint: Callable[..., Any], signature: Signature
 ) -> Callable[..., Any]:
-    """Pin the signature: older FastAPI would look string annotations up in here."""
+    """Set the signature: older FastAPI would evaluate annotations in this module."""
     endpoint.__signature__ = signature  # type: ignore[attr-defined]
     return endpoint

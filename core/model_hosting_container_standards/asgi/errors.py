@@ -1,4 +1,4 @@
-"""What a client gets when a customer's middleware raises."""
+"""Error responses from outside the app: from refusals, and failing middleware."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = get_logger(__name__)
 
 
 class InnerApp:
-    """The app inside a middleware, known once the server starts."""
+    """The app inside a middleware; ``app`` is set when the server starts."""
 
     app: ASGIApp
 
@@ -29,7 +29,7 @@ class InnerApp:
 
 
 class RecordingSend:
-    """A ``send`` that knows whether a response has begun."""
+    """A ``send`` that records whether the response has started."""
 
     __slots__ = ("has_started", "send")
 
@@ -46,32 +46,31 @@ class RecordingSend:
 async def refuse(
     error: fastapi.HTTPException, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Answer in the place of the app, in the form that its own errors have."""
+    """Answer with an error, in the form of the app's own errors."""
     await answer_error(error, scope, receive, RecordingSend(send))
 
 
 async def answer_error(
     error: Exception, scope: Scope, receive: Receive, send: RecordingSend
 ) -> None:
-    """Answer with what a middleware raised: an HTTPException, else a 500 without text.
+    """Answer with an error of a middleware: its HTTPException, or else a plain 500.
 
-    The app's own exception handlers make the answer, so that it looks like the app's
-    others.
+    The app's own exception handlers create the response.
 
     Raises:
-        Exception: there is an answer already, or the app raised, whose errors are the
-            server's.
+        Exception: ``error`` again, if the response has started, or if the app inside
+            raised it: the server handles such errors.
     """
     if _came_through(error):
         raise error
     if isinstance(error, ClientDisconnect):
-        return  # Nobody is left to be answered.
+        return
     if send.has_started:
         raise error
     if not isinstance(error, HTTPException):
         where = f"{scope['method']} {scope['path']}"
         logger.error("A middleware failed on %s", where, exc_info=error)
-        # FastAPI's: engines have handlers for that class.
+        # FastAPI's class, which the engines' handlers are registered for.
         error = fastapi.HTTPException(500, HTTPStatus(500).phrase)
 
     async def fail(_scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -88,27 +87,27 @@ async def answer_error(
     except Exception as failed:
         if send.has_started:
             raise
-        # vLLM's takes no detail but text, FastAPI's any JSON.
+        # vLLM's handler requires a text as detail, FastAPI allows any JSON.
         logger.error("The app's handler of HTTPExceptions failed", exc_info=failed)
         response = JSONResponse({"detail": error.detail}, error.status_code)
         await response(scope, receive, with_headers)
 
 
 def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
-    """Return a ``send`` that adds the error's headers, which some handlers forget."""
+    """Return a ``send`` that adds the error's headers, which some handlers drop."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            there = MutableHeaders(raw=[*message["headers"]])
+            merged = MutableHeaders(raw=[*message["headers"]])
             for name, value in headers.items():
-                there.setdefault(name, value)
-            message = {**message, "headers": there.raw}
+                merged.setdefault(name, value)
+            message = {**message, "headers": merged.raw}
         await send(message)
 
     return send_with_headers
 
 
 def _came_through(error: Exception) -> bool:
-    """Whether the app inside raised it, rather than the middleware."""
+    """Whether the inner app raised the error, not the middleware."""
     frames = traceback.walk_tb(error.__traceback__)
     return any(frame.f_code is InnerApp.__call__.__code__ for frame, _ in frames)

@@ -1,4 +1,4 @@
-"""Multipart forms: a field is added without reading what else there is."""
+"""Append fields to a multipart form without parsing it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FORM: Final = b"multipart/form-data"
 
 
 def read_boundary(content_type: bytes) -> bytes | None:
-    """Return what separates the fields of a form; None: the body is something else."""
+    """Return the boundary of a multipart form; None for other content types."""
     if content_type[: len(_FORM)].lower() != _FORM:
         return None
     # Imported late: few requests have a form.
@@ -29,10 +29,10 @@ def read_boundary(content_type: bytes) -> bytes | None:
 async def append_to_form(
     scope: Scope, receive: Receive, boundary: bytes, fields: Mapping[str, str]
 ) -> tuple[Scope, Receive]:
-    """Return the request with more fields, each of which is the last of its name.
+    """Return the request with fields appended; of equal names, the last one counts.
 
     Raises:
-        HTTPException: 400, the form is not whole.
+        HTTPException: 400, the form is incomplete.
     """
     raw = await read_body(receive)
     end = raw.rfind(b"--%b--" % boundary) if boundary else -1

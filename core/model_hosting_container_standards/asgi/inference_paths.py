@@ -1,4 +1,4 @@
-"""Which routes of an app run a model, found by what they take."""
+"""Find an engine's inference routes, by the types of their requests."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..exceptions import HandlerNotCallableError
 from .endpoint import resolved_signature, unwrap
 from .routing import iter_routes
 
-#: The field by which a request says which model is to run.
+#: The request field with the model's name.
 _MODEL: Final = "model"
 _UNIONS: Final = (Union, types.UnionType)
-#: Routes of the contract, whoever answers them, and what is below them.
+#: First path segments of the contract's routes.
 _OF_THE_CONTRACT: Final = frozenset({"adapters", "invocations", "ping"})
 
 
 def find_inference_paths(
     app: FastAPI, is_of_engine: Callable[[str], bool]
 ) -> frozenset[str]:
-    """Return the paths of an engine's ``POST`` routes whose request names a model.
+    """Return the paths of an engine's ``POST`` routes whose request has a model field.
 
-    A route that manages the server, its weights, caches or adapters, takes nothing,
-    something else, or reads its request by itself. What is not known to run a model is
-    left out, and so is what has path parameters.
+    Routes that manage the server, its weights, caches or adapters have no such field.
+    Routes with path parameters, and those that parse the request themselves, are left
+    out.
 
     Args:
         is_of_engine: whether a module, by its name, belongs to the engine.
@@ -52,7 +52,7 @@ def _inference_paths(
 
 
 def _is_fixed(path: str) -> bool:
-    """Whether a path is one of the engine's own, public and without parameters."""
+    """Whether a path is public, without parameters, and not one of the contract."""
     parts = path.strip("/").split("/")
     internal = any(part.startswith(("_", "{")) or "{" in part for part in parts)
     return not internal and parts[0] not in _OF_THE_CONTRACT
@@ -67,7 +67,7 @@ def _names_model(endpoint: Callable[..., Any]) -> bool:
 
 
 def _has_model(annotation: Any) -> bool:
-    """Whether an annotation is a request with the field, or several such."""
+    """Whether an annotation is a model with the field, or a union of such models."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _has_model(get_args(annotation)[0])

@@ -1,4 +1,4 @@
-"""Steps at the start and the end of an app."""
+"""Add steps to the start and the end of an app's lifespan."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from .deferred_bootstrap import Step, deferred_bootstrap_of
 def surround_lifespan(
     app: FastAPI, start: Step, stop: Step, finish: Step | None = None
 ) -> None:
-    """Start after whatever else the app starts so far, and stop before it stops.
+    """Run steps inside the app's lifespan as it is now.
 
-    An app that runs already has it done soon.
+    In an app that is already running, ``start`` runs soon.
 
     Args:
-        finish: done once all that has stopped.
+        start: runs after the app's own start-up.
+        stop: runs before the app's own shutdown.
+        finish: runs after the app's own shutdown.
     """
-    if (openings := deferred_bootstrap_of(app)) is not None:
-        openings.add_step(start, stop, finish)
+    if (deferred := deferred_bootstrap_of(app)) is not None:
+        deferred.add_step(start, stop, finish)
         return
     inner = app.router.lifespan_context
 

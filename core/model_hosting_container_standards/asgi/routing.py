@@ -1,8 +1,8 @@
-"""Routes of a FastAPI app, found and answered alike on every FastAPI version.
+"""Find and call routes of a FastAPI app, with every FastAPI version.
 
 FastAPI >= 0.137 keeps an included router as one nested entry of ``app.router.routes``;
-before, its routes were copied flat. Only what both have is used here: an entry's
-``matches`` and ``handle``, and FastAPI's own flattening where there is one.
+earlier versions copy its routes. Only what both have is used here: an entry's
+``matches`` and ``handle``, and FastAPI's own flattening where it exists.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .endpoint import describe, unwrap
 
 
 class JSONRoute(APIRoute):
-    """A FastAPI route whose request decodes JSON faster, for FastAPI itself too."""
+    """A FastAPI route that decodes JSON bodies with the faster decoder."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -35,20 +35,20 @@ class JSONRoute(APIRoute):
         async def handle_json(request: Request) -> Response:
             if takes_json and JSON_BODY not in request.scope:
                 try:
-                    found = await declare_json(request.scope, request.receive)
+                    declared = await declare_json(request.scope, request.receive)
                 except ClientDisconnect:
-                    # As FastAPI has it, which reads the body no sooner.
+                    # FastAPI, too, answers 400 if reading the body fails.
                     raise HTTPException(400, "The body is incomplete.") from None
-                request = Request(*found)
+                request = Request(*declared)
             return await handle(JSONRequest.of(request))
 
         return handle_json
 
 
 class RouteTarget:
-    """One route of an app, as an ASGI app.
+    """A route of an app, as an ASGI app that serves requests of any path and method.
 
-    Whatever path and method a request came with, the route sees its own.
+    The route always gets its own path and method.
     """
 
     def __init__(self, entry: BaseRoute, path: str, method: str) -> None:
@@ -70,7 +70,7 @@ class RouteTarget:
         await self.entry.handle(scope, receive, send)
 
     def _constant_child_scope(self) -> Scope | None:
-        """Return what a match adds to every scope alike; None if it depends on it."""
+        """Return what a match adds to any scope; None if it depends on the request."""
         match, child_scope = self.entry.matches(request_scope(self.path, self.method))
         constant = child_scope.keys() <= {"endpoint", "path_params", "route"}
         if match is not Match.FULL or child_scope.get("path_params") or not constant:
@@ -79,11 +79,14 @@ class RouteTarget:
 
 
 def find_target(app: FastAPI, path: str, *methods: str) -> RouteTarget | None:
-    """Return the route that answers ``path``, for the first method that has one."""
+    """Return the route that answers ``path``, for the first of ``methods`` with one.
+
+    Mounted apps are not considered.
+    """
     for method in methods:
         scope = request_scope(path, method)
         for entry in app.router.routes:
-            # A mounted app takes every path below its own, whether it has it or not.
+            # A mount matches every path below its own, whether or not it has a route.
             if isinstance(entry, Mount):
                 continue
             if entry.matches(dict(scope))[0] is Match.FULL:
@@ -92,7 +95,7 @@ def find_target(app: FastAPI, path: str, *methods: str) -> RouteTarget | None:
 
 
 def request_scope(path: str, method: str) -> Scope:
-    """Return the scope of a request, as much of it as routes look at."""
+    """Return a minimal scope for matching routes."""
     return {
         "type": "http",
         "path": path,
@@ -104,17 +107,17 @@ def request_scope(path: str, method: str) -> Scope:
 
 
 def iter_routes(app: FastAPI) -> Iterator[Any]:
-    """Yield the app's routes, those of included routers too.
+    """Yield the app's routes, including those of included routers.
 
-    FastAPI's have ``path``, ``methods``, ``endpoint`` and ``dependencies``; on mounts
-    and the like each of them may be missing or None.
+    FastAPI's routes have ``path``, ``methods``, ``endpoint`` and ``dependencies``; on
+    others, such as mounts, any of them may be missing or None.
     """
     flatten = getattr(fastapi.routing, "iter_route_contexts", iter)
     yield from flatten(app.router.routes)
 
 
 def find_routes(app: FastAPI, path: str, methods: Iterable[str]) -> list[Any]:
-    """Return the app's FastAPI routes of exactly this path, for any of the methods."""
+    """Return the app's FastAPI routes with exactly this path and any of the methods."""
     return [
         route
         for route in iter_routes(app)
@@ -125,9 +128,9 @@ def find_routes(app: FastAPI, path: str, methods: Iterable[str]) -> list[Any]:
 
 
 def has_route(routes: Iterable[Any], function: Callable[..., Any]) -> bool:
-    """Whether one of the routes is answered by ``function``, decorated or not."""
+    """Whether ``function``, decorated or not, is the endpoint of one of the routes."""
     return any(
-        unwrap(endpoint) == unwrap(function)  # a method is a new object each time
+        unwrap(endpoint) == unwrap(function)  # Bound methods are equal, not identical.
         for route in routes
         if (endpoint := getattr(route, "endpoint", None)) is not None
     )
@@ -141,16 +144,16 @@ def security_of(app: FastAPI, routes: Iterable[Any]) -> list[params.Depends]:
 def split_dependencies(
     app: FastAPI, routes: Iterable[Any]
 ) -> tuple[list[params.Depends], list[params.Depends]]:
-    """Return the routes' ``Security`` dependencies, once each, and the others.
+    """Return the routes' ``Security`` dependencies and the others, without duplicates.
 
-    Those of the app itself are left out: every route that is added has them.
+    Dependencies of the app are left out: every added route has them anyway.
     """
     security: list[params.Depends] = []
     others: list[params.Depends] = []
     for dependency in (d for route in routes for d in route.dependencies):
-        kept = security if isinstance(dependency, params.Security) else others
-        if dependency not in (*kept, *app.router.dependencies):
-            kept.append(dependency)
+        group = security if isinstance(dependency, params.Security) else others
+        if dependency not in (*group, *app.router.dependencies):
+            group.append(dependency)
     return security, others
 
 
@@ -159,10 +162,11 @@ def add_route(
 ) -> RouteTarget:
     """Add a FastAPI route behind all others, and return it.
 
-    ``options`` are those of ``APIRouter.add_api_route``.
+    Args:
+        options: further arguments of ``APIRouter.add_api_route``.
 
     Raises:
-        HandlerNotCallableError: FastAPI cannot make sense of the signature.
+        HandlerNotCallableError: FastAPI does not support the signature.
     """
     options.update(methods=[method], route_class_override=JSONRoute)
     try:
@@ -175,7 +179,7 @@ def add_route(
 def _add_without_response_model(
     app: FastAPI, path: str, endpoint: Callable[..., Any], options: dict[str, Any]
 ) -> None:
-    """Try again: the return annotation may be what is no Pydantic field."""
+    """Add a route whose return annotation may not be a valid Pydantic field."""
     try:
         app.router.add_api_route(path, endpoint, response_model=None, **options)
     except FastAPIError as error:

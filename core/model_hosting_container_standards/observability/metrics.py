@@ -1,8 +1,8 @@
-"""What is counted beside requests, for Prometheus.
+"""Prometheus metrics of adapters, sessions and restarts.
 
-As those it is made once for each process, in the registry that engines use too, so that
-one page has all. With ``PROMETHEUS_MULTIPROC_DIR`` the page of any process has the sums
-of all.
+They are created once per process, in prometheus_client's default registry, which
+engines use too, so that one page shows all. With ``PROMETHEUS_MULTIPROC_DIR`` the page
+of any process shows the sums over all processes.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ _LOAD_BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 ADAPTER_LOADS: Final = Counter(
     "sagemaker_adapter_loads",
-    "Adapters that were loaded, or could not be (failed).",
+    "Adapter loads, by result: loaded or failed.",
     ["result"],
 )
 ADAPTER_LOAD_DURATION: Final = Histogram(
     "sagemaker_adapter_load_duration_seconds",
-    "Time it took to load an adapter, or to fail.",
+    "Duration of adapter loads, failed ones included.",
     buckets=_LOAD_BUCKETS,
 )
 SESSIONS: Final = Counter(
     "sagemaker_sessions",
-    "Sessions that have begun, were closed, or have expired and were cleared away.",
+    "Sessions, by event: begun, closed or expired.",
     ["event"],
 )
 RESTARTS: Final = Gauge(
     "sagemaker_restarts",
-    "How often the supervisor has started the server again.",
+    "Number of times the supervisor has restarted the server.",
     multiprocess_mode="max",
 )
 
@@ -46,7 +46,7 @@ EXPIRED: Final = SESSIONS.labels("expired")
 
 @contextmanager
 def loading_adapter() -> Iterator[None]:
-    """Count an adapter that is loaded meanwhile, and how long it takes."""
+    """Count and time the adapter load in the block; an exception counts as failed."""
     start = time.perf_counter()
     result = FAILED
     try:

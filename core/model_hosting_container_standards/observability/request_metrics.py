@@ -1,4 +1,4 @@
-"""Counts of requests, which every request pays for."""
+"""Prometheus metrics of requests, optimised as every request updates them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from prometheus_client.values import MutexValue, ValueClass
 
-#: Seconds: from an answer out of memory to the longest stream that SageMaker allows.
+#: Seconds: from a cached response to the longest stream that SageMaker allows.
 BUCKETS: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0),
@@ -26,42 +26,46 @@ BUCKETS: Final = (
 #: Name, help and labels.
 _COUNT: Final = (
     "sagemaker_requests",
-    "Requests that have been answered, or have ended without an answer (499).",
+    "Finished requests; status 499 if the client disconnected without a response.",
     ("route", "method", "status"),
 )
 _DURATION: Final = (
     "sagemaker_request_duration_seconds",
-    "Time to the end of the answer, which may be a stream.",
+    "Time to the end of the response, which may be a stream.",
     ("route",),
 )
 _IN_FLIGHT: Final = (
     "sagemaker_requests_in_flight",
     "Requests that are being answered.",
 )
-#: Whether prometheus_client keeps what several processes count in files.
+#: Whether prometheus_client is in multiprocess mode, with its values in files.
 SHARED: Final = ValueClass is not MutexValue
 
 
 class Series(Protocol):
-    """Requests of the same labels."""
+    """Requests with the same labels."""
 
     def add(self, seconds: float) -> None:
-        """Count one that took so long."""
+        """Count a request with its duration."""
 
 
 class RequestMetrics(Protocol):
-    """Counts, durations, and how many are in flight."""
+    """Counts and durations of requests, and the number in flight."""
 
-    #: An attribute, as two calls would be a part of what a request costs. Of one event
-    #: loop, as there is one to a server.
+    #: A plain attribute, as method calls would cost every request time. It is not
+    #: locked: a server has a single event loop.
     in_flight: int
 
     def series(self, route: str, method: str, status: str) -> Series:
-        """Return the requests of these labels."""
+        """Return the series with these labels."""
 
 
 class LocalSeries:
-    """In plain numbers, as the client's own metrics take five times as long."""
+    """A series in plain numbers: prometheus_client's metrics take five times as long.
+
+    Args:
+        buckets: counts per bucket of :data:`BUCKETS`, not cumulative.
+    """
 
     __slots__ = ("buckets", "seconds")
 
@@ -75,7 +79,7 @@ class LocalSeries:
 
 
 class LocalMetrics(Collector):
-    """Those of one process."""
+    """Request metrics of a single process."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.in_flight = 0
@@ -88,20 +92,20 @@ class LocalMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         count = CounterMetricFamily(*_COUNT[:2], labels=_COUNT[2])
         duration = HistogramMetricFamily(*_DURATION[:2], labels=_DURATION[2])
-        routes: dict[str, list[LocalSeries]] = {}
+        by_route: dict[str, list[LocalSeries]] = {}
         for labels, series in self._series.items():
             count.add_metric(labels, sum(series.buckets))
-            routes.setdefault(labels[0], []).append(series)
-        for route, of_route in routes.items():
-            seconds = sum(series.seconds for series in of_route)
-            duration.add_metric([route], _cumulative(of_route), seconds)
+            by_route.setdefault(labels[0], []).append(series)
+        for route, group in by_route.items():
+            seconds = sum(series.seconds for series in group)
+            duration.add_metric([route], _cumulative(group), seconds)
         yield count
         yield duration
         yield GaugeMetricFamily(*_IN_FLIGHT, value=self.in_flight)
 
 
 class SharedSeries:
-    """In files, by the client's own metrics."""
+    """A series in files, by prometheus_client's own metrics."""
 
     __slots__ = ("_count", "_observe")
 
@@ -115,14 +119,14 @@ class SharedSeries:
 
 
 class SharedMetrics:
-    """Those of several processes."""
+    """Request metrics of several processes."""
 
     def __init__(self) -> None:
         self._count = Counter(*_COUNT)
         self._duration = Histogram(*_DURATION, buckets=BUCKETS)
         in_flight = Gauge(*_IN_FLIGHT, multiprocess_mode="livesum")
         self._in_flight = 0
-        self._show_in_flight = in_flight.set
+        self._set_gauge = in_flight.set
 
     @property
     def in_flight(self) -> int:
@@ -131,16 +135,16 @@ class SharedMetrics:
     @in_flight.setter
     def in_flight(self, count: int) -> None:
         self._in_flight = count
-        self._show_in_flight(count)
+        self._set_gauge(count)
 
     def series(self, route: str, method: str, status: str) -> SharedSeries:
         count = self._count.labels(route, method, status)
         return SharedSeries(count, self._duration.labels(route))
 
 
-def _cumulative(of_route: Sequence[LocalSeries]) -> list[tuple[str, float]]:
-    """Return how many took at most as long as each bound says."""
-    counts = map(sum, zip(*(series.buckets for series in of_route), strict=True))
+def _cumulative(group: Sequence[LocalSeries]) -> list[tuple[str, float]]:
+    """Return the cumulative buckets of several series, as (bound, count)."""
+    counts = map(sum, zip(*(series.buckets for series in group), strict=True))
     bounds = map(floatToGoString, (*BUCKETS, float("inf")))
     return [*zip(bounds, accumulate(counts), strict=True)]
 

@@ -1,4 +1,4 @@
-"""Which route a path belongs to, as labels and guards need to know it."""
+"""Map the path of a request to a route label, for metrics, traces and guards."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ PING: Final = PING_ROUTE.path
 INVOCATIONS: Final = INVOCATIONS_ROUTE.path
 ADAPTERS: Final = "/adapters"
 ADAPTER: Final = "/adapters/{name}"
-#: Labels of the routes whose bodies are unpacked if they are compressed.
+#: Labels of the routes whose compressed bodies are decompressed.
 DECOMPRESSED: Final = frozenset({INVOCATIONS, ADAPTERS, ADAPTER})
-#: Whatever else there is: paths are a client's to invent, and labels must be few.
+#: All other paths: clients can invent any number, but labels must stay few.
 OTHER: Final = "other"
 
 
 def known_routes(
     inference_paths: Collection[str], aliases: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """Return the label of each path that is a route by itself.
+    """Return the labels of fixed paths: the path itself, or what an alias stands for.
 
-    It is the path; that of an alias is the path of the contract.
+    Args:
+        inference_paths: the engine's inference routes.
+        aliases: paths of the contract by their aliases, see :func:`alias_routes`.
     """
     paths = (*inference_paths, PING, INVOCATIONS, ADAPTERS)
     return {**aliases, **{path: path for path in paths}}
 
 
 def route_of(scope: Scope, known: Mapping[str, str]) -> str:
-    """Return the label of the route that a request is for."""
+    """Return the route label of a request."""
     path = local_path(scope)
     if path.startswith(f"{ADAPTERS}/"):
         return ADAPTER
@@ -39,7 +41,7 @@ def route_of(scope: Scope, known: Mapping[str, str]) -> str:
 
 
 def local_path(scope: Scope) -> str:
-    """Return the path as routes see it: without where the app is mounted."""
+    """Return the path relative to where the app is mounted."""
     path: str = scope["path"]
     root = scope.get("root_path", "")
     if root and path.startswith(f"{root}/"):

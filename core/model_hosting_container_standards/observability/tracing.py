@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry, where the process has set its SDK up."""
+"""OpenTelemetry spans, if the process has configured the SDK."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _TRACED: Final = frozenset({INVOCATIONS, ADAPTERS, ADAPTER})
 
 
 def configured_tracer() -> Tracer | None:
-    """Return the tracer of the SDK, None where nobody has set it up.
+    """Return a tracer of OpenTelemetry's SDK; None if the SDK is not configured.
 
-    Looked up among what is imported: who sets it up has imported it.
+    Nothing is imported for it: code that configures the SDK has imported it.
     """
     trace = sys.modules.get("opentelemetry.trace")
     sdk = sys.modules.get("opentelemetry.sdk.trace")
@@ -35,10 +35,10 @@ def configured_tracer() -> Tracer | None:
 
 
 class Tracing:
-    """One span for each request to ``/invocations`` and ``/adapters``.
+    """Middleware that creates a span per request to ``/invocations`` and ``/adapters``.
 
-    It continues the client's trace, and the engine's spans continue it. Nothing of the
-    body is in it, nor what an exception says, which may quote the body.
+    The span continues the client's trace and is the parent of the engine's spans. It
+    contains neither the body nor exception messages, which may quote the body.
     """
 
     def __init__(self, app: ASGIApp, tracer: Tracer, routes: Mapping[str, str]) -> None:
@@ -64,13 +64,13 @@ class Tracing:
             await self._trace_request(route, scope, receive, send)
 
     def _outer_span(self) -> Span | None:
-        """Return the span that somebody around us has begun for the request.
+        """Return the server span of an outer instrumentation, if there is one.
 
-        Newer FastAPIs do, and so does OpenTelemetry's own instrumentation.
+        OpenTelemetry's instrumentation of FastAPI starts one, for instance.
         """
         server = self._trace.SpanKind.SERVER
         span = self._trace.get_current_span()
-        # One that is not sampled does not tell its kind.
+        # A span that is not sampled has no kind.
         if span.get_span_context().is_valid and getattr(span, "kind", server) is server:
             return span
         return None
@@ -84,7 +84,7 @@ class Tracing:
             kind=self._trace.SpanKind.SERVER,
             attributes=_http_attributes(scope, route),
         )
-        # By hand: the context manager takes as long as another span.
+        # Not `use_span`: the context manager takes as long as another span.
         token = self._context.attach(self._trace.set_span_in_context(span))
         try:
             await self._answer(span, scope, receive, send)
@@ -116,16 +116,16 @@ class Tracing:
         }
 
     def _with_context(self, scope: Scope) -> Scope:
-        """Return the scope with the span for a parent, instead of the client's."""
+        """Return the scope with headers that name our span as the parent."""
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier)
-        ours = [(k.lower().encode(), v.encode("latin-1")) for k, v in carrier.items()]
-        theirs = (pair for pair in scope["headers"] if pair[0] not in self._fields)
-        return {**scope, "headers": [*theirs, *ours]}
+        added = [(k.lower().encode(), v.encode("latin-1")) for k, v in carrier.items()]
+        kept = (header for header in scope["headers"] if header[0] not in self._fields)
+        return {**scope, "headers": [*kept, *added]}
 
 
 class TracedSend:
-    """A ``send`` that tells a span the status."""
+    """A ``send`` that records the response status in a span."""
 
     __slots__ = ("send", "span", "status")
 
@@ -151,8 +151,8 @@ def _http_attributes(scope: Scope, route: str) -> dict[str, str]:
 
 
 def _own_attributes(scope: Scope) -> dict[str, str]:
-    found = {"sagemaker.request_id": REQUEST_ID.get() or ""}
+    attributes = {"sagemaker.request_id": REQUEST_ID.get() or ""}
     for name, value in scope["headers"]:
         if name == ADAPTER_IDENTIFIER:
-            found["sagemaker.adapter"] = header_text(value)
-    return found
+            attributes["sagemaker.adapter"] = header_text(value)
+    return attributes

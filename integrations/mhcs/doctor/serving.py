@@ -1,4 +1,4 @@
-"""What ``mhcs serve`` would start here, and what is wrong with it."""
+"""What ``mhcs serve`` would start here, and its problems."""
 
 from __future__ import annotations
 
@@ -18,34 +18,35 @@ _HUB = "HF_MODEL_ID"
 
 
 def examine_serving(settings: Settings, report: Report) -> None:
-    """Say which model ``mhcs serve`` would serve, and what keeps it from that."""
+    """Add the plan of ``mhcs serve`` and its problems to the report."""
     installed = {command.prefix for _, command in installed_commands()}
-    set_here = dict(_engine_variables())
-    report.variables.update(set_here)
-    report.problems.extend(_unread(set_here, installed))
-    # What starts an engine otherwise needs no model here: it may be told elsewhere.
-    wanted = any(name.startswith(tuple(installed)) for name in set_here)
-    found = report.problems if wanted else report.serving
+    variables = dict(_engine_variables())
+    report.variables.update(variables)
+    report.problems.extend(_unread(variables, installed))
+    # Without variables for `mhcs serve` the engine may be started otherwise: then a
+    # missing model is not a problem.
+    is_used = any(name.startswith(tuple(installed)) for name in variables)
+    problems = report.problems if is_used else report.serving
     try:
-        plan = make_plan(settings, os.environ, (), check=wanted)
+        plan = make_plan(settings, os.environ, (), check=is_used)
     except (ConfigurationError, LookupError) as error:
         if str(error) not in report.problems:
-            found.append(str(error))
+            problems.append(str(error))
     else:
         report.serving.extend(_describe(plan))
-        found.extend(plan.problems)
+        problems.extend(plan.problems)
 
 
 def _describe(plan: Plan) -> Iterator[str]:
     if plan.model is not None:
         yield f"{plan.engine}: {plan.model.name} ({plan.model.source})"
     if plan.links:
-        yield f"{', '.join(plan.links)}: Kubernetes' links to a service, ignored."
+        yield f"{', '.join(plan.links)}: ignored, as service links of Kubernetes."
     yield from plan.notes
 
 
 def _engine_variables() -> Iterator[tuple[str, str]]:
-    """Yield the variables of engines that are set, but for what is secret."""
+    """Yield names and values of the engines' variables; secrets are hidden."""
     prefixes = tuple(_prefixes())
     for name, value in sorted(os.environ.items()):
         if name.startswith(prefixes) or (name == _HUB and value.strip()):
@@ -53,15 +54,14 @@ def _engine_variables() -> Iterator[tuple[str, str]]:
 
 
 def _unread(names: dict[str, str], installed: set[str]) -> Iterator[str]:
-    """Say which variables are those of an engine that is not here."""
+    """Yield a problem for variables of an engine that is not installed."""
     for prefix, engine in _prefixes().items():
-        found = [name for name in names if name.startswith(prefix)]
-        if found and installed and prefix not in installed:
-            names_of = ", ".join(found)
-            yield f"{names_of}: nothing reads it, as {engine} is not installed."
+        unread = [name for name in names if name.startswith(prefix)]
+        if unread and installed and prefix not in installed:
+            yield f"{', '.join(unread)}: not used, as {engine} is not installed."
 
 
 def _prefixes() -> dict[str, str]:
-    """Return what the variables of each known engine begin with."""
+    """Return the engine for each prefix of variables."""
     engines = (engine for engine in installed_engines() if engine.command is not None)
     return {engine.command.prefix: engine.name for engine in engines if engine.command}

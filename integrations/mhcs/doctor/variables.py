@@ -1,4 +1,4 @@
-"""The variables of this package that are set, and what is wrong with them."""
+"""This package's environment variables, and their problems."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PREFIXES = ("CUSTOM_", "SAGEMAKER_", "STANDARD_", "MHCS_")
 
 
 def set_variables(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield names and values, but for those of what is secret."""
+    """Yield names and values of the variables that are set; secrets are hidden."""
     secret = {name: row.secret for row in variables() for name in row.names}
     for name in sorted(secret):
         if value := settings.raw(name):
@@ -23,15 +23,15 @@ def set_variables(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def problems_of_variables(settings: Settings) -> Iterator[str]:
-    """Yield what is wrong with them, and how to mend it."""
-    yield from _wrong_variables(settings)
+    """Yield what is wrong with the variables, and how to fix it."""
+    yield from _invalid_variables(settings)
     yield from _missing_folders(settings)
     yield from _unwritable_folders(settings)
-    yield from _idle_limits(settings)
+    yield from _unused_limits(settings)
     yield from _misspelt_variables()
 
 
-def _wrong_variables(settings: Settings) -> Iterator[str]:
+def _invalid_variables(settings: Settings) -> Iterator[str]:
     for variable in variables():
         try:
             variable.read(settings)
@@ -42,7 +42,7 @@ def _wrong_variables(settings: Settings) -> Iterator[str]:
 def _missing_folders(settings: Settings) -> Iterator[str]:
     for name in (Settings.model_path.name, Settings.adapters_root.name):
         if (folder := settings.raw(name)) and not _is_folder(Path(folder)):
-            yield f"{name}={folder} is no folder: mount it, or unset {name}."
+            yield f"{name}={folder} is not a folder: mount it, or unset {name}."
 
 
 def _is_folder(path: Path) -> bool:
@@ -56,24 +56,25 @@ def _unwritable_folders(settings: Settings) -> Iterator[str]:
     for name in (Settings.adapters_path.name, Settings.sessions_path.name):
         if not (folder := settings.raw(name)):
             continue
-        # Made at the start of the server, below what is there.
-        there = next(p for p in (Path(folder), *Path(folder).parents) if p.exists())
-        if not (there.is_dir() and os.access(there, os.W_OK)):
-            yield f"{name}={folder} cannot be written: name another folder."
+        # A missing folder is created at the server's start.
+        paths = (Path(folder), *Path(folder).parents)
+        existing = next(path for path in paths if path.exists())
+        if not (existing.is_dir() and os.access(existing, os.W_OK)):
+            yield f"{name}={folder} cannot be written: use another folder."
 
 
-def _idle_limits(settings: Settings) -> Iterator[str]:
-    """Say that limits of our throttle are set, but no throttle is."""
+def _unused_limits(settings: Settings) -> Iterator[str]:
+    """Yield a problem for limits of our throttle without a throttle."""
     throttle = Settings.throttle.name
     limits = (Settings.throttle_in_flight.name, Settings.throttle_per_second.name)
     for name in limits:
         if settings.raw(name) and not settings.raw(throttle):
-            yield f"{name} does nothing: set {throttle}=mhcs.throttle:Throttle too."
+            yield f"{name} has no effect: set {throttle}=mhcs.throttle:Throttle too."
 
 
 def _misspelt_variables() -> Iterator[str]:
     known = {name for variable in variables() for name in variable.names}
     for name in os.environ:
         if name.startswith(_PREFIXES) and name not in known:
-            for close in difflib.get_close_matches(name, known, n=1, cutoff=0.9):
-                yield f"{name} is set, but nothing reads it: did you mean {close}?"
+            for match in difflib.get_close_matches(name, known, n=1, cutoff=0.9):
+                yield f"{name} is set, but not known: did you mean {match}?"

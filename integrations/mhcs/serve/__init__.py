@@ -1,4 +1,4 @@
-"""``mhcs serve``: the engine of an image, with arguments from the environment."""
+"""``mhcs serve``: run the image's engine, with arguments from the environment."""
 
 from .plan import Plan, check_server, make_plan
 

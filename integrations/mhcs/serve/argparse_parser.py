@@ -1,4 +1,4 @@
-"""An engine's parser that is argparse's."""
+"""The ``Parser`` of engines that use argparse."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import argparse
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, NoReturn
 
-#: What functions that read values raise, and checks of what was read.
-_REFUSALS: Final = (AssertionError, LookupError, OSError, TypeError, ValueError)
+#: Exceptions that converters and checks of values raise.
+_REJECTIONS: Final = (AssertionError, LookupError, OSError, TypeError, ValueError)
 
 _LISTS: Final = (list, set, tuple)
 
 Check = Callable[[argparse.Namespace], object]
 
 
-class _RefusedError(ValueError):
-    """What the parser would have written before it ended the process."""
+class _ParserError(ValueError):
+    """The message that argparse would have printed before exiting."""
 
 
 class ArgparseParser:
-    """The ``Parser`` of an engine whose command line argparse reads.
+    """The ``Parser`` of an engine that uses argparse.
 
     Args:
-        parser: reads the whole command line.
-        options: has the options; ``parser`` itself, or one of its subcommands.
-        before: what the command line needs before any option.
-        check: looks at all that was read together.
+        parser: parses the whole command line.
+        options: the parser with the options: ``parser`` itself, or a subcommand's.
+        before: arguments that must precede any option.
+        check: validates the parsed arguments together; raises if they are invalid.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class ArgparseParser:
         self._parser = parser
         self._before = before
         self._check = check
-        # It has no public way to tell its options.
+        # argparse has no public list of options.
         self._actions = options._option_string_actions
-        for one in (parser, options):
-            one.error = _refuse  # type: ignore[method-assign]
+        for each in (parser, options):
+            each.error = _raise_error  # type: ignore[method-assign]
 
     @property
     def flags(self) -> Collection[str]:
@@ -58,34 +58,37 @@ class ArgparseParser:
 
     def refusal(self, arguments: Sequence[str], *, are_all: bool) -> str | None:
         try:
-            read = self._read(arguments)
+            namespace = self._parse(arguments)
             if are_all and self._check is not None:
-                self._check(read)
+                self._check(namespace)
         except SystemExit:
-            return "it prints something, and no server is started"
-        except _REFUSALS as error:
+            return "it prints something and exits, without starting a server"
+        except _REJECTIONS as error:
             return str(error) or type(error).__name__
         return None
 
     def _action(self, flag: str) -> argparse.Action | None:
-        """Return the option of this name, or of a beginning that no other one has."""
+        """Return the option for a flag or an unambiguous prefix of one."""
         if flag in self._actions:
             return self._actions[flag]
-        found = {id(a): a for name, a in self._actions.items() if name.startswith(flag)}
-        return next(iter(found.values())) if len(found) == 1 else None
+        items = self._actions.items()
+        matches = {
+            id(action): action for name, action in items if name.startswith(flag)
+        }
+        return next(iter(matches.values())) if len(matches) == 1 else None
 
     def _reads_list(self, flag: str, text: str) -> bool:
-        """Whether the option makes a list of a text that is one."""
+        """Whether the option converts a text to a list."""
         try:
-            read = vars(self._read([flag, text]))
-        except (SystemExit, *_REFUSALS):
+            values = vars(self._parse([flag, text]))
+        except (SystemExit, *_REJECTIONS):
             return False
         action = self._action(flag)
-        return action is not None and isinstance(read.get(action.dest), _LISTS)
+        return action is not None and isinstance(values.get(action.dest), _LISTS)
 
-    def _read(self, arguments: Sequence[str]) -> argparse.Namespace:
+    def _parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         return self._parser.parse_args([*self._before, *arguments])
 
 
-def _refuse(message: str) -> NoReturn:
-    raise _RefusedError(message)
+def _raise_error(message: str) -> NoReturn:
+    raise _ParserError(message)

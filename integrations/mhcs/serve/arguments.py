@@ -1,4 +1,4 @@
-"""The arguments that the environment gives an engine, and what is wrong with them."""
+"""Convert an engine's environment variables to arguments, and validate them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from model_hosting_container_standards.engines.command import EngineCommand, Par
 
 from .variables import EngineVariable, write_arguments
 
-_ALLOWED_ALIKE: Final = 0.6
-_LEAVE_OUT_QUOTES: Final = "; the quotes are a part of the value: leave them out"
+_MIN_SIMILARITY: Final = 0.6
+_QUOTES_ADVICE: Final = "; the quotes are a part of the value: leave them out"
 
 
 class Arguments(msgspec.Struct):
-    """What the engine is told, and why it would refuse it: one message a variable."""
+    """Arguments for an engine, and why it would reject them: a message per variable."""
 
     words: list[str] = []
     problems: list[str] = []
@@ -29,10 +29,10 @@ def write_all(
     parser: Parser | None,
     others: Sequence[str] = (),
 ) -> Arguments:
-    """Write all variables as arguments, checked by the parser if there is one.
+    """Convert all variables to arguments, and check them if there is a parser.
 
     Args:
-        others: further arguments, which follow.
+        others: further arguments, which are only checked.
     """
     written = Arguments()
     for variable in variables:
@@ -41,14 +41,15 @@ def write_all(
             written.problems.append(problem)
         written.words += words
     if parser is not None and not written.problems:
-        together = [*written.words, *others]
-        if reason := parser.refusal(together, are_all=True):
-            written.problems.append(f"{command.executables[0]} refuses: {reason}")
+        all_words = [*written.words, *others]
+        if reason := parser.refusal(all_words, are_all=True):
+            program = command.executables[0]
+            written.problems.append(f"{program} rejects its arguments: {reason}")
     return written
 
 
 def is_doubtful(variable: EngineVariable, command: EngineCommand) -> bool:
-    """Whether the parser has to be asked how a variable is written, or if it may be."""
+    """Whether only the engine's parser can tell how to write a variable, if at all."""
     doubtful = variable.is_empty or variable.is_list or variable.is_quoted
     return doubtful or not command.mentions(variable.flag)
 
@@ -63,7 +64,7 @@ def _problem(
         return f"{variable} is not allowed: the JSON is in quotes: leave them out."
     if parser is None:
         return None
-    # A misspelt name is one whatever the value adds.
+    # Without arguments (a value of "false") the name is still checked.
     reason = parser.refusal(words or [variable.flag], are_all=False)
     if reason is not None and _is_unknown(variable, parser):
         name, program = variable.name, command.executables[0]
@@ -77,19 +78,19 @@ def _problem(
         return f"{variable.name} is empty: {reason}. {advice}"
     if variable.is_secret:
         reason = f"{variable.flag} does not take it"
-    quotes = _LEAVE_OUT_QUOTES if variable.is_quoted else ""
+    quotes = _QUOTES_ADVICE if variable.is_quoted else ""
     return f"{variable} is not allowed: {reason}{quotes}."
 
 
 def _is_unknown(variable: EngineVariable, parser: Parser) -> bool:
-    # Of JSON's fields, --option.field, the option is what is known.
+    # For --option.field, which sets a field of JSON, only the option is known.
     option = variable.flag.partition(".")[0]
     return not any(flag.startswith(option) for flag in parser.flags)
 
 
 def _advice(variable: EngineVariable, command: EngineCommand, parser: Parser) -> str:
-    close = difflib.get_close_matches(variable.flag, parser.flags, 1, _ALLOWED_ALIKE)
-    if not close:
+    matches = difflib.get_close_matches(variable.flag, parser.flags, 1, _MIN_SIMILARITY)
+    if not matches:
         return "."
-    words = close[0].removeprefix("--").replace(command.separator, "_")
+    words = matches[0].removeprefix("--").replace(command.separator, "_")
     return f": did you mean {command.prefix}{words.upper()}?"

@@ -1,4 +1,4 @@
-"""The arguments behind ``serve``, and options in lists of arguments."""
+"""Parse the arguments of ``mhcs serve``, and find options among arguments."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from model_hosting_container_standards.engines.command import EngineCommand
 
 
 class CommandLine(msgspec.Struct, frozen=True):
-    """The arguments behind ``serve``.
+    """The arguments of ``mhcs serve``.
 
-    ``config`` is the option that names a configuration file, and the file.
-    ``arguments`` are those for the engine: without the model, and with that option as
-    two arguments, as vLLM does not see it in ``--config=FILE``.
+    Args:
+        config: the option that names the engine's configuration file, and the file.
+        arguments: those for the engine, without the model. The option of ``config`` is
+            split in two, as vLLM does not support ``--config=FILE``.
     """
 
     model: str | None
@@ -23,7 +24,7 @@ class CommandLine(msgspec.Struct, frozen=True):
 
 
 def read_command_line(command: EngineCommand, arguments: Sequence[str]) -> CommandLine:
-    """Find the model, which may be the first argument or an option, and the file.
+    """Parse the arguments; the model may be the first argument or an option.
 
     Raises:
         LookupError: there are several models.
@@ -35,7 +36,8 @@ def read_command_line(command: EngineCommand, arguments: Sequence[str]) -> Comma
     if len(models) > 1:
         names = ", ".join(sorted(models))
         raise LookupError(f"There are several models behind serve: {names}. Name one.")
-    files = [(f, file) for f in command.config_flags for file in take(rest, (f,))]
+    flags = command.config_flags
+    files = [(flag, file) for flag in flags for file in take(rest, (flag,))]
     config = files[-1] if files else None
     return CommandLine(next(iter(models), None), config, [*rest, *(config or ())])
 
@@ -46,33 +48,33 @@ def has_option(arguments: Sequence[str], flag: str) -> bool:
 
 
 def last_value(arguments: Sequence[str], flags: Collection[str]) -> str | None:
-    """Return the value of the option of which parsers take the last."""
+    """Return the last value of an option, which is the one that parsers use."""
     values = [value for _, _, value in _find(arguments, flags)]
     return values[-1] if values else None
 
 
 def take(arguments: list[str], flags: Collection[str]) -> list[str]:
-    """Remove an option wherever it is, and return its values."""
-    found = [*_find(arguments, flags)]
-    for start, end, _ in reversed(found):
+    """Remove all occurrences of an option, and return its values."""
+    matches = [*_find(arguments, flags)]
+    for start, end, _ in reversed(matches):
         del arguments[start:end]
-    return [value for _, _, value in found]
+    return [value for _, _, value in matches]
 
 
 def _find(
     arguments: Sequence[str], flags: Collection[str]
 ) -> Iterator[tuple[int, int, str]]:
-    """Yield where an option with a value begins and ends, and its value."""
-    for at, argument in enumerate(arguments):
+    """Yield start, end and value of each occurrence of an option with a value."""
+    for index, argument in enumerate(arguments):
         if _names(argument, flags):
             _, equals, value = argument.partition("=")
             if equals:
-                yield at, at + 1, value
-            elif at + 1 < len(arguments):
-                yield at, at + 2, arguments[at + 1]
+                yield index, index + 1, value
+            elif index + 1 < len(arguments):
+                yield index, index + 2, arguments[index + 1]
 
 
 def _names(argument: str, flags: Collection[str]) -> bool:
-    # Engines take either of the two.
+    # Engines accept both - and _.
     name = argument.partition("=")[0].replace("_", "-")
     return name in {flag.replace("_", "-") for flag in flags}

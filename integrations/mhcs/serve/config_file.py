@@ -1,4 +1,4 @@
-"""The engine's own configuration file, as far as it matters to ``mhcs serve``."""
+"""The options of the engine's own configuration file that matter to ``mhcs serve``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from .variables import EngineVariable
 
 
 class ConfigFile(msgspec.Struct, frozen=True):
-    """A file with options, and where it was named."""
+    """A configuration file of the engine.
+
+    Args:
+        source: ``NAME=FILE``, with the option or variable that names the file.
+        is_on_command_line: whether an option names it, and not a variable.
+        options: values by the names of options, without dashes.
+    """
 
     source: str
     is_on_command_line: bool
@@ -30,7 +36,7 @@ class ConfigFile(msgspec.Struct, frozen=True):
         return model if isinstance(model, str) and model else None
 
     def arguments(self) -> list[str]:
-        """Return its options as the command line would have them."""
+        """Return the options as command-line arguments."""
         return [*self._words()]
 
     def _words(self) -> Iterator[str]:
@@ -44,21 +50,21 @@ class ConfigFile(msgspec.Struct, frozen=True):
                 )
 
     def left_out(self) -> Iterator[str]:
-        """Say which of its options do not count."""
+        """Yield a note for options that are ignored."""
         if names := [name for name in ("host", "port") if name in self.options]:
             yield (
-                f"{' and '.join(names)} of {self.source} do not count, as mhcs serve "
-                f"has its own: write them behind serve, or set {Settings.port.name}."
+                f"{' and '.join(names)} of {self.source} are ignored, as mhcs serve "
+                f"sets its own: write them behind serve, or set {Settings.port.name}."
             )
 
 
 def read_config_file(
     command: EngineCommand, line: CommandLine, variables: Sequence[EngineVariable]
 ) -> ConfigFile | None:
-    """Read the file of the command line, or else that of a variable.
+    """Read the file that the command line names, or else a variable.
 
     Raises:
-        ConfigurationError: it cannot be used.
+        ConfigurationError: the file cannot be read, or has no options.
     """
     if line.config is not None:
         return _read(command, *line.config, None)

@@ -1,4 +1,4 @@
-"""The engine that is served by, of those that are installed."""
+"""Choose the engine for ``mhcs serve`` among those that are installed."""
 
 from __future__ import annotations
 
@@ -14,34 +14,36 @@ from model_hosting_container_standards.settings.service_links import is_service_
 
 
 def installed_commands() -> Iterator[tuple[str, EngineCommand]]:
-    """Yield name and command of each engine that is installed and has one."""
+    """Yield (name, command) of each installed engine with a command."""
     for engine in installed_engines():
         if engine.command is not None and find_spec(engine.name):
             yield engine.name, engine.command
 
 
 def choose_engine(environ: Mapping[str, str]) -> tuple[str, EngineCommand]:
-    """Return the name and the command of the engine that is installed here.
+    """Return name and command of the installed engine.
+
+    With several engines, the one whose variables are set.
 
     Raises:
-        LookupError: there is none, or there are several.
+        LookupError: there is no engine, or the choice is ambiguous.
     """
     installed = [*installed_commands()]
-    meant = [pair for pair in installed if _is_meant(pair[1], environ)]
-    match meant or installed:
-        case [found]:
-            return found
+    selected = [pair for pair in installed if _has_variables(pair[1], environ)]
+    match selected or installed:
+        case [pair]:
+            return pair
         case []:
             raise LookupError("No engine is installed here: install vllm.")
     names = " and ".join(name for name, _ in installed)
     example = f"{installed[0][1].prefix}MODEL"
     raise LookupError(
-        f"More than one engine is installed here, {names}: say which one by a variable "
-        f"of its own, such as {example}."
+        f"More than one engine is installed here, {names}: select one by setting a "
+        f"variable of it, such as {example}."
     )
 
 
-def _is_meant(command: EngineCommand, environ: Mapping[str, str]) -> bool:
+def _has_variables(command: EngineCommand, environ: Mapping[str, str]) -> bool:
     return any(
         name.startswith(command.prefix) and not is_service_link(name, value)
         for name, value in environ.items()
@@ -50,5 +52,5 @@ def _is_meant(command: EngineCommand, environ: Mapping[str, str]) -> bool:
 
 def executable_path(name: str) -> str:
     """Return the path of a command: beside this Python, or else on the PATH."""
-    beside = Path(sys.executable).with_name(name)
-    return str(beside) if beside.exists() else (shutil.which(name) or name)
+    sibling = Path(sys.executable).with_name(name)
+    return str(sibling) if sibling.exists() else (shutil.which(name) or name)

@@ -1,4 +1,4 @@
-"""What the environment and the command line say, before anything is made of it."""
+"""The inputs of ``mhcs serve``: environment and command line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from .variables import EngineVariable, read_variables
 
 
 class Given(msgspec.Struct, frozen=True):
-    """An engine, and what it is to be told.
+    """The chosen engine, and all options that are given for it.
 
-    ``written`` are the variables as arguments, by rules alone.
+    Args:
+        variables: the engine's variables.
+        config: the engine's configuration file, if one is named.
+        written: the variables as arguments, converted without the engine's parser.
     """
 
     engine: str
@@ -29,30 +32,31 @@ class Given(msgspec.Struct, frozen=True):
     written: Arguments
 
     def options(self) -> list[str]:
-        """Return all options as words, those that win last."""
-        of_file = self.config.arguments() if self.config is not None else ()
-        return [*of_file, *self.written.words, *self.line.arguments]
+        """Return all options as arguments, in increasing order of precedence."""
+        from_file = self.config.arguments() if self.config is not None else ()
+        return [*from_file, *self.written.words, *self.line.arguments]
 
     def is_in_doubt(self) -> bool:
-        """Whether the engine's parser has to be asked how something is written."""
+        """Whether a variable can only be converted by the engine's parser."""
         return any(is_doubtful(variable, self.command) for variable in self.variables)
 
 
 def read_given(environ: Mapping[str, str], arguments: Sequence[str]) -> Given:
-    """Read the variables of the engine that is installed, and the command line.
+    """Choose the engine, and read its variables and the command line.
 
     Raises:
         ConfigurationError: a variable names no option, or a file that cannot be used.
-        LookupError: there is no engine, or more than one; several models are named.
+        LookupError: there is no engine, the choice is ambiguous, or several models are
+            named.
     """
     engine, command = choose_engine(environ)
     line = read_command_line(command, arguments)
-    # The command line's file takes the place of a variable's: engines read one.
-    left_out = command.config_flags if line.config is not None else ()
+    # Engines read a single file: the command line's replaces that of a variable.
+    replaced = command.config_flags if line.config is not None else ()
     variables = [
         variable
         for variable in read_variables(command, environ)
-        if variable.flag not in left_out
+        if variable.flag not in replaced
     ]
     config = read_config_file(command, line, variables)
     written = write_all(variables, command, None)

@@ -1,9 +1,9 @@
-"""Asks an engine's own parser, in a process of its own.
+"""Run an engine's own parser in a separate process.
 
-The parser is as old or new as the engine, and knows what each option takes. It comes
-with most of the engine, whose import takes seconds, may fail, and must not happen in
-the process that supervises the engine. So it is asked only where something is in doubt;
-and where it cannot be asked, the engine is started without.
+Only the parser of the installed release knows what each option takes. It needs most of
+the engine, whose import takes seconds, may fail, and must not happen in the supervising
+process. So it is used only if a variable needs it; without a result, the engine is
+started anyway.
 """
 
 from __future__ import annotations
@@ -28,14 +28,20 @@ from .variables import EngineVariable
 
 logger = get_logger(__name__)
 
-#: A large engine is read from a cold disk meanwhile, which it need not be again.
+#: Seconds for the parser. A large engine is read from a cold disk meanwhile, which
+#: shortens its start.
 _LIMIT_S: Final = 90.0
-#: Nothing is patched there, and no library for several machines set up.
+#: Variables of the process: no patches, no initialisation of MPI.
 _ENVIRONMENT: Final = {"MHCS_AUTO": "0", "MPI4PY_RC_INITIALIZE": "0"}
 
 
 class Inquiry(msgspec.Struct):
-    """What the other process is asked."""
+    """The input of the parser's process.
+
+    Args:
+        engine: the engine's name.
+        others: further arguments, which are only checked.
+    """
 
     engine: str
     variables: Sequence[EngineVariable]
@@ -43,22 +49,22 @@ class Inquiry(msgspec.Struct):
 
 
 def ask(inquiry: Inquiry) -> Arguments | None:
-    """Return the arguments as the parser wants them; None where there is no answer.
+    """Return the arguments as the parser requires them; None if it cannot be run.
 
     Raises:
-        Interrupted: this process is to end.
+        Interrupted: this process received a terminating signal.
     """
     with TemporaryDirectory(prefix="mhcs-") as folder:
-        question, answer = Path(folder, "question"), Path(folder, "answer")
-        question.write_bytes(msgspec.json.encode(inquiry))
-        command = [sys.executable, "-m", __name__, str(question), str(answer)]
+        request, result = Path(folder, "request"), Path(folder, "result")
+        request.write_bytes(msgspec.json.encode(inquiry))
+        command = [sys.executable, "-m", __name__, str(request), str(result)]
         with Path(folder, "errors").open("w+", errors="replace") as errors:
             reason = _run(command, errors.fileno())
-            if answer.exists():
-                return msgspec.json.decode(answer.read_bytes(), type=Arguments)
+            if result.exists():
+                return msgspec.json.decode(result.read_bytes(), type=Arguments)
             lines = Path(errors.name).read_text(errors="replace").splitlines()
     logger.info(
-        "%s cannot be asked for its options (%s): %s",
+        "Cannot check arguments with the parser of %s (%s): %s",
         inquiry.engine,
         reason,
         lines[-1] if lines else "no message",
@@ -76,21 +82,21 @@ def _run(command: Sequence[str], errors: int) -> str:
             stderr=errors,
         )
     except TimeoutError:
-        return f"no answer after {_LIMIT_S:.0f} s"
+        return f"no result after {_LIMIT_S:.0f} s"
     return f"status {status}"
 
 
-def answer(question: Path, output: Path) -> None:
-    """Answer, in the other process; there is no answer where there is no parser."""
-    inquiry = msgspec.json.decode(question.read_bytes(), type=Inquiry)
+def answer(request: Path, result: Path) -> None:
+    """Write the result file, in the parser's process; nothing without a parser."""
+    inquiry = msgspec.json.decode(request.read_bytes(), type=Inquiry)
     engines = {engine.name: engine for engine in installed_engines()}
     command = engines[inquiry.engine].command
     if command is None or (parser := command.parser()) is None:
         return
     written = write_all(inquiry.variables, command, parser, inquiry.others)
-    new = output.with_name("new")
-    new.write_bytes(msgspec.json.encode(written))
-    new.rename(output)
+    temporary = result.with_name("new")
+    temporary.write_bytes(msgspec.json.encode(written))
+    temporary.rename(result)
 
 
 if __name__ == "__main__":

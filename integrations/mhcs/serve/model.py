@@ -1,4 +1,4 @@
-"""The model that is served, and where it was named."""
+"""Find the model to serve."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ _HUB: Final = "HF_MODEL_ID"
 
 
 class Model(msgspec.Struct, frozen=True):
-    """What is served.
+    """The model to serve.
 
-    ``argument`` is what the engine is told: None where its configuration file says it.
-    ``options`` are those that this model needs.
+    Args:
+        source: where the model was named, for messages.
+        argument: the engine's argument; None if its configuration file has the model.
+        options: further arguments that this model needs.
     """
 
     name: str
@@ -32,11 +34,14 @@ class Model(msgspec.Struct, frozen=True):
 
 
 def find_model(given: Given, settings: Settings, environ: Mapping[str, str]) -> Model:
-    """Return the model: what is nearest to the command line counts.
+    """Return the model.
+
+    In order of precedence: the command line and its configuration file, the engine's
+    variable, a variable's configuration file, the model folder, ``HF_MODEL_ID``.
 
     Raises:
-        LookupError: there is none, or the model folder cannot be used.
-        ConfigurationError: a variable is not a model.
+        LookupError: there is no model, or the model folder cannot be used.
+        ConfigurationError: the value of a variable is not a model.
     """
     config, model = given.config, given.line.model
     if model is not None:
@@ -54,7 +59,7 @@ def find_model(given: Given, settings: Settings, environ: Mapping[str, str]) -> 
 def _find_unnamed(
     given: Given, settings: Settings, environ: Mapping[str, str]
 ) -> Model:
-    """Return what is in the model folder, or else the hub's."""
+    """Return the model of the model folder, or else of the hub."""
     folder = _read_model_folder(settings.model_path)
     if folder is not None and folder.has_model:
         options = given.options()
@@ -71,7 +76,7 @@ def _read(environ: Mapping[str, str], name: str) -> str | None:
     """Return the model that a variable names.
 
     Raises:
-        ConfigurationError: it is in quotes, which would be looked for as a part of it.
+        ConfigurationError: the value is in quotes, which would be part of the name.
     """
     model = environ.get(name, "").strip()
     if model[:1] in ("'", '"'):
@@ -87,7 +92,7 @@ def _read_model_folder(path: Path) -> ModelFolder | None:
 
 
 def _refuse_inner_model(folder: ModelFolder | None, name: str) -> None:
-    """Ask which model is meant, where the folder has one, but not at its top."""
+    """Raise :class:`LookupError` if the only model is in a subfolder."""
     inner = [*folder.inner_models()] if folder is not None else []
     if folder is not None and len(inner) == 1:
         raise LookupError(
@@ -101,17 +106,17 @@ def _describe(settings: Settings, folder: ModelFolder | None) -> str:
     if folder is None:
         return f"{path} is not a folder" if path.exists() else f"{path} does not exist"
     if folder.is_adapter:
-        return f"{path} has an adapter, and no model"
+        return f"{path} has an adapter, but no model"
     return f"{path} has {folder.describe()}"
 
 
 def _explain(settings: Settings, folder: ModelFolder | None, name: str) -> str:
-    what = f"There is no model: {_describe(settings, folder)}."
+    reason = f"There is no model: {_describe(settings, folder)}."
     if folder is not None and folder.is_adapter:
         base = folder.base_model()
         example = f", such as {_HUB}={base}" if base else ""
         return (
-            f"{what} Set {name} or {_HUB} to the model that it is for{example}, and "
-            f"put the adapter into a folder of its own in {folder.path}/adapters."
+            f"{reason} Set {name} or {_HUB} to the adapter's base model{example}, and "
+            f"move the adapter to a subfolder of {folder.path}/adapters."
         )
-    return f"{what} Put one into {settings.model_path}, or set {name} or {_HUB}."
+    return f"{reason} Put one into {settings.model_path}, or set {name} or {_HUB}."

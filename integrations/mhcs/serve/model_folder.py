@@ -1,4 +1,4 @@
-"""What lies in a model folder: a model, or only what people bring beside one."""
+"""The contents of a model folder: whether it has a model or an adapter."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ import msgspec
 
 _CONFIGS: Final = frozenset({"config.json", "params.json"})
 _WEIGHTS: Final = (".bin", ".engine", ".gguf", ".pt", ".pth", ".safetensors")
-#: What a training leaves beside weights, and the weights of an adapter.
+#: Weight-like files that are not a model: a training's state, and adapter weights.
 _NO_WEIGHTS: Final = re.compile(
     r"(adapter_model|optimizer|rng_state|scaler|scheduler|training_args)[._-].*"
 )
 _ADAPTER: Final = "adapter_config.json"
-#: Folders that are never a model, whatever they have.
-_CODE: Final = frozenset({"__pycache__", "adapters", "code", "lib", "requirements"})
-#: How many names a message has.
-_MOST: Final = 12
+#: Subfolders that are never searched for a model.
+_SKIPPED: Final = frozenset({"__pycache__", "adapters", "code", "lib", "requirements"})
+#: Maximum number of names in a message.
+_MAX_SHOWN: Final = 12
 
 
 class ModelFolder(msgspec.Struct, frozen=True):
-    """A model folder as it was found.
+    """The contents of a model folder.
 
-    ``files`` are the names of what can be read as a file. ``entries`` are all names, as
-    messages show them.
+    Args:
+        files: names of the regular files that are not hidden.
+        entries: all names, as messages show them: folders end in ``/``.
     """
 
     path: Path
@@ -48,7 +49,7 @@ class ModelFolder(msgspec.Struct, frozen=True):
         return _ADAPTER in self.files and not self.has_model
 
     def base_model(self) -> str | None:
-        """Return the model that an adapter says it is for."""
+        """Return the base model that an adapter's configuration names."""
         try:
             config = json.loads((self.path / _ADAPTER).read_bytes())
             base = config["base_model_name_or_path"]
@@ -57,28 +58,28 @@ class ModelFolder(msgspec.Struct, frozen=True):
         return base if isinstance(base, str) and base else None
 
     def inner_models(self) -> Iterator[Path]:
-        """Yield folders in this one that have a model, a hub's snapshots too."""
+        """Yield subfolders with a model, including snapshots of a hub's cache."""
         for name in self.entries:
-            if name.endswith("/") and not _is_left_out(name.rstrip("/")):
+            if name.endswith("/") and not _is_skipped(name.rstrip("/")):
                 inner = self.path / name
                 for folder in (inner, *_snapshots(inner)):
                     if _has_model(folder):
                         yield folder
 
     def describe(self) -> str:
-        """Return what is there, for the end of "it has"."""
+        """Return the contents in words, as the object of "it has"."""
         if not self.entries:
             return "nothing"
-        shown = ", ".join(self.entries[:_MOST])
-        more = len(self.entries) - _MOST
+        shown = ", ".join(self.entries[:_MAX_SHOWN])
+        more = len(self.entries) - _MAX_SHOWN
         return f"only {shown}" + (f" and {more} more" if more > 0 else "")
 
 
 def read_folder(path: Path) -> ModelFolder | None:
-    """Look at a folder; None where there is none.
+    """Read a folder; None if it does not exist.
 
     Raises:
-        OSError: it is there, but cannot be read.
+        OSError: the folder cannot be read.
     """
     if not path.is_dir():
         return None
@@ -94,15 +95,15 @@ def read_folder(path: Path) -> ModelFolder | None:
 def _label(entry: Path) -> str:
     if entry.is_dir():
         return f"{entry.name}/"
-    return entry.name if entry.exists() else f"{entry.name} (a link to nothing)"
+    return entry.name if entry.exists() else f"{entry.name} (a broken link)"
 
 
 def _is_weights(name: str) -> bool:
     return name.endswith(_WEIGHTS) and not _NO_WEIGHTS.fullmatch(name)
 
 
-def _is_left_out(name: str) -> bool:
-    return name in _CODE or name.startswith(".")
+def _is_skipped(name: str) -> bool:
+    return name in _SKIPPED or name.startswith(".")
 
 
 def _snapshots(folder: Path) -> Iterator[Path]:
@@ -114,5 +115,5 @@ def _has_model(path: Path) -> bool:
     try:
         folder = read_folder(path)
     except OSError:
-        return False  # Such as lost+found.
+        return False  # Unreadable, such as lost+found.
     return folder is not None and folder.has_model

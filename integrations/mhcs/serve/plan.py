@@ -1,4 +1,4 @@
-"""What ``mhcs serve`` is going to run, and what is wrong with it."""
+"""The command that ``mhcs serve`` runs, and its problems."""
 
 from __future__ import annotations
 
@@ -22,12 +22,16 @@ from .variables import read_service_links
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What is going to run.
+    """The command of ``mhcs serve``, and what is wrong with it.
 
-    ``model`` is None where there is none, which is a problem. ``links`` are variables
-    of Kubernetes', which are ignored. ``notes`` say what else does not count,
-    ``problems`` what is missing, or why the engine would refuse this. ``is_checked``
-    tells that its own parser has been asked.
+    Args:
+        engine: the engine's name.
+        model: None if there is none; ``problems`` says why.
+        command: the program and its arguments.
+        links: ignored variables that are service links of Kubernetes.
+        notes: other options that are ignored, one sentence each.
+        problems: what is missing, or why the engine would reject its arguments.
+        is_checked: whether the engine's own parser has checked the arguments.
     """
 
     engine: str
@@ -46,18 +50,19 @@ def make_plan(
     *,
     check: bool = False,
 ) -> Plan:
-    """Return the command that serves the model of this image.
+    """Return the plan for the model of this image.
 
     Args:
-        arguments: those behind ``serve``, which win; a first one that is not an option
-            is the model.
-        check: ask the engine's parser, which takes seconds, even if nothing is in
-            doubt.
+        arguments: the arguments of ``serve``, which override variables; a first one
+            that is not an option is the model.
+        check: run the engine's parser, which takes seconds, even if no variable needs
+            it.
 
     Raises:
-        ConfigurationError: a variable has a value that is not allowed.
-        Interrupted: this process is to end.
-        LookupError: there is no engine, or more than one; several models are named.
+        ConfigurationError: a variable has an invalid value.
+        Interrupted: this process received a terminating signal.
+        LookupError: there is no engine, the choice is ambiguous, or several models are
+            named.
     """
     given = read_given(environ, arguments)
     model, missing = _find_model(given, settings, environ)
@@ -95,12 +100,12 @@ def _find_model(
 def _write(
     given: Given, options: Sequence[str], *, check: bool
 ) -> tuple[Arguments, bool]:
-    """Return the variables as arguments, and whether the parser has been asked."""
+    """Return the variables as arguments, and whether the parser has checked them."""
     if given.written.problems or not (check or given.is_in_doubt()):
         return given.written, False
     others = [*options, *given.line.arguments]
-    answer = inquiry.ask(Inquiry(given.engine, given.variables, others))
-    return answer or given.written, answer is not None
+    result = inquiry.ask(Inquiry(given.engine, given.variables, others))
+    return result or given.written, result is not None
 
 
 def _start(
@@ -112,11 +117,11 @@ def _start(
 
 
 def check_server(settings: Settings) -> None:
-    """Look at what every server reads: it would find what is wrong after minutes only.
+    """Check what every server reads, as it would fail only after minutes of loading.
 
     Raises:
-        ConfigurationError: a variable has a value that is not allowed.
-        HandlerResolutionError: the customer script is missing, or is no Python.
+        ConfigurationError: a variable has an invalid value.
+        HandlerResolutionError: the customer script is missing, or is not Python.
     """
     for variable in READ_BY_SERVERS:
         variable.read(settings)

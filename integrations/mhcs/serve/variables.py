@@ -1,4 +1,4 @@
-"""Variables that stand for options of an engine, and what they are as arguments."""
+"""Environment variables for options of an engine, and their conversion to arguments."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from model_hosting_container_standards.settings.service_links import is_service_
 
 MODEL: Final = "MODEL"
 _QUOTES: Final = ("'", '"')
-#: What messages show instead of a secret.
+#: Shown in messages instead of a secret.
 HIDDEN: Final = "(hidden)"
-#: Words of names whose values are shown to nobody.
+#: Words in the names of variables whose values are secret.
 _SECRET: Final = re.compile(r".*KEY.*|(CREDENTIAL|PASSW|SECRET).*|TOKENS?", re.I)
 
 
 class EngineVariable(msgspec.Struct, frozen=True):
-    """A variable of the environment, and the option that it stands for."""
+    """An environment variable, and the option (``flag``) that it sets."""
 
     name: str
     value: str
     flag: str
 
     def __str__(self) -> str:
-        """Return the variable with its value, as messages show it."""
+        """Return ``NAME='value'`` for messages, with a secret hidden."""
         return f"{self.name}={HIDDEN if self.is_secret else repr(self.value)}"
 
     @property
@@ -46,7 +46,7 @@ class EngineVariable(msgspec.Struct, frozen=True):
 
     @property
     def is_quoted(self) -> bool:
-        """Whether the value has quotes of its own, as files of variables leave them."""
+        """Whether the value is in quotes, which env files do not remove."""
         value = self.value.strip()
         return len(value) > 1 and value[0] == value[-1] and value[0] in _QUOTES
 
@@ -60,10 +60,10 @@ class EngineVariable(msgspec.Struct, frozen=True):
 def read_variables(
     command: EngineCommand, environ: Mapping[str, str]
 ) -> list[EngineVariable]:
-    """Return the engine's variables, in the order of their names, but for the model.
+    """Return the engine's variables, sorted by name, without the model's.
 
     Raises:
-        ConfigurationError: one names no option.
+        ConfigurationError: a variable names no option.
     """
     model = command.prefix + MODEL
     return [
@@ -76,7 +76,7 @@ def read_variables(
 
 
 def read_service_links(command: EngineCommand, environ: Mapping[str, str]) -> list[str]:
-    """Return the names of variables that only begin as the engine's do."""
+    """Return the variables with the engine's prefix that are service links."""
     return [
         name
         for name, value in sorted(environ.items())
@@ -95,10 +95,11 @@ def _flag(command: EngineCommand, name: str, value: str) -> str:
 def write_arguments(
     variable: EngineVariable, command: EngineCommand, parser: Parser | None
 ) -> list[str]:
-    """Return what the engine is told.
+    """Return the arguments for a variable.
 
-    The parser says how an option takes a list. Where there is none, a list is one
-    argument for each element, but for options that are known to read JSON.
+    "true" and "" give the bare option, "false" none. The parser tells how an option
+    takes a list. Without a parser, a list becomes one argument per element, except for
+    options that are known to read JSON.
     """
     flag, value = variable.flag, variable.value
     word = value.strip().lower()
@@ -118,7 +119,7 @@ def write_arguments(
 
 
 def read_json(text: str) -> Any:
-    """Return a JSON document, or None where there is none."""
+    """Return a JSON document; None if the text is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -126,14 +127,14 @@ def read_json(text: str) -> Any:
 
 
 def read_array(value: str) -> list[Any] | None:
-    """Return the elements of a JSON array; None where a value is not one."""
+    """Return the elements of a JSON array; None if the value is not one."""
     document = read_json(value)
     return document if isinstance(document, list) else None
 
 
 def read_objects(value: str) -> list[str]:
-    """Return JSON objects that stand one after the other, each as it is written."""
-    found = []
+    """Return the texts of concatenated JSON objects; empty if the value is not that."""
+    texts = []
     decoder, rest = json.JSONDecoder(), value.strip()
     while rest:
         try:
@@ -142,9 +143,9 @@ def read_objects(value: str) -> list[str]:
             return []
         if not isinstance(document, dict):
             return []
-        found.append(rest[:end])
+        texts.append(rest[:end])
         rest = rest[end:].lstrip()
-    return found
+    return texts
 
 
 def _argument(element: Any) -> str:
@@ -152,12 +153,12 @@ def _argument(element: Any) -> str:
 
 
 def _unquoted(value: str) -> Sequence[str]:
-    """Return what may be between the quotes: as it stands, and without escapes."""
+    """Return the text between the quotes, as it is and with escapes decoded."""
     value = value.strip()
     escaped = read_json(value)
     return [value[1:-1], *([escaped] if isinstance(escaped, str) else [])]
 
 
 def is_secret(name: str) -> bool:
-    """Whether a variable's name says that its value is to be shown to nobody."""
+    """Whether the value of a variable with this name must not be shown."""
     return any(_SECRET.fullmatch(word) for word in name.split("_"))
