@@ -231,6 +231,7 @@ def test_a_bootstrap_that_failed_leaves_nothing_behind(
     monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
     monkeypatch.setenv("SAGEMAKER_SESSIONS_PATH", str(tmp_path / "sessions"))
     monkeypatch.setenv("MHCS_DRAIN_SECONDS", "x")
+    sagemaker.register_load_adapter_handler({})(lambda: None)
     router = engine_app.router
     routes, handlers = [*router.routes], {**engine_app.exception_handlers}
     before = [{**vars(engine_app)}, {**vars(router)}]
