@@ -114,7 +114,7 @@ def test_an_adapter_may_have_a_name_beyond_ascii(encoding: str) -> None:
         ("", False, None, "^'' is not a path"),
         (None, False, None, "^None is not a path"),
         (7, False, None, "^7 is not a path of a body field for the adapter"),
-        ("a..b", False, None, "no path of a body field"),
+        ("a..b", False, None, "not a path of a body field"),
         ("model", True, None, "needs a separator"),
         ("model", False, ":", "only used with append"),
     ],

@@ -181,8 +181,8 @@ def test_a_model_in_a_folder_of_its_own_is_named(
     ("config", "advice"),
     [
         ('{"base_model_name_or_path": "org/base"}', ", such as HF_MODEL_ID=org/base,"),
-        *((bad, "it is for, and") for bad in ("[1]", "{", '{"a": 1}', "\xff")),
-        ('{"base_model_name_or_path": null}', "it is for, and"),
+        *((bad, "base model, and") for bad in ("[1]", "{", '{"a": 1}', "\xff")),
+        ('{"base_model_name_or_path": null}', "base model, and"),
     ],
 )
 def test_an_adapter_is_no_model(folder: Path, config: str, advice: str) -> None:
