@@ -51,6 +51,7 @@ class ServerRuntime:
             EngineHealth(engine, app, self._tracker, stall_s) if engine else None
         )
         self._shutdown = GracefulShutdown(
+            app,
             self._tracker,
             settings.drain_seconds,
             heartbeat,
