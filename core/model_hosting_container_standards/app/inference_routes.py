@@ -94,15 +94,23 @@ class DefaultModel:
                 raw = await read_body(receive)
             except ClientDisconnect:
                 return
-            if self._names_model(raw):
-                receive = replace_body(receive, raw)
-            else:
-                named = JSONBody(raw, self._edit)
+            if (named := self._named(raw)) is not None:
                 scope, receive = replace_json_body(scope, receive, named)
+            else:
+                receive = replace_body(receive, raw)
         await self.app(scope, receive, send)
 
     def _edit(self, document: dict[str, Any]) -> None:
         document[self.field] = self.name()
+
+    def _named(self, raw: bytes) -> JSONBody | None:
+        """Return a body with the base model's name; None: it is to stay as it is."""
+        if self._names_model(raw):
+            return None
+        try:
+            return JSONBody(raw, self._edit)
+        except (ValueError, RecursionError):
+            return None  # The look for one field has passed over an error in another.
 
     def _names_model(self, raw: bytes) -> bool:
         """Whether a body names a model, or is none that could."""
