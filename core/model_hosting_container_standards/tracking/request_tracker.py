@@ -177,8 +177,10 @@ class RequestTracker:
         return exchange is not None and self._is_own(exchange.raw_send)
 
     def _is_own(self, send: Send) -> bool:
-        # Beside the request itself there is the one that is answered by it.
-        return len(self._open) > 1 and self._own.has_sent(send)
+        # Beside the request itself there is the one that is answered by it, unless
+        # another process of the server answers that.
+        may_be = len(self._open) > 1 or not self._own.is_alone
+        return may_be and self._own.has_sent(send)
 
     def note_progress(self) -> None:
         """Note that the engine has worked."""
