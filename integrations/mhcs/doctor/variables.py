@@ -10,7 +10,8 @@ from pathlib import Path
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings, variables
 
-_HIDDEN = "(hidden)"
+from ..serve.variables import HIDDEN
+
 _PREFIXES = ("CUSTOM_", "SAGEMAKER_", "STANDARD_", "MHCS_")
 
 
@@ -19,7 +20,7 @@ def set_variables(settings: Settings) -> Iterator[tuple[str, str]]:
     secret = {name: row.secret for row in variables() for name in row.names}
     for name in sorted(secret):
         if value := settings.raw(name):
-            yield name, _HIDDEN if secret[name] else value
+            yield name, HIDDEN if secret[name] else value
 
 
 def problems_of_variables(settings: Settings) -> Iterator[str]:
