@@ -11,7 +11,7 @@ from typing import Any, Final
 # A server that has imported what takes its time, and forks.
 _processes: Final = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
-    ["pytest", "model_hosting_container_standards.common.storage"]
+    ["pytest", "model_hosting_container_standards.storage"]
 )
 
 

@@ -20,7 +20,7 @@ from session_client import ask, begin
 from trtllm import LORA, SERVE, environment_of, write_options
 
 PRINT_ID: Final = (
-    "from model_hosting_container_standards.common.storage import container_id;"
+    "from model_hosting_container_standards.storage import container_id;"
     "print(container_id())"
 )
 OVERLAY: Final = (
