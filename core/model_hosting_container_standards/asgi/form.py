@@ -10,7 +10,6 @@ from starlette.types import Message, Receive, Scope
 
 from .body import read_body, replay
 
-CONTENT_TYPE: Final = b"content-type"
 _FORM: Final = b"multipart/form-data"
 
 
