@@ -59,6 +59,8 @@ class DeferredBootstrap:
         self.outer, self.inner = PlaceholderMiddleware(), PlaceholderMiddleware()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
+        #: Whether the app is shutting down: steps added now are not started.
+        self._is_ending = False
         #: (start, stop) of the steps that have not started yet.
         self._steps: list[tuple[Step, Step]] = []
         #: The stops of started steps.
@@ -91,6 +93,7 @@ class DeferredBootstrap:
         """Run the app's own lifespan, and stop the added steps before it ends."""
         # Set first: the app's own start-up may call `bootstrap`.
         self._loop = asyncio.get_running_loop()
+        self._is_ending = False
         try:
             async with own as state:
                 try:
@@ -103,7 +106,9 @@ class DeferredBootstrap:
                 await self._finishes.pop()()
 
     def _begin(self) -> None:
-        if self._starting is None or self._starting.done():
+        if self._is_ending:
+            self._steps.clear()
+        elif self._starting is None or self._starting.done():
             self._starting = asyncio.ensure_future(self._start())
 
     async def _start(self) -> None:
@@ -119,6 +124,8 @@ class DeferredBootstrap:
             signal.raise_signal(signal.SIGTERM)
 
     async def _stop(self) -> None:
+        self._is_ending = True
+        self._steps.clear()
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait([self._starting])

@@ -102,6 +102,8 @@ class EngineHealth:
         self._activity = CPUActivity(lambda: engine.processes(app))
         self._engine = engine
         self._has_problem = False
+        #: Types of errors that have been logged: checks run several times a second.
+        self._logged: set[type[Exception]] = set()
 
     async def problem(self) -> Problem | None:
         """Return the engine's problem, or None if it is healthy; log each change."""
@@ -126,9 +128,11 @@ class EngineHealth:
                 return self._hung(self._generation)
         except EngineUnhealthyError as error:
             return Problem(Condition.DEAD, str(error), not error.keeps_server)
-        except Exception:
+        except Exception as error:
             # An engine with an unknown interface must not be called unhealthy for it.
-            logger.exception("The engine's health check failed unexpectedly")
+            if type(error) not in self._logged:
+                self._logged.add(type(error))
+                logger.exception("The engine's health check failed unexpectedly")
         self._activity.reset()
         return None
 

@@ -8,6 +8,8 @@ import threading
 import time
 from typing import Final
 
+from fastapi import FastAPI
+
 from ..health.engine_health import EngineHealth
 from ..logging_config import get_logger
 from ..processes.heartbeat import DEATH_S, Condition, Problem, WorkerHeartbeat
@@ -39,6 +41,7 @@ class GracefulShutdown:
     death of its engine.
 
     Args:
+        app: the app that the server serves.
         seconds: how long running requests may take before they are aborted.
         heartbeat: connects to the supervisor; None without one.
         serves_engine: whether serving is all that the process does; otherwise it may
@@ -47,6 +50,7 @@ class GracefulShutdown:
 
     def __init__(
         self,
+        app: FastAPI,
         tracker: RequestTracker,
         seconds: int,
         heartbeat: WorkerHeartbeat | None,
@@ -54,6 +58,7 @@ class GracefulShutdown:
         *,
         serves_engine: bool,
     ) -> None:
+        self._app = app
         self._tracker = tracker
         self._seconds = seconds
         self._heartbeat = heartbeat
@@ -77,7 +82,7 @@ class GracefulShutdown:
         self._tracker.closed = self._shutdown = None
         self._signals.install(loop)
         self._owns_process = self._signals.ends_server(signal.SIGTERM)
-        add_callback(self._end_by_server)
+        add_callback(self._app, self._end_by_server)
         if self._heartbeat is not None:
             try:
                 self._heartbeat.register()
@@ -92,7 +97,7 @@ class GracefulShutdown:
         """Remove signal handlers and heartbeat when the app's lifespan ends."""
         self._limit_server()
         self._signals.remove()
-        remove_callback(self._end_by_server)
+        remove_callback(self._app, self._end_by_server)
         self._tracker.loop = None
         if self._supervision is not None:
             self._supervision.cancel()

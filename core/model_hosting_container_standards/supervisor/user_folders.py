@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-SHARED_MEMORY: Final = "/dev/shm"
+from ..contract.folders import SHARED_MEMORY
+
 #: Variables for caches that libraries write, and the default path below the home.
 _CACHES: Final = {
     "XDG_CACHE_HOME": ".cache",

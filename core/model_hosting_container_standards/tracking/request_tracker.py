@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from time import monotonic
 from typing import Final
 
@@ -55,6 +55,7 @@ class RequestTracker:
     Args:
         routes: labels of paths, see :func:`known_routes`.
         own: recognises requests that the server sends to itself.
+        decompressed: labels of the routes whose compressed bodies are decompressed.
     """
 
     #: The app for requests; set when the server starts.
@@ -63,7 +64,10 @@ class RequestTracker:
     decompressing_app: ASGIApp
 
     def __init__(
-        self, routes: Mapping[str, str], own: OwnRequests | None = None
+        self,
+        routes: Mapping[str, str],
+        own: OwnRequests | None = None,
+        decompressed: Collection[str] = DECOMPRESSED,
     ) -> None:
         #: Why new requests are refused; None while they are accepted.
         self.closed: str | None = None
@@ -71,6 +75,7 @@ class RequestTracker:
         #: takes a system call per request.
         self.loop: asyncio.AbstractEventLoop | None = None
         self._routes = routes
+        self._decompressed = decompressed
         self._own = own or OwnRequests(None)
         #: Running requests except ``/ping``, by their id for the engine.
         self._requests: dict[bytes, InFlightRequest] = {}
@@ -136,7 +141,7 @@ class RequestTracker:
             if request_id in self._requests:
                 request.engine_id += b"-" + new_id(_HEX_DIGITS)
             self._requests[request.engine_id] = request
-        request.is_compressed = is_compressed and route in DECOMPRESSED
+        request.is_compressed = is_compressed and route in self._decompressed
         headers.append((X_REQUEST_ID, request.engine_id))
         scope["headers"] = headers
         scope[REQUEST_TRACKER] = self
@@ -179,8 +184,10 @@ class RequestTracker:
         return request is not None and self._is_own(request.raw_send)
 
     def _is_own(self, send: Send) -> bool:
-        # With the request alone there is no handler that could have sent it.
-        return len(self._requests) > 1 and self._own.includes(send)
+        # An own request is sent while another one is being answered, in this process
+        # or in another one of the server.
+        is_possible = len(self._requests) > 1 or not self._own.is_alone
+        return is_possible and self._own.includes(send)
 
     def note_progress(self) -> None:
         """Record that the engine has made progress."""

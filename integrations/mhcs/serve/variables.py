@@ -17,8 +17,11 @@ MODEL: Final = "MODEL"
 _QUOTES: Final = ("'", '"')
 #: Shown in messages instead of a secret.
 HIDDEN: Final = "(hidden)"
-#: Words in the names of variables whose values are secret.
-_SECRET: Final = re.compile(r".*KEY.*|(CREDENTIAL|PASSW|SECRET).*|TOKENS?", re.I)
+#: Parts of names, misspelt ones too, of variables whose values are secret. TOKEN only
+#: counts at the end, as in MAX_NUM_BATCHED_TOKENS it counts a model's tokens.
+_SECRET: Final = re.compile(
+    r"KEY(?!WORD)|(^|_)(CREDENTIAL|PASSW|SECRET|TOKEN$)", re.IGNORECASE
+)
 
 
 class EngineVariable(msgspec.Struct, frozen=True):
@@ -161,4 +164,4 @@ def _unquoted(value: str) -> Sequence[str]:
 
 def is_secret(name: str) -> bool:
     """Whether the value of a variable with this name must not be shown."""
-    return any(_SECRET.fullmatch(word) for word in name.split("_"))
+    return _SECRET.search(name) is not None
