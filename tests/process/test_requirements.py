@@ -412,7 +412,7 @@ def test_without_pip_and_uv_it_says_what_to_add(
     env = {"SAGEMAKER_MODEL_PATH": str(model_folder), "PATH": "/usr/bin:/bin"}
     end = run_until_exit([sys.executable, "-c", WITHOUT_UV, fresh_python], env)
     assert end.status == 1
-    assert f"add pip to the image by `{fresh_python} -m ensurepip`" in end.stderr
+    assert f"add pip to the image with `{fresh_python} -m ensurepip`" in end.stderr
 
 
 def test_a_python_that_cannot_say_what_it_has_is_an_error(
