@@ -310,7 +310,7 @@ def test_what_the_engine_needs_stays(
     assert "torch==2.0" in said
     reason = end.stderr.splitlines()[-1]
     assert reason.startswith(f"standard-supervisor: {folder}.txt cannot be installed")
-    assert f"engine needs as it is: {named}." in reason or not named
+    assert f"names packages of the engine: {named}." in reason or not named
     assert "STANDARD_PIP_ARGS" in reason
     (folder.parent / "requirements.txt").unlink()
     assert ask(python, "torch").stdout == "sees 2.0\n"
@@ -412,7 +412,7 @@ def test_without_pip_and_uv_it_says_what_to_add(
     env = {"SAGEMAKER_MODEL_PATH": str(model_folder), "PATH": "/usr/bin:/bin"}
     end = run_until_exit([sys.executable, "-c", WITHOUT_UV, fresh_python], env)
     assert end.status == 1
-    assert f"add pip to the image by `{fresh_python} -m ensurepip`" in end.stderr
+    assert f"add pip to the image with `{fresh_python} -m ensurepip`" in end.stderr
 
 
 def test_a_python_that_cannot_say_what_it_has_is_an_error(
@@ -424,7 +424,7 @@ def test_a_python_that_cannot_say_what_it_has_is_an_error(
     broken.chmod(0o755)
     end = ask(broken, "torch")
     assert end.status == 1
-    assert f"{broken}, which the command runs by, cannot say" in end.stderr
+    assert f"{broken}, the Python of the command, failed to list" in end.stderr
 
 
 # --- an index that hangs -----------------------------------------------------------
@@ -477,7 +477,7 @@ def test_there_is_a_limit(
             assert process.wait(30) == 1
             assert (
                 f"RequirementsError: {folder}.txt was not installed within 3 seconds. "
-                f"Put wheels of all that it asks for into {folder}:"
+                f"Put wheels of all its packages into {folder}:"
             ) in process.stderr()
             assert_nothing_runs(process.pid)
         finally:
