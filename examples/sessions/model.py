@@ -5,7 +5,9 @@ from fastapi.responses import JSONResponse
 from vllm.entrypoints.openai.protocol import ChatCompletionRequest, ErrorResponse
 
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.sessions.manager import get_session_manager
+from model_hosting_container_standards.sagemaker.sessions.manager import (
+    get_session_manager,
+)
 
 
 @sagemaker.invoke
