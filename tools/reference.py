@@ -1,12 +1,12 @@
-"""Write the generated parts of docs: variables, commands and packages.
+"""Write the generated parts of docs: variables, commands, packages and pages.
 
     python tools/reference.py
     python tools/reference.py --check
 
 The table of variables comes from the settings table of the core, the options of each
 command from its own parser, the packages from import-linter's layers in pyproject.toml
-and their docstrings. With --check nothing is written, and the exit status is 1
-if a page is not current.
+and their docstrings, the pages for llms.txt from mkdocs.yml. With --check nothing is
+written, and the exit status is 1 if a page is not current.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def main() -> None:
         ("reference/environment.md", "settings", settings()),
         ("reference/command-line.md", "commands", commands()),
         ("explanation/architecture.md", "packages", packages()),
+        ("llms.txt", "pages", pages()),
     ):
         update(arguments.docs / page, name, content, check=arguments.check)
 
@@ -151,10 +152,11 @@ def described(action: argparse.Action) -> str:
 def packages() -> str:
     """Return the core's packages, layer by layer, with what their docstrings say."""
     rows = [
-        (" ".join(f"`{name}`" for name in layer), " ".join(map(summary, layer)))
-        for layer in layers()
+        (str(number), f"`{name}`", summary(name))
+        for number, layer in enumerate(layers(), start=1)
+        for name in layer
     ]
-    return table(("packages", "what they hold"), rows)
+    return table(("layer", "package", "what it holds"), rows)
 
 
 def layers() -> list[list[str]]:
@@ -172,6 +174,22 @@ def summary(name: str) -> str:
     return re.sub(
         r":\w+:`([^`]+)`", r"`\1`", (ast.get_docstring(tree) or "").split("\n")[0]
     ).replace("``", "`")
+
+
+# --- pages -------------------------------------------------------------------------
+
+
+def pages() -> str:
+    """Return a list of the site's pages, by the sections of mkdocs.yml."""
+    _, _, nav = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")
+    return "\n".join(entry(line.strip("- ")) for line in nav.splitlines())
+
+
+def entry(line: str) -> str:
+    if line.endswith(":"):
+        return f"\n## {line[:-1]}\n"
+    heading = (ROOT / "docs" / line).read_text().partition("# ")[2].partition("\n")[0]
+    return f"- [{heading}]({line.removesuffix('.md')}.html)"
 
 
 # --- Markdown ----------------------------------------------------------------------
