@@ -294,7 +294,8 @@ TABLE: Final = {name for variable in variables() for name in variable.names}
 #: Variables of engines and tools, and what in capitals is not a variable.
 PREFIXES: Final = (
     *("SM_VLLM_", "SM_TRTLLM_", "SUPERVISOR_", "VLLM_", "PIP_", "OPTION_"),
-    *("NEW_SESSION", "AWS_", "STDOUT_", "STDERR_", "REDIRECT_"),
+    *("NEW_SESSION", "AWS_", "STDOUT_", "STDERR_", "REDIRECT_", "TYPE_CHECKING"),
+    "SM_ACME_",  # of an engine that the guide for new ones makes up
 )
 NOT_OURS: Final = {
     *("FLASHINFER_WORKSPACE_BASE", "HF_HOME", "HF_MODEL_ID", "TRITON_CACHE_DIR"),
@@ -317,7 +318,12 @@ def test_the_reference_has_every_variable() -> None:
     assert all(f"`{name}`" in text for name in TABLE)
 
 
-# --- links, generated parts --------------------------------------------------------
+# --- links, paths, generated parts ---------------------------------------------------
+
+#: What begins like this, and has no placeholder in it, is a path of the repository.
+FOLDERS: Final = re.compile(
+    "(benchmarks|core|docs|examples|integrations|tests|tools)/[^A-Z ]*$"
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=of_page)
@@ -329,6 +335,12 @@ def test_relative_links_resolve(page: Path) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
         assert not anchor or anchor in documentation.anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of_page)
+def test_paths_of_the_repository_exist(page: Path) -> None:
+    for span in documentation.code_spans(page):
+        assert not FOLDERS.match(span) or [*ROOT.glob(span.rstrip("/"))], span
 
 
 def test_the_list_for_language_models_names_pages() -> None:
