@@ -101,13 +101,13 @@ class DefaultModel:
         document[self.field] = self.name()
 
     def _named(self, raw: bytes) -> JSONBody | None:
-        """Return a body with the base model's name; None: it is to stay as it is."""
+        """Return a body with the base model's name; None: the body stays unchanged."""
         if self._names_model(raw):
             return None
         try:
             return JSONBody(raw, self._edit)
         except (ValueError, RecursionError):
-            return None  # The look for one field has passed over an error in another.
+            return None  # Decoding a single field skips errors in others.
 
     def _names_model(self, raw: bytes) -> bool:
         """Whether a body names a model, or is not a JSON object."""

@@ -27,7 +27,7 @@ def read_boundary(content_type: bytes) -> bytes | None:
     headers["content-type"] = content_type.decode("latin-1")
     try:
         return (headers.get_boundary() or "").encode("latin-1")
-    except ValueError:  # Encoded, and not as it says, or not what a header can hold.
+    except ValueError:  # A wrongly encoded parameter (RFC 2231), or not latin-1.
         return b""
 
 

@@ -1,4 +1,4 @@
-"""What the requests of a route declare of one field."""
+"""Find how a route's pydantic models declare a field."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _UNIONS: Final = (Union, types.UnionType)
 def declared_fields(
     endpoint: Callable[..., Any], name: str
 ) -> Iterator[Sequence[FieldInfo | None]]:
-    """Yield, for each parameter, what its type says of a field.
+    """Yield, for each parameter, how the members of its type declare a field.
 
-    There are several where the type is a union. None: it is not a request, or one
-    without the field.
+    A union has several members. None stands for a member that is not a model, or has
+    no such field.
     """
     try:
         parameters = resolved_signature(endpoint).parameters.values()

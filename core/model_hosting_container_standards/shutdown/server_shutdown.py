@@ -53,9 +53,10 @@ async def _run_callbacks(
 
 
 def _contains(served: Any, app: FastAPI) -> bool:
-    """Whether what a server serves is an app, or has it inside: wrapped or mounted."""
+    """Whether a served ASGI app is ``app``, or wraps or mounts it."""
     if served is None or served is app:
         return served is app
-    mounts = (it for it in getattr(served, "routes", ()) if isinstance(it, Mount))
-    inner = (getattr(served, "app", None), *(mount.app for mount in mounts))
-    return any(_contains(one, app) for one in inner)
+    routes = getattr(served, "routes", ())
+    mounted = [route.app for route in routes if isinstance(route, Mount)]
+    inner = (getattr(served, "app", None), *mounted)
+    return any(_contains(each, app) for each in inner)
