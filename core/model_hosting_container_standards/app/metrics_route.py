@@ -40,7 +40,7 @@ def add_metrics(app: FastAPI, engine: Engine | None, folder: Path | None) -> Non
     Engines use the registry that ours are in, so that their page has ours too.
     ``folder`` has what several processes count.
     """
-    has_statistics = engine is not None and engine.metrics_is_json
+    has_statistics = engine is not None and engine.description.metrics_is_json
     if _has_own(app) and not has_statistics:
         logger.info("%s is the app's own", METRICS)
         return

@@ -46,7 +46,7 @@ class OuterMiddleware:
         return self._traced(self._gated(self._leasing(app)))
 
     def _leasing(self, app: ASGIApp) -> ASGIApp:
-        if self._adapters.backend is None:
+        if not self._adapters.has_engine:
             return app
         from ..adapters.lease_middleware import LeaseMiddleware
 

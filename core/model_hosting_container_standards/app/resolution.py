@@ -85,7 +85,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
 
     def with_default_model(self, path: str, handler: ASGIApp) -> ASGIApp:
         """Return ``handler``, which gets a model's name if the route needs one."""
-        field = self.engine.adapter_path if self.engine else ""
+        field = self.engine.description.adapter_path if self.engine else ""
         if not requires_field(self.app, path, field):
             return handler
         return DefaultModel(handler, field, self.base_model)
@@ -132,7 +132,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
         if self.engine is None:
             return None
         if route is PING_ROUTE:
-            path = self.engine.health_path
+            path = self.engine.description.health_path
             handlers = self._targets(route, path)
         else:
             path = "the route that fits the body"
@@ -147,7 +147,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
 
     def _routes_by_body(self, engine: Engine) -> dict[str, ASGIApp]:
         found: dict[str, ASGIApp] = {}
-        for key, paths in engine.invocation_paths.items():
+        for key, paths in engine.description.invocation_paths.items():
             targets = ((path, find_target(self.app, path, "POST")) for path in paths)
             for path, target in targets:
                 if target is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from ..adapters.runtime import AdapterRuntime
 from ..asgi.lifespan import surround_lifespan
 from ..engines.api import Engine
+from ..engines.runtime import EngineRuntime
 from ..health.engine_health import EngineHealth
 from ..observability.metrics import RESTARTS
 from ..observability.route_labels import known_routes
@@ -25,6 +26,7 @@ class ServerRuntime:
     """Counts what the app is answering, asks how its engine is, and ends it well.
 
     Args:
+        running: returns the engine once the app has started; None: it has none.
         aliases: further paths of the contract's routes, see :func:`alias_routes`.
 
     Raises:
@@ -35,6 +37,7 @@ class ServerRuntime:
         self,
         app: FastAPI,
         engine: Engine | None,
+        running: Callable[[], EngineRuntime] | None,
         settings: Settings,
         aliases: Mapping[str, str],
         adapters: AdapterRuntime,
@@ -48,7 +51,7 @@ class ServerRuntime:
         self._tracker = RequestTracker(routes, OwnRequests(heartbeat))
         stall_s = settings.ping_stall
         self._health = (
-            EngineHealth(engine, app, self._tracker, stall_s) if engine else None
+            EngineHealth(running, self._tracker, stall_s) if running else None
         )
         self._shutdown = GracefulShutdown(
             self._tracker,

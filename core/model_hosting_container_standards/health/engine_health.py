@@ -7,9 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from fastapi import FastAPI
-
-from ..engines.api import Engine
+from ..engines.runtime import EngineRuntime
 from ..exceptions import EngineUnhealthyError
 from ..logging_config import get_logger
 from ..processes.cpu_activity import CPUActivity
@@ -25,15 +23,14 @@ _PATIENCE_S: Final = 0.4
 #: waits for any answer.
 _COMPUTES_S: Final = 600.0
 
-Ask = Callable[[FastAPI], Awaitable[None]]
+Ask = Callable[[], Awaitable[None]]
 
 
 class SingleFlightProbe:
     """Something the engine is asked, once at a time, and answers or not."""
 
-    def __init__(self, ask: Ask, app: FastAPI) -> None:
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._app = app
         self._task: asyncio.Task[None] | None = None
         self._asked_at = 0.0
 
@@ -46,7 +43,7 @@ class SingleFlightProbe:
         if self._task is None or self._task.done():
             # What came after the last /ping, came nobody knows when.
             self._asked_at = time.monotonic()
-            self._task = asyncio.ensure_future(self._ask(self._app))
+            self._task = asyncio.ensure_future(self._ask())
             self._task.add_done_callback(_take_note)
         task = self._task
         await asyncio.wait({task}, timeout=_PATIENCE_S)
@@ -83,17 +80,21 @@ class EngineHealth:
     stall time. While its processes compute, it has more time for both.
 
     Args:
+        engine: returns the app's engine; called once the app has started.
         stall_s: how long the engine may be silent before it is called hung.
     """
 
     def __init__(
-        self, engine: Engine, app: FastAPI, tracker: RequestTracker, stall_s: float
+        self,
+        engine: Callable[[], EngineRuntime],
+        tracker: RequestTracker,
+        stall_s: float,
     ) -> None:
         self._tracker = tracker
         self._stall_s = stall_s
-        self._check = SingleFlightProbe(engine.check, app)
-        self._probe_generation = SingleFlightProbe(self._see_work, app)
-        self._activity = CPUActivity(lambda: engine.processes(app))
+        self._check = SingleFlightProbe(lambda: engine().check())
+        self._probe_generation = SingleFlightProbe(self._see_work)
+        self._activity = CPUActivity(lambda: engine().processes())
         self._engine = engine
         self._is_ill = False
 
@@ -125,8 +126,8 @@ class EngineHealth:
         self._activity.forget()
         return None
 
-    async def _see_work(self, app: FastAPI) -> None:
-        await self._engine.probe_generation(app)
+    async def _see_work(self) -> None:
+        await self._engine().probe_generation()
         self._tracker.note_progress()
 
     def _hung(self, question: SingleFlightProbe) -> Problem | None:
