@@ -17,6 +17,11 @@ from .._startup import reason_to_patch
 DISTRIBUTION = "model-hosting-container-standards"
 
 
+def names_of_engines() -> list[str]:
+    """Return the names of the engines that are known, installed or not."""
+    return [engine.name for engine in installed_engines()]
+
+
 def doors_of_engines(settings: Settings) -> dict[str, list[str]]:
     """Return, for each engine that is installed, the ways bootstrap gets called."""
     return {

@@ -32,7 +32,8 @@ def choose_engine(environ: Mapping[str, str]) -> tuple[str, EngineCommand]:
         case [found]:
             return found
         case []:
-            raise LookupError("No engine is installed here: install vllm.")
+            known = " or ".join(engine.name for engine in installed_engines())
+            raise LookupError(f"No engine is installed here: install {known}.")
     names = " and ".join(name for name, _ in installed)
     example = f"{installed[0][1].prefix}MODEL"
     raise LookupError(
