@@ -142,6 +142,26 @@ def test_what_an_operator_made_of_them_stays(
             assert engine.pinned == ["pinned"]
 
 
+def test_a_name_that_is_registered_from_elsewhere_is_told(
+    serve: Serve,
+    bundled: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SAGEMAKER_CONTAINER_LOG_LEVEL", "WARNING")
+    other = write_adapter(tmp_path / "other", "other")
+    with serve() as client:
+        client.post("/adapters", json={"name": "a", "src": other})
+    src = write_adapter(bundled / "a", "the model's own")
+    write_adapter(bundled / "b")
+    with serve() as client:
+        assert ask(client, "a").json()["text"] == "other"
+    [told] = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert repr(src) in told
+    assert repr(other) in told
+
+
 def test_a_new_container_has_all_of_them(
     serve: Serve, bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -196,7 +196,7 @@ def test_an_error_names_three(post: Callable[..., Any]) -> None:
     detail = post(strange).json()["detail"]
     assert [name for name in strange if name in detail] == [*strange][:6:2]
     assert " in 8 of 8 tensors: " in detail
-    assert "; and 2 more. " in detail
+    assert "; and 5 more. " in detail
     detail = post(changed(FIRST, zeros(4, HIDDEN))).json()["detail"]
     assert "more" not in detail
 

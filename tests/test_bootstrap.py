@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from starlette.responses import Response
 
 import model_hosting_container_standards.sagemaker as sagemaker
 from conftest import Includer, Script, client_of
+from model_hosting_container_standards.exceptions import ConfigurationError
 
 
 def test_without_any_handler_the_engines_own_routes_answer(engine_app: FastAPI) -> None:
@@ -220,6 +222,26 @@ def test_ping_is_not_lost_to_a_route_for_everything() -> None:
     app.api_route("/{path:path}", methods=["POST"])(lambda path: f"proxy {path}")
     client = client_of(app)
     assert client.get("/ping").json() == client.post("/ping").json() == "ping"
+
+
+def test_a_bootstrap_that_failed_leaves_nothing_behind(
+    engine_app: FastAPI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The error is raised after routes, middleware and the lifespan were changed."""
+    monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
+    monkeypatch.setenv("SAGEMAKER_SESSIONS_PATH", str(tmp_path / "sessions"))
+    monkeypatch.setenv("MHCS_DRAIN_SECONDS", "x")
+    sagemaker.register_load_adapter_handler({})(lambda: None)
+    router = engine_app.router
+    routes, handlers = [*router.routes], {**engine_app.exception_handlers}
+    before = [{**vars(engine_app)}, {**vars(router)}]
+    with pytest.raises(ConfigurationError, match="MHCS_DRAIN_SECONDS"):
+        sagemaker.bootstrap(engine_app)
+    assert [vars(engine_app), vars(router)] == before
+    assert (router.routes, engine_app.exception_handlers) == (routes, handlers)
+    monkeypatch.delenv("MHCS_DRAIN_SECONDS")
+    with TestClient(sagemaker.bootstrap(engine_app)) as client:
+        assert client.get("/ping").status_code == 200
 
 
 def test_adapter_routes_are_not_lost_to_a_route_for_everything() -> None:

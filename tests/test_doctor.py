@@ -119,6 +119,8 @@ def test_the_doctor_says_why_an_engine_is_not_patched(
         ("LOG_LEVEL", "x", "LOG_LEVEL='x' is not allowed"),
         ("STANDARD_PIP_ARGS", "'x", "write it as a shell reads it"),
         ("STANDARD_PIP_ARG", "x", "did you mean STANDARD_PIP_ARGS?"),
+        ("PROCESS_MAX_START_RETRY", "1", "did you mean PROCESS_MAX_START_RETRIES?"),
+        ("MHCS_FOO", "1", "MHCS_FOO is set, but nothing reads it."),
         ("CUSTOM_PRE_PROCESS", "model:f", "has no 'f'"),
         ("CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE", "/ping", "is a path of the app"),
         ("MHCS_THROTTLE_MAX_IN_FLIGHT", "4", "set CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE="),

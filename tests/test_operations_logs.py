@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from fastapi import FastAPI, Request
@@ -44,18 +44,19 @@ def json_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 # --- text -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("message", "arguments", "line"),
-    [
-        ("a line", (), "a line [50%s]"),
-        ("100 %", (), "100 % [50%s]"),
-        ("%s of %d", ("one", 2), "one of 2 [50%s]"),
-        ("%(name)s", ({"name": "one"},), "one [50%s]"),
-        (KeyError("no text"), (), "'no text' [50%s]"),
-    ],
-)
-@pytest.mark.parametrize("name", [logger.name, "mhcs", f"{logger.name}.sagemaker"])
-def test_others_handlers_print_the_id_too(
+MESSAGES: Final = [
+    ("a line", (), "a line"),
+    ("100 %", (), "100 %"),
+    ("%s of %d", ("one", 2), "one of 2"),
+    ("%(name)s", ({"name": "one"},), "one"),
+    (KeyError("no text"), (), "'no text'"),
+]
+LOGGERS: Final = [logger.name, "mhcs", f"{logger.name}.sagemaker"]
+
+
+@pytest.mark.parametrize(("message", "arguments", "line"), MESSAGES)
+@pytest.mark.parametrize("name", LOGGERS)
+def test_records_have_the_id_and_keep_their_message(
     name: str,
     request_id: str,
     caplog: pytest.LogCaptureFixture,
@@ -63,11 +64,29 @@ def test_others_handlers_print_the_id_too(
     arguments: tuple[Any, ...],
     line: str,
 ) -> None:
+    """Error trackers group records by the message and its arguments."""
     configure_logging(logging.INFO)
     get_logger(name).info(message, *arguments)
     [record] = caplog.records
-    assert record.getMessage() == line
+    assert (record.msg, record.getMessage()) == (message, line)
     assert vars(record)["request_id"] == request_id
+
+
+@pytest.mark.parametrize(("message", "arguments", "line"), MESSAGES)
+@pytest.mark.parametrize("name", LOGGERS)
+def test_our_own_lines_end_with_the_id(
+    name: str,
+    request_id: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    message: Any,
+    arguments: tuple[Any, ...],
+    line: str,
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    configure_logging(logging.INFO)
+    get_logger(name).info(message, *arguments)
+    assert capsys.readouterr().err.endswith(f" {line} [{request_id}]\n")
 
 
 def test_outside_of_requests_lines_are_as_they_were(

@@ -243,6 +243,17 @@ def test_what_is_ignored_is_said_once_without_its_value() -> None:
     assert "s3cret" not in end.stdout + end.stderr
 
 
+def test_an_engine_gets_no_links_that_look_like_its_own_variables() -> None:
+    links = {f"VLLM_{name}": value for name, value in LINKS.items()}
+    others = {"VLLM_LOGGING_LEVEL": "INFO", "REDIS_PORT": LINKS["PORT"]}
+    end = run_until_exit([SUPERVISOR, "env"], {**links, **others})
+    names = {line.partition("=")[0] for line in end.stdout.splitlines()}
+    assert not names & links.keys()
+    assert others.keys() <= names
+    [said] = [line for line in end.stderr.splitlines() if "VLLM_" in line]
+    assert all(name in said for name in links)
+
+
 @pytest.mark.parametrize(
     "name", ["SUPERVISOR_ENABLED", "SUPERVISOR_PROCESS_NAME", "SUPERVISOR_CONFIG_PATH"]
 )

@@ -34,16 +34,21 @@ class _JSONHandler(StderrHandler):
     """Prints our lines, which are not passed on."""
 
 
+class _TextFormatter(logging.Formatter):
+    """Ends a line with the id of the request that it is about."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
+        line = super().formatMessage(record)
+        request_id = getattr(record, "request_id", None)
+        return line if request_id is None else f"{line} [{request_id}]"
+
+
 def _add_request_id(record: logging.LogRecord) -> bool:
-    """End a line with the id of the request it is about, whoever prints it."""
-    request_id = record.request_id = REQUEST_ID.get()
-    # A JSON object has a place of its own for it.
-    if request_id is not None and not _prints_json():
-        ending = f" [{request_id}]"
-        # Without arguments, a % is no more than that.
-        record.msg = (
-            f"{record.msg}{ending.replace('%', '%%') if record.args else ending}"
-        )
+    """Set ``record.request_id``, for formatters: None outside of requests.
+
+    The message and its arguments stay as they are: error trackers group by them.
+    """
+    record.request_id = REQUEST_ID.get()
     return True
 
 
@@ -72,7 +77,7 @@ def configure_logging(level: int, form: str = TEXT) -> None:
         _print_json()
     elif not logger.handlers:
         handler = _LastResortHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter(FORMAT))
+        handler.setFormatter(_TextFormatter(FORMAT))
         logger.addHandler(handler)
 
 

@@ -37,6 +37,15 @@ def add_bundled(adapters: AdapterRegistry, folder: Path) -> None:
         # Of more than the engine keeps, it loads the last: so the first names are.
         names = adapters.store.add_bundled(found[::-1])
         logger.info("Adapters that come with the model: %s", sorted(names))
+        for spec, path in found:
+            registered = adapters.view().get(spec.name)
+            if registered is not None and registered.path != path:
+                logger.warning(
+                    "%r is not used: %r is registered from %r already.",
+                    spec.src,
+                    spec.name,
+                    registered.src,
+                )
 
 
 def report_bundled(folder: Path, reason: str) -> None:

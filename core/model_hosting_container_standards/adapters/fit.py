@@ -83,10 +83,11 @@ def raise_mismatches(
         f"{printable(fault.name)}: {printable(fault.reason)}"
         for fault in found[:_NAMED]
     )
-    left = sum(fault.tensors for fault in found[_NAMED:])
-    more = f"; and {left} more" if left else ""
-    count = f"in {sum(fault.tensors for fault in found)} of {total} tensors"
-    raise AdapterError(f"{path!r} {verdict} {count}: {named}{more}. {advice}")
+    count = sum(fault.tensors for fault in found)
+    unnamed = count - min(len(found), _NAMED)
+    more = f"; and {unnamed} more" if unnamed else ""
+    where = f"in {count} of {total} tensors"
+    raise AdapterError(f"{path!r} {verdict} {where}: {named}{more}. {advice}")
 
 
 def _pairs(tensors: Mapping[str, Tensor]) -> Mapping[str, Pair]:

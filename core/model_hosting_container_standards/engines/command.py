@@ -47,6 +47,8 @@ class EngineCommand:
     executables: ClassVar[Sequence[str]]
     #: What variables with arguments begin with, such as ``"SM_VLLM_"``.
     prefix: ClassVar[str]
+    #: What variables begin with that the engine itself reads, such as ``"VLLM_"``.
+    engine_prefix: ClassVar[str | None] = None
     #: What options have between words, where variables have ``_``.
     separator: ClassVar[str] = "-"
     #: Options that name the model.
