@@ -15,30 +15,21 @@ from fastapi import FastAPI
 import application
 from adapter_requests import NAMES, ask_for, registration, write_adapter
 from model_hosting_container_standards.adapters.adapter import Adapter
-from model_hosting_container_standards.adapters.backend import RegisteredAdapters
+from model_hosting_container_standards.adapters.backend import (
+    AdapterBackend,
+    RegisteredAdapters,
+)
 from model_hosting_container_standards.engines import api, registry
 from model_hosting_container_standards.engines.description import EngineDescription
 from model_hosting_container_standards.engines.runtime import EngineRuntime
 
 
-class Backend:
+class Backend(AdapterBackend):
     """An ``AdapterBackend`` that takes no time: what is measured is the rest."""
 
     server_name: Final = "bench"
-    max_rank: Final = 8
-    slots: Final = 8
     #: With more than that, a request looks whether the adapter's files are there.
     cache_size: Final = 16
-    flags: Final = ()
-
-    def unavailable(self) -> None:
-        """Nothing keeps it from loading adapters."""
-
-    def prepare(self) -> None:
-        """Nothing has to be prepared."""
-
-    def base_model(self) -> None:
-        """Nothing is known of it."""
 
     def attach(self, _adapters: RegisteredAdapters) -> None:
         """It has no routes of its own that should see them."""
@@ -46,23 +37,11 @@ class Backend:
     def own_models(self) -> Collection[str]:
         return ("base",)
 
-    def own_adapters(self) -> Collection[str]:
-        return ()
-
-    def resolves_natively(self, name: str) -> bool:
-        return name == "base"
-
     async def load(self, _adapter: Adapter) -> None:
         """Load nothing."""
 
     async def unload(self, _adapter: Adapter) -> None:
         """Nothing was loaded."""
-
-    async def pin(self, _adapter: Adapter) -> None:
-        """Nothing is ever dropped."""
-
-    async def unpin(self, _adapter: Adapter) -> None:
-        """Nothing was pinned."""
 
 
 class Engine(api.Engine):

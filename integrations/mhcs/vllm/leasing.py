@@ -10,7 +10,7 @@ from typing import Any
 
 from model_hosting_container_standards.adapters.adapter import Adapter
 from model_hosting_container_standards.adapters.backend import RegisteredAdapters
-from model_hosting_container_standards.adapters.store import FIRST_ID
+from model_hosting_container_standards.adapters.table import FIRST_ID
 from model_hosting_container_standards.exceptions import (
     AdapterEngineError,
     AdapterError,
