@@ -18,14 +18,15 @@ from typing import Any, Final
 import wrapt
 
 from mhcs.addresses import server_name
-from model_hosting_container_standards.adapters.adapter import Adapter
-from model_hosting_container_standards.adapters.backend import (
+from model_hosting_container_standards.engines import (
+    WEIGHTS,
+    Adapter,
     AdapterBackend,
+    BaseModel,
+    Checkpoint,
     RegisteredAdapters,
+    read_checkpoint,
 )
-from model_hosting_container_standards.adapters.base_model import BaseModel, Checkpoint
-from model_hosting_container_standards.adapters.checkpoint import read_checkpoint
-from model_hosting_container_standards.adapters.weights import WEIGHTS
 from model_hosting_container_standards.exceptions import (
     AdapterCrashError,
     AdapterEngineError,

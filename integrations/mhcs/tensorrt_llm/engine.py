@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
-from model_hosting_container_standards.engines.api import Engine
-from model_hosting_container_standards.engines.description import EngineDescription
+from model_hosting_container_standards.engines import Engine, EngineDescription
 
 from . import hooks
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from model_hosting_container_standards.customer_code.moved_names import MovedNames
-    from model_hosting_container_standards.engines.command import EngineCommand
+    from model_hosting_container_standards.engines import EngineCommand, MovedNames
 
     from .runtime import TensorRTRuntime
 
@@ -48,10 +46,10 @@ class TensorRTLLM(Engine):
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         # Imported late, as all that only a server needs.
-        from model_hosting_container_standards.asgi.inference_paths import (
+        from model_hosting_container_standards.engines import (
             find_inference_paths,
+            find_routes,
         )
-        from model_hosting_container_standards.asgi.routing import find_routes
 
         found = find_inference_paths(app, _is_any)
         unseen = (p for p in READ_BY_THEMSELVES if find_routes(app, p, ["POST"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from model_hosting_container_standards.engines.runtime import EngineRuntime
+from model_hosting_container_standards.engines import EngineRuntime
 
 from . import health
 from .adapters import TensorRTAdapters

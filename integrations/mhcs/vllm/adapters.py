@@ -18,14 +18,14 @@ from fastapi import FastAPI, HTTPException
 
 from mhcs.addresses import server_name
 from mhcs.guard import guarded
-from model_hosting_container_standards.adapters.adapter import Adapter
-from model_hosting_container_standards.adapters.backend import (
+from model_hosting_container_standards.engines import (
+    FIRST_ID,
+    Adapter,
     AdapterBackend,
+    BaseModel,
     RegisteredAdapters,
+    locate,
 )
-from model_hosting_container_standards.adapters.base_model import BaseModel
-from model_hosting_container_standards.adapters.files import locate
-from model_hosting_container_standards.adapters.table import FIRST_ID
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
     AdapterEngineError,

@@ -7,16 +7,14 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from model_hosting_container_standards.engines.api import Engine
-from model_hosting_container_standards.engines.description import EngineDescription
+from model_hosting_container_standards.engines import Engine, EngineDescription
 
 from . import hooks
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from model_hosting_container_standards.customer_code.moved_names import MovedNames
-    from model_hosting_container_standards.engines.command import EngineCommand
+    from model_hosting_container_standards.engines import EngineCommand, MovedNames
 
     from .runtime import VLLMRuntime
 
@@ -52,9 +50,7 @@ class VLLM(Engine):
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         # Imported late, as all that only a server needs.
-        from model_hosting_container_standards.asgi.inference_paths import (
-            find_inference_paths,
-        )
+        from model_hosting_container_standards.engines import find_inference_paths
 
         return find_inference_paths(app, _is_of_vllm)
 
@@ -94,7 +90,7 @@ def _is_of_vllm(module: str) -> bool:
 
 def _routes(app: FastAPI) -> Iterator[Any]:
     # Imported late: vLLM's workers load this module too, and need no FastAPI.
-    from model_hosting_container_standards.asgi.routing import iter_routes
+    from model_hosting_container_standards.engines import iter_routes
 
     return iter_routes(app)
 
