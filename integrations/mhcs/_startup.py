@@ -9,8 +9,9 @@ a finder that imports ``mhcs.auto`` at the first import of an engine.
 import os
 import sys
 
-#: Top-level packages of engines. Reading the entry points would slow every start.
-ENGINES = ("vllm", "tensorrt_llm")
+#: The file in an engine's folder, beside this one, with the modules whose import
+#: reveals the engine, one per line. Reading the entry points would slow every start.
+_MODULES = "modules.txt"
 
 #: Variables that customise a server, and so ask for patches.
 CUSTOMISING_VARIABLES = (
@@ -31,13 +32,14 @@ class EngineFinder:
     """An import finder that finds nothing, but notices the import of an engine."""
 
     triggered = False
+    modules: "frozenset[str]" = frozenset()
 
     @classmethod
     def find_spec(
         cls, fullname: str, _path: object = None, _target: object = None
     ) -> None:
         # It stays in sys.meta_path, over which importlib is iterating.
-        if fullname in ENGINES and not cls.triggered:
+        if fullname in cls.modules and not cls.triggered:
             cls.triggered = True
             _import_auto()
 
@@ -45,6 +47,7 @@ class EngineFinder:
 def arm() -> None:
     """Install the finder, if the environment asks for patches."""
     if reason_to_patch() and EngineFinder not in sys.meta_path:
+        EngineFinder.modules = engine_modules()
         sys.meta_path.insert(0, EngineFinder)
 
 
@@ -53,6 +56,24 @@ def disarm() -> None:
     EngineFinder.triggered = False
     if EngineFinder in sys.meta_path:
         sys.meta_path.remove(EngineFinder)
+
+
+def engine_modules() -> "frozenset[str]":
+    """Return the modules by whose import engines are noticed."""
+    here = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would be imported for it
+    found = set()
+    for name in os.listdir(here):  # noqa: PTH208 - as above
+        if "." not in name:
+            found.update(_modules_of(f"{here}/{name}"))
+    return frozenset(found)
+
+
+def _modules_of(folder: str) -> "list[str]":
+    try:
+        with open(f"{folder}/{_MODULES}", "rb") as file:  # noqa: PTH123 - as above
+            return file.read().decode().split()
+    except OSError:
+        return []  # It is not an engine's folder.
 
 
 def reason_to_patch() -> str:

@@ -34,7 +34,7 @@ logger = get_logger(__name__)
 _ON_BY_DEFAULT: Final = (Settings.auto.name, Settings.restart_on_hang.name)
 
 app = typer.Typer(
-    help="SageMaker's hosting contract for an unchanged vLLM or TensorRT-LLM.",
+    help="SageMaker's hosting contract for an unchanged engine.",
     no_args_is_help=True,
     add_completion=False,
 )

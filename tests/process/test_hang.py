@@ -36,6 +36,7 @@ from fastapi import FastAPI
 
 import model_hosting_container_standards.engines.registry as engine_registry
 from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.engines.runtime import EngineRuntime
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 from mhcs.vllm.engine import VLLM
 
@@ -48,16 +49,17 @@ class Engine(VLLM):
     def owns(self, app):
         return True
 
-    async def check(self, app):
+    def start(self, app):
+        return Running(app)
+
+
+class Running(EngineRuntime):
+    async def check(self):
         if dead.exists() and dead.read_text() == str(os.getpid()):
             keeps_server = "KEEPS" in os.environ
             raise EngineUnhealthyError("It is dead.", keeps_server=keeps_server)
         while hangs.exists():
             await asyncio.sleep(0.01)
-
-    def processes(self, app):
-        return ()
-
 
 engine_registry.installed_engines = lambda: iter([Engine()])
 app = FastAPI()

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from fastapi import FastAPI
 
-from adapter_engine import AdapterEngine, Published
 from mhcs.serve import engines
 from model_hosting_container_standards.engines.api import Engine
 from model_hosting_container_standards.engines.command import EngineCommand
+from model_hosting_container_standards.engines.description import EngineDescription
 from model_hosting_container_standards.exceptions import (
     ConfigurationError,
     HandlerFileNotFoundError,
@@ -205,8 +204,8 @@ class OtherCommand(EngineCommand):
         return ["python", "-m", "other.launch_server", *named]
 
 
-class Other(Published):
-    name = "other"
+class Other(Engine):
+    description = EngineDescription(name="other")
     command = OtherCommand()
 
 
@@ -215,7 +214,7 @@ def test_another_engine_needs_little_to_be_served(
 ) -> None:
     (tmp_path / "site" / "other").mkdir(parents=True)
     put_on_path(monkeypatch, tmp_path / "site")
-    published: list[Engine] = [Other(FastAPI(), AdapterEngine(tmp_path))]
+    published: list[Engine] = [Other()]
     monkeypatch.setattr(engines, "installed_engines", lambda: iter(published))
     start = ["python", "-m", "other.launch_server", "--model-path"]
     assert command(SM_OTHER_MEM_FRACTION="1") == [

@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +33,8 @@ from model_hosting_container_standards.adapters.backend import RegisteredAdapter
 from model_hosting_container_standards.adapters.base_model import BaseModel
 from model_hosting_container_standards.asgi.routing import iter_routes
 from model_hosting_container_standards.engines.api import Engine
-from model_hosting_container_standards.engines.command import EngineCommand
+from model_hosting_container_standards.engines.description import EngineDescription
+from model_hosting_container_standards.engines.runtime import EngineRuntime
 from model_hosting_container_standards.exceptions import (
     AdapterCrashError,
     AdapterEngineError,
@@ -295,35 +296,14 @@ class AdapterEngine:
         return path.read_text().splitlines() if path.exists() else []
 
 
-class Published:
+class Published(Engine):
     """The ``Engine`` that owns the apps of an :class:`AdapterEngine`."""
 
-    name = "test"
-    command: EngineCommand | None = None
-    health_path = "/health"
-    invocation_paths: Mapping[str, Sequence[str]] = {}
-    adapter_path = "model"
-    metrics_is_json = False
-    moved_names: Mapping[str, Sequence[Any]] = {}
+    description = EngineDescription(name="test", loads_adapters=True)
 
     def __init__(self, app: FastAPI, backend: AdapterEngine) -> None:
         self._app = app
         self._backend = backend
-
-    def patch(self) -> None:
-        """Nothing has to be patched."""
-
-    def problems(self) -> Collection[str]:
-        return ()
-
-    async def check(self, app: FastAPI) -> None:
-        """It answers."""
-
-    async def probe_generation(self, app: FastAPI) -> None:
-        """It has answered."""
-
-    def processes(self, app: FastAPI) -> Collection[int]:
-        return ()
 
     def owns(self, app: FastAPI) -> bool:
         return app is self._app
@@ -332,10 +312,18 @@ class Published:
         paths = (getattr(route, "path", "") for route in iter_routes(app))
         return {path for path in paths if path.startswith("/v1/")}
 
-    def api_keys(self, app: FastAPI) -> Collection[str]:
-        return ()
+    def start(self, app: FastAPI) -> EngineRuntime:
+        return Running(app, self._backend)
 
-    def adapter_backend(self, app: FastAPI) -> AdapterEngine:
+
+class Running(EngineRuntime):
+    """The ``EngineRuntime`` of such an app."""
+
+    def __init__(self, app: FastAPI, backend: AdapterEngine) -> None:
+        super().__init__(app)
+        self._backend = backend
+
+    def adapter_backend(self) -> AdapterEngine:
         return self._backend
 
 

@@ -144,7 +144,7 @@ class _Worker:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._engine = AdapterEngine(folder / "engine", **settings)
         path = {"SAGEMAKER_ADAPTERS_PATH": str(folder / "state")}
-        self._runtime = AdapterRuntime(self._engine, read_settings(path))
+        self._runtime = AdapterRuntime(lambda: self._engine, read_settings(path))
         self._leases: dict[str, tuple[Adapter, contextlib.ExitStack]] = {}
 
     async def register(self, **wanted: Any) -> None:

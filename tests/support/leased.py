@@ -17,7 +17,7 @@ async def within_request(
     adapters: AdapterRegistry, answer: Callable[[], Awaitable[T]]
 ) -> T:
     """Return what ``answer`` returns, which is called as a request is answered."""
-    runtime = AdapterRuntime(adapters.backend, read_settings({}))
+    runtime = AdapterRuntime(None, read_settings({}))
     runtime.current = adapters
     answers: list[T] = []
 

@@ -22,7 +22,7 @@ from ..observability.metrics import loading_adapter
 from .adapter import DEADLY, Adapter
 from .backend import AdapterBackend
 from .files import check_folder, locate
-from .store import AdapterStore
+from .table import AdapterTable
 
 logger = get_logger(__name__)
 
@@ -37,7 +37,7 @@ class AdapterLoader:
     """
 
     def __init__(
-        self, backend: AdapterBackend | None, store: AdapterStore, root: Path | None
+        self, backend: AdapterBackend | None, store: AdapterTable, root: Path | None
     ) -> None:
         self.backend = backend
         self.root = root
@@ -173,7 +173,7 @@ class AdapterLoader:
 
     async def retire(self, adapter: Adapter) -> None:
         """Free what no request uses any more."""
-        if self._store.rows("id = ?", adapter.id):
+        if self._store.has(adapter.id):
             await self.undo(adapter)
 
     async def write(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:

@@ -19,6 +19,7 @@ from .loader import AdapterLoader
 from .request_leases import RequestLeases, Work, current_leases
 from .service import AdapterService, ByHandler
 from .store import AdapterStore
+from .table import AdapterTable
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ class AdapterRegistry:
         self, backend: AdapterBackend | None, folder: Path, root: Path | None
     ) -> None:
         self.backend = backend
-        self.store = AdapterStore(folder / "adapters.sqlite3")
+        self.store: AdapterTable = AdapterStore(folder / "adapters.sqlite3")
         self.names = ByteLocks(folder / "names.lock")
         self.users = ByteLocks(folder / "users.lock")
         self.leases = Leases(self.users)

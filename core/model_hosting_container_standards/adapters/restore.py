@@ -11,7 +11,6 @@ from .adapter import DEADLY, Adapter
 from .backend import AdapterBackend
 from .bundled import add_bundled
 from .registry import AdapterRegistry
-from .store import REGISTERED
 
 logger = get_logger(__name__)
 
@@ -46,8 +45,9 @@ async def restore_adapters(adapters: AdapterRegistry, bundled: Path) -> None:
 async def _restore(adapters: AdapterRegistry, bundled: Path) -> None:
     store = adapters.store
     # Begun by processes that died, or held by handlers that know nothing any more.
-    for row in store.rows("by_handler OR state IN ('loading', 'draining')"):
-        store.discard(row.id)
+    for row in store.rows():
+        if row.by_handler or row.state in ("loading", "draining"):
+            store.discard(row.id)
     if adapters.backend is None:
         return
     store.unload_all()
@@ -62,9 +62,7 @@ async def _restore_registered(
     pinned = others = 0
     loaded = len(backend.own_adapters())
     kept = backend.cache_size
-    # What failed before takes no room from what did not, nor anything from pins.
-    order = "state = 'failed', pin DESC, id DESC"
-    for adapter in adapters.store.rows(f"{REGISTERED} ORDER BY {order}"):
+    for adapter in sorted(adapters.view().values(), key=_urgency):
         has_room = kept is None or loaded < kept
         load = adapter.pin or (adapter.preload and has_room)
         try:
@@ -81,6 +79,11 @@ async def _restore_registered(
             pinned += adapter.pin
             others += not adapter.pin
             loaded += load
+
+
+def _urgency(adapter: Adapter) -> tuple[bool, bool, int]:
+    """Return a sort key: what failed before takes no room, and pins are first."""
+    return adapter.state == "failed", not adapter.pin, -adapter.id
 
 
 async def _restore_one(

@@ -44,7 +44,7 @@ def add_adapter_routes(
 
     That is if its engine loads them, or somebody registered a handler that does.
     """
-    has_engine = runtime.backend is not None
+    has_engine = runtime.has_engine
     load = claim_handler(app, LOAD_ADAPTER, replaceable=has_engine)
     unload = claim_handler(app, UNLOAD_ADAPTER, replaceable=has_engine)
     if not (has_engine or load or unload):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
@@ -28,15 +29,31 @@ _SERVER: Final = "app"
 
 
 class AdapterRuntime:
-    """Opens the :class:`AdapterRegistry` at the start of the app."""
+    """Opens the :class:`AdapterRegistry` at the start of the app.
 
-    def __init__(self, backend: AdapterBackend | None, settings: Settings) -> None:
-        self.backend = backend
+    Args:
+        find_backend: returns the engine's backend, once the app has started; None: the
+            engine loads no adapters, or there is no engine.
+    """
+
+    def __init__(
+        self,
+        find_backend: Callable[[], AdapterBackend | None] | None,
+        settings: Settings,
+    ) -> None:
+        self._find_backend = find_backend
+        #: None before the start, and where the engine loads no adapters.
+        self.backend: AdapterBackend | None = None
         self.settings = settings
         #: None before the start, after the end, and where there can be none.
         self.current: AdapterRegistry | None = None
         self._starting = asyncio.Lock()
         self._error: AdapterError | None = None
+
+    @property
+    def has_engine(self) -> bool:
+        """Whether the app's engine is one that loads adapters."""
+        return self._find_backend is not None
 
     async def started(self) -> AdapterRegistry:
         """Return the server's adapters; start now if the server has no start-up step.
@@ -81,6 +98,8 @@ class AdapterRuntime:
             ConfigurationError: the folder that was asked for cannot be used.
         """
         self._error = None
+        if self._find_backend is not None:
+            self.backend = self._find_backend()
         if self.backend is not None:
             self.backend.prepare()
             if reason := self.backend.unavailable():

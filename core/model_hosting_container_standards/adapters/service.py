@@ -18,7 +18,7 @@ from .adapter import Adapter, AdapterSpec
 from .files import locate
 from .leases import Leases
 from .loader import AdapterLoader
-from .store import AdapterStore
+from .table import AdapterTable
 
 logger = get_logger(__name__)
 
@@ -38,7 +38,7 @@ class AdapterService:
 
     def __init__(
         self,
-        store: AdapterStore,
+        store: AdapterTable,
         loader: AdapterLoader,
         names: ByteLocks,
         leases: Leases,
@@ -176,7 +176,7 @@ class AdapterService:
     async def _exclusive(self, name: str) -> AsyncIterator[None]:
         """Be the only one who changes what has this name."""
         async with self._names.exclusive(_number(name)):
-            for row in self._store.rows("name = ?", name):
+            for row in self._store.rows_of(name):
                 if row.state == "loading":
                     # Whoever began it has died: who is alive holds the lock.
                     await self._loader.undo(row)

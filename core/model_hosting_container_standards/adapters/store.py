@@ -1,9 +1,9 @@
-"""The table of adapters: one truth for all processes of a server."""
+"""The table of adapters in SQLite: for the processes of one machine."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -13,13 +13,12 @@ import msgspec
 from ..exceptions import AdapterNotFoundError
 from ..storage import Database
 from .adapter import Adapter, AdapterSpec, State
+from .table import FIRST_ID, AdapterTable, Check
 
 #: "MHCA" as SQLite's application id.
 _APPLICATION: Final = 0x4D484341
-#: Ids of ours begin where no engine's own counter gets to.
-FIRST_ID: Final = 1 << 20
 #: An adapter's name is taken while it is in one of these states.
-REGISTERED: Final = "state IN ('ready', 'failed')"
+_REGISTERED: Final = "state IN ('ready', 'failed')"
 # engine_names: every name an engine may have cached something for.
 # bundled: what came with the model once, whatever became of it.
 _SCHEMA: Final = f"""
@@ -37,18 +36,15 @@ CREATE TABLE adapters (
     reason TEXT,
     options TEXT NOT NULL
 );
-CREATE UNIQUE INDEX registered ON adapters (name) WHERE {REGISTERED};
+CREATE UNIQUE INDEX registered ON adapters (name) WHERE {_REGISTERED};
 CREATE TABLE engine_names (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE bundled (name TEXT PRIMARY KEY) WITHOUT ROWID;
 INSERT INTO sqlite_sequence (name, seq) VALUES ('adapters', {FIRST_ID - 1})
 """
 
-#: Gets how many adapters of the engine are pinned, and how many are not.
-Check = Callable[[int, int], None]
 
-
-class AdapterStore:
-    """Adapters in a SQLite file, and this process's view of them.
+class AdapterStore(AdapterTable):
+    """The ``AdapterTable`` in a SQLite file, and this process's view of it.
 
     Every method that changes something is one transaction. ``check`` arguments see what
     it would be like after it, and raise to undo it.
@@ -58,8 +54,11 @@ class AdapterStore:
         self._database = Database(path, _APPLICATION, _SCHEMA)
         self._seen = -1
         self._view: Mapping[str, Adapter] = {}
-        #: How often something was registered until this view, since there is a table.
-        self.registrations = 0
+        self._registrations = 0
+
+    @property
+    def registrations(self) -> int:
+        return self._registrations
 
     def view(self) -> Mapping[str, Adapter]:
         """Return what is registered now, by name, in the order of names.
@@ -68,10 +67,10 @@ class AdapterStore:
         """
         version = self._database.version()
         if version != self._seen or version & 1:
-            rows = self.rows(f"{REGISTERED} ORDER BY name")
+            rows = self._select(f"{_REGISTERED} ORDER BY name")
             self._view = MappingProxyType({row.name: row for row in rows})
             ((last_id,),) = self._database.read("SELECT seq FROM sqlite_sequence")
-            self.registrations = last_id - FIRST_ID + 1
+            self._registrations = last_id - FIRST_ID + 1
             self._seen = version
         return self._view
 
@@ -86,8 +85,16 @@ class AdapterStore:
             raise AdapterNotFoundError(f"There is no adapter {name!r}.")
         return adapter
 
-    def rows(self, condition: str = "TRUE", *values: Any) -> list[Adapter]:
-        """Return the adapters that meet an SQL condition."""
+    def rows(self) -> list[Adapter]:
+        return self._select("TRUE")
+
+    def rows_of(self, name: str) -> list[Adapter]:
+        return self._select("name = ?", name)
+
+    def has(self, adapter_id: int) -> bool:
+        return bool(self._select("id = ?", adapter_id))
+
+    def _select(self, condition: str, *values: Any) -> list[Adapter]:
         statement = f"SELECT * FROM adapters WHERE {condition}"
         return [_adapter(row) for row in self._database.read(statement, values)]
 
@@ -214,7 +221,7 @@ def _set(
 
 def _registered(connection: sqlite3.Connection, name: str) -> sqlite3.Row | None:
     row: sqlite3.Row | None = connection.execute(
-        f"SELECT * FROM adapters WHERE name = ? AND {REGISTERED}", [name]
+        f"SELECT * FROM adapters WHERE name = ? AND {_REGISTERED}", [name]
     ).fetchone()
     return row
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
@@ -21,6 +22,7 @@ from ..contract.routes import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
 from ..customer_code.moved_names import install_moved_names
 from ..engines.api import Engine
 from ..engines.registry import find_engine
+from ..engines.runtime import EngineRuntime
 from ..handlers.customer_handler import load_customer_script
 from ..logging_config import configure_logging, get_logger
 from ..middleware.resolution import FoundMiddleware, find_middleware
@@ -97,7 +99,8 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     if engine is not None:
         install_moved_names(engine.moved_names)
     script = load_customer_script(settings)
-    adapters = AdapterRuntime(engine.adapter_backend(app) if engine else None, settings)
+    running = cache(partial(engine.start, app)) if engine else None
+    adapters = _make_adapters(engine, running, settings)
     finder = HandlerResolver(app, engine, settings, script, adapters.base_model)
     ping = finder.find(PING_ROUTE)
     invocations = finder.find(INVOCATIONS_ROUTE)
@@ -107,9 +110,11 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     add_adapter_routes(app, adapters, settings)
     aliases = alias_routes(settings, engine.inference_paths(app) if engine else ())
     by_customer = invocations is not None and invocations.by_customer
-    # A customer's own handler gets what was sent, and may unpack it by itself.
+    # A customer's own handler gets the body as it was sent.
     decompressed = DECOMPRESSED - {INVOCATIONS} if by_customer else DECOMPRESSED
-    serving = _make_serving(app, settings, engine, aliases, adapters, decompressed)
+    serving = _make_serving(
+        app, settings, engine, running, aliases, adapters, decompressed
+    )
     # After it, as what is put first last is found soonest.
     if ping is not None:
         _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), serving))
@@ -127,6 +132,16 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
         _log(route, answer)
     for place, found in middleware.items():
         logger.info("%s: %s: %s", place, describe(found.function), found.source)
+
+
+def _make_adapters(
+    engine: Engine | None,
+    running: Callable[[], EngineRuntime] | None,
+    settings: Settings,
+) -> AdapterRuntime:
+    if engine is None or running is None or not engine.description.loads_adapters:
+        return AdapterRuntime(None, settings)
+    return AdapterRuntime(lambda: running().adapter_backend(), settings)
 
 
 def _make_layers(
@@ -153,6 +168,7 @@ def _make_serving(
     app: FastAPI,
     settings: Settings,
     engine: Engine | None,
+    running: Callable[[], EngineRuntime] | None,
     aliases: Mapping[str, str],
     adapters: AdapterRuntime,
     decompressed: Collection[str],
@@ -160,7 +176,9 @@ def _make_serving(
     # Imported late, as above.
     from .server_runtime import ServerRuntime
 
-    return ServerRuntime(app, engine, settings, aliases, adapters, decompressed)
+    return ServerRuntime(
+        app, engine, running, settings, aliases, adapters, decompressed
+    )
 
 
 def _put_first(
@@ -193,7 +211,7 @@ def _invocations(
     routes: dict[str, ASGIApp] | None = {} if answer.by_route else None
     by_engine = answer.by_route and finder.engine is not None
     if answer.by_route and finder.engine is not None:
-        fields = fields or (AdapterField(finder.engine.adapter_path),)
+        fields = fields or (AdapterField(finder.engine.description.adapter_path),)
         routes = dict(_choosable_routes(finder, finder.engine))
     # An app with a route of its own has its own word on content types.
     own = find_routes(finder.app, INVOCATIONS_ROUTE.path, INVOCATIONS_ROUTE.methods)
@@ -213,7 +231,7 @@ def _lead_inference_routes(
     """Let the adapter header count on the engine's own inference routes too."""
     router = finder.app.router
     inner = router.middleware_stack
-    field = AdapterField(engine.adapter_path)
+    field = AdapterField(engine.description.adapter_path)
     handlers = {
         path: finder.with_default_model(path, inner)
         for path in engine.inference_paths(finder.app)

@@ -43,7 +43,7 @@ def add_metrics(app: FastAPI, engine: Engine | None, folder: Path | None) -> Non
     Args:
         folder: the folder of prometheus_client's multiprocess mode, if it is on.
     """
-    has_statistics = engine is not None and engine.metrics_is_json
+    has_statistics = engine is not None and engine.description.metrics_is_json
     if _has_page(app) and not has_statistics:
         logger.info("The app has its own %s", METRICS)
         return

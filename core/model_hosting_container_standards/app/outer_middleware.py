@@ -46,7 +46,7 @@ class OuterMiddleware:
         return self._with_tracing(self._with_guard(self._with_leases(app)))
 
     def _with_leases(self, app: ASGIApp) -> ASGIApp:
-        if self._adapters.backend is None:
+        if not self._adapters.has_engine:
             return app
         from ..adapters.lease_middleware import LeaseMiddleware
 

@@ -90,7 +90,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
 
     def with_default_model(self, path: str, handler: ASGIApp) -> ASGIApp:
         """Return ``handler``, with the default model if the route requires a name."""
-        field = self.engine.adapter_path if self.engine else ""
+        field = self.engine.description.adapter_path if self.engine else ""
         if not requires_field(self.app, path, field):
             return handler
         return DefaultModel(handler, field, self.base_model)
@@ -137,7 +137,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
         if self.engine is None:
             return None
         if route is PING_ROUTE:
-            path = self.engine.health_path
+            path = self.engine.description.health_path
             handlers = self._targets(route, path)
         else:
             path = "the route that fits the body"
@@ -153,7 +153,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
     def _routes_by_body(self, engine: Engine) -> dict[str, ASGIApp]:
         """Return the engine's inference routes, by the body key that each expects."""
         routes: dict[str, ASGIApp] = {}
-        for key, paths in engine.invocation_paths.items():
+        for key, paths in engine.description.invocation_paths.items():
             targets = ((path, find_target(self.app, path, "POST")) for path in paths)
             for path, target in targets:
                 if target is not None:

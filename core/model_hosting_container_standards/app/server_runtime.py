@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from ..adapters.runtime import AdapterRuntime
 from ..asgi.lifespan import surround_lifespan
 from ..engines.api import Engine
+from ..engines.runtime import EngineRuntime
 from ..health.engine_health import EngineHealth
 from ..observability.metrics import RESTARTS
 from ..observability.route_labels import known_routes
@@ -25,6 +26,8 @@ class ServerRuntime:
     """Tracks an app's requests, checks its engine and shuts it down gracefully.
 
     Args:
+        running: returns the engine's runtime once the app has started; None without
+            an engine.
         aliases: alias paths of the contract's routes, see :func:`alias_routes`.
         decompressed: labels of the routes whose compressed bodies are decompressed.
 
@@ -36,6 +39,7 @@ class ServerRuntime:
         self,
         app: FastAPI,
         engine: Engine | None,
+        running: Callable[[], EngineRuntime] | None,
         settings: Settings,
         aliases: Mapping[str, str],
         adapters: AdapterRuntime,
@@ -50,7 +54,7 @@ class ServerRuntime:
         self._tracker = RequestTracker(routes, OwnRequests(heartbeat), decompressed)
         stall_s = settings.ping_stall
         self._health = (
-            EngineHealth(engine, app, self._tracker, stall_s) if engine else None
+            EngineHealth(running, self._tracker, stall_s) if running else None
         )
         self._shutdown = GracefulShutdown(
             app,

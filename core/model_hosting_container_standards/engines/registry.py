@@ -24,7 +24,7 @@ def installed_engines() -> Iterator[Engine]:
 
 
 def engine_names() -> frozenset[str]:
-    """Return the names of those engines, which are those of their modules."""
+    """Return the names of those engines, which are those of their packages."""
     from importlib.metadata import entry_points
 
     return frozenset(entry_points(group=ENTRY_POINT_GROUP).names)
@@ -44,5 +44,5 @@ def starts_engine(command: Sequence[str]) -> bool:
 
 
 def find_engine(app: FastAPI) -> Engine | None:
-    """Return the engine that built ``app``, or None for an app of somebody's own."""
+    """Return the engine that built ``app``, or None for any other app."""
     return next((engine for engine in installed_engines() if engine.owns(app)), None)

@@ -7,9 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from fastapi import FastAPI
-
-from ..engines.api import Engine
+from ..engines.runtime import EngineRuntime
 from ..exceptions import EngineUnhealthyError
 from ..logging_config import get_logger
 from ..processes.cpu_activity import CPUActivity
@@ -24,7 +22,7 @@ _PING_WAIT_S: Final = 0.4
 #: SageMaker waits for any response.
 _COMPUTES_S: Final = 600.0
 
-Probe = Callable[[FastAPI], Awaitable[None]]
+Probe = Callable[[], Awaitable[None]]
 
 
 class SingleFlightProbe:
@@ -35,9 +33,8 @@ class SingleFlightProbe:
             the engine is dead.
     """
 
-    def __init__(self, probe: Probe, app: FastAPI) -> None:
+    def __init__(self, probe: Probe) -> None:
         self._probe = probe
-        self._app = app
         self._task: asyncio.Task[None] | None = None
         self._started_at = 0.0
 
@@ -52,7 +49,7 @@ class SingleFlightProbe:
         if self._task is None or self._task.done():
             # A result from after the last call has an unknown age: probe again.
             self._started_at = time.monotonic()
-            self._task = asyncio.ensure_future(self._probe(self._app))
+            self._task = asyncio.ensure_future(self._probe())
             self._task.add_done_callback(_retrieve_exception)
         task = self._task
         await asyncio.wait({task}, timeout=_PING_WAIT_S)
@@ -89,17 +86,21 @@ class EngineHealth:
     without progress. While the engine's processes compute, both may take longer.
 
     Args:
+        engine: returns the engine's runtime; called once the app has started.
         stall_s: seconds without an answer after which the engine is hung.
     """
 
     def __init__(
-        self, engine: Engine, app: FastAPI, tracker: RequestTracker, stall_s: float
+        self,
+        engine: Callable[[], EngineRuntime],
+        tracker: RequestTracker,
+        stall_s: float,
     ) -> None:
         self._tracker = tracker
         self._stall_s = stall_s
-        self._check = SingleFlightProbe(engine.check, app)
-        self._generation = SingleFlightProbe(self._generate, app)
-        self._activity = CPUActivity(lambda: engine.processes(app))
+        self._check = SingleFlightProbe(lambda: engine().check())
+        self._generation = SingleFlightProbe(self._generate)
+        self._activity = CPUActivity(lambda: engine().processes())
         self._engine = engine
         self._has_problem = False
         #: Types of errors that have been logged: checks run several times a second.
@@ -136,8 +137,8 @@ class EngineHealth:
         self._activity.reset()
         return None
 
-    async def _generate(self, app: FastAPI) -> None:
-        await self._engine.probe_generation(app)
+    async def _generate(self) -> None:
+        await self._engine().probe_generation()
         self._tracker.note_progress()
 
     def _hung(self, probe: SingleFlightProbe) -> Problem | None:

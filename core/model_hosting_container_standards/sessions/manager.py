@@ -16,7 +16,8 @@ from ..exceptions import ConfigurationError, SessionNotFoundError, StorageError
 from ..settings import Settings, read_settings
 from ..storage.container import container_id
 from ..storage.folder import default_parent, private_folder
-from .store import SessionStore, StoredSession
+from .store import SessionStore
+from .table import SessionTable, StoredSession
 
 LONGEST_ID: Final = 256
 _ID: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
@@ -92,7 +93,7 @@ class SessionManager:
         self._file = folder / _FILE
         self._expiration_s = expiration_s
         self._opening = threading.Lock()
-        self._store: SessionStore | None = None
+        self._store: SessionTable | None = None
 
     def create_session(self, engine_id: Any = None) -> Session:
         """Begin a session. ``engine_id`` is what an engine with its own calls it.
@@ -125,7 +126,7 @@ class SessionManager:
             raise SessionNotFoundError(session_id)
 
     @property
-    def store(self) -> SessionStore:
+    def store(self) -> SessionTable:
         """The open table.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The table of sessions: one truth for all processes of a server."""
+"""The table of sessions in SQLite: for the processes of one machine."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from ..exceptions import SessionNotFoundError
 from ..storage import Database
+from .table import SessionTable, StoredSession
 
 #: "MHCS" as SQLite's application id.
 _APPLICATION: Final = 0x4D484353
@@ -40,21 +39,8 @@ _REMEMBERED: Final = 10_000
 _BUSY_S: Final = 1.0
 
 
-class StoredSession(msgspec.Struct, frozen=True):
-    """A session as the table had it when the database was at ``version``.
-
-    ``engine_id`` is what the engine calls it, as JSON; None: the engine knows nothing.
-    ``expires`` is in Unix seconds.
-    """
-
-    id: str
-    expires: int
-    engine_id: str | None
-    version: int
-
-
-class SessionStore:
-    """Sessions and their values in a SQLite file. Any thread may use it.
+class SessionStore(SessionTable):
+    """The ``SessionTable`` in a SQLite file.
 
     Every method that changes something is one transaction, and removes a few rows of
     sessions that are over: as many as are added at least, so the table stays bounded,

@@ -17,6 +17,11 @@ from .._startup import reason_to_patch
 DISTRIBUTION = "model-hosting-container-standards"
 
 
+def names_of_engines() -> list[str]:
+    """Return the names of all known engines, installed or not."""
+    return [engine.name for engine in installed_engines()]
+
+
 def activation_methods(settings: Settings) -> dict[str, list[str]]:
     """Return how ``bootstrap`` gets called, for each installed engine."""
     return {

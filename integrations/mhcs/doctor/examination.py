@@ -14,13 +14,18 @@ from model_hosting_container_standards.supervisor.requirements import (
     wheels_of,
 )
 
-from .engines import DISTRIBUTION, activation_methods, problems_of_engines
+from .engines import (
+    DISTRIBUTION,
+    activation_methods,
+    names_of_engines,
+    problems_of_engines,
+)
 from .handlers import resolve_handlers
 from .report import Report
 from .serving import examine_serving
 from .variables import problems_of_variables, set_variables
 
-_PACKAGES = (DISTRIBUTION, "fastapi", "starlette", "pydantic", "vllm", "tensorrt-llm")
+_PACKAGES = (DISTRIBUTION, "fastapi", "starlette", "pydantic")
 
 
 def examine() -> Report:
@@ -43,8 +48,8 @@ def examine() -> Report:
         examine_serving(settings, report)
     else:
         report.problems.append(
-            "No engine is installed here: install vllm or tensorrt_llm, or run this in "
-            "the environment of the server."
+            f"No engine is installed here: install {' or '.join(names_of_engines())}, "
+            "or run this in the environment of the server."
         )
     resolve_handlers(settings, report)
     return report
@@ -52,9 +57,10 @@ def examine() -> Report:
 
 def _versions() -> Iterator[tuple[str, str]]:
     yield "python", sys.version.split()[0]
-    for name in _PACKAGES:
+    for name in (*_PACKAGES, *names_of_engines()):
         try:
-            yield name, metadata.version(name)
+            found = metadata.distribution(name)
+            yield found.metadata["Name"], found.version
         except metadata.PackageNotFoundError:
             continue
 

@@ -34,7 +34,8 @@ def choose_engine(environ: Mapping[str, str]) -> tuple[str, EngineCommand]:
         case [pair]:
             return pair
         case []:
-            raise LookupError("No engine is installed here: install vllm.")
+            known = " or ".join(engine.name for engine in installed_engines())
+            raise LookupError(f"No engine is installed here: install {known}.")
     names = " and ".join(name for name, _ in installed)
     example = f"{installed[0][1].prefix}MODEL"
     raise LookupError(

@@ -18,13 +18,16 @@ from typing import Any, Final
 import wrapt
 
 from mhcs.addresses import server_name
-from model_hosting_container_standards.adapters.adapter import Adapter
-from model_hosting_container_standards.adapters.backend import RegisteredAdapters
-from model_hosting_container_standards.adapters.base_model import BaseModel, Checkpoint
-from model_hosting_container_standards.adapters.checkpoint import read_checkpoint
-from model_hosting_container_standards.adapters.weights import WEIGHTS
+from model_hosting_container_standards.engines import (
+    WEIGHTS,
+    Adapter,
+    AdapterBackend,
+    BaseModel,
+    Checkpoint,
+    RegisteredAdapters,
+    read_checkpoint,
+)
 from model_hosting_container_standards.exceptions import (
-    AdapterCapacityError,
     AdapterCrashError,
     AdapterEngineError,
     AdapterError,
@@ -54,12 +57,8 @@ _PATIENCE_S: Final = 45.0
 _LOOK_S: Final = 0.1
 
 
-class TensorRTAdapters:
+class TensorRTAdapters(AdapterBackend):
     """The ``AdapterBackend`` of a TensorRT-LLM server, for every release since 1.0."""
-
-    slots: Final[int] = 0
-    slots_option: Final[str | None] = None
-    flags: Final[Collection[str]] = ()
 
     def __init__(self, server: Any) -> None:
         self._server = server
@@ -110,9 +109,6 @@ class TensorRTAdapters:
     def cache_size(self) -> int | None:
         return getattr(self._lora_config, "max_cpu_loras", None)
 
-    def prepare(self) -> None:
-        """Do nothing: the engine takes any name for that of its model."""
-
     def attach(self, adapters: RegisteredAdapters) -> None:
         setattr(self._server.app.state, ADAPTERS, adapters)
         generator = generator_of(self._server)
@@ -124,12 +120,6 @@ class TensorRTAdapters:
 
     def own_models(self) -> Collection[str]:
         return [self._server.model]
-
-    def own_adapters(self) -> Collection[str]:
-        return ()
-
-    def resolves_natively(self, name: str) -> bool:
-        return name in self.own_models()
 
     async def load(self, adapter: Adapter) -> None:
         """Have one token generated: what is wrong with an adapter is known then."""
@@ -185,12 +175,6 @@ class TensorRTAdapters:
 
     async def unload(self, adapter: Adapter) -> None:
         """Do nothing: the engine drops what has not been used for longest."""
-
-    async def pin(self, adapter: Adapter) -> None:
-        raise AdapterCapacityError(f"{adapter.name!r}: TensorRT-LLM has no pins.")
-
-    async def unpin(self, adapter: Adapter) -> None:
-        """Do nothing: none is pinned."""
 
     @property
     def _lora_config(self) -> Any:

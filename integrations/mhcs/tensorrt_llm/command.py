@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from model_hosting_container_standards.engines.command import EngineCommand, Parser
+from model_hosting_container_standards.engines import EngineCommand, Parser
 from model_hosting_container_standards.settings import Settings
 
 

@@ -2,36 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
+
+from model_hosting_container_standards.engines import Engine, EngineDescription
 
 from . import hooks
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from model_hosting_container_standards.adapters.backend import AdapterBackend
-    from model_hosting_container_standards.customer_code.moved_names import MovedNames
-    from model_hosting_container_standards.engines.command import EngineCommand
+    from model_hosting_container_standards.engines import EngineCommand, MovedNames
+
+    from .runtime import TensorRTRuntime
 
 #: Routes that run a model, but read their request by themselves.
 READ_BY_THEMSELVES: Final = frozenset({"/v1/videos", "/v1/videos/generations"})
 
 
-class TensorRTLLM:
+class TensorRTLLM(Engine):
     """The ``Engine`` of ``trtllm-serve``, for every release since 0.17."""
 
-    name: Final[str] = "tensorrt_llm"
-    health_path: Final[str] = hooks.HEALTH_PATH
-    adapter_path: Final[str] = "model"
-    #: JSON, which each time is what has come since the last time.
-    metrics_is_json: Final[bool] = True
-    invocation_paths: Final[Mapping[str, Sequence[str]]] = {
-        "messages": ["/v1/chat/completions"],
-        "prompt": ["/v1/completions", "/v1/images/generations"],
-        # A server that embeds, or makes images, does nothing else.
-        "input": ["/v1/embeddings", "/v1/responses"],
-    }
+    description = EngineDescription(
+        name="tensorrt_llm",
+        health_path=hooks.HEALTH_PATH,
+        invocation_paths={
+            "messages": ["/v1/chat/completions"],
+            "prompt": ["/v1/completions", "/v1/images/generations"],
+            # A server that embeds, or makes images, does nothing else.
+            "input": ["/v1/embeddings", "/v1/responses"],
+        },
+        loads_adapters=True,
+        # Each time it is what has come since the last time.
+        metrics_is_json=True,
+    )
+
+    def patch(self) -> None:
+        hooks.patch()
+
+    def owns(self, app: FastAPI) -> bool:
+        # As the hook has left it: without that, its requests do not know of adapters.
+        return hasattr(app.state, "openai_server")
+
+    def inference_paths(self, app: FastAPI) -> Collection[str]:
+        # Imported late, as all that only a server needs.
+        from model_hosting_container_standards.engines import (
+            find_inference_paths,
+            find_routes,
+        )
+
+        found = find_inference_paths(app, _is_any)
+        unseen = (p for p in READ_BY_THEMSELVES if find_routes(app, p, ["POST"]))
+        return found.union(unseen)
+
+    def start(self, app: FastAPI) -> TensorRTRuntime:
+        # Imported late, as all that only a server needs.
+        from .runtime import TensorRTRuntime
+
+        return TensorRTRuntime(app)
 
     @property
     def command(self) -> EngineCommand:
@@ -46,50 +74,6 @@ class TensorRTLLM:
         from .moved_names import MOVED_NAMES
 
         return MOVED_NAMES
-
-    def patch(self) -> None:
-        hooks.patch()
-
-    def problems(self) -> Iterable[str]:
-        return ()
-
-    def owns(self, app: FastAPI) -> bool:
-        # As the hook has left it: without that, its requests do not know of adapters.
-        return hasattr(app.state, "openai_server")
-
-    async def check(self, app: FastAPI) -> None:
-        # Imported late, as all that only a server needs.
-        from .health import check
-
-        check(app.state.openai_server)
-
-    async def probe_generation(self, app: FastAPI) -> None:
-        from .health import probe_generation
-
-        await probe_generation(app.state.openai_server)
-
-    def processes(self, app: FastAPI) -> Collection[int]:  # noqa: ARG002 - they spin
-        return ()
-
-    def inference_paths(self, app: FastAPI) -> Collection[str]:
-        # Imported late, as all that only a server needs.
-        from model_hosting_container_standards.asgi.inference_paths import (
-            find_inference_paths,
-        )
-        from model_hosting_container_standards.asgi.routing import find_routes
-
-        found = find_inference_paths(app, _is_any)
-        unseen = (p for p in READ_BY_THEMSELVES if find_routes(app, p, ["POST"]))
-        return found.union(unseen)
-
-    def api_keys(self, app: FastAPI) -> Collection[str]:  # noqa: ARG002 - it has none
-        return ()
-
-    def adapter_backend(self, app: FastAPI) -> AdapterBackend:
-        # Imported late, as all that only a server needs.
-        from .adapters import TensorRTAdapters
-
-        return TensorRTAdapters(app.state.openai_server)
 
 
 def _is_any(_module: str) -> bool:

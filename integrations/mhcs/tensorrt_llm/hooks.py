@@ -144,9 +144,7 @@ def _bootstrap_server(
         _bootstrap(app)
     elif _registering_methods(type(server)):
         # Imported late: workers register the hooks too, and need no FastAPI.
-        from model_hosting_container_standards.asgi.deferred_bootstrap import (
-            defer_bootstrap,
-        )
+        from model_hosting_container_standards.engines import defer_bootstrap
 
         defer_bootstrap(app)
     else:

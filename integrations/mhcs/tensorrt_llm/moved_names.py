@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from model_hosting_container_standards.customer_code.moved_names import Move, MovedNames
+from model_hosting_container_standards.engines import Move, MovedNames
 
 _HIGH_LEVEL: Final = (
     *("BuildConfig", "CapacitySchedulerPolicy", "KvCacheConfig", "LLM", "QuantAlgo"),

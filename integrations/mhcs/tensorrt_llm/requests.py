@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, get_type_hints
 if TYPE_CHECKING:  # Workers load this module too, and answer no requests.
     from fastapi.responses import JSONResponse
 
-    from model_hosting_container_standards.adapters.adapter import Adapter
-    from model_hosting_container_standards.adapters.backend import RegisteredAdapters
+    from model_hosting_container_standards.engines import Adapter, RegisteredAdapters
 
 FIELD: Final = "lora_request"
 #: Where an app has its adapters, once it has started.
@@ -138,7 +137,7 @@ def check_files(adapter: Adapter) -> None:
         AdapterNotFoundError: they are gone. Up to 1.3 the engine looks at each
             request's too; since then it would break off the answer.
     """
-    from model_hosting_container_standards.adapters.files import has_files
+    from model_hosting_container_standards.engines import has_files
     from model_hosting_container_standards.exceptions import AdapterNotFoundError
 
     if not has_files(adapter.path):

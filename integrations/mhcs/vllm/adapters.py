@@ -18,11 +18,14 @@ from fastapi import FastAPI, HTTPException
 
 from mhcs.addresses import server_name
 from mhcs.guard import guarded
-from model_hosting_container_standards.adapters.adapter import Adapter
-from model_hosting_container_standards.adapters.backend import RegisteredAdapters
-from model_hosting_container_standards.adapters.base_model import BaseModel
-from model_hosting_container_standards.adapters.files import locate
-from model_hosting_container_standards.adapters.store import FIRST_ID
+from model_hosting_container_standards.engines import (
+    FIRST_ID,
+    Adapter,
+    AdapterBackend,
+    BaseModel,
+    RegisteredAdapters,
+    locate,
+)
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
     AdapterEngineError,
@@ -40,7 +43,7 @@ RUNTIME_UPDATING: Final = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 _FLAGS: Final = frozenset({"is_3d_lora_weight"})
 
 
-class VLLMAdapters:
+class VLLMAdapters(AdapterBackend):
     """The ``AdapterBackend`` of a vLLM app, for every release since 0.8."""
 
     slots_option: Final = "--max-loras"

@@ -15,15 +15,15 @@ from typing import Any, Final
 import msgspec
 
 from mhcs.guard import guarded
-from model_hosting_container_standards.adapters.base_model import (
+from model_hosting_container_standards.engines import (
     UNKNOWN,
     BaseModel,
     Checkpoint,
     LayerCount,
     Place,
     Widths,
+    read_checkpoint,
 )
-from model_hosting_container_standards.adapters.checkpoint import read_checkpoint
 
 UNCHECKED: Final = (
     "Whether adapters fit the model is not checked: vLLM ignores what does not."

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from model_hosting_container_standards.engines.command import EngineCommand, Parser
+from model_hosting_container_standards.engines import EngineCommand, Parser
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings
 

@@ -17,11 +17,11 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, Final
 
-from model_hosting_container_standards.processes.heartbeat import (
+from model_hosting_container_standards.engines import (
     LAST_WORD_S,
     HeartbeatDirectory,
+    die_at,
 )
-from model_hosting_container_standards.processes.tree import die_at
 from model_hosting_container_standards.settings import Settings, read_settings
 
 _POLL_S: Final = 0.05

@@ -8,9 +8,11 @@ import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from model_hosting_container_standards.adapters.adapter import Adapter
-from model_hosting_container_standards.adapters.backend import RegisteredAdapters
-from model_hosting_container_standards.adapters.store import FIRST_ID
+from model_hosting_container_standards.engines import (
+    FIRST_ID,
+    Adapter,
+    RegisteredAdapters,
+)
 from model_hosting_container_standards.exceptions import (
     AdapterEngineError,
     AdapterError,

@@ -13,8 +13,7 @@ from typing import Any, Final
 
 from starlette.datastructures import State
 
-from model_hosting_container_standards.adapters.adapter import join_names
-from model_hosting_container_standards.adapters.unknown_model import base_model_answers
+from model_hosting_container_standards.engines import base_model_answers, join_names
 from model_hosting_container_standards.exceptions import AdapterNotFoundError
 
 from .errors import client_error

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from model_hosting_container_standards.customer_code.moved_names import Move, MovedNames
+from model_hosting_container_standards.engines import Move, MovedNames
 
 _TABLE: Final = Path(__file__).with_name("moved_names.json")
 _RELEASE: Final = re.compile(r"\d+(\.\d+)+")

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from model_hosting_container_standards.processes.tree import descendants
+from model_hosting_container_standards.engines import descendants
 
 #: What vLLM calls those processes, since 0.10.
 _TITLES: Final = (b"EngineCore", b"Worker")

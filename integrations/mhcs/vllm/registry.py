@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from model_hosting_container_standards.adapters.adapter import Adapter
-from model_hosting_container_standards.adapters.backend import RegisteredAdapters
+from model_hosting_container_standards.engines import Adapter, RegisteredAdapters
 
 #: What vLLM calls an adapter by a name: a ``LoRARequest``.
 MakeRequest = Callable[[Adapter, str], Any]

@@ -97,12 +97,6 @@ def protected_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     """An engine's app with a key on /invocations and on one of its routes."""
 
     class Engine(VLLM):
-        async def check(self, app: FastAPI) -> None:
-            """It answers."""
-
-        async def probe_generation(self, app: FastAPI) -> None:
-            """It has answered."""
-
         def owns(self, app: FastAPI) -> bool:
             return True
 

@@ -24,12 +24,6 @@ from mhcs.vllm.engine import VLLM
 class Engine(VLLM):
     """An engine that owns the apps of this file."""
 
-    async def check(self, app: FastAPI) -> None:
-        """It answers."""
-
-    async def probe_generation(self, app: FastAPI) -> None:
-        """It has answered."""
-
     def owns(self, app: FastAPI) -> bool:
         return app.title == "engine"
 

@@ -57,9 +57,6 @@ class Engine(VLLM):
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         return {"/v1/audio/transcriptions", "/v1/completions"}
 
-    async def check(self, app: FastAPI) -> None:
-        """It answers."""
-
 
 async def complete(request: Completion, raw_request: Request) -> dict[str, Any]:
     content_type = raw_request.headers.getlist("content-type")

@@ -6,8 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Collection
 
 import httpx
 import pytest
@@ -15,21 +14,18 @@ from fastapi import FastAPI
 
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.engines import registry as engine_registry
+from model_hosting_container_standards.engines.api import Engine
+from model_hosting_container_standards.engines.description import EngineDescription
+from model_hosting_container_standards.engines.runtime import EngineRuntime
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 from model_hosting_container_standards.health import engine_health as health
 from model_hosting_container_standards.processes.tree import cpu_seconds
 
 
-class Engine:
+class HealthEngine(Engine):
     """An engine that answers while it runs, and counts what it is asked."""
 
-    name = "test"
-    command = None
-    health_path = "/health"
-    invocation_paths: Mapping[str, Sequence[str]] = {}
-    adapter_path = "model"
-    moved_names: Mapping[str, Sequence[Any]] = {}
-    metrics_is_json = False
+    description = EngineDescription(name="test")
 
     def __init__(self) -> None:
         #: Its loop runs; it works; it has generated what a request waits for.
@@ -41,18 +37,13 @@ class Engine:
         self.checks = self.tries = 0
         self.pids: Collection[int] = ()
 
-    async def check(self, app: FastAPI) -> None:
-        self.checks += 1
-        await self._answer(self.runs)
+    def owns(self, app: FastAPI) -> bool:
+        return True
 
-    async def probe_generation(self, app: FastAPI) -> None:
-        self.tries += 1
-        await self._answer(self.works)
+    def start(self, app: FastAPI) -> EngineRuntime:
+        return Running(app, self)
 
-    def processes(self, app: FastAPI) -> Collection[int]:
-        return self.pids
-
-    async def _answer(self, able: asyncio.Event) -> None:
+    async def answer(self, able: asyncio.Event) -> None:
         if self.fails:
             raise IndexError("no such thing")
         if self.dead_of:
@@ -62,43 +53,32 @@ class Engine:
         if self.fails_late:
             raise EngineUnhealthyError("It was dead.")
 
-    def patch(self) -> None:
-        """Nothing has to be patched."""
 
-    def problems(self) -> Collection[str]:
-        return ()
+class Running(EngineRuntime):
+    def __init__(self, app: FastAPI, engine: HealthEngine) -> None:
+        super().__init__(app)
+        self._engine = engine
 
-    def api_keys(self, app: FastAPI) -> Collection[str]:
-        return ()
+    async def check(self) -> None:
+        self._engine.checks += 1
+        await self._engine.answer(self._engine.runs)
 
-    def owns(self, app: FastAPI) -> bool:
-        return True
+    async def probe_generation(self) -> None:
+        self._engine.tries += 1
+        await self._engine.answer(self._engine.works)
 
-    def inference_paths(self, app: FastAPI) -> Collection[str]:
-        return ()
-
-    def adapter_backend(self, app: FastAPI) -> Any:
-        return Backend()
-
-
-class Backend:
-    server_name = "test"
-
-    def prepare(self) -> None:
-        """Nothing has to be prepared."""
-
-    def unavailable(self) -> str:
-        return "It has no adapters."
+    def processes(self) -> Collection[int]:
+        return self._engine.pids
 
 
 @pytest.fixture
-async def engine() -> Engine:
-    return Engine()
+async def engine() -> HealthEngine:
+    return HealthEngine()
 
 
 @pytest.fixture
 async def client(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: HealthEngine, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[httpx.AsyncClient]:
     monkeypatch.setenv("MHCS_PING_STALL_SECONDS", "1")
     monkeypatch.setattr(engine_registry, "installed_engines", lambda: iter([engine]))
@@ -131,7 +111,7 @@ async def until(client: httpx.AsyncClient, status: int) -> httpx.Response:
 
 
 async def test_an_engine_that_answers_is_well(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     for method in ("GET", "POST", "HEAD"):
         assert (await client.request(method, "/ping")).status_code == 200
@@ -139,7 +119,7 @@ async def test_an_engine_that_answers_is_well(
 
 
 async def test_a_dead_engine_is_a_503_with_its_reason(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.dead_of = "It ran out of memory."
     answer = await client.get("/ping")
@@ -148,7 +128,7 @@ async def test_a_dead_engine_is_a_503_with_its_reason(
 
 
 async def test_a_dead_engine_ends_what_waits_for_it(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.done.clear()
     waiting = asyncio.create_task(client.post("/invocations"))
@@ -163,7 +143,7 @@ async def test_a_dead_engine_ends_what_waits_for_it(
 
 
 async def test_a_server_whose_operator_wants_it_to_stay_stays(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.dead_of, engine.keeps_server = "It ran out of memory.", True
     assert (await client.get("/ping")).status_code == 503
@@ -171,14 +151,14 @@ async def test_a_server_whose_operator_wants_it_to_stay_stays(
 
 
 async def test_an_engine_that_is_busy_for_a_while_is_well(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.runs.clear()
     assert (await client.get("/ping")).status_code == 200
 
 
 async def test_a_hung_engine_is_a_503_until_it_answers(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.runs.clear()
     answer = await until(client, 503)
@@ -190,7 +170,7 @@ async def test_a_hung_engine_is_a_503_until_it_answers(
 
 
 async def test_what_it_answered_long_ago_is_no_answer(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.runs.clear()
     assert (await client.get("/ping")).status_code == 200
@@ -202,7 +182,7 @@ async def test_what_it_answered_long_ago_is_no_answer(
 
 
 async def test_what_was_wrong_long_ago_is_nothing_now(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.runs.clear()
     assert (await client.get("/ping")).status_code == 200
@@ -215,7 +195,7 @@ async def test_what_was_wrong_long_ago_is_nothing_now(
 
 
 async def test_an_engine_that_cannot_tell_is_not_ill(
-    client: httpx.AsyncClient, engine: Engine, caplog: pytest.LogCaptureFixture
+    client: httpx.AsyncClient, engine: HealthEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine.fails = True
     for _ in range(3):
@@ -226,7 +206,7 @@ async def test_an_engine_that_cannot_tell_is_not_ill(
 
 
 async def test_many_pings_at_once_ask_a_hung_engine_once(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.runs.clear()
     await asyncio.gather(*(client.get("/ping") for _ in range(20)))
@@ -234,7 +214,7 @@ async def test_many_pings_at_once_ask_a_hung_engine_once(
 
 
 async def test_nothing_is_generated_while_something_comes_of_requests(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     for _ in range(10):
         assert (await client.post("/invocations")).status_code == 200
@@ -243,7 +223,7 @@ async def test_nothing_is_generated_while_something_comes_of_requests(
 
 
 async def test_requests_that_wait_for_nothing_are_a_503(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     """The engine's loop may run, or cannot be asked, and yet nothing is generated."""
     engine.works.clear()
@@ -262,7 +242,7 @@ async def test_requests_that_wait_for_nothing_are_a_503(
 
 
 async def test_a_long_request_is_no_hung_engine(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     """Nothing comes of it for long, but the engine works for whoever asks it."""
     engine.done.clear()
@@ -279,7 +259,7 @@ async def test_a_long_request_is_no_hung_engine(
 
 
 async def test_what_was_tried_is_tried_anew_after_progress(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.works.clear()
     for tries in (1, 2):
@@ -294,7 +274,7 @@ async def test_what_was_tried_is_tried_anew_after_progress(
 
 
 async def test_clients_that_give_up_hide_no_hung_engine(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.works.clear()
     engine.done.clear()
@@ -315,7 +295,7 @@ async def test_clients_that_give_up_hide_no_hung_engine(
 
 
 async def test_a_client_that_has_given_up_has_waited_in_vain(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.works.clear()
     engine.done.clear()
@@ -326,7 +306,7 @@ async def test_a_client_that_has_given_up_has_waited_in_vain(
 
 
 async def test_clients_that_leave_a_healthy_engine_are_forgotten(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.done.clear()
     waiting = asyncio.create_task(client.post("/invocations"))
@@ -343,7 +323,7 @@ async def test_clients_that_leave_a_healthy_engine_are_forgotten(
 
 
 async def test_who_asks_seldom_hears_of_nothing_that_was_not_tried(
-    client: httpx.AsyncClient, engine: Engine
+    client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.works.clear()
     engine.done.clear()
@@ -371,7 +351,7 @@ async def computing() -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("able", ["runs", "works"])
 async def test_an_engine_that_computes_has_more_time(
-    client: httpx.AsyncClient, engine: Engine, computing: int, able: str
+    client: httpx.AsyncClient, engine: HealthEngine, computing: int, able: str
 ) -> None:
     """A client may have given it something that takes long."""
     engine.pids = (computing,)
@@ -392,7 +372,7 @@ async def test_an_engine_that_computes_has_more_time(
 
 
 async def test_a_process_that_is_stopped_is_waited_for_by_one_that_spins(
-    client: httpx.AsyncClient, engine: Engine, computing: int
+    client: httpx.AsyncClient, engine: HealthEngine, computing: int
 ) -> None:
     stopped = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()")
     os.kill(stopped.pid, signal.SIGSTOP)
@@ -405,7 +385,7 @@ async def test_a_process_that_is_stopped_is_waited_for_by_one_that_spins(
 
 async def test_an_engine_that_only_computes_is_hung(
     client: httpx.AsyncClient,
-    engine: Engine,
+    engine: HealthEngine,
     computing: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import pytest
 
 from mhcs import _startup
+from model_hosting_container_standards.engines.registry import installed_engines
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,10 @@ def test_a_customising_variable_arms(
     assert _startup.reason_to_patch() == f"{name}=x"
 
 
+def test_every_engine_is_noticed_by_its_import() -> None:
+    assert _startup.engine_modules() == {engine.name for engine in installed_engines()}
+
+
 def test_an_engines_import_imports_auto_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_AUTO", "1")
     _startup.arm()
@@ -89,6 +94,8 @@ def test_no_other_finder_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_broken_installation_does_not_stop_the_engine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("MHCS_AUTO", "1")
+    _startup.arm()
     monkeypatch.setitem(sys.modules, "mhcs.auto", None)
     _startup.EngineFinder.find_spec("vllm")
     assert "engines are not patched, reinstall mhcs" in capsys.readouterr().err

@@ -1,0 +1,32 @@
+"""A running vLLM, as the core sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from model_hosting_container_standards.engines import EngineRuntime
+
+from . import health
+from .adapters import VLLMAdapters
+from .processes import engine_processes
+
+
+class VLLMRuntime(EngineRuntime):
+    """The ``EngineRuntime`` of a vLLM app, whose state has the engine's client."""
+
+    def adapter_backend(self) -> VLLMAdapters:
+        return VLLMAdapters(self.app)
+
+    async def check(self) -> None:
+        await health.check(self._client)
+
+    async def probe_generation(self) -> None:
+        await health.probe_generation(self._client)
+
+    def processes(self) -> Collection[int]:
+        return engine_processes()
+
+    @property
+    def _client(self) -> Any:
+        return getattr(self.app.state, "engine_client", None)
