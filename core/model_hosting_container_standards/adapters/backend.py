@@ -95,6 +95,11 @@ class AdapterBackend(Protocol):
         return 0
 
     @property
+    def slots_option(self) -> str | None:
+        """The engine's option that says how many there are; None: it has none."""
+        return None
+
+    @property
     def cache_size(self) -> int | None:
         """How many adapters the engine keeps before it drops the oldest; None: all.
 

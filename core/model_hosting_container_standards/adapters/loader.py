@@ -74,10 +74,12 @@ class AdapterLoader:
         # An engine that computes as many others at once as it has slots, whatever is
         # pinned, would be out of slots in the middle of a step.
         if pinned + others > slots:
+            option = self.backend.slots_option
+            advice = f", or start it with more slots ({option})" if option else ""
             raise AdapterCapacityError(
                 f"The engine has {slots} slot(s) for adapters. With a pinned one there "
                 f"must be one for each: {pinned} pinned and {others} other(s) are too "
-                "many. Unpin or delete some, or start it with more slots (--max-loras)."
+                f"many. Unpin or delete some{advice}."
             )
 
     async def load_reserved(self, adapter: Adapter) -> bool:

@@ -53,7 +53,9 @@ def _describe_folder(folder: Path) -> str:
     if len(found) == 1:
         return f"{lacks}, but its folder {found[0]!r} has: name that one"
     if found:
-        names = ", ".join(found[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+        names = ", ".join(map(repr, found[:_NAMED])) + (
+            ", ..." if len(found) > _NAMED else ""
+        )
         return f"{lacks}, but its folders {names} have: name one of them"
     archives = [entry for entry in _entries(folder) if is_archive(entry)]
     if archives:

@@ -1,7 +1,9 @@
-"""Checks of a customer's file by its source, before it is run.
+"""Checks of a customer's file by its source.
 
 Most scripts that do not fit were written for another server. To run one raises an error
-about a module that is not installed, or none: then no request ever reaches it.
+about a module that is not installed, or none: then no request ever reaches it. What a
+script imports is checked before it is run; what it defines may be named by chance, and
+is checked once it has run and no handler is known.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import tokenize
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..exceptions import ModuleLoadError
 
@@ -53,6 +55,8 @@ _SERVING: Final = frozenset(
 )
 #: Classes whose instances have a ``run`` that does.
 _APPS: Final = frozenset({"Bottle", "Flask", "Quart", "Sanic"})
+#: Yields where and by what another server is meant, and which one.
+_Signs = Callable[[ast.Module], Iterator[tuple[int, str, str]]]
 _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -76,24 +80,24 @@ def check_source(path: Path, *, are_modules_installed: bool = True) -> None:
             raise ModuleLoadError(f"{path}:{node.lineno}: {problem}")
 
 
-def check_purpose(path: Path, handlers: Container[str]) -> None:
-    """Check that a script is not another server's alone.
+def check_imports(path: Path, handlers: Container[str]) -> None:
+    """Check that a script does not import another server's modules alone.
 
     ``handlers`` are the names by which handlers are found in a script.
 
     Raises:
-        ModuleLoadError: it is: this server would run it, and ask it nothing.
+        ModuleLoadError: it does: this server would run it, and ask it nothing.
     """
-    if path.suffix != _SOURCE:
-        return
-    tree = _parse(path)
-    sign = next(_signs(tree), None)
-    if sign is not None and not _may_be_ours(tree, path.parent, handlers):
-        line, does, server = sign
-        raise ModuleLoadError(
-            f"{path}:{line}: it {does}, and has no handler of this server's: it seems "
-            f"to be a script for {server}. {_WANTED}"
-        )
+    _check_purpose(path, handlers, _foreign_imports)
+
+
+def check_definitions(path: Path, handlers: Container[str]) -> None:
+    """Check that a script that has registered no handler is not another server's.
+
+    Raises:
+        ModuleLoadError: it defines what such a server looks for.
+    """
+    _check_purpose(path, handlers, _foreign_definitions)
 
 
 def advice_on(error: BaseException) -> str:
@@ -188,11 +192,26 @@ def _apps(tree: ast.Module) -> Iterator[str]:
 # --- whose it is -------------------------------------------------------------------
 
 
-def _signs(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
-    """Yield where and by what another server is meant, and which one."""
+def _check_purpose(path: Path, handlers: Container[str], signs: _Signs) -> None:
+    if path.suffix != _SOURCE:
+        return
+    tree = _parse(path)
+    sign = next(signs(tree), None)
+    if sign is not None and not _may_be_ours(tree, path.parent, handlers):
+        line, does, server = sign
+        raise ModuleLoadError(
+            f"{path}:{line}: it {does}, and has no handler of this server's: it seems "
+            f"to be a script for {server}. {_WANTED}"
+        )
+
+
+def _foreign_imports(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
     for line, root in _imports(ast.walk(tree)):
         if root in _SERVERS:
             yield line, f"imports {root}", _SERVERS[root]
+
+
+def _foreign_definitions(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
     for line, name in _names(tree.body):
         if name in _NAMES:
             yield line, f"defines {name}", _NAMES[name]
@@ -203,7 +222,8 @@ def _may_be_ours(tree: ast.Module, folder: Path, handlers: Container[str]) -> bo
     roots = {root for _, root in _imports(ast.walk(tree))}
     if _OURS in roots or any(_is_sibling(root, folder) for root in roots):
         return True
-    return any(name in handlers for _, name in _names(tree.body))
+    # A star may stand for any name.
+    return any(name in handlers or name == "*" for _, name in _names(tree.body))
 
 
 def _is_sibling(root: str, folder: Path) -> bool:
@@ -220,12 +240,12 @@ def _imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.module.partition(".")[0]
 
 
-def _names(body: Iterable[ast.stmt]) -> Iterator[tuple[int, str]]:
+def _names(body: Iterable[Any]) -> Iterator[tuple[int, str]]:
     """Yield lines of a module that give something a name, and that name."""
     for node in body:
         yield from ((node.lineno, name) for name in _bound(node))
         if not isinstance(node, _DEFINITIONS):
-            for field in ("body", "orelse", "finalbody", "handlers"):
+            for field in ("body", "orelse", "finalbody", "handlers", "cases"):
                 yield from _names(getattr(node, field, ()))
 
 
@@ -236,7 +256,15 @@ def _bound(node: ast.stmt) -> list[str]:
         case ast.Import() | ast.ImportFrom():
             return [alias.asname or alias.name for alias in node.names]
         case ast.Assign():
-            return [ast.unparse(target) for target in node.targets]
+            return [name for target in node.targets for name in _targets(target)]
         case ast.AnnAssign():
             return [ast.unparse(node.target)]
     return []
+
+
+def _targets(target: ast.expr) -> Iterator[str]:
+    if isinstance(target, (ast.Tuple, ast.List)):
+        for element in target.elts:
+            yield from _targets(element)
+    else:
+        yield ast.unparse(target)

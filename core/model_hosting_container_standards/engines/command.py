@@ -56,9 +56,7 @@ class EngineCommand:
     #: Options that name a file with further options.
     config_flags: ClassVar[Sequence[str]] = ()
     #: Options that take a JSON array in one argument, where there is no parser to ask.
-    array_flags: ClassVar[Collection[str]] = frozenset(
-        {"--allowed-headers", "--allowed-methods", "--allowed-origins", "--middleware"}
-    )
+    array_flags: ClassVar[Collection[str]] = ()
     #: Names of the engine's functions that check arguments which its parser has taken.
     checking_functions: ClassVar[Collection[str]] = ()
 

@@ -14,7 +14,11 @@ import msgspec
 from ..contract.routes import INVOKE, PING
 from ..customer_code.file_loader import FileLoader
 from ..customer_code.function_loader import FunctionLoader, instantiate
-from ..customer_code.script_source import check_purpose, check_source
+from ..customer_code.script_source import (
+    check_definitions,
+    check_imports,
+    check_source,
+)
 from ..exceptions import (
     HandlerFileNotFoundError,
     HandlerNotCallableError,
@@ -76,8 +80,13 @@ def load_customer_script(settings: Settings) -> ModuleType | None:
     if name is None or script is None:
         return None
     with _with_opt_out_hint():
-        _check_purpose(script, settings)
-        return _files(settings).load_module(name)
+        may_be_foreign = not _is_named(script, settings)
+        if may_be_foreign:
+            check_imports(script, _NAMES)
+        module = _files(settings).load_module(name)
+        if may_be_foreign and not _has_handler(module):
+            check_definitions(script, _NAMES)
+        return module
 
 
 def check_customer_script(settings: Settings) -> None:
@@ -85,12 +94,14 @@ def check_customer_script(settings: Settings) -> None:
 
     Raises:
         HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` is set, but has no file.
-        ModuleLoadError: it cannot be read, is no Python, or another server's.
+        ModuleLoadError: it cannot be read, is no Python, or imports another server's
+            modules.
     """
     script = find_customer_script(settings)
     if script is not None:
         with _with_opt_out_hint():
-            _check_purpose(script, settings)
+            if not _is_named(script, settings):
+                check_imports(script, _NAMES)
             # What it imports may be among the requirements.
             folders = settings.code_folders
             asks = any((folder / "requirements.txt").exists() for folder in folders)
@@ -123,12 +134,18 @@ def _files(settings: Settings) -> FileLoader:
     return FileLoader(settings.code_folders)
 
 
-def _check_purpose(script: Path, settings: Settings) -> None:
-    """Check that a script is not another server's, unless a spec leads to it."""
+def _is_named(script: Path, settings: Settings) -> bool:
+    """Whether a spec leads to a script."""
     specs = (variable.read(settings) or "" for variable in _SPECS)
     modules = {Path(spec.rpartition(":")[0]).stem for spec in specs}
-    if not modules & {SCRIPT_ALIAS, script.stem}:
-        check_purpose(script, _NAMES)
+    return bool(modules & {SCRIPT_ALIAS, script.stem})
+
+
+def _has_handler(module: ModuleType) -> bool:
+    """Whether a handler is registered, by whatever was imported, or has its name."""
+    return any(map(handler_registry.get_customer, _SOURCES)) or any(
+        hasattr(module, name) for name in _NAMES
+    )
 
 
 @contextmanager
