@@ -26,7 +26,7 @@ from ..engines.runtime import EngineRuntime
 from ..handlers.customer_handler import load_customer_script
 from ..logging_config import configure_logging, get_logger
 from ..middleware.resolution import FoundMiddleware, find_middleware
-from ..observability.route_labels import DECOMPRESSED, INVOCATIONS
+from ..observability.route_labels import INVOCATIONS
 from ..sessions.decorators import session_field_of
 from ..sessions.engine_sessions import claim_engine_sessions
 from ..sessions.session_middleware import SessionMiddleware, SessionsDisabled
@@ -110,10 +110,10 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     add_adapter_routes(app, adapters, settings)
     aliases = alias_routes(settings, engine.inference_paths(app) if engine else ())
     by_customer = invocations is not None and invocations.by_customer
-    # A customer's own handler gets the body as it was sent.
-    decompressed = DECOMPRESSED - {INVOCATIONS} if by_customer else DECOMPRESSED
+    # A customer's own handler may know encodings that nothing here does.
+    any_encoding = {INVOCATIONS} if by_customer else ()
     serving = _make_serving(
-        app, settings, engine, running, aliases, adapters, decompressed
+        app, settings, engine, running, aliases, adapters, any_encoding
     )
     # After it, as what is put first last is found soonest.
     if ping is not None:
@@ -171,13 +171,13 @@ def _make_serving(
     running: Callable[[], EngineRuntime] | None,
     aliases: Mapping[str, str],
     adapters: AdapterRuntime,
-    decompressed: Collection[str],
+    any_encoding: Collection[str],
 ) -> ServerRuntime:
     # Imported late, as above.
     from .server_runtime import ServerRuntime
 
     return ServerRuntime(
-        app, engine, running, settings, aliases, adapters, decompressed
+        app, engine, running, settings, aliases, adapters, any_encoding
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from ..adapters.runtime import AdapterRuntime
 from ..engines.api import Engine
-from ..observability.route_labels import PING
+from ..observability.route_labels import PING, route_of
 from ..settings import Settings
 
 
@@ -26,6 +26,7 @@ class OuterMiddleware:
         engine: Engine | None,
         routes: Mapping[str, str],
         adapters: AdapterRuntime,
+        any_encoding: Collection[str],
     ) -> None:
         """Read the settings.
 
@@ -34,6 +35,7 @@ class OuterMiddleware:
         """
         self._routes = routes
         self._adapters = adapters
+        self._any_encoding = any_encoding
         self._max_body_bytes = settings.max_body_bytes
         self._keys: set[str] = set()
         if settings.api_key or settings.guard:
@@ -57,7 +59,10 @@ class OuterMiddleware:
         # Imported here, as it imports zlib.
         from ..guard.content_encoding import Decompression
 
-        return self.around(Decompression(app, self._max_body_bytes))
+        def takes_any(scope: Scope) -> bool:
+            return route_of(scope, self._routes) in self._any_encoding
+
+        return self.around(Decompression(app, self._max_body_bytes, takes_any))
 
     def _with_guard(self, app: ASGIApp) -> ASGIApp:
         if not self._keys and self._max_body_bytes is None:

@@ -29,7 +29,7 @@ class ServerRuntime:
         running: returns the engine's runtime once the app has started; None without
             an engine.
         aliases: alias paths of the contract's routes, see :func:`alias_routes`.
-        decompressed: labels of the routes whose compressed bodies are decompressed.
+        any_encoding: labels of the routes whose handlers get bodies of any encoding.
 
     Raises:
         ConfigurationError: a variable has an invalid value.
@@ -43,15 +43,17 @@ class ServerRuntime:
         settings: Settings,
         aliases: Mapping[str, str],
         adapters: AdapterRuntime,
-        decompressed: Collection[str],
+        any_encoding: Collection[str],
     ) -> None:
         inference_paths = engine.inference_paths(app) if engine else ()
         routes = known_routes(inference_paths, aliases)
-        self._layers = OuterMiddleware(app, settings, engine, routes, adapters)
+        self._layers = OuterMiddleware(
+            app, settings, engine, routes, adapters, any_encoding
+        )
         heartbeat = (
             WorkerHeartbeat(settings.heartbeat_dir) if settings.heartbeat_dir else None
         )
-        self._tracker = RequestTracker(routes, OwnRequests(heartbeat), decompressed)
+        self._tracker = RequestTracker(routes, OwnRequests(heartbeat))
         stall_s = settings.ping_stall
         self._health = (
             EngineHealth(running, self._tracker, stall_s) if running else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from fastapi import HTTPException
@@ -36,15 +36,19 @@ class Decompression:
     Args:
         limit: maximum length of a decompressed body, in bytes; None:
             :data:`DEFAULT_LIMIT`.
+        takes_any: tells whether another encoding is the handler's to decode.
     """
 
-    def __init__(self, app: ASGIApp, limit: int | None) -> None:
+    def __init__(
+        self, app: ASGIApp, limit: int | None, takes_any: Callable[[Scope], bool]
+    ) -> None:
         self.app = app
+        self._takes_any = takes_any
         self.limit = DEFAULT_LIMIT if limit is None else limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if _is_gzip(scope):
+            if self._is_gzip(scope):
                 body = await self._decompress(receive)
                 scope = _with_length(scope, len(body))
                 receive = replace_body(receive, body)
@@ -54,6 +58,25 @@ class Decompression:
             return
         else:
             await self.app(scope, receive, send)
+
+    def _is_gzip(self, scope: Scope) -> bool:
+        """Return whether a request has a gzip body.
+
+        Raises:
+            HTTPException: 415 for another encoding, or several.
+        """
+        values = [v for name, v in scope["headers"] if name == CONTENT_ENCODING]
+        encoding = ", ".join(map(header_text, values)).strip().lower()
+        if encoding in _GZIP:
+            return True
+        if encoding in _IDENTITY or self._takes_any(scope):
+            return False
+        raise HTTPException(
+            415,
+            f"Content-Encoding {encoding[:_LONGEST_SHOWN]!r} is not supported: send "
+            "the body uncompressed, or as gzip.",
+            {"Accept-Encoding": "gzip"},
+        )
 
     async def _decompress(self, receive: Receive) -> bytes:
         gunzip = Gunzip(self.limit)
@@ -123,26 +146,6 @@ class Gunzip:
                 f"limit of this server ({Settings.max_body_bytes.name}).",
             )
         self._pieces.append(piece)
-
-
-def _is_gzip(scope: Scope) -> bool:
-    """Return whether a request has a gzip body.
-
-    Raises:
-        HTTPException: 415 for another encoding, or several.
-    """
-    values = [v for name, v in scope["headers"] if name == CONTENT_ENCODING]
-    encoding = ", ".join(map(header_text, values)).strip().lower()
-    if encoding in _GZIP:
-        return True
-    if encoding in _IDENTITY:
-        return False
-    raise HTTPException(
-        415,
-        f"Content-Encoding {encoding[:_LONGEST_SHOWN]!r} is not supported: send the "
-        "body uncompressed, or as gzip.",
-        {"Accept-Encoding": "gzip"},
-    )
 
 
 def _with_length(scope: Scope, length: int) -> Scope:

@@ -13,8 +13,7 @@ PING: Final = PING_ROUTE.path
 INVOCATIONS: Final = INVOCATIONS_ROUTE.path
 ADAPTERS: Final = "/adapters"
 ADAPTER: Final = "/adapters/{name}"
-#: Labels of the routes whose compressed bodies are decompressed, unless a customer's
-#: own handler answers.
+#: Labels of the routes whose compressed bodies are decompressed.
 DECOMPRESSED: Final = frozenset({INVOCATIONS, ADAPTERS, ADAPTER})
 #: All other paths: clients can invent any number, but labels must stay few.
 OTHER: Final = "other"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from time import monotonic
 from typing import Final
 
@@ -55,7 +55,6 @@ class RequestTracker:
     Args:
         routes: labels of paths, see :func:`known_routes`.
         own: recognises requests that the server sends to itself.
-        decompressed: labels of the routes whose compressed bodies are decompressed.
     """
 
     #: The app for requests; set when the server starts.
@@ -67,7 +66,6 @@ class RequestTracker:
         self,
         routes: Mapping[str, str],
         own: OwnRequests | None = None,
-        decompressed: Collection[str] = DECOMPRESSED,
     ) -> None:
         #: Why new requests are refused; None while they are accepted.
         self.closed: str | None = None
@@ -75,7 +73,6 @@ class RequestTracker:
         #: takes a system call per request.
         self.loop: asyncio.AbstractEventLoop | None = None
         self._routes = routes
-        self._decompressed = decompressed
         self._own = own or OwnRequests(None)
         #: Running requests except ``/ping``, by their id for the engine.
         self._requests: dict[bytes, InFlightRequest] = {}
@@ -141,7 +138,7 @@ class RequestTracker:
             if request_id in self._requests:
                 request.engine_id += b"-" + new_id(_HEX_DIGITS)
             self._requests[request.engine_id] = request
-        request.is_compressed = is_compressed and route in self._decompressed
+        request.is_compressed = is_compressed and route in DECOMPRESSED
         headers.append((X_REQUEST_ID, request.engine_id))
         scope["headers"] = headers
         scope[REQUEST_TRACKER] = self
