@@ -120,8 +120,8 @@ def test_what_is_loaded_is_not_loaded_twice(engine: Engine, client: TestClient) 
     [
         (b'{"src": "/there"}', "lora_name: Input should be a valid string"),
         (b'{"name": 7, "src": "/there"}', "lora_name"),
-        (b"[1]", "is a JSON object"),
-        (b"{", "is a JSON object"),
+        (b"[1]", "must be a JSON object"),
+        (b"{", "must be a JSON object"),
         (b"", "lora_path"),
     ],
 )

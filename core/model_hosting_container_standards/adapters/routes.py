@@ -1,4 +1,4 @@
-"""``/adapters``: the contract's routes over :class:`Adapters`."""
+"""The ``/adapters`` routes."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ _MOST_PER_PAGE: Final = 1000
 def add_adapter_routes(
     app: FastAPI, runtime: AdapterRuntime, settings: Settings
 ) -> None:
-    """Put the routes before all others, if the app has adapters at all.
+    """Add the routes, before all others, if the app supports adapters.
 
-    That is if its engine loads them, or somebody registered a handler that does.
+    It does if its engine loads them, or if a load or unload handler is registered.
     """
     has_engine = runtime.backend is not None
     load = claim_handler(app, LOAD_ADAPTER, replaceable=has_engine)
@@ -61,13 +61,16 @@ def add_adapter_routes(
         endpoints.append(("DELETE", _ONE, routes.unregister))
     for method, path, endpoint in endpoints:
         name = f"sagemaker_{endpoint.__name__}_adapter"
-        add_route(app, path, _answering(endpoint), method, name=name)
+        add_route(app, path, _with_http_errors(endpoint), method, name=name)
         app.router.routes.insert(0, app.router.routes.pop())
     runtime.surround(app)
 
 
 class AdapterRoutes:
-    """What answers each of them; ``load`` and ``unload`` are registered handlers."""
+    """The endpoints of ``/adapters``.
+
+    ``load`` and ``unload`` are registered handlers; None: the engine does it.
+    """
 
     def __init__(
         self,
@@ -102,14 +105,14 @@ class AdapterRoutes:
         body = document["body"]
         if self._load is None:
             flags = () if adapters.backend is None else adapters.backend.flags
-            await adapters.register(_wanted(body, flags))
+            await adapters.register(_read_spec(body, flags))
         else:
             call = AdapterCall(self._load, request, document)
             if not (
                 isinstance(body.get("name"), str) and isinstance(body.get("src"), str)
             ):
-                return await call.answer()  # Of a protocol of its own.
-            await adapters.register(_wanted(body, ()), call)
+                return await call.answer()  # The handler has a protocol of its own.
+            await adapters.register(_read_spec(body, ()), call)
             if call.response is not None:
                 return call.response
         return PlainTextResponse(f"Adapter {shown_name(document)} registered")
@@ -132,13 +135,13 @@ class AdapterRoutes:
         body = document["body"]
         pin, preload = _boolean(body, "pin"), _boolean(body, "preload")
         if pin is None and preload is None:
-            raise AdapterError("There is nothing to update: send pin, preload or both.")
+            raise AdapterError("Nothing to update: send pin, preload or both.")
         await adapters.update(_name(request), pin=pin, preload=preload)
         return PlainTextResponse(f"Adapter {shown_name(document)} updated")
 
 
 class AdapterCall:
-    """One call of somebody's own handler: made once, however often it is asked for."""
+    """A call of a registered handler, made at most once."""
 
     def __init__(
         self, handler: AdapterHandler, request: Request, document: dict[str, Any]
@@ -149,31 +152,32 @@ class AdapterCall:
         self.response: Response | None = None
 
     async def __call__(self) -> None:
-        """Call it.
+        """Call the handler.
 
         Raises:
-            Refusal: it answered that it did not do it.
+            Refusal: its response has a status of 300 or above.
         """
         response = await self.answer()
         if response.status_code >= 300:
             raise Refusal(response)
 
     async def answer(self) -> Response:
+        """Return the handler's response."""
         if self.response is None:
             self.response = await self._handler.answer(self._request, self._document)
         return self.response
 
 
 class Refusal(Exception):
-    """What a handler answers instead of doing what it was asked to."""
+    """A registered handler's response that reports a failure."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(f"status {response.status_code}")
         self.response = response
 
 
-def _answering(endpoint: Endpoint) -> Endpoint:
-    """Return the endpoint with its errors as the answers they stand for."""
+def _with_http_errors(endpoint: Endpoint) -> Endpoint:
+    """Wrap an endpoint, so that adapter and storage errors become HTTP responses."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -186,7 +190,7 @@ def _answering(endpoint: Endpoint) -> Endpoint:
         except StorageError as error:
             raise HTTPException(507, str(error)) from None
         except ClientDisconnect:
-            return Response(status_code=400)  # Nobody is left to be answered.
+            return Response(status_code=400)  # Not sent: the client is gone.
 
     return answer
 
@@ -196,7 +200,7 @@ def _name(request: Request) -> str:
     return name
 
 
-def _wanted(body: Mapping[str, Any], flags: Collection[str]) -> AdapterSpec:
+def _read_spec(body: Mapping[str, Any], flags: Collection[str]) -> AdapterSpec:
     given = {flag: _boolean(body, flag) for flag in flags}
     return AdapterSpec(
         name=body.get("name", ""),
@@ -209,7 +213,7 @@ def _wanted(body: Mapping[str, Any], flags: Collection[str]) -> AdapterSpec:
 
 
 def _boolean(body: Mapping[str, Any], key: str) -> bool | None:
-    """Return a field of a body, or of query parameters, None if it is not there."""
+    """Return a boolean field of a body or of query parameters; None if missing."""
     value = body.get(key)
     if value is None or isinstance(value, bool):
         return value
@@ -232,10 +236,10 @@ def _encode_token(name: str) -> str:
 
 
 def _decode_token(token: str | None) -> str:
-    """Return the last name of the page before."""
+    """Return the last adapter name of the previous page; empty without a token."""
     try:
         return base64.b64decode((token or "").encode(), b"-_", validate=True).decode()
     except ValueError:
         raise AdapterError(
-            "next_page_token is none that this server gave: begin without one."
+            "next_page_token is not one that this server issued: start without one."
         ) from None

@@ -1,6 +1,6 @@
-"""The file of an adapter's weights: whether it is there, whole, and of numbers.
+"""Checks an adapter's weights file: present, complete, and of finite numbers.
 
-An engine may end with a file that is not, and every request it is answering with it.
+An engine may crash when it loads a damaged file, and then fails all its requests.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from .tensors import Tensor, printable, read_header
 from .values import not_finite
 
 SAFETENSORS: Final = "adapter_model.safetensors"
-#: In the order in which engines look for them.
+#: In the order in which engines try them.
 WEIGHTS: Final = (SAFETENSORS, "adapter_model.bin", "adapter_model.pt")
 #: How many tensors an error names.
 _NAMED: Final = 3
 
 
 class Weights(NamedTuple):
-    """A file of weights, and its tensors by their names."""
+    """A safetensors file, and its tensors by name."""
 
     file: Path
     tensors: Mapping[str, Tensor]
 
 
 def find_weights(folder: Path) -> Weights | None:
-    """Return the weights of a folder; None: only the engine can read them.
+    """Return the weights in a folder; None: they are not in safetensors format.
 
     Raises:
-        AdapterError: it has none, or the file is damaged.
-        OSError: it cannot be read.
+        AdapterError: there are none, or the file is damaged.
+        OSError: the file cannot be read.
     """
     file = next((folder / n for n in WEIGHTS if (folder / n).is_file()), None)
     if file is None:
@@ -61,13 +61,13 @@ def check_values(weights: Weights) -> None:
     if names:
         raise AdapterError(
             f"{str(weights.file)!r} has weights that are not finite numbers (NaN or "
-            f"infinite), which would spoil other answers too: {', '.join(names)}. "
+            f"infinite), which would corrupt other answers too: {', '.join(names)}. "
             "Export an earlier checkpoint."
         )
 
 
 def _damaged(file: Path) -> AdapterError:
     return AdapterError(
-        f"{str(file)!r} is damaged: it is empty, a part of a file, or something else. "
-        "Copy it anew."
+        f"{str(file)!r} is damaged: it is empty, truncated, or not in this format. "
+        "Copy it again."
     )
