@@ -66,7 +66,7 @@ def test_a_whole_file_is_good(tmp_path: Path, content: bytes, names: list[str]) 
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     write(tmp_path, content)
-    with pytest.raises(AdapterError, match="is damaged: .* Copy it anew"):
+    with pytest.raises(AdapterError, match="is damaged: .* Copy it again"):
         find_weights(tmp_path)
 
 

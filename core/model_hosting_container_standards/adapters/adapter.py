@@ -18,8 +18,8 @@ _MOST_SHOWN: Final = 50
 
 #: The reason kept for an adapter that is never reloaded automatically.
 ENGINE_CRASHED: Final = (
-    "The engine exited while it was loading this adapter. POST or update the adapter "
-    "to try again."
+    "The engine ended while it loaded this adapter. POST or update the adapter to try "
+    "again."
 )
 
 #: loading: being registered. ready: answers requests. failed: was registered, but can

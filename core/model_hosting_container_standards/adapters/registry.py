@@ -179,7 +179,7 @@ class AdapterRegistry:
         own = self.backend.own_adapters() if self.backend is not None else ()
         names = [*own, *(name for name, one in self.view().items() if one.answers)]
         shown = join_names([repr(name) for name in names])
-        return f"Available: {shown}." if names else "There are none yet."
+        return f"There are {shown}." if names else "There are none yet."
 
     def _may_evict(self) -> bool:
         """Return whether more adapters were registered than the engine keeps."""

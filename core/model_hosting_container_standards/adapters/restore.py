@@ -23,12 +23,10 @@ _RUNNING: Final = 1
 
 #: The reasons kept while an adapter is loaded at startup, in case the server dies
 #: meanwhile. After the first time, the next start tries again.
-INTERRUPTED_ONCE: Final = (
-    "The server exited while it was loading this adapter at startup."
-)
+INTERRUPTED_ONCE: Final = "The server ended while it loaded this adapter at startup."
 INTERRUPTED_TWICE: Final = (
-    "The server exited twice while it was loading this adapter at startup. POST or "
-    "update the adapter to try again."
+    "The server ended twice while it loaded this adapter at startup. POST or update "
+    "the adapter to try again."
 )
 
 
