@@ -203,7 +203,7 @@ def test_a_response_shape_reads_what_the_handler_returned(
 
 @pytest.mark.parametrize("expression", ["body..name", 7, ""])
 def test_a_shape_that_is_no_jmespath_is_a_value_error(expression: Any) -> None:
-    with pytest.raises(ValueError, match="'x': .* is no JMESPath"):
+    with pytest.raises(ValueError, match="'x': .* is not a JMESPath"):
         sagemaker.register_load_adapter_handler({"x": expression})
 
 

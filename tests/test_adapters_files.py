@@ -92,7 +92,7 @@ def test_an_archive_has_to_be_unpacked(
     (tmp_path / name).write_bytes(b"packed")
     status, reason = refusal(client, str(tmp_path / name), preload=preload)
     assert status == 400
-    assert f"Unpack it, and name the folder that has {CONFIG}" in reason
+    assert f"Unpack it, and name the folder with {CONFIG}" in reason
     # So is a folder with only that.
     (tmp_path / "a").mkdir()
     (tmp_path / name).rename(tmp_path / "a" / name)

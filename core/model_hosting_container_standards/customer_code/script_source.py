@@ -1,7 +1,7 @@
-"""Checks of a customer's file by its source, before it is run.
+"""Checks a customer's file by its source, before it is run.
 
-Most scripts that do not fit were written for another server. To run one raises an error
-about a module that is not installed, or none: then no request ever reaches it.
+Most unsuitable scripts were written for another server. Running one either fails with a
+confusing error about a missing module, or succeeds, and then no request reaches it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Final
 
 from ..exceptions import ModuleLoadError
 
-#: Other files have no source that could be read.
+#: Files with another extension (compiled modules) have no source to check.
 _SOURCE: Final = ".py"
-#: Modules that scripts import for the sake of another server.
+#: Modules that only scripts for another server import.
 _SERVERS: Final = {
     "bentoml": "BentoML",
     "cog": "Cog",
@@ -33,7 +33,7 @@ _SERVERS: Final = {
     "ts": "TorchServe",
 }
 _TOOLKIT: Final = "SageMaker's inference toolkit (PyTorch, Hugging Face)"
-#: Names that such a server looks for.
+#: Names that another server looks for in a script.
 _NAMES: Final = {
     "model_fn": _TOOLKIT,
     "input_fn": _TOOLKIT,
@@ -43,15 +43,15 @@ _NAMES: Final = {
     "TritonPythonModel": "Triton Inference Server",
 }
 _OURS: Final = "model_hosting_container_standards"
-_WANTED: Final = (
-    "This server takes functions named ping and invoke, or decorated by "
+_EXPECTED: Final = (
+    "This server expects functions named ping and invoke, or decorated by "
     f"{_OURS}.sagemaker."
 )
-#: Calls that serve until the end of the process.
+#: Calls that start a server and do not return.
 _SERVING: Final = frozenset(
     {"hypercorn.run", "uvicorn.run", "waitress.serve", "web.run_app"}
 )
-#: Classes whose instances have a ``run`` that does.
+#: Classes whose ``run`` method starts a server and does not return.
 _APPS: Final = frozenset({"Bottle", "Flask", "Quart", "Sanic"})
 _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -59,10 +59,12 @@ _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 def check_source(path: Path, *, are_modules_installed: bool = True) -> None:
     """Check that a file can be run.
 
-    ``are_modules_installed`` is false while the modules of a server may be missing.
+    ``are_modules_installed`` is false before the requirements are installed: missing
+    modules are then no error.
 
     Raises:
-        ModuleLoadError: it is no Python, or what it does at once cannot be done here.
+        ModuleLoadError: it is not valid Python, or a statement at its top level would
+            fail or never return.
     """
     if path.suffix != _SOURCE:
         return
@@ -77,35 +79,35 @@ def check_source(path: Path, *, are_modules_installed: bool = True) -> None:
 
 
 def check_purpose(path: Path, handlers: Container[str]) -> None:
-    """Check that a script is not another server's alone.
+    """Check that a script was not written for another server only.
 
     ``handlers`` are the names by which handlers are found in a script.
 
     Raises:
-        ModuleLoadError: it is: this server would run it, and ask it nothing.
+        ModuleLoadError: it was: this server would load it, but never call it.
     """
     if path.suffix != _SOURCE:
         return
     tree = _parse(path)
-    sign = next(_signs(tree), None)
-    if sign is not None and not _may_be_ours(tree, path.parent, handlers):
-        line, does, server = sign
+    evidence = next(_other_server_signs(tree), None)
+    if evidence is not None and not _may_have_handlers(tree, path.parent, handlers):
+        line, does, server = evidence
         raise ModuleLoadError(
-            f"{path}:{line}: it {does}, and has no handler of this server's: it seems "
-            f"to be a script for {server}. {_WANTED}"
+            f"{path}:{line}: it {does}, but has no handler for this server: it seems "
+            f"to be a script for {server}. {_EXPECTED}"
         )
 
 
 def advice_on(error: BaseException) -> str:
-    """Return what to do about an error of a file that was run, if that is known."""
+    """Return advice for an exception that a file raised; empty if there is none."""
     if not isinstance(error, ImportError):
         return ""
     if server := _SERVERS.get((error.name or "").partition(".")[0]):
-        return f" It seems to be a script for {server}. {_WANTED}"
+        return f" It seems to be a script for {server}. {_EXPECTED}"
     if "relative import" in str(error):
         return (
-            " A file of the same folder is imported by its plain name (from utils "
-            "import x, not from .utils import x), as it is not part of a package."
+            " Import a file of the same folder by its plain name (from utils import x, "
+            "not from .utils import x), as it is not part of a package."
         )
     return ""
 
@@ -130,7 +132,7 @@ def _parse(path: Path) -> ast.Module:
     return tree
 
 
-# --- what it does at once ----------------------------------------------------------
+# --- statements that fail or never return -------------------------------------------
 
 
 def _relative_import(node: ast.stmt) -> str:
@@ -142,7 +144,7 @@ def _relative_import(node: ast.stmt) -> str:
         plain = ast.Import(node.names)
     return (
         f"{ast.unparse(node)!r} is a relative import, and the file is not part of a "
-        f"package: write {ast.unparse(plain)!r}, as its folder is on the path."
+        f"package: write {ast.unparse(plain)!r}, as its folder is on sys.path."
     )
 
 
@@ -151,7 +153,7 @@ def _missing_server(node: ast.stmt, folder: Path) -> str:
         if root in _SERVERS and not _is_importable(root, folder):
             return (
                 f"it imports {root}, which is not installed here: it seems to be a "
-                f"script for {_SERVERS[root]}. {_WANTED}"
+                f"script for {_SERVERS[root]}. {_EXPECTED}"
             )
     return ""
 
@@ -159,7 +161,7 @@ def _missing_server(node: ast.stmt, folder: Path) -> str:
 def _is_importable(root: str, folder: Path) -> bool:
     try:
         return _is_sibling(root, folder) or importlib.util.find_spec(root) is not None
-    except ValueError:  # It is there, made by hand.
+    except ValueError:  # In sys.modules, without a __spec__.
         return True
 
 
@@ -170,14 +172,14 @@ def _own_server(node: ast.stmt, apps: Container[str]) -> str:
     owner, _, method = called.rpartition(".")
     if called in _SERVING or (owner in apps and method == "run"):
         return (
-            f"{called} would start a server of its own, and never return: put it below "
+            f"{called} would start another server and never return: put it below "
             "`if __name__ == '__main__':`."
         )
     return ""
 
 
 def _apps(tree: ast.Module) -> Iterator[str]:
-    """Yield the names of apps that serve by themselves."""
+    """Yield the names of module-level apps whose ``run`` starts a server."""
     for node in tree.body:
         if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)):
             continue
@@ -185,11 +187,11 @@ def _apps(tree: ast.Module) -> Iterator[str]:
             yield from map(ast.unparse, node.targets)
 
 
-# --- whose it is -------------------------------------------------------------------
+# --- the server that it was written for ---------------------------------------------
 
 
-def _signs(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
-    """Yield where and by what another server is meant, and which one."""
+def _other_server_signs(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
+    """Yield signs of another server: the line, what the script does, the server."""
     for line, root in _imports(ast.walk(tree)):
         if root in _SERVERS:
             yield line, f"imports {root}", _SERVERS[root]
@@ -198,8 +200,10 @@ def _signs(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
             yield line, f"defines {name}", _NAMES[name]
 
 
-def _may_be_ours(tree: ast.Module, folder: Path, handlers: Container[str]) -> bool:
-    """Whether there are handlers, or may be: in what is imported, say."""
+def _may_have_handlers(
+    tree: ast.Module, folder: Path, handlers: Container[str]
+) -> bool:
+    """Return whether the script has handlers, or imports files that may."""
     roots = {root for _, root in _imports(ast.walk(tree))}
     if _OURS in roots or any(_is_sibling(root, folder) for root in roots):
         return True
@@ -211,7 +215,7 @@ def _is_sibling(root: str, folder: Path) -> bool:
 
 
 def _imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
-    """Yield lines that import something, and its top-level module."""
+    """Yield the line and the top-level module of each import."""
     for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -221,15 +225,15 @@ def _imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
 
 
 def _names(body: Iterable[ast.stmt]) -> Iterator[tuple[int, str]]:
-    """Yield lines of a module that give something a name, and that name."""
+    """Yield the line and the name of each assignment, definition and import."""
     for node in body:
-        yield from ((node.lineno, name) for name in _bound(node))
+        yield from ((node.lineno, name) for name in _bound_names(node))
         if not isinstance(node, _DEFINITIONS):
             for field in ("body", "orelse", "finalbody", "handlers"):
                 yield from _names(getattr(node, field, ()))
 
 
-def _bound(node: ast.stmt) -> list[str]:
+def _bound_names(node: ast.stmt) -> list[str]:
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return [node.name]
