@@ -1,4 +1,4 @@
-"""Lines of a log as JSON objects."""
+"""Formats log lines as JSON objects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .request_id import REQUEST_ID
 
 
 class JSONFormatter(logging.Formatter):
-    """Formats each record as one object on one line."""
+    """Formats each record as a JSON object on one line; times are UTC (ISO 8601)."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -32,5 +32,5 @@ def _time(seconds: float) -> str:
 
 
 def _encodable(text: str) -> str:
-    """Return the text without what is no Unicode, as names of files may be."""
+    """Escape lone surrogates, which undecodable file names contain."""
     return text.encode(errors="backslashreplace").decode()
