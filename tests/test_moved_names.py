@@ -274,4 +274,4 @@ def test_a_script_that_imports_what_is_gone_is_told_so(tmp_path: Path) -> None:
         Exception, match="script_of_release_1.py raised ImportError"
     ) as (raised):
         FunctionLoader().load_function(f"{script}:stop")
-    assert "engine_x.server:stop is gone" in str(raised.value)
+    assert "engine_x.server:stop was removed" in str(raised.value)

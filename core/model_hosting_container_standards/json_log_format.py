@@ -15,7 +15,7 @@ class JSONFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": _time(record.created),
+            "time": _format_time(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": _encodable(record.getMessage()),
@@ -27,7 +27,7 @@ class JSONFormatter(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat("T", "milliseconds")
 
 

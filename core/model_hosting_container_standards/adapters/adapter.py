@@ -12,9 +12,9 @@ from ..contract.headers import header_text
 from ..exceptions import AdapterError
 
 #: Characters.
-LONGEST_NAME: Final = 256
+MAX_NAME_LENGTH: Final = 256
 #: The largest number of names that an error lists.
-_MOST_SHOWN: Final = 50
+_MAX_SHOWN: Final = 50
 
 #: The reason kept for an adapter that is never reloaded automatically.
 ENGINE_CRASHED: Final = (
@@ -89,9 +89,10 @@ def check_name(name: Any) -> str:
     """
     if not isinstance(name, str) or not name:
         raise AdapterError("An adapter needs a name: a string of 1 to 256 characters.")
-    if len(name) > LONGEST_NAME:
+    if len(name) > MAX_NAME_LENGTH:
         raise AdapterError(
-            f"The adapter's name has {len(name)} characters; use up to {LONGEST_NAME}."
+            f"The adapter's name has {len(name)} characters; use up to "
+            f"{MAX_NAME_LENGTH}."
         )
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise AdapterError(f"The adapter's name {name!r} has control characters.")
@@ -123,6 +124,6 @@ def _as_latin_1(name: str) -> bytes:
 
 def join_names(names: Sequence[str]) -> str:
     """Join names for an error text; only the first 50 are listed."""
-    more = len(names) - _MOST_SHOWN
-    shown = ", ".join(names[:_MOST_SHOWN])
+    more = len(names) - _MAX_SHOWN
+    shown = ", ".join(names[:_MAX_SHOWN])
     return f"{shown} and {more} more" if more > 0 else shown

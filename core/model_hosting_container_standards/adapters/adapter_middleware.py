@@ -57,7 +57,7 @@ class AdapterMiddleware:
         name = header_text(headers[ADAPTER_IDENTIFIER])
         adapters = self.adapters.current
         if adapters is None:
-            _check_absent(self.adapters, name)
+            _check_unavailable(self.adapters, name)
         elif adapters.backend is not None:
             await _lease(adapters, name)
         boundary = read_boundary(headers.get(CONTENT_TYPE, b""))
@@ -72,9 +72,9 @@ class AdapterMiddleware:
         await handler(scope, receive, send)
 
 
-def _check_absent(adapters: AdapterRuntime, name: str) -> None:
+def _check_unavailable(adapters: AdapterRuntime, name: str) -> None:
     try:
-        adapters.check_absent(name)
+        adapters.check_unavailable(name)
     except AdapterError as error:
         raise HTTPException(error.status_code, str(error)) from None
 

@@ -16,7 +16,7 @@ from .misplaced import CONFIG, not_an_adapter
 from .weights import WEIGHTS, check_values, find_weights
 
 #: Bytes; far more than any configuration needs.
-_LARGEST_CONFIG: Final = 1 << 20
+_MAX_CONFIG_BYTES: Final = 1 << 20
 
 
 def locate(src: Any, root: Path | None) -> Path:
@@ -67,7 +67,7 @@ def check_folder(
             raise not_an_adapter(path)
         if root is not None:
             _check_links(path, root.resolve())
-        ranks = _ranks(_config(path / CONFIG))
+        ranks = _read_ranks(_read_config(path / CONFIG))
         _check_rank(path, max(ranks), max_rank)
         if (weights := find_weights(path)) is not None:
             check_fit(str(path), weights.tensors, ranks, base_model())
@@ -86,8 +86,8 @@ def has_files(path: str) -> bool:
     )
 
 
-def _config(file: Path) -> dict[str, Any]:
-    if file.stat().st_size > _LARGEST_CONFIG:
+def _read_config(file: Path) -> dict[str, Any]:
+    if file.stat().st_size > _MAX_CONFIG_BYTES:
         raise AdapterError(
             f"{str(file)!r} is too large for an adapter's configuration."
         )
@@ -100,7 +100,7 @@ def _config(file: Path) -> dict[str, Any]:
     return config
 
 
-def _ranks(config: dict[str, Any]) -> Collection[int]:
+def _read_ranks(config: dict[str, Any]) -> Collection[int]:
     """Return the ranks in a configuration: ``r``, and those of ``rank_pattern``."""
     pattern = config.get("rank_pattern") or {}
     ranks = [config.get("r"), *(pattern.values() if isinstance(pattern, dict) else ())]

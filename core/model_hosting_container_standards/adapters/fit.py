@@ -17,7 +17,7 @@ _MATRIX_NAME: Final = re.compile(
     r"(?s)(.+)\.lora_(embedding_)?([AB])(?:(?:\.\w+)?\.weight)?"
 )
 #: How many tensors an error names.
-_NAMED: Final = 3
+_MAX_NAMED: Final = 3
 
 
 class LoRAMatrix(NamedTuple):
@@ -57,7 +57,7 @@ def check_fit(
     Raises:
         AdapterError: some tensors do not match; the text names the first ones.
     """
-    pairs = _pairs(tensors)
+    pairs = _group_pairs(tensors)
     if not pairs:
         raise AdapterError(
             f"{path!r} is not a LoRA adapter: none of its {len(tensors)} tensors is a "
@@ -90,15 +90,15 @@ def raise_mismatches(
         return
     named = "; ".join(
         f"{printable(mismatch.name)}: {printable(mismatch.reason)}"
-        for mismatch in mismatches[:_NAMED]
+        for mismatch in mismatches[:_MAX_NAMED]
     )
-    rest = sum(mismatch.tensors for mismatch in mismatches[_NAMED:])
+    rest = sum(mismatch.tensors for mismatch in mismatches[_MAX_NAMED:])
     more = f"; and {rest} more" if rest else ""
     count = f"in {sum(mismatch.tensors for mismatch in mismatches)} of {total} tensors"
     raise AdapterError(f"{path!r} {verdict} {count}: {named}{more}. {advice}")
 
 
-def _pairs(tensors: Mapping[str, Tensor]) -> Mapping[str, Pair]:
+def _group_pairs(tensors: Mapping[str, Tensor]) -> Mapping[str, Pair]:
     pairs: dict[str, dict[str, LoRAMatrix]] = {}
     for name, tensor in tensors.items():
         if match := _MATRIX_NAME.fullmatch(name):

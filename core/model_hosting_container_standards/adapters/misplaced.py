@@ -14,10 +14,10 @@ CONFIG: Final = "adapter_config.json"
 _MODEL: Final = "config.json"
 _ARCHIVES: Final = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip")
 #: How deep adapters are searched for, and how many entries of a folder are read.
-_DEPTH: Final = 3
-_MOST: Final = 1000
+_MAX_DEPTH: Final = 3
+_MAX_ENTRIES: Final = 1000
 #: How many folders an error names.
-_NAMED: Final = 5
+_MAX_NAMED: Final = 5
 
 
 def not_an_adapter(path: Path) -> AdapterError:
@@ -53,7 +53,9 @@ def _describe_folder(folder: Path) -> str:
     if len(inner) == 1:
         return f"{lacks}, but its folder {inner[0]!r} has one: name that folder"
     if inner:
-        names = ", ".join(inner[:_NAMED]) + (", ..." if len(inner) > _NAMED else "")
+        names = ", ".join(inner[:_MAX_NAMED]) + (
+            ", ..." if len(inner) > _MAX_NAMED else ""
+        )
         return f"{lacks}, but its folders {names} have one: name one of them"
     archives = [entry for entry in _entries(folder) if is_archive(entry)]
     if archives:
@@ -68,7 +70,7 @@ def _inner_adapters(folder: Path) -> Sequence[Path]:
 
     Links are not followed: they may lead outside the allowed folder.
     """
-    for _ in range(_DEPTH):
+    for _ in range(_MAX_DEPTH):
         entries = (entry for entry in _entries(folder) if not entry.is_symlink())
         folders = [entry for entry in entries if entry.is_dir()]
         adapters = [inner for inner in folders if (inner / CONFIG).is_file()]
@@ -81,5 +83,5 @@ def _inner_adapters(folder: Path) -> Sequence[Path]:
 def _entries(folder: Path) -> Sequence[Path]:
     """Return the visible entries of a folder, with numbers in order: 2 before 10."""
     visible = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    entries = itertools.islice(visible, _MOST)
+    entries = itertools.islice(visible, _MAX_ENTRIES)
     return sorted(entries, key=lambda entry: (len(entry.name), entry.name))

@@ -74,10 +74,10 @@ def claim_handler(
     With ``replaceable``, a handler that already is a route of the app is ignored: it is
     the engine's own, and this package replaces it.
     """
-    served = claim_served(adapter_registry, name, app, _function)
+    served = claim_served(adapter_registry, name, app, _function_of)
     if served is not None and not replaceable:
         return served
-    return claim_newest(adapter_registry, name, _function)
+    return claim_newest(adapter_registry, name, _function_of)
 
 
 adapter_registry: Final[Registrations[AdapterHandler]] = Registrations()
@@ -113,5 +113,5 @@ class AdapterHandler:
         return PlainTextResponse(f"Adapter {shown_name(document)} {self._done}")
 
 
-def _function(handler: AdapterHandler) -> Callable[..., Any]:
+def _function_of(handler: AdapterHandler) -> Callable[..., Any]:
     return handler.function

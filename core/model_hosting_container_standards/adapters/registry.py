@@ -89,7 +89,7 @@ class AdapterRegistry:
 
     def _lease(self, name: str) -> Adapter:
         while True:
-            adapter = self._usable(self.store.view().get(name), name)
+            adapter = self._check_usable(self.store.view().get(name), name)
             try:
                 self.leases.acquire(adapter)
             except BlockingIOError:
@@ -154,7 +154,7 @@ class AdapterRegistry:
         """Return whether the engine itself handles this name."""
         return self.backend is not None and self.backend.resolves_natively(name)
 
-    def _usable(self, adapter: Adapter | None, name: str) -> Adapter:
+    def _check_usable(self, adapter: Adapter | None, name: str) -> Adapter:
         if adapter is None:
             raise AdapterNotFoundError(
                 f"There is no adapter {name!r}: register it by POST /adapters. "

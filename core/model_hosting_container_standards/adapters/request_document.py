@@ -13,7 +13,7 @@ from ..contract.headers import header_text
 from ..handlers.shapes import CaseInsensitiveDict, fill_defaults
 
 #: Bytes.
-LARGEST_BODY: Final = 1 << 20
+MAX_BODY_BYTES: Final = 1 << 20
 ALIAS_HEADER: Final = "x-amzn-sagemaker-adapter-alias"
 
 
@@ -27,7 +27,7 @@ async def read_document(
 
     Raises:
         HTTPException: 400, the body is not a JSON object; 413, it is larger than
-            ``LARGEST_BODY``.
+            ``MAX_BODY_BYTES``.
     """
     query = dict(request.query_params)
     raw = await _read_body(request)
@@ -51,8 +51,8 @@ async def _read_body(request: Request) -> bytes:
     raw = b""
     async for chunk in request.stream():
         raw += chunk
-        if len(raw) > LARGEST_BODY:
-            raise HTTPException(413, f"Send at most {LARGEST_BODY} bytes of JSON.")
+        if len(raw) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"Send at most {MAX_BODY_BYTES} bytes of JSON.")
     # Starlette's cache: a handler can read the body again.
     request._body = raw
     return raw

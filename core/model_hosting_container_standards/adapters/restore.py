@@ -17,7 +17,7 @@ logger = get_logger(__name__)
 
 # Lock numbers; adapter ids are higher.
 #: Held while one process restores.
-_JOINING: Final = 0
+_RESTORING: Final = 0
 #: Shared by every process of a running server.
 _RUNNING: Final = 1
 
@@ -36,7 +36,7 @@ async def restore_adapters(adapters: AdapterRegistry, bundled: Path) -> None:
     ``bundled`` is the folder of the adapters that come with the model.
     """
     locks = adapters.users
-    async with locks.exclusive(_JOINING):
+    async with locks.exclusive(_RESTORING):
         locks.share(_RUNNING)
         if locks.try_upgrade(_RUNNING):
             await _restore(adapters, bundled)

@@ -32,9 +32,9 @@ logger = get_logger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _COLLECTION: Final = "/adapters"
-_ONE: Final = "/adapters/{adapter_name:path}"
-_UPDATE: Final = f"{_ONE}/update"
-_MOST_PER_PAGE: Final = 1000
+_ADAPTER: Final = "/adapters/{adapter_name:path}"
+_UPDATE: Final = f"{_ADAPTER}/update"
+_MAX_PER_PAGE: Final = 1000
 
 
 def add_adapter_routes(
@@ -53,12 +53,12 @@ def add_adapter_routes(
     endpoints: list[tuple[str, str, Endpoint]] = [
         ("GET", _COLLECTION, routes.list),
         ("POST", _UPDATE, routes.update),
-        ("GET", _ONE, routes.read),
+        ("GET", _ADAPTER, routes.read),
     ]
     if has_engine or load:
         endpoints.append(("POST", _COLLECTION, routes.register))
     if has_engine or unload:
-        endpoints.append(("DELETE", _ONE, routes.unregister))
+        endpoints.append(("DELETE", _ADAPTER, routes.unregister))
     for method, path, endpoint in endpoints:
         name = f"sagemaker_{endpoint.__name__}_adapter"
         add_route(app, path, _with_http_errors(endpoint), method, name=name)
@@ -87,7 +87,7 @@ class AdapterRoutes:
 
     async def list(self, request: Request) -> Response:
         adapters = (await self._runtime.started()).view().values()
-        limit = _limit(request.query_params.get("limit"))
+        limit = _read_limit(request.query_params.get("limit"))
         after = _decode_token(request.query_params.get("next_page_token"))
         later = (adapter for adapter in adapters if adapter.name > after)
         page = [*itertools.islice(later, limit + 1)]
@@ -97,7 +97,7 @@ class AdapterRoutes:
 
     async def read(self, request: Request) -> Response:
         adapters = await self._runtime.started()
-        return JSONResponse(adapters.get(_name(request)).describe())
+        return JSONResponse(adapters.get(_adapter_name(request)).describe())
 
     async def register(self, request: Request) -> Response:
         adapters = await self._runtime.started()
@@ -120,7 +120,7 @@ class AdapterRoutes:
     async def unregister(self, request: Request) -> Response:
         adapters = await self._runtime.started()
         document = await read_document(request, self._unload_defaults)
-        name = _name(request)
+        name = _adapter_name(request)
         adapter = adapters.view().get(name)
         if self._unload is not None and (adapter is None or adapter.by_handler):
             call = AdapterCall(self._unload, request, document)
@@ -133,10 +133,10 @@ class AdapterRoutes:
         adapters = await self._runtime.started()
         document = await read_document(request, {})
         body = document["body"]
-        pin, preload = _boolean(body, "pin"), _boolean(body, "preload")
+        pin, preload = _read_boolean(body, "pin"), _read_boolean(body, "preload")
         if pin is None and preload is None:
             raise AdapterError("Nothing to update: send pin, preload or both.")
-        await adapters.update(_name(request), pin=pin, preload=preload)
+        await adapters.update(_adapter_name(request), pin=pin, preload=preload)
         return PlainTextResponse(f"Adapter {shown_name(document)} updated")
 
 
@@ -195,24 +195,24 @@ def _with_http_errors(endpoint: Endpoint) -> Endpoint:
     return answer
 
 
-def _name(request: Request) -> str:
+def _adapter_name(request: Request) -> str:
     name: str = request.path_params["adapter_name"]
     return name
 
 
 def _read_spec(body: Mapping[str, Any], flags: Collection[str]) -> AdapterSpec:
-    given = {flag: _boolean(body, flag) for flag in flags}
+    given = {flag: _read_boolean(body, flag) for flag in flags}
     return AdapterSpec(
         name=body.get("name", ""),
         src=body.get("src", ""),
-        preload=_boolean(body, "preload") is not False,
-        pin=bool(_boolean(body, "pin")),
-        replace=bool(_boolean(body, "load_inplace")),
+        preload=_read_boolean(body, "preload") is not False,
+        pin=bool(_read_boolean(body, "pin")),
+        replace=bool(_read_boolean(body, "load_inplace")),
         options={flag: value for flag, value in given.items() if value is not None},
     )
 
 
-def _boolean(body: Mapping[str, Any], key: str) -> bool | None:
+def _read_boolean(body: Mapping[str, Any], key: str) -> bool | None:
     """Return a boolean field of a body or of query parameters; None if missing."""
     value = body.get(key)
     if value is None or isinstance(value, bool):
@@ -222,13 +222,13 @@ def _boolean(body: Mapping[str, Any], key: str) -> bool | None:
     raise AdapterError(f"{key} must be true or false, not {value!r}.")
 
 
-def _limit(value: str | None) -> int:
+def _read_limit(value: str | None) -> int:
     if value is None:
-        return _MOST_PER_PAGE
+        return _MAX_PER_PAGE
     with contextlib.suppress(ValueError):
-        if 1 <= int(value) <= _MOST_PER_PAGE:
+        if 1 <= int(value) <= _MAX_PER_PAGE:
             return int(value)
-    raise AdapterError(f"limit must be a number from 1 to {_MOST_PER_PAGE}.")
+    raise AdapterError(f"limit must be a number from 1 to {_MAX_PER_PAGE}.")
 
 
 def _encode_token(name: str) -> str:

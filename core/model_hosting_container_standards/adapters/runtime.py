@@ -55,7 +55,7 @@ class AdapterRuntime:
         assert self.current is not None
         return self.current
 
-    def check_absent(self, name: str) -> None:
+    def check_unavailable(self, name: str) -> None:
         """Reject a name while adapters are unavailable, unless the engine resolves it.
 
         Raises:

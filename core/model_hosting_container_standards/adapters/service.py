@@ -56,7 +56,7 @@ class AdapterService:
         async with self._exclusive(spec.name):
             existing = self._store.view().get(spec.name)
             if existing is not None and existing.answers and not spec.replace:
-                return await self._repeat(existing, spec, path)
+                return await self._register_existing(existing, spec, path)
             if existing is None:
                 self._loader.check_name(spec.name)
             if by_handler is None:
@@ -126,7 +126,9 @@ class AdapterService:
             return spec.src
         return str(await run_in_threadpool(locate, spec.src, self._loader.root))
 
-    async def _repeat(self, existing: Adapter, spec: AdapterSpec, path: str) -> None:
+    async def _register_existing(
+        self, existing: Adapter, spec: AdapterSpec, path: str
+    ) -> None:
         if existing.path != path:
             raise AdapterConflictError(
                 f"Adapter {spec.name!r} is registered from {existing.src!r}. DELETE "

@@ -89,7 +89,7 @@ class AdapterStore:
     def rows(self, condition: str = "TRUE", *values: Any) -> list[Adapter]:
         """Return the adapters that match an SQL condition, in any state."""
         statement = f"SELECT * FROM adapters WHERE {condition}"
-        return [_adapter(row) for row in self._database.read(statement, values)]
+        return [_from_row(row) for row in self._database.read(statement, values)]
 
     def reserve(
         self, spec: AdapterSpec, path: str, by_handler: bool, check: Check
@@ -97,8 +97,8 @@ class AdapterStore:
         """Add an adapter in state ``loading``, which no request sees yet."""
         with self._database.write(visible=False) as connection:
             adapter_id = _insert(connection, spec, path, "loading", by_handler)
-            check(*_count(connection))
-            return _one(connection, adapter_id)
+            check(*_count_by_pin(connection))
+            return _fetch(connection, adapter_id)
 
     def add_bundled(self, bundled: Sequence[tuple[AdapterSpec, str]]) -> list[str]:
         """Register bundled adapters, with their real paths, and return the new names.
@@ -120,7 +120,7 @@ class AdapterStore:
         """Mark an adapter as ready; return the one it replaces, now draining."""
         with self._database.write() as connection:
             replaced = _drain(connection, adapter.name)
-            _set(connection, adapter.id, {"state": "ready", "loaded": loaded})
+            _update(connection, adapter.id, {"state": "ready", "loaded": loaded})
         return replaced
 
     def drain(self, name: str) -> Adapter | None:
@@ -142,10 +142,10 @@ class AdapterStore:
             AdapterNotFoundError: it does not exist any more.
         """
         with self._database.write() as connection:
-            _set(connection, adapter.id, columns)
+            _update(connection, adapter.id, columns)
             if check is not None:
-                check(*_count(connection))
-            return _one(connection, adapter.id)
+                check(*_count_by_pin(connection))
+            return _fetch(connection, adapter.id)
 
     def fail(self, adapter: Adapter, reason: str) -> None:
         """Mark an adapter as failed, with the reason."""
@@ -187,7 +187,7 @@ def _insert(
     )
     adapter_id = cursor.lastrowid
     engine_name = _unused_name(connection, spec.name, adapter_id)
-    _set(connection, adapter_id, {"engine_name": engine_name})
+    _update(connection, adapter_id, {"engine_name": engine_name})
     return adapter_id
 
 
@@ -204,7 +204,7 @@ def _unused_name(
     return _unused_name(connection, f"{name}#{adapter_id}", adapter_id)
 
 
-def _set(
+def _update(
     connection: sqlite3.Connection, adapter_id: int | None, columns: Mapping[str, Any]
 ) -> None:
     assignments = ", ".join(f"{column} = ?" for column in columns)
@@ -225,11 +225,11 @@ def _drain(connection: sqlite3.Connection, name: str) -> Adapter | None:
     row = _registered(connection, name)
     if row is None:
         return None
-    _set(connection, row["id"], {"state": "draining"})
-    return _adapter(row)
+    _update(connection, row["id"], {"state": "draining"})
+    return _from_row(row)
 
 
-def _count(connection: sqlite3.Connection) -> tuple[int, int]:
+def _count_by_pin(connection: sqlite3.Connection) -> tuple[int, int]:
     """Return how many adapters of the engine are pinned, and how many are not."""
     counts = connection.execute(
         "SELECT pin, count(*) FROM adapters "
@@ -239,16 +239,16 @@ def _count(connection: sqlite3.Connection) -> tuple[int, int]:
     return by_pin.get(1, 0), by_pin.get(0, 0)
 
 
-def _one(connection: sqlite3.Connection, adapter_id: int | None) -> Adapter:
+def _fetch(connection: sqlite3.Connection, adapter_id: int | None) -> Adapter:
     row = connection.execute(
         "SELECT * FROM adapters WHERE id = ?", [adapter_id]
     ).fetchone()
     if row is None:
         raise AdapterNotFoundError("The adapter was unregistered in the meantime.")
-    return _adapter(row)
+    return _from_row(row)
 
 
-def _adapter(row: sqlite3.Row) -> Adapter:
+def _from_row(row: sqlite3.Row) -> Adapter:
     adapter_id, name, src, path, engine_name, *flags, reason, options = row
     preload, pin, state, loaded, by_handler = flags
     return Adapter(

@@ -12,9 +12,9 @@ import msgspec
 #: A file begins with the length of its header, in this many bytes.
 _LENGTH_BYTES: Final = 8
 #: Bytes; the limit of the safetensors format.
-_LONGEST_HEADER: Final = 100_000_000
+_MAX_HEADER_BYTES: Final = 100_000_000
 _METADATA: Final = "__metadata__"
-_LONGEST_SHOWN: Final = 200
+_MAX_SHOWN_LENGTH: Final = 200
 #: Bytes of an element; the sizes of other types are not checked.
 _SIZES: Final = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2,
@@ -50,11 +50,11 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(_LENGTH_BYTES), "little")
         data = _LENGTH_BYTES + length
-        if length > _LONGEST_HEADER or data > size:
+        if length > _MAX_HEADER_BYTES or data > size:
             raise ValueError("the header is longer than the file")
         header = opened.read(length)
     tensors = {
-        name: _tensor(entry, data) for name, entry in _decode_header(header).items()
+        name: _to_tensor(entry, data) for name, entry in _decode_header(header).items()
     }
     if max((tensor.end for tensor in tensors.values()), default=data) != size:
         raise ValueError("the file does not end with its last tensor")
@@ -63,7 +63,7 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
 
 def printable(text: str) -> str:
     """Return text from a file, escaped and shortened for an error message."""
-    return ascii(text[:_LONGEST_SHOWN])[1:-1]
+    return ascii(text[:_MAX_SHOWN_LENGTH])[1:-1]
 
 
 def _decode_header(header: bytes) -> dict[str, _Entry]:
@@ -78,7 +78,7 @@ def _decode_header(header: bytes) -> dict[str, _Entry]:
         raise ValueError("the header is nested too deeply") from error
 
 
-def _tensor(entry: _Entry, data: int) -> Tensor:
+def _to_tensor(entry: _Entry, data: int) -> Tensor:
     begin, end = entry.data_offsets
     size = _SIZES.get(entry.dtype)
     if not 0 <= begin <= end or min(entry.shape, default=0) < 0:

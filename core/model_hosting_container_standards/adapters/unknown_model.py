@@ -15,8 +15,8 @@ from ..settings import Settings
 logger = get_logger(__name__)
 
 #: Limits of the log, as clients may send any name: names, and characters of each.
-_MOST_LOGGED: Final = 100
-_LONGEST_LOGGED: Final = 256
+_MAX_LOGGED: Final = 100
+_MAX_LOGGED_LENGTH: Final = 256
 
 
 class UnknownModels:
@@ -43,8 +43,8 @@ class UnknownModels:
 
     def log(self, name: str) -> None:
         """Log a name, once; at most 100 names."""
-        name = name[:_LONGEST_LOGGED]
-        if name in self._logged or len(self._logged) >= _MOST_LOGGED:
+        name = name[:_MAX_LOGGED_LENGTH]
+        if name in self._logged or len(self._logged) >= _MAX_LOGGED:
             return
         self._logged.add(name)
         logger.warning(
@@ -52,7 +52,7 @@ class UnknownModels:
             name,
             Settings.unknown_model.name,
         )
-        if len(self._logged) == _MOST_LOGGED:
+        if len(self._logged) == _MAX_LOGGED:
             logger.warning("No more unknown models are logged.")
 
 

@@ -44,16 +44,18 @@ def not_finite(file: Path, tensors: Mapping[str, Tensor]) -> Iterator[str]:
     with file.open("rb") as opened:
         for name, tensor in tensors.items():
             kind, bits = _NOT_FINITE.get(tensor.dtype, (None, 0))
-            pieces = _pieces(opened, tensor, buffer) if kind else ()
-            if any(_has_all(numpy.frombuffer(piece, kind), bits) for piece in pieces):
+            pieces = _read_pieces(opened, tensor, buffer) if kind else ()
+            if any(
+                _has_all_bits(numpy.frombuffer(piece, kind), bits) for piece in pieces
+            ):
                 yield name
 
 
-def _has_all(values: Any, bits: int) -> bool:
+def _has_all_bits(values: Any, bits: int) -> bool:
     return bool(((values & bits) == bits).any())
 
 
-def _pieces(
+def _read_pieces(
     opened: BufferedReader, tensor: Tensor, buffer: memoryview
 ) -> Iterator[memoryview]:
     """Yield a tensor's bytes in pieces; all of them share ``buffer``."""

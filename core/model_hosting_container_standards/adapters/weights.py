@@ -18,7 +18,7 @@ SAFETENSORS: Final = "adapter_model.safetensors"
 #: In the order in which engines try them.
 WEIGHTS: Final = (SAFETENSORS, "adapter_model.bin", "adapter_model.pt")
 #: How many tensors an error names.
-_NAMED: Final = 3
+_MAX_NAMED: Final = 3
 
 
 class Weights(NamedTuple):
@@ -41,13 +41,13 @@ def find_weights(folder: Path) -> Weights | None:
             f"{str(folder)!r} is not an adapter: it has none of {', '.join(WEIGHTS)}."
         )
     if file.stat().st_size == 0:
-        raise _damaged(file)
+        raise _damaged_error(file)
     if file.name != SAFETENSORS:
         return None
     try:
         return Weights(file, read_header(file))
     except ValueError:
-        raise _damaged(file) from None
+        raise _damaged_error(file) from None
 
 
 def check_values(weights: Weights) -> None:
@@ -57,7 +57,7 @@ def check_values(weights: Weights) -> None:
         AdapterError: some are not.
         OSError: they cannot be read.
     """
-    names = [printable(n) for n in itertools.islice(not_finite(*weights), _NAMED)]
+    names = [printable(n) for n in itertools.islice(not_finite(*weights), _MAX_NAMED)]
     if names:
         raise AdapterError(
             f"{str(weights.file)!r} has weights that are not finite numbers (NaN or "
@@ -66,7 +66,7 @@ def check_values(weights: Weights) -> None:
         )
 
 
-def _damaged(file: Path) -> AdapterError:
+def _damaged_error(file: Path) -> AdapterError:
     return AdapterError(
         f"{str(file)!r} is damaged: it is empty, truncated, or not in this format. "
         "Copy it again."

@@ -135,7 +135,7 @@ class _ModuleAttributes:
         if move is None:
             return [*_available_names(name)]
         try:
-            return _follow(f"{name}:{attribute}", attribute, move)
+            return _resolve_move(f"{name}:{attribute}", attribute, move)
         except GoneNameError as error:
             if _is_from_import(sys._getframe(1)):
                 raise ImportError(str(error), name=name) from None
@@ -168,11 +168,11 @@ def _available_names(module: str) -> Iterator[str]:
     for move in _moved.get(module, ()):
         for name in move.names:
             with contextlib.suppress(ImportError, GoneNameError):
-                _follow(f"{module}:{name}", name, move)
+                _resolve_move(f"{module}:{name}", name, move)
                 yield name
 
 
-def _follow(reference: str, name: str, move: Move) -> Any:
+def _resolve_move(reference: str, name: str, move: Move) -> Any:
     """Return the object that a moved name refers to now.
 
     Raises:
@@ -180,7 +180,7 @@ def _follow(reference: str, name: str, move: Move) -> Any:
         ImportError: the module that has it cannot be imported.
     """
     if not move.place:
-        raise GoneNameError(_explain(reference, move))
+        raise GoneNameError(_removed_message(reference, move))
     module, _, new_name = move.place.partition(":")
     name = new_name or name
     target = _import_place(reference, module)
@@ -193,7 +193,7 @@ def _follow(reference: str, name: str, move: Move) -> Any:
             f"{reference} moved to {module}:{name} after release {move.last}, and is "
             "not there either."
         )
-    return _follow(reference, name, next_move)
+    return _resolve_move(reference, name, next_move)
 
 
 def _import_place(reference: str, name: str) -> ModuleType | None:
@@ -217,7 +217,7 @@ def _native_attribute(module: ModuleType, attribute: str) -> Any:
     return getattr(module, attribute)
 
 
-def _explain(reference: str, move: Move) -> str:
+def _removed_message(reference: str, move: Move) -> str:
     instead = f" Use {move.instead} instead." if move.instead else ""
     return f"{reference} was removed: {move.last} is the last release with it.{instead}"
 

@@ -69,11 +69,11 @@ def check_source(path: Path, *, are_modules_installed: bool = True) -> None:
     if path.suffix != _SOURCE:
         return
     tree = _parse(path)
-    apps = {*_apps(tree)}
+    apps = {*_find_apps(tree)}
     for node in tree.body:
-        problem = _relative_import(node) or _own_server(node, apps)
+        problem = _relative_import(node) or _server_start(node, apps)
         if are_modules_installed:
-            problem = problem or _missing_server(node, path.parent)
+            problem = problem or _missing_server_module(node, path.parent)
         if problem:
             raise ModuleLoadError(f"{path}:{node.lineno}: {problem}")
 
@@ -148,8 +148,8 @@ def _relative_import(node: ast.stmt) -> str:
     )
 
 
-def _missing_server(node: ast.stmt, folder: Path) -> str:
-    for _, root in _imports([node]):
+def _missing_server_module(node: ast.stmt, folder: Path) -> str:
+    for _, root in _find_imports([node]):
         if root in _SERVERS and not _is_importable(root, folder):
             return (
                 f"it imports {root}, which is not installed here: it seems to be a "
@@ -165,20 +165,20 @@ def _is_importable(root: str, folder: Path) -> bool:
         return True
 
 
-def _own_server(node: ast.stmt, apps: Container[str]) -> str:
+def _server_start(node: ast.stmt, apps: Container[str]) -> str:
     if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
         return ""
     called = ast.unparse(node.value.func)
     owner, _, method = called.rpartition(".")
     if called in _SERVING or (owner in apps and method == "run"):
         return (
-            f"{called} would start another server and never return: put it below "
+            f"{called} would start a server and never return: put it below "
             "`if __name__ == '__main__':`."
         )
     return ""
 
 
-def _apps(tree: ast.Module) -> Iterator[str]:
+def _find_apps(tree: ast.Module) -> Iterator[str]:
     """Yield the names of module-level apps whose ``run`` starts a server."""
     for node in tree.body:
         if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)):
@@ -192,10 +192,10 @@ def _apps(tree: ast.Module) -> Iterator[str]:
 
 def _other_server_signs(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
     """Yield signs of another server: the line, what the script does, the server."""
-    for line, root in _imports(ast.walk(tree)):
+    for line, root in _find_imports(ast.walk(tree)):
         if root in _SERVERS:
             yield line, f"imports {root}", _SERVERS[root]
-    for line, name in _names(tree.body):
+    for line, name in _find_names(tree.body):
         if name in _NAMES:
             yield line, f"defines {name}", _NAMES[name]
 
@@ -204,17 +204,17 @@ def _may_have_handlers(
     tree: ast.Module, folder: Path, handlers: Container[str]
 ) -> bool:
     """Return whether the script has handlers, or imports files that may."""
-    roots = {root for _, root in _imports(ast.walk(tree))}
+    roots = {root for _, root in _find_imports(ast.walk(tree))}
     if _OURS in roots or any(_is_sibling(root, folder) for root in roots):
         return True
-    return any(name in handlers for _, name in _names(tree.body))
+    return any(name in handlers for _, name in _find_names(tree.body))
 
 
 def _is_sibling(root: str, folder: Path) -> bool:
     return (folder / f"{root}.py").exists() or (folder / root).is_dir()
 
 
-def _imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
+def _find_imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
     """Yield the line and the top-level module of each import."""
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -224,13 +224,13 @@ def _imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.module.partition(".")[0]
 
 
-def _names(body: Iterable[ast.stmt]) -> Iterator[tuple[int, str]]:
+def _find_names(body: Iterable[ast.stmt]) -> Iterator[tuple[int, str]]:
     """Yield the line and the name of each assignment, definition and import."""
     for node in body:
         yield from ((node.lineno, name) for name in _bound_names(node))
         if not isinstance(node, _DEFINITIONS):
             for field in ("body", "orelse", "finalbody", "handlers"):
-                yield from _names(getattr(node, field, ()))
+                yield from _find_names(getattr(node, field, ()))
 
 
 def _bound_names(node: ast.stmt) -> list[str]:

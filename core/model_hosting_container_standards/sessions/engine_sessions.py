@@ -164,7 +164,7 @@ def claim_engine_sessions(app: FastAPI) -> EngineSessions | None:
         HandlerNotFoundError: only one of the two handlers was registered.
     """
     create, close = (
-        claim(session_registry, name, app, _function) for name in (_CREATE, _CLOSE)
+        claim(session_registry, name, app, _function_of) for name in (_CREATE, _CLOSE)
     )
     if create is None and close is None:
         return None
@@ -177,7 +177,7 @@ def claim_engine_sessions(app: FastAPI) -> EngineSessions | None:
     return EngineSessions(create, close)
 
 
-def _function(handler: SessionHandler) -> Callable[..., Any]:
+def _function_of(handler: SessionHandler) -> Callable[..., Any]:
     return handler.function
 
 

@@ -11,12 +11,12 @@ from starlette.responses import Response
 from ..exceptions import SessionNotFoundError
 
 
-def not_found(error: SessionNotFoundError) -> HTTPException:
+def not_found_error(error: SessionNotFoundError) -> HTTPException:
     """Return the error as a 400."""
     return HTTPException(400, f"Bad request: {error}")
 
 
-def answer_not_found(app: FastAPI) -> None:
+def add_not_found_handler(app: FastAPI) -> None:
     """Make the app answer 400 when a handler raises :class:`SessionNotFoundError`.
 
     The response is made by the app's own handler of HTTP errors. Without this, an
@@ -25,7 +25,7 @@ def answer_not_found(app: FastAPI) -> None:
 
     async def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, SessionNotFoundError)
-        http_error = not_found(error)
+        http_error = not_found_error(error)
         handlers = request.app.exception_handlers
         kind = next(kind for kind in type(http_error).__mro__ if kind in handlers)
         response = handlers[kind](request, http_error)

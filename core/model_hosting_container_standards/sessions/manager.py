@@ -18,7 +18,7 @@ from ..storage.container import container_id
 from ..storage.folder import default_parent, private_folder
 from .store import SessionStore, StoredSession
 
-LONGEST_ID: Final = 256
+MAX_ID_LENGTH: Final = 256
 _ID: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 _FILE: Final = "sessions.sqlite3"
 
@@ -102,7 +102,7 @@ class SessionManager:
             StorageError: it cannot be written.
         """
         encoded_id = None if engine_id is None else json.dumps(engine_id)
-        session_id = _id_for(engine_id)
+        session_id = _choose_id(engine_id)
         # Rounded up: clients are told whole seconds, and must not lose a part of one.
         expires = math.ceil(time.time() + self._expiration_s)
         self.store.create(session_id, expires, encoded_id)
@@ -163,7 +163,7 @@ class SessionManager:
 
 def is_session_id(value: object) -> bool:
     """Return whether the value matches SageMaker's format of session ids."""
-    if not isinstance(value, str) or len(value) > LONGEST_ID:
+    if not isinstance(value, str) or len(value) > MAX_ID_LENGTH:
         return False
     return _ID.fullmatch(value) is not None
 
@@ -172,7 +172,7 @@ def _check_id(session_id: str) -> str:
     if not is_session_id(session_id):
         # The value is not echoed: it may be long, and contain anything.
         raise SessionNotFoundError(
-            f"an id is 1 to {LONGEST_ID} letters, digits and inner hyphens"
+            f"an id is 1 to {MAX_ID_LENGTH} letters, digits and inner hyphens"
         )
     return session_id
 
@@ -231,7 +231,7 @@ def reset_sessions() -> None:
         sessions.close()
 
 
-def _id_for(engine_id: Any) -> str:
+def _choose_id(engine_id: Any) -> str:
     """Return the engine's id if it is a valid session id, else a new one."""
     text = engine_id if isinstance(engine_id, str) else json.dumps(engine_id)
     return text if engine_id is not None and is_session_id(text) else str(uuid.uuid4())

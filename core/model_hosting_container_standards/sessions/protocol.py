@@ -18,7 +18,7 @@ from ..exceptions import SessionNotFoundError, StorageError
 from ..logging_config import get_logger
 from .control_request import CLOSE, NEW_SESSION, REQUEST_TYPE, peek_control_request
 from .engine_sessions import EngineSessions
-from .errors import not_found
+from .errors import not_found_error
 from .manager import Session, SessionManager
 from .new_session import NewSessionSend, control_request, with_session_id
 from .session_middleware import Next
@@ -60,7 +60,7 @@ class SessionProtocol:
         sent = headers.get(SESSION_ID)
         session_id = header_text(sent) if sent else None
         if control is not None:
-            response = await self._control(control, session_id, scope, receive)
+            response = await self._answer_control(control, session_id, scope, receive)
             await response(scope, receive, send)
             return None
         if session_id is None:
@@ -93,7 +93,7 @@ class SessionProtocol:
             session = await self._create(*control_request(scope, NEW_SESSION))
         if isinstance(session, Response):
             return await session(scope, receive, send)
-        new_send = NewSessionSend(_headers(session), send)
+        new_send = NewSessionSend(_session_headers(session), send)
         try:
             scope = with_session_id(scope, session.session_id)
             request = await self._with_body_id(session, scope, receive)
@@ -110,7 +110,7 @@ class SessionProtocol:
         except (SessionNotFoundError, StorageError) as error:
             logger.info("A session whose first request failed stays open: %s", error)
 
-    async def _control(
+    async def _answer_control(
         self,
         control: Mapping[str, Any],
         session_id: str | None,
@@ -133,7 +133,7 @@ class SessionProtocol:
         if isinstance(session, Response):
             return session
         text = f"Session {session.session_id} created"
-        return PlainTextResponse(text, headers=_headers(session))
+        return PlainTextResponse(text, headers=_session_headers(session))
 
     async def _create(self, scope: Scope, receive: Receive) -> Session | Response:
         """Begin a session; return the engine's Response if it reports a failure."""
@@ -169,7 +169,7 @@ class SessionProtocol:
         try:
             await asyncio.to_thread(session.remove)
         except SessionNotFoundError as error:
-            raise not_found(error) from None
+            raise not_found_error(error) from None
         return PlainTextResponse(
             f"Session {session_id} closed", headers={_CLOSED_HEADER: session_id}
         )
@@ -178,7 +178,7 @@ class SessionProtocol:
         try:
             return self.sessions.get_session(session_id)
         except SessionNotFoundError as error:
-            raise not_found(error) from None
+            raise not_found_error(error) from None
         except StorageError as error:
             logger.error("A session cannot be looked up: %s", error)
             raise HTTPException(507, "Sessions cannot be read: no storage.") from None
@@ -194,11 +194,11 @@ def _storage_errors(request_type: str) -> Iterator[None]:
         raise HTTPException(507, f"{request_type} failed: no storage.") from None
 
 
-def _headers(session: Session) -> dict[str, str]:
+def _session_headers(session: Session) -> dict[str, str]:
     """Return the response headers that announce a new session."""
-    value = f"{session.session_id}; Expires={_time(session.expires_at)}"
+    value = f"{session.session_id}; Expires={_format_time(session.expires_at)}"
     return {SESSION_ID.decode(): value, NEW_SESSION_ID.decode(): value}
 
 
-def _time(seconds: int) -> str:
+def _format_time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

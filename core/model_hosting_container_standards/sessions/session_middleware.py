@@ -39,12 +39,12 @@ class SessionsDisabled:
     """The session middleware of a server with sessions off: rejects session requests.
 
     Args:
-        own_header: pass the session header on, to a customer's handler that may
+        passes_header: pass the session header on, to a customer's handler that may
             implement sessions itself.
     """
 
-    def __init__(self, own_header: bool) -> None:
-        self.own_header = own_header
+    def __init__(self, passes_header: bool) -> None:
+        self.passes_header = passes_header
 
     async def __call__(
         self,
@@ -54,7 +54,7 @@ class SessionsDisabled:
         receive: Receive,
         send: Send,  # noqa: ARG002 - it answers only by raising
     ) -> Next | None:
-        if headers.get(SESSION_ID) and not self.own_header:
+        if headers.get(SESSION_ID) and not self.passes_header:
             raise HTTPException(400, NOT_ENABLED)
         document, receive = await peek_control_request(headers, receive)
         # Any other type belongs to a protocol of the handler.

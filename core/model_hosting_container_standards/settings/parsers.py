@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 #: Ten years: short enough for any date calculation.
-_MOST_SECONDS = 315_360_000
+_MAX_SECONDS = 315_360_000
 
 #: More than any sensible count.
-_MOST = 1_000_000
+_MAX_COUNT = 1_000_000
 
 #: The path of a URL. Without ``%``, as servers match the decoded path.
 _ROUTE = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@/-]*")
@@ -47,9 +47,9 @@ def parse_log_level(value: str) -> int:
 
 
 def parse_seconds(value: str) -> int:
-    if value.isdecimal() and 0 < int(value) <= _MOST_SECONDS:
+    if value.isdecimal() and 0 < int(value) <= _MAX_SECONDS:
         return int(value)
-    raise ValueError(f"use a whole number of seconds from 1 to {_MOST_SECONDS}")
+    raise ValueError(f"use a whole number of seconds from 1 to {_MAX_SECONDS}")
 
 
 def parse_count(value: str) -> int:
@@ -65,10 +65,10 @@ def parse_rate(value: str) -> float:
     raise ValueError("use a number above 0")
 
 
-def parse_whole(value: str) -> int:
-    if value.isdecimal() and value.isascii() and int(value) <= _MOST:
+def parse_whole_number(value: str) -> int:
+    if value.isdecimal() and value.isascii() and int(value) <= _MAX_COUNT:
         return int(value)
-    raise ValueError(f"use a whole number from 0 to {_MOST}")
+    raise ValueError(f"use a whole number from 0 to {_MAX_COUNT}")
 
 
 def parse_port(value: str) -> int:

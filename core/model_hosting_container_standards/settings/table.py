@@ -28,7 +28,7 @@ from .parsers import (
     parse_script,
     parse_seconds,
     parse_unknown_model,
-    parse_whole,
+    parse_whole_number,
     parse_words,
 )
 
@@ -234,7 +234,7 @@ class Settings:
     restarts = Variable(
         "MHCS_RESTARTS",
         default=0,
-        parse=parse_whole,
+        parse=parse_whole_number,
         meaning="set by standard-supervisor: how often it has restarted the server",
     )
     metrics_folder = Variable[Path | None](
@@ -301,7 +301,7 @@ class Settings:
     max_start_retries = Variable(
         "PROCESS_MAX_START_RETRIES",
         default=3,
-        parse=parse_whole,
+        parse=parse_whole_number,
         meaning="standard-supervisor: consecutive restarts before it gives up",
     )
     ping_stall = Variable(
@@ -319,7 +319,7 @@ class Settings:
     drain_seconds = Variable(
         "MHCS_DRAIN_SECONDS",
         default=25,
-        parse=parse_whole,
+        parse=parse_whole_number,
         meaning="seconds that running requests may take after SIGTERM",
     )
     heartbeat_dir = Variable[Path | None](

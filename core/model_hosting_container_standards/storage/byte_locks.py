@@ -14,7 +14,7 @@ from typing import Final
 #: ``struct flock`` of 64-bit Linux: type, whence, start, length, process.
 _FLOCK: Final = struct.Struct("hhqqi0q")
 _POLL_S: Final = 0.001
-_LONGEST_POLL_S: Final = 0.05
+_MAX_POLL_S: Final = 0.05
 
 
 class ByteLocks:
@@ -69,7 +69,7 @@ class ByteLocks:
         # Polled, because a thread that waits in the kernel cannot be cancelled.
         while (descriptor := self.try_exclusive(number)) is None:
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_POLL_S)
+            pause = min(2 * pause, _MAX_POLL_S)
         try:
             yield
         finally:

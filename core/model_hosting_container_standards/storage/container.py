@@ -24,8 +24,8 @@ def container_id(proc: Path = _PROC) -> str:
     parts = (
         _read(proc / "sys/kernel/random/boot_id"),
         _start_time(_read(proc / "1/stat")),
-        _link(proc / "self/ns/pid"),
-        _link(proc / "self/ns/mnt"),
+        _read_link(proc / "self/ns/pid"),
+        _read_link(proc / "self/ns/mnt"),
         root_mount(_read(proc / "self/mountinfo")),
     )
     return blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
@@ -66,7 +66,7 @@ def _read(path: Path) -> str:
     return ""
 
 
-def _link(path: Path) -> str:
+def _read_link(path: Path) -> str:
     with contextlib.suppress(OSError):
         return str(path.readlink())
     return ""

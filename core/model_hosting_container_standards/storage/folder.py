@@ -13,7 +13,7 @@ from ..exceptions import StorageError
 
 SHARED_MEMORY: Final = Path("/dev/shm")
 #: Some containers have almost no shared memory.
-_LEAST_BYTES: Final = 8 * 2**20
+_MIN_BYTES: Final = 8 * 2**20
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -26,14 +26,14 @@ def default_parent(name: str) -> Path:
     Raises:
         StorageError: neither is writable.
     """
-    folder = (SHARED_MEMORY if _has_shared_memory() else _temporary()) / name
+    folder = (SHARED_MEMORY if _has_shared_memory() else _temporary_folder()) / name
     with contextlib.suppress(OSError):
         if folder.lstat().st_uid != os.geteuid():
             return folder.with_name(f"{name}-{os.geteuid()}")
     return folder
 
 
-def _temporary() -> Path:
+def _temporary_folder() -> Path:
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError:
@@ -49,7 +49,7 @@ def _has_shared_memory() -> bool:
     # Total, not free space, so that all processes of a server choose the same folder.
     filesystem = os.statvfs(SHARED_MEMORY)
     total = filesystem.f_blocks * filesystem.f_frsize
-    return total == 0 or total >= _LEAST_BYTES  # Zero: no limit.
+    return total == 0 or total >= _MIN_BYTES  # Zero: no limit.
 
 
 def private_folder(parent: Path, name: str) -> Path:
