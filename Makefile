@@ -101,10 +101,10 @@ bench: install ## the numbers of README.md, on this machine
 
 # They start their servers as the tests do.
 bench-serving: install ## /invocations of a real vLLM under load, on this machine
-	PYTHONPATH=tests $(BIN)/python benchmarks/serving.py $(ARGS)
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/serving.py $(ARGS)
 
 bench-ping: install ## /ping while a real vLLM has more to do than it can
-	PYTHONPATH=tests $(BIN)/python benchmarks/ping.py $(ARGS)
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/ping.py $(ARGS)
 
 # --- serve -------------------------------------------------------------------------
 

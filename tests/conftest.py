@@ -13,8 +13,8 @@ import pytest
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.testclient import TestClient
 
-import model_hosting_container_standards.sagemaker as sagemaker
 from adapter_engine import AdapterEngine, app_of
+from fixtures import Includer, Script, SetLimits, copy_flat, include, include_nested
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.settings import variables
 from other_process import Other
@@ -22,10 +22,6 @@ from real import RELEASE, ROOT
 from servers import hear_ignored_signals
 
 pytest_plugins = ["leaks"]
-
-Script = Callable[..., Path]
-SetLimits = Callable[..., None]
-Includer = Callable[[FastAPI, APIRouter], None]
 
 #: Tests whose servers serve several files.
 SHARED: Final = ("real_vllm/test_adapters", "promises/")
@@ -43,8 +39,8 @@ LONGEST: Final = (
     "real_vllm/test_container",
     "promises/",
     "real_vllm/test_adapters",
-    "test_doors",
-    "real_vllm/test_section8",
+    "engines/vllm/test_activation",
+    "real_vllm/test_contract_example",
     "test_adapters_stateful",
     "real_vllm/test_sessions_and_middleware",
     "test_fastapi_versions",
@@ -53,7 +49,7 @@ LONGEST: Final = (
     "real_vllm/",
     "test_packaging",
     "test_supervisor",
-    "test_drain",
+    "test_graceful_shutdown",
 )
 
 
@@ -119,21 +115,6 @@ def script(model_folder: Path) -> Script:
     return write
 
 
-def include(app: FastAPI, router: APIRouter) -> None:
-    app.include_router(router)
-
-
-def include_nested(app: FastAPI, router: APIRouter) -> None:
-    middle, outer = APIRouter(), APIRouter()
-    middle.include_router(router)
-    outer.include_router(middle)
-    app.include_router(outer)
-
-
-def copy_flat(app: FastAPI, router: APIRouter) -> None:
-    app.router.routes.extend(router.routes)
-
-
 @pytest.fixture(params=[include, include_nested, copy_flat])
 def includer(request: pytest.FixtureRequest) -> Includer:
     """The ways an engine gives its routes to its app."""
@@ -164,10 +145,6 @@ def engine_app(includer: Includer) -> FastAPI:
 
     includer(app, router)
     return app
-
-
-def client_of(app: FastAPI) -> TestClient:
-    return TestClient(sagemaker.bootstrap(app))
 
 
 @pytest.fixture

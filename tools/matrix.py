@@ -9,9 +9,10 @@ A run is what `pytest --junitxml` wrote, in one file or in several that belong t
 The label, ENGINE RELEASE HARDWARE, says what the tests of a real engine ran on. Tests
 of stand-ins name theirs themselves, and are read whatever the label is.
 
-tests/results.json keeps what each run showed. A new run of the same engine, release and
-hardware takes the place of the old one. Without --run the table is written anew; with
---check nothing is, and the exit status is 1 if the table is not what the results give.
+docs/reference/results.json keeps what each run showed. A new run of the same engine,
+release and hardware takes the place of the old one. Without --run the table is written
+anew; with --check nothing is, and the exit status is 1 if the table is not what the
+results give.
 """
 
 import argparse
@@ -66,7 +67,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     what.add_argument("--check", action="store_true", help="write nothing")
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
-    parser.add_argument("--results", type=Path, default=ROOT / "tests/results.json")
+    parser.add_argument(
+        "--results", type=Path, default=ROOT / "docs/reference/results.json"
+    )
     return parser.parse_args()
 
 

@@ -118,7 +118,7 @@ def contains(span: Span, target: Target) -> bool:
 
 
 def stand_in(name: str) -> Target:
-    """Return the target of a folder of ``tests/standins``."""
+    """Return the target of a folder of ``tests/support/standins``."""
     if name not in STAND_INS:
         raise SystemExit(
             f"What the stand-in {name} stands for is not in tools/matrix_tables.py: "

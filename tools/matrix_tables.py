@@ -49,7 +49,7 @@ ALIKE: Final = {
     Span("tensorrt-llm", "1.2", "1.3"): "1.2",
     Span("tensorrt-llm", "1.3"): "1.3 and newer",
 }
-#: What each folder of ``tests/standins`` stands for, as the ids of tests name it.
+#: What each folder of ``tests/support/standins`` stands for, as ids of tests name it.
 STAND_INS: Final = {
     "v0_6": Span("vllm", "0.6", "0.7"),
     "v0_10": Span("vllm", "0.7", "0.11.1"),
@@ -65,18 +65,20 @@ STAND_INS: Final = {
 
 # --- what a test shows -------------------------------------------------------------
 
-# Tests are named as in the XML: `tests.real_vllm.test_adapters::test_name[its-id]`.
+# Tests are named as in the XML:
+# `tests.engines.real_vllm.test_adapters::test_name[its-id]`.
 STAND_IN_ID: Final = r"\[(?:.*-)?(v\d+_\d+|trtllm_(?:\d+_\d+|main))[-\]]"
 #: Tests of an engine itself. Where two engines share a suite, the id says which it is.
 REAL: Final = {
-    r"tests\.real_vllm\.": "vllm",
+    r"tests\.engines\.real_vllm\.": "vllm",
     r"gpu_tests\.\w+::\w+\[(?:.*-)?vllm[-\]]": "vllm",
     r"gpu_tests\.\w+::\w+\[(?:.*-)?trtllm-serve[-\]]": "tensorrt-llm",
 }
-_REAL: Final = r"tests\.real_vllm\.test_"
-_PROMISE: Final = r"(?:tests\.promises\.\w+|gpu_tests\.test_promises)::test_"
+_REAL: Final = r"tests\.engines\.real_vllm\.test_"
+_PROMISE: Final = r"(?:tests\.contract\.promises\.\w+|gpu_tests\.test_promises)::test_"
 #: Of all that runs behind a door these tell whether it opened, and whether once.
-_OPENED: Final = r"tests\.test_\w*doors::test_the_(?:customers|contracts|routes)_\w+"
+_ACTIVATION: Final = r"tests\.engines\.\w+\.test_activation::test_the_"
+_OPENED: Final = _ACTIVATION + r"(?:customers|contracts|routes)_\w+"
 _DOOR: Final = _OPENED + r"\[(?:.*-)?"
 _SESSIONS: Final = _REAL + "sessions_and_middleware::test_"
 
@@ -87,12 +89,14 @@ SHOWN: Final = {
     _DOOR + r"mhcs run\]": ("mhcs run",),
     # Not "its own call and MHCS_AUTO=1", which would open without the variable.
     _DOOR + r"(?:MHCS_AUTO=1|SAGEMAKER_MODEL_PATH|python -m)\]": (".pth",),
-    r"tests\.test_\w*doors::test_the_customers_": ("handlers",),
-    r"tests\.test_section8::test_(?:ping|the_scripts|a_name)_": ("moved names",),
+    _ACTIVATION + "customers_": ("handlers",),
+    r"tests\.engines\.vllm\.test_old_import_paths::test_(?:ping|the_scripts|a_name)_": (
+        "moved names",
+    ),
     _REAL + "customer_scripts::": ("handlers",),
     _REAL + "customer_scripts::test_in_every_server_process": ("two processes",),
     _REAL + r"customer_scripts::\w+_stream": ("streams",),
-    _REAL + "section8::": ("handlers", "moved names"),
+    _REAL + "contract_example::": ("handlers", "moved names"),
     _REAL + "moved_names::": ("moved names",),
     _REAL + r"adapters\w*::": ("adapters",),
     _REAL + r"adapters\w*::.*\[.*two processes": ("two processes",),

@@ -7,8 +7,6 @@ from datetime import datetime, timezone
 
 import msgspec
 
-from .request_id import REQUEST_ID
-
 
 class JSONFormatter(logging.Formatter):
     """Formats each record as a JSON object on one line; times are UTC (ISO 8601)."""
@@ -20,7 +18,7 @@ class JSONFormatter(logging.Formatter):
             "logger": record.name,
             "message": _encodable(record.getMessage()),
         }
-        if (request_id := REQUEST_ID.get()) is not None:
+        if (request_id := getattr(record, "request_id", None)) is not None:
             line["request_id"] = request_id
         if record.exc_info:
             line["exception"] = _encodable(self.formatException(record.exc_info))

@@ -34,16 +34,21 @@ class _JSONHandler(StderrHandler):
     """Prints log lines as JSON; they are not passed on to the root logger."""
 
 
+class _TextFormatter(logging.Formatter):
+    """Appends the id of the request to a line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
+        line = super().formatMessage(record)
+        request_id = getattr(record, "request_id", None)
+        return line if request_id is None else f"{line} [{request_id}]"
+
+
 def _add_request_id(record: logging.LogRecord) -> bool:
-    """Append the request's id to a line; a filter, so that every handler prints it."""
-    request_id = record.request_id = REQUEST_ID.get()
-    # JSON lines have a separate field for it.
-    if request_id is not None and not _prints_json():
-        ending = f" [{request_id}]"
-        # A % is only special in a message with arguments.
-        record.msg = (
-            f"{record.msg}{ending.replace('%', '%%') if record.args else ending}"
-        )
+    """Set ``record.request_id``, for formatters: None outside of requests.
+
+    The message and its arguments are not changed, as error trackers group by them.
+    """
+    record.request_id = REQUEST_ID.get()
     return True
 
 
@@ -71,7 +76,7 @@ def configure_logging(level: int, form: str = TEXT) -> None:
         _print_json()
     elif not logger.handlers:
         handler = _LastResortHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter(FORMAT))
+        handler.setFormatter(_TextFormatter(FORMAT))
         logger.addHandler(handler)
 
 

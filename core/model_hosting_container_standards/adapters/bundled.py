@@ -38,6 +38,15 @@ def add_bundled(adapters: AdapterRegistry, folder: Path) -> None:
         # order, these are the first names.
         names = adapters.store.add_bundled(specs[::-1])
         logger.info("Adapters bundled with the model: %s", sorted(names))
+        for spec, path in specs:
+            registered = adapters.view().get(spec.name)
+            if registered is not None and registered.path != path:
+                logger.warning(
+                    "%r is not used: %r is already registered from %r.",
+                    spec.src,
+                    spec.name,
+                    registered.src,
+                )
 
 
 def report_bundled(folder: Path, reason: str) -> None:

@@ -92,10 +92,11 @@ def raise_mismatches(
         f"{printable(mismatch.name)}: {printable(mismatch.reason)}"
         for mismatch in mismatches[:_MAX_NAMED]
     )
-    rest = sum(mismatch.tensors for mismatch in mismatches[_MAX_NAMED:])
-    more = f"; and {rest} more" if rest else ""
-    count = f"in {sum(mismatch.tensors for mismatch in mismatches)} of {total} tensors"
-    raise AdapterError(f"{path!r} {verdict} {count}: {named}{more}. {advice}")
+    count = sum(mismatch.tensors for mismatch in mismatches)
+    unnamed = count - min(len(mismatches), _MAX_NAMED)
+    more = f"; and {unnamed} more" if unnamed else ""
+    where = f"in {count} of {total} tensors"
+    raise AdapterError(f"{path!r} {verdict} {where}: {named}{more}. {advice}")
 
 
 def _group_pairs(tensors: Mapping[str, Tensor]) -> Mapping[str, Pair]:

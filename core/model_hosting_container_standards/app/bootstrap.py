@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
@@ -60,14 +61,29 @@ def bootstrap(app: FastAPI) -> FastAPI:
     if not is_bootstrapped(app):
         settings = read_settings()
         configure_logging(settings.log_level, settings.log_format)
-        routes = list(app.router.routes)
-        try:
+        with _undone_on_error(app):
             _add_contract_routes(app, settings)
-            setattr(app.state, _STATE, True)
-        finally:
-            if not is_bootstrapped(app):
-                app.router.routes[:] = routes
+        setattr(app.state, _STATE, True)
     return app
+
+
+@contextmanager
+def _undone_on_error(app: FastAPI) -> Iterator[None]:
+    """Put the app back if an error is raised, so that it can be bootstrapped again."""
+    routes = [*app.router.routes]
+    exception_handlers = {**app.exception_handlers}
+    # The lifespan, the middleware stack and what builds it.
+    attributes = [(owner, {**vars(owner)}) for owner in (app, app.router)]
+    try:
+        yield
+    except BaseException:
+        for owner, before in attributes:
+            vars(owner).clear()
+            vars(owner).update(before)
+        app.router.routes[:] = routes
+        app.exception_handlers.clear()
+        app.exception_handlers.update(exception_handlers)
+        raise
 
 
 def is_bootstrapped(app: FastAPI) -> bool:

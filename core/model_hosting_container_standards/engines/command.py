@@ -49,6 +49,8 @@ class EngineCommand:
     executables: ClassVar[Sequence[str]]
     #: The prefix of variables that stand for arguments, such as ``"SM_VLLM_"``.
     prefix: ClassVar[str]
+    #: The prefix of variables that the engine itself reads, such as ``"VLLM_"``.
+    engine_prefix: ClassVar[str | None] = None
     #: Replaces the ``_`` of variables between the words of an option.
     separator: ClassVar[str] = "-"
     #: Options that name the model.

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from ..engines.registry import installed_engines
 from ..exceptions import ConfigurationError, RequirementsError
 from ..processes.heartbeat import HeartbeatDirectory
 from ..settings import Settings, read_settings
+from ..settings.service_links import is_service_link
 from . import signals, streams
 from .child import Interrupted
 from .command_line import exec_command
@@ -51,6 +53,7 @@ def run(command: Sequence[str]) -> int | str:
 
 def _run(command: Sequence[str], settings: Settings) -> int:
     _say_ignored()
+    _remove_service_links()
     warn_of_missing_shared_memory()
     install(command, settings)
     if settings.auto_recovery and shutil.which(command[0]):
@@ -68,6 +71,27 @@ def _say_ignored() -> None:
         sys.stderr.write(
             f"standard-supervisor: {', '.join(names)}: ignored, as no section of "
             "supervisord is named\n"
+        )
+
+
+def _remove_service_links() -> None:
+    """Keep Kubernetes' links from engines, such as ``VLLM_PORT`` of a service "vllm".
+
+    vLLM takes a link for its own variable, and ends.
+    """
+    commands = [engine.command for engine in installed_engines()]
+    prefixes = tuple(c.engine_prefix for c in commands if c and c.engine_prefix)
+    links = [
+        name
+        for name, value in sorted(os.environ.items())
+        if name.startswith(prefixes) and is_service_link(name, value)
+    ]
+    for name in links:
+        del os.environ[name]
+    if links:
+        sys.stderr.write(
+            f"standard-supervisor: {', '.join(links)}: removed, as Kubernetes' links "
+            "to services are not for the engine\n"
         )
 
 

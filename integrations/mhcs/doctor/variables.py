@@ -9,9 +9,11 @@ from pathlib import Path
 
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings, variables
+from model_hosting_container_standards.settings.service_links import is_service_link
 
 _HIDDEN = "(hidden)"
-_PREFIXES = ("CUSTOM_", "SAGEMAKER_", "STANDARD_", "MHCS_")
+_OURS = "MHCS_"
+_PREFIXES = ("CUSTOM_", "PROCESS_", "SAGEMAKER_", "STANDARD_", _OURS)
 
 
 def set_variables(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -73,7 +75,11 @@ def _idle_limits(settings: Settings) -> Iterator[str]:
 
 def _misspelt_variables() -> Iterator[str]:
     known = {name for variable in variables() for name in variable.names}
-    for name in os.environ:
-        if name.startswith(_PREFIXES) and name not in known:
-            for close in difflib.get_close_matches(name, known, n=1, cutoff=0.9):
-                yield f"{name} is set, but nothing reads it: did you mean {close}?"
+    for name, value in sorted(os.environ.items()):
+        if not name.startswith(_PREFIXES) or name in known:
+            continue
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        if close:
+            yield f"{name} is set, but nothing reads it: did you mean {close[0]}?"
+        elif name.startswith(_OURS) and not is_service_link(name, value):
+            yield f"{name} is set, but nothing reads it."

@@ -33,6 +33,7 @@ class VLLMCommand(EngineCommand):
 
     executables = ("vllm",)
     prefix = "SM_VLLM_"
+    engine_prefix = "VLLM_"
     config_flags = ("--config",)
     checking_functions = frozenset(
         {

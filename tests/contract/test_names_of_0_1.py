@@ -1,0 +1,73 @@
+"""Names of the published 0.1.x by which vLLM's tests put this package back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from fixtures import Script
+from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.common.custom_code_ref_resolver import FileLoader
+from model_hosting_container_standards.common.fastapi.middleware import (
+    custom_middleware,
+    middleware_registry,
+)
+from model_hosting_container_standards.common.fastapi.middleware.source.decorator_loader import (  # noqa: E501
+    decorator_loader,
+)
+from model_hosting_container_standards.common.handler import handler_registry
+from model_hosting_container_standards.sagemaker.sagemaker_loader import (
+    SageMakerFunctionLoader,
+)
+
+
+async def mark(request: Any, call_next: Any) -> Any:
+    response = await call_next(request)
+    response.headers["x-marked"] = "yes"
+    return response
+
+
+def served() -> Any:
+    """Return what a server started now answers to a ping."""
+    app = FastAPI()
+    app.get("/ping")(lambda: "the engine's")
+    return TestClient(sagemaker.bootstrap(app)).get("/ping")
+
+
+@pytest.mark.parametrize(
+    "forget", [decorator_loader.clear, middleware_registry.clear_middlewares]
+)
+def test_middleware_that_was_registered_is_forgotten(forget: Any) -> None:
+    custom_middleware("throttle")(mark)
+    assert served().headers["x-marked"] == "yes"
+    forget()
+    assert "x-marked" not in served().headers
+
+
+def test_handlers_that_were_registered_are_forgotten() -> None:
+    sagemaker.ping(lambda: "the customer's")
+    assert served().json() == "the customer's"
+    handler_registry.clear()
+    assert served().json() == "the engine's"
+
+
+def test_scripts_that_were_loaded_are_forgotten(script: Script) -> None:
+    script("def ping(): return 'first'")
+    assert served().json() == "first"
+    script("def ping(): return 'second'")
+    assert served().json() == "first"
+    SageMakerFunctionLoader._default_function_loader = None
+    assert served().json() == "second"
+
+
+def test_nothing_is_forgotten_by_anything_else(tmp_path: Path) -> None:
+    file = tmp_path / "loaded.py"
+    file.write_text("")
+    loaded = FileLoader().load_module(file)
+    SageMakerFunctionLoader._default_function_loader = object()
+    assert FileLoader().load_module(file) is loaded
+    SageMakerFunctionLoader._default_function_loader = None

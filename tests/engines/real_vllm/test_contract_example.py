@@ -1,0 +1,72 @@
+"""The contract's example for vLLM runs as it stands, started in each of five ways."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from real import COMPLETION, complete, requires_vllm, serve
+from servers import Server
+
+pytestmark = requires_vllm
+
+SCRIPT = Path(__file__).parents[3] / "examples" / "vllm_completion" / "model.py"
+OPENAI_SERVER_HEALTH = "vllm.entrypoints.openai.api_server:health"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    shutil.copy(SCRIPT, folder / "model.py")
+    return folder
+
+
+def start(folder: Path, *arguments: str, **env: str) -> Server:
+    return serve(*arguments, env={"SAGEMAKER_MODEL_PATH": str(folder), **env})
+
+
+def script_answers(server: Server) -> None:
+    ours = server.client.post("/invocations", json=COMPLETION)
+    assert ours.headers["x-script"] == "model.py"
+    assert complete(server, "/invocations") == complete(server, "/v1/completions")
+
+
+def test_the_script_is_found_in_the_model_folder(folder: Path) -> None:
+    with start(folder, "--dtype", "auto") as server:
+        assert server.client.get("/ping").status_code == 201
+        script_answers(server)
+        with server.client.stream(
+            "POST", "/invocations", json={**COMPLETION, "stream": True}
+        ) as answer:
+            assert list(answer.iter_lines())[-2] == "data: [DONE]"
+        wrong = server.client.post("/invocations", json={**COMPLETION, "prompt": {}})
+        assert wrong.status_code == 400
+        unknown = server.client.post("/invocations", json={**COMPLETION, "model": "x"})
+        assert unknown.status_code == 404
+
+
+@pytest.mark.parametrize("spec", ["model.py:myping", "{folder}/model.py:myping"])
+def test_a_file_spec_names_the_ping_handler(folder: Path, spec: str) -> None:
+    spec = spec.format(folder=folder)
+    with start(folder, CUSTOM_FASTAPI_PING_HANDLER=spec) as server:
+        assert server.client.get("/ping").status_code == 201
+        script_answers(server)
+        assert f"CUSTOM_FASTAPI_PING_HANDLER={spec}" in server.output()
+
+
+def test_a_name_that_vllm_moved_names_the_ping_handler(folder: Path) -> None:
+    env = {"CUSTOM_FASTAPI_PING_HANDLER": OPENAI_SERVER_HEALTH}
+    with start(folder, **env) as server:
+        assert server.client.get("/ping").status_code == 200
+        assert server.client.head("/ping").status_code == 200
+        script_answers(server)
+
+
+def test_debug_logging_is_of_this_package_alone(folder: Path) -> None:
+    with start(folder, SAGEMAKER_CONTAINER_LOG_LEVEL="DEBUG") as server:
+        assert server.client.get("/ping").status_code == 201
+        script_answers(server)
+        lines = [line for line in server.output().splitlines() if "DEBUG" in line]
+        assert all("model_hosting_container_standards" in line for line in lines)

@@ -1,0 +1,57 @@
+"""The README's examples are files of ``examples/``, and they do what it says."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from model_hosting_container_standards import sagemaker
+from trtllm import trtllm
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "minimal/model.py",
+        "fastapi_server/server.py",
+        "middleware/model.py",
+        "sessions/model.py",
+        "containers/vllm/Dockerfile",
+    ],
+)
+def test_the_readme_shows_the_file(file: str) -> None:
+    assert (EXAMPLES / file).read_text() in (ROOT / "README.md").read_text()
+
+
+def test_a_minimal_script_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_MODEL_PATH", str(EXAMPLES / "minimal"))
+    client = TestClient(sagemaker.bootstrap(FastAPI()))
+    assert client.get("/ping").status_code == 200
+    answer = client.post("/invocations", json={"a": 1})
+    assert answer.json() == {"you_sent": {"a": 1}}
+
+
+def test_a_server_of_ones_own_answers() -> None:
+    app = runpy.run_path(str(EXAMPLES / "fastapi_server" / "server.py"))["app"]
+    client = TestClient(app)
+    assert client.get("/ping").json() == "up"
+    assert client.post("/invocations", json=[1]).json() == [1]
+
+
+@pytest.mark.parametrize("release", ["trtllm_0_21", "trtllm_1_3"])
+def test_a_script_for_tensorrt_llm_lets_it_answer(release: str) -> None:
+    env = {"SAGEMAKER_MODEL_PATH": str(EXAMPLES / "trtllm_completion")}
+    with trtllm(release, env=env) as server:
+        body = {"model": "standin", "prompt": "hello"}
+        answer = server.client.post("/invocations", json=body)
+        assert answer.json()["choices"][0]["text"] == "base: hello"
+        body["prompt"] = "hello " * 200
+        refused = server.client.post("/invocations", json=body)
+        assert (refused.status_code, refused.json()["detail"][:8]) == (400, "A prompt")

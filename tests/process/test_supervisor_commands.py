@@ -1,0 +1,296 @@
+"""Commands get through supervisord's configuration byte for byte."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from supervisor.options import ServerOptions
+
+from model_hosting_container_standards.exceptions import ConfigurationError
+from model_hosting_container_standards.settings import read_settings
+from model_hosting_container_standards.settings.service_links import is_service_link
+from model_hosting_container_standards.supervisor.command_line import decode, encode
+from model_hosting_container_standards.supervisor.configuration import configure
+from model_hosting_container_standards.supervisor.overrides import find_ignored
+from servers import run_until_exit
+
+SUPERVISOR: Final = Path(sys.executable).with_name("standard-supervisor")
+GENERATE: Final = Path(sys.executable).with_name("generate-supervisor-config")
+HOSTILE: Final = [
+    "",
+    " ",
+    "  two  spaces  ",
+    "\t",
+    "line\nend",
+    "carriage\rreturn",
+    "100%",
+    "%(ENV_HOME)s",
+    "%%",
+    "a;b",
+    "a ; b",
+    ";",
+    "#",
+    "a # b",
+    "'",
+    '"',
+    "it's",
+    'say "hi"',
+    "\\",
+    "\\n",
+    "$HOME",
+    "`id`",
+    "$(id)",
+    "*",
+    "~",
+    "--option=a b",
+    '{"json": ["a", 1]}',
+    "[section]",
+    "key = value",
+    "é\u2603\U0001f600",
+    os.fsdecode(b"\xff\xfe"),
+    "a" * 5000,
+]
+
+
+def argv_of(text: str, folder: Path) -> list[str]:
+    """Return the command that supervisord itself makes of a configuration."""
+    file = folder / "supervisord.conf"
+    file.write_bytes(os.fsencode(text))
+    options = ServerOptions()
+    options.realize(["-c", str(file), "-n"])
+    [group] = options.process_group_configs
+    words = shlex.split(group.process_configs[0].command)
+    return decode(words[3:]) if words[0] == sys.executable else words
+
+
+def configuration(command: list[str], **environ: str) -> str:
+    pid_file = Path(tempfile.gettempdir(), "100%.pid")
+    return configure(command, read_settings(), environ, pid_file=pid_file)
+
+
+@pytest.mark.parametrize("argument", HOSTILE, ids=range(len(HOSTILE)))
+def test_an_argument_is_what_it_was(tmp_path: Path, argument: str) -> None:
+    for command in (["echo", argument], [argument, "x"]):
+        assert argv_of(configuration(command), tmp_path) == command
+
+
+# What a command line can have: no null bytes, and bytes that are no UTF-8.
+ARGUMENTS: Final = st.binary(max_size=40).map(
+    lambda raw: os.fsdecode(raw.replace(b"\0", b""))
+)
+
+
+@given(st.lists(ARGUMENTS | st.sampled_from(HOSTILE), min_size=1, max_size=6))
+def test_any_command_is_harmless_words(command: list[str]) -> None:
+    words = encode(command)
+    assert all(word.isascii() for word in words)
+    assert not set("".join(words)) & set(" \t\n%;#'\"\\$")
+    assert decode(words) == command
+
+
+def test_all_of_them_arrive_in_a_real_process() -> None:
+    show = "import os, sys; print(*[os.fsencode(a).hex() for a in sys.argv[1:]])"
+    end = run_until_exit([SUPERVISOR, sys.executable, "-c", show, *HOSTILE])
+    assert end.status == 0, end.stderr
+    expected = " ".join(os.fsencode(argument).hex() for argument in HOSTILE)
+    assert expected in end.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        ["%" + "a" * 99_999],
+        ["%" * 131_071],  # Linux takes no longer one.
+        [f"{number} {'é' * 100}" for number in range(1500)],
+        ["a" * 131_071, *["a" * 100] * 3000],
+    ],
+    ids=["one", "the longest", "many", "one and many"],
+)
+def test_long_ones_arrive_too(tmp_path: Path, long: list[str]) -> None:
+    write = "import os, sys; open(sys.argv[1], 'w').write(ascii(sys.argv[2:]))"
+    file = tmp_path / "arrived"
+    end = run_until_exit([SUPERVISOR, sys.executable, "-c", write, file, *long])
+    assert end.status == 0, end.stderr
+    assert file.read_text() == ascii(long)
+
+
+def test_a_plain_command_can_be_read() -> None:
+    text = configuration(["vllm", "serve", "/opt/ml/model", "--port=8080"])
+    assert "command = vllm serve /opt/ml/model --port=8080\n" in text
+
+
+# --- what the environment adds -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "line"),
+    [
+        ("SUPERVISOR_PROGRAM__APP_STARTSECS", "program:app", "startsecs"),
+        (
+            "SUPERVISOR_PROGRAM__APP_STDOUT_LOGFILE_MAXBYTES",
+            "program:app",
+            "stdout_logfile_maxbytes",
+        ),
+        ("SUPERVISOR_PROGRAM__LOG_SHIPPER_COMMAND", "program:log_shipper", "command"),
+        ("SUPERVISOR_SUPERVISORD_LOGLEVEL", "supervisord", "loglevel"),
+        ("SUPERVISOR_UNIX_HTTP_SERVER_FILE", "unix_http_server", "file"),
+        ("SUPERVISOR_INET_HTTP_SERVER_PORT", "inet_http_server", "port"),
+    ],
+)
+def test_a_variable_sets_a_key(name: str, section: str, line: str) -> None:
+    text = configuration(["x"], **{name: "7"})
+    [block] = [b for b in text.split("\n\n") if b.startswith(f"[{section}]\n")]
+    assert f"\n{line} = 7" in block
+    assert block.count(f"\n{line} = ") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        (
+            "SUPERVISOR_PROGRAM__APP_STOPWAITSEC",
+            "7",
+            "as in SUPERVISOR_PROGRAM__APP_STOPWAITSECS",
+        ),
+        (
+            "SUPERVISOR_UNIX_HTTP_SERVER_SOCKET_FILE",
+            "/run/s",
+            "write a section and a key",
+        ),
+        (
+            "SUPERVISOR_INET_HTTP_SERVER_PASSWRD",
+            "7",
+            "as in SUPERVISOR_INET_HTTP_SERVER_PASSWORD",
+        ),
+        ("SUPERVISOR_PROGRAM_APP_STARTSECS", "7", "write a section and a key"),
+        ("SUPERVISOR_PROGAM__APP_STARTSECS", "7", "write a section and a key"),
+        ("SUPERVISOR_INCLUDE_FILES", "/etc/*", "write a section and a key"),
+        ("SUPERVISOR_PROGRAM__APP_USER", "7\n[x]", "takes one line"),
+    ],
+)
+def test_what_is_no_key_is_an_error(name: str, value: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=reason) as raised:
+        configuration(["x"], **{name: value})
+    assert f"{name} is not allowed" in str(raised.value)
+    assert repr(value) not in str(raised.value)
+
+
+#: What Kubernetes tells a pod of a service, behind its name.
+LINKS: Final = {
+    "SERVICE_HOST": "10.0.0.9",
+    "SERVICE_PORT": "9001",
+    "SERVICE_PORT_HTTP": "9001",
+    "PORT": "tcp://10.0.0.9:9001",
+    "PORT_9001_TCP": "tcp://10.0.0.9:9001",
+    "PORT_9001_TCP_PROTO": "tcp",
+    "PORT_9001_TCP_PORT": "9001",
+    "PORT_9001_TCP_ADDR": "10.0.0.9",
+    "PORT_53_UDP": "udp://[fd00::9]:53",
+    "PORT_53_UDP_PROTO": "udp",
+    "PORT_53_UDP_PORT": "53",
+    "PORT_53_UDP_ADDR": "fd00::9",
+}
+
+
+@pytest.mark.parametrize("service", ["", "PROGRAM_", "INET_HTTP_SERVER_", "A__B_"])
+def test_services_of_kubernetes_add_nothing(service: str) -> None:
+    links = {f"SUPERVISOR_{service}{name}": value for name, value in LINKS.items()}
+    assert configuration(["x"], **links) == configuration(["x"])
+    assert find_ignored(links) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "9001"),
+        ("SERVICE_HOST", "a.b"),
+        ("SERVICE_PORT", "http"),
+        ("PORT_1_TCP", "x"),
+        ("PORT_1_TCP_PROTO", "x"),
+        ("PORT_1_TCP_PORT", "x"),
+        ("PORT_1_TCP_ADDR", "x"),
+        ("HOST", "10.0.0.9"),
+    ],
+)
+def test_a_service_link_has_a_name_and_a_value(name: str, value: str) -> None:
+    assert not is_service_link(f"A_{name}", value)
+
+
+@pytest.mark.parametrize("name", ["TOKEN", "LOGLEVEL", "PORT", "USER", "SERVICES_FILE"])
+def test_what_means_no_section_adds_nothing(name: str) -> None:
+    """Somebody else's: Home Assistant gives each add-on a SUPERVISOR_TOKEN."""
+    environ = {f"SUPERVISOR_{name}": "s3cret"}
+    assert configuration(["x"], **environ) == configuration(["x"])
+    assert find_ignored(environ) == [*environ]
+
+
+def test_what_is_ignored_is_said_once_without_its_value() -> None:
+    links = {f"SUPERVISOR_{name}": value for name, value in LINKS.items()}
+    env = {"SUPERVISOR_TOKEN": "s3cret", "SUPERVISOR_URL": "s3cret", **links}
+    end = run_until_exit([SUPERVISOR, "true"], env)
+    assert end.status == 0
+    said = [line for line in end.stderr.splitlines() if "SUPERVISOR_" in line]
+    assert len(said) == 1
+    assert "SUPERVISOR_TOKEN, SUPERVISOR_URL" in said[0]
+    assert "s3cret" not in end.stdout + end.stderr
+
+
+def test_an_engine_gets_no_links_that_look_like_its_own_variables() -> None:
+    links = {f"VLLM_{name}": value for name, value in LINKS.items()}
+    others = {"VLLM_LOGGING_LEVEL": "INFO", "REDIS_PORT": LINKS["PORT"]}
+    end = run_until_exit([SUPERVISOR, "env"], {**links, **others})
+    names = {line.partition("=")[0] for line in end.stdout.splitlines()}
+    assert not names & links.keys()
+    assert others.keys() <= names
+    [said] = [line for line in end.stderr.splitlines() if "VLLM_" in line]
+    assert all(name in said for name in links)
+
+
+@pytest.mark.parametrize(
+    "name", ["SUPERVISOR_ENABLED", "SUPERVISOR_PROCESS_NAME", "SUPERVISOR_CONFIG_PATH"]
+)
+def test_variables_of_supervisord_itself_add_nothing(name: str) -> None:
+    assert configuration(["x"], **{name: "1"}) == configuration(["x"])
+
+
+def test_a_server_of_supervisords_can_be_talked_to() -> None:
+    text = configuration(["x"], SUPERVISOR_UNIX_HTTP_SERVER_FILE="/run/s.sock")
+    assert "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = " in text
+
+
+# --- generate-supervisor-config ----------------------------------------------------
+
+
+def generate(*arguments: Any, env: dict[str, str] | None = None) -> Any:
+    return run_until_exit([GENERATE, *arguments], env)
+
+
+def test_the_configuration_can_be_written_alone(tmp_path: Path) -> None:
+    output = tmp_path / "supervisord.conf"
+    env = {"PROCESS_MAX_START_RETRIES": "7", "PROCESS_AUTO_RECOVERY": "false"}
+    end = generate("-o", output, "-p", "llm", "vllm", "serve", "-o", "100%", env=env)
+    assert (end.status, end.stdout) == (0, ""), end.stderr
+    text = output.read_text()
+    assert "[program:llm]" in text
+    assert "startretries = 7" in text
+    assert "autorestart = false" in text
+    assert "startsecs = 1\n" in text
+    assert argv_of(text, tmp_path) == ["vllm", "serve", "-o", "100%"]
+    assert output.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    end = generate("-o", tmp_path / "no" / "folder.conf", "vllm")
+    assert end.status == 1
+    assert "No such file or directory" in end.stderr
+    end = generate("vllm")
+    assert end.status == 2
+    assert "--output" in end.stderr

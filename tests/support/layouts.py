@@ -1,0 +1,62 @@
+"""The stand-ins for vLLM, and how they are started.
+
+A folder of ``tests/support/standins`` has a package ``vllm``, laid out as in the
+release it is named for. First on ``PYTHONPATH`` it is the ``vllm`` of every process,
+with or without a real one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from servers import Exit, Server, serve_until_exit
+
+SUPPORT: Final = Path(__file__).parent
+STANDINS: Final = SUPPORT / "standins"
+CUSTOMER: Final = STANDINS / "customer"
+
+LAYOUTS: Final = ("v0_6", "v0_10", "v0_28", "v0_29")
+#: Releases that call ``bootstrap`` themselves.
+KNOW_US: Final = ("v0_28", "v0_29")
+
+MODEL: Final = "standin"
+SERVE: Final = ("vllm", "serve", MODEL)
+API_SERVER: Final = "vllm.entrypoints.openai.api_server"
+PYTHON_M: Final = (sys.executable, "-m", API_SERVER, "--model", MODEL)
+LAUNCH: Final = (sys.executable, str(CUSTOMER / "launch.py"), "serve", MODEL)
+
+# The folder of this environment's commands: `mhcs`, and the `python` of scripts.
+_SCRIPTS: Final = Path(sys.executable).parent
+MHCS_RUN: Final = (str(_SCRIPTS / "mhcs"), "run", "--")
+
+#: What imports a file in the server before its app is built: a way for handlers to get
+#: there without any variable that asks for patches.
+PLUGIN: Final = ("--tool-parser-plugin", str(CUSTOMER / "model.py"))
+
+
+def environment_of(layout: str, env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables with which a process finds the layout, and ``env``."""
+    return {
+        "PATH": os.pathsep.join(
+            [str(STANDINS / "bin"), str(_SCRIPTS), os.environ["PATH"]]
+        ),
+        "PYTHONPATH": os.pathsep.join([str(STANDINS / layout), str(SUPPORT)]),
+        **(env or {}),
+    }
+
+
+def standin(layout: str, *command: str, env: Mapping[str, str] | None = None) -> Server:
+    """Return a server of the layout, ``vllm serve`` unless told otherwise."""
+    return Server(command or SERVE, environment_of(layout, env), timeout=30)
+
+
+def fail_to_start(
+    layout: str, *command: str, env: Mapping[str, str] | None = None
+) -> Exit:
+    """Return how a server of the layout ended, which must be within seconds."""
+    variables = environment_of(layout, env)
+    return serve_until_exit(command or SERVE, variables, timeout=20)

@@ -1,0 +1,151 @@
+"""The real vLLM of this environment, as a server process with a tiny model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from packaging.version import Version
+
+from servers import Server
+
+ROOT: Final = Path(__file__).parents[2]
+MODEL: Final = ROOT / "build" / "tiny-llama"
+ADAPTERS: Final = ("adapter-a", "adapter-b")
+ADAPTER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
+VLLM: Final = str(Path(sys.executable).with_name("vllm"))
+OPTIONS: Final = (
+    "--served-model-name=tiny",
+    "--max-model-len=256",
+    "--enforce-eager",
+    "--enable-lora",
+    "--max-lora-rank=8",
+)
+ENV: Final = {
+    "HF_HUB_OFFLINE": "1",
+    "SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO",
+    # Some releases compile a little in spite of --enforce-eager, to a folder that all
+    # releases share: one that is killed at it leaves half a library to all others.
+    "TORCH_COMPILE_DISABLE": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    # Measured in the process of the tests: vLLM would start twice as slowly.
+    "COVERAGE_PROCESS_CONFIG": "",
+}
+#: A start takes 30 s when nothing else runs.
+START_TIMEOUT_S: Final = 360.0
+
+
+def release() -> tuple[int, ...]:
+    """Return the installed vLLM's release, ``()`` where there is none."""
+    try:
+        return Version(metadata.version("vllm")).release
+    except metadata.PackageNotFoundError:
+        return ()
+
+
+RELEASE: Final = release()
+
+# --- what a release has, and its predecessors do not ----------------------------------
+
+#: vLLM calls us by itself. Before, something has to ask for our patches.
+PATCHED: Final[Mapping[str, str]] = {} if RELEASE >= (0, 11, 1) else {"MHCS_AUTO": "1"}
+#: How many processes answer requests where it is asked for more than one.
+PROCESSES: Final = 2 if RELEASE >= (0, 9) else 1
+API_SERVERS: Final = (f"--api-server-count={PROCESSES}",) if PROCESSES > 1 else ()
+two_processes: Final = pytest.mark.skipif(
+    PROCESSES < 2, reason="vLLM has --api-server-count since 0.9"
+)
+#: Its own /invocations answers 400 to a body that is no JSON, to one that is no UTF-8,
+#: to one that is no object. Before, each of them is a 500.
+REFUSES_BAD_JSON: Final = RELEASE >= (0, 9)
+REFUSES_BAD_TEXT: Final = RELEASE >= (0, 18)
+REFUSES_LISTS: Final = RELEASE >= (0, 28)
+#: On a CPU, the base model's answers are its own. Before, the adapter that was loaded
+#: last is mixed into them, also when nothing of vLLM is patched.
+KEEPS_BASE_MODEL: Final = RELEASE >= (0, 9)
+#: Adapters can be pinned and removed from outside of the engine's process.
+PINS: Final = RELEASE >= (0, 9)
+
+# Greedy, so that the same request has the same answer.
+GREEDY: Final = {"model": "tiny", "max_tokens": 8, "temperature": 0}
+COMPLETION: Final = {**GREEDY, "prompt": "hello"}
+CHAT: Final = {**GREEDY, "messages": [{"role": "user", "content": "hello"}]}
+
+
+requires_vllm: Final = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(not RELEASE, reason="vLLM is not installed: make vllm"),
+]
+
+
+@cache
+def tiny_model() -> str:
+    """Return the tiny model's folder, its adapters beside it."""
+    tool = ROOT / "tools" / "tiny_model.py"
+    loras = [part for name in ADAPTERS for part in ("--lora", name)]
+    subprocess.run([sys.executable, tool, MODEL, *loras], check=True)
+    return str(MODEL)
+
+
+def adapter_path(name: str) -> str:
+    return str(MODEL.with_name(name))
+
+
+class VllmServer(Server):
+    """A vLLM with a temporary folder of its own: it leaves sockets there."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        env: Mapping[str, str] | None = None,
+        port: int | None = None,
+    ) -> None:
+        self._temporary = tempfile.TemporaryDirectory()
+        env = {**ENV, "TMPDIR": self._temporary.name, **(env or {})}
+        super().__init__(command, env, timeout=START_TIMEOUT_S, port=port)
+
+    def close(self) -> None:
+        super().close()
+        self._temporary.cleanup()
+
+
+def serve(
+    *arguments: str, env: Mapping[str, str] | None = None, port: int | None = None
+) -> Server:
+    """Return an unchanged ``vllm serve``."""
+    command = [VLLM, "serve", tiny_model(), *OPTIONS, *arguments]
+    return VllmServer(command, env, port)
+
+
+def serve_module(*arguments: str, env: Mapping[str, str] | None = None) -> Server:
+    """Return the same server, started as a module."""
+    module = ["-m", "vllm.entrypoints.openai.api_server", "--model", tiny_model()]
+    return VllmServer([sys.executable, *module, *OPTIONS, *arguments], env)
+
+
+def reason(document: Any) -> str:
+    """Return the text of an error's document, in the form this release has for it."""
+    if RELEASE >= (0, 10, 1):
+        found: str = document["error"]["message"]
+    elif RELEASE >= (0, 9) or "detail" not in document:
+        found = document["message"]
+    else:  # FastAPI's own form.
+        found = document["detail"]
+    return found
+
+
+def complete(server: Server, path: str, adapter: str = "", **fields: Any) -> str:
+    """Return the text of a completion, with the adapter header where one is named."""
+    headers = {ADAPTER: adapter}
+    body = {**COMPLETION, **fields}
+    answer = server.client.post(path, json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    text: str = answer.json()["choices"][0]["text"]
+    return text

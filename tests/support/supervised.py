@@ -1,0 +1,116 @@
+"""Processes under standard-supervisor, and what tests see of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from namespaces import UNSHARE, needs_namespaces
+from servers import Process, polling
+
+SUPERVISOR: Final = str(Path(sys.executable).with_name("standard-supervisor"))
+MHCS: Final = str(Path(sys.executable).with_name("mhcs"))
+PATIENCE_S: Final = 30.0
+
+#: What the supervisor is started by: nothing, or what makes it process 1.
+ANY_PROCESS: Final = pytest.param([], id="any process")
+PROCESS_1: Final = pytest.param([*UNSHARE], id="process 1", marks=needs_namespaces)
+
+
+def wait_for(path: Path) -> str:
+    """Return the content of a file as soon as it has some."""
+    for _ in polling(PATIENCE_S):
+        if path.exists() and (content := path.read_text()):
+            return content
+    raise AssertionError(f"{path} was not written")
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+def wait_until_gone(pid: int) -> None:
+    for _ in polling(PATIENCE_S):
+        if not is_there(pid):
+            return
+    raise AssertionError(f"{pid} still runs")
+
+
+class Gate:
+    """Where a Python stands still: before the first of the imports that take time."""
+
+    #: The first ones of either command, and one that all of these import.
+    AT: Final = ("typer", "model_hosting_container_standards.settings", "typing")
+    SOURCE: Final = """
+        import os, sys
+
+        class Gate:
+            is_closed = True
+
+            @classmethod
+            def find_spec(cls, name, path=None, target=None):
+                if cls.is_closed and name in {names}:
+                    cls.is_closed = False
+                    if os.path.exists({fifo!r}):
+                        open({fifo!r}).read()
+
+        sys.meta_path.insert(0, Gate)
+        """
+
+    def __init__(self, folder: Path, *path: str) -> None:
+        self._fifo = folder / "gate"
+        os.mkfifo(self._fifo)
+        source = self.SOURCE.format(names=self.AT, fifo=str(self._fifo))
+        # Every Python imports it before all else.
+        (folder / "sitecustomize.py").write_text(textwrap.dedent(source))
+        self.env = {"PYTHONPATH": os.pathsep.join([str(folder), *path])}
+
+    @contextlib.contextmanager
+    def reached(self) -> Iterator[None]:
+        """Do what is to happen while it stands there; then it goes on."""
+        gate = self._wait()
+        self._fifo.unlink()
+        try:
+            yield
+        finally:
+            os.close(gate)
+
+    def _wait(self) -> int:
+        for _ in polling(PATIENCE_S):
+            # Nobody can open it so that nobody reads.
+            with contextlib.suppress(OSError):
+                return os.open(self._fifo, os.O_WRONLY | os.O_NONBLOCK)
+        raise AssertionError("nobody came to the gate")
+
+
+def supervisor_of(process: Process) -> int:
+    """Return the supervisor's process id, which ``unshare`` may have started."""
+    [pid] = [process.pid] if process.command[0] != "unshare" else children(process.pid)
+    return pid
+
+
+def children(pid: int) -> list[int]:
+    words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(word) for word in words]
+
+
+#: Writes its process id to the file it is told, and waits.
+WAITS: Final = """
+    import os, signal, sys, time
+    from pathlib import Path
+    Path(sys.argv[1]).write_text(f"{os.getpid()} ")
+    while True:
+        signal.pause()
+    """

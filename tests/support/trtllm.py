@@ -1,0 +1,156 @@
+"""The stand-ins for TensorRT-LLM, and how they are started.
+
+    with trtllm("trtllm_1_2", options={"lora_config": {"max_lora_rank": 8}}) as server:
+        server.client.post("/v1/completions", json={"model": "m", "prompt": "hello"})
+
+A folder of ``tests/support/standins`` has a package ``tensorrt_llm``, which meets an
+integration as the release does that it is named for: by our own words, from facts. What
+they share is in ``trtllm_common`` beside them; each folder has what is its own. First
+on ``PYTHONPATH`` it is the ``tensorrt_llm`` of every process.
+
+The model says ``base: PROMPT``, an adapter ``TEXT: PROMPT``, where TEXT is what
+``adapter_engine.write_adapter`` has written. ``standins/trtllm_common/answering.py``
+says how a prompt makes an answer long or lets it wait, ``weights.py`` how adapters are
+kept, ``worker.py`` how they can fail, and ``facts.py`` what :func:`facts` returns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from servers import Exit, Server, serve_until_exit
+
+SUPPORT: Final = Path(__file__).parent
+STANDINS: Final = SUPPORT / "standins"
+
+RELEASES: Final = (
+    "trtllm_0_17",
+    "trtllm_0_21",
+    "trtllm_1_0",
+    "trtllm_1_2",
+    "trtllm_1_3",
+    "trtllm_main",
+    # Not even main yet: its routes come once it runs.
+    "trtllm_next",
+)
+#: Whose option ``--num_serve_frontends`` is more than a number.
+SEVERAL_FRONTENDS: Final = "trtllm_main"
+#: Whose requests may name an adapter.
+WITH_LORA: Final = RELEASES[2:]
+#: Whose endpoints see that a client leaves.
+WATCHING: Final = RELEASES[1:]
+#: Whose worker ends when an adapter cannot be loaded, unless it is told otherwise by
+#: ``TRTLLM_STANDIN_BAD_ADAPTER=fails``. The later ones answer 400.
+ENDED_BY_BAD_ADAPTER: Final = RELEASES[:4]
+
+MODEL: Final = "standin"
+SERVE: Final = ("trtllm-serve", MODEL)
+#: Enough for adapters of rank 8, which is what ``write_adapter`` writes.
+LORA: Final = {"lora_config": {"max_lora_rank": 64, "max_loras": 4, "max_cpu_loras": 4}}
+
+_SCRIPTS: Final = Path(sys.executable).parent
+
+
+def environment_of(
+    release: str, env: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the variables with which a process finds the release, and ``env``."""
+    return {
+        "PATH": os.pathsep.join(
+            [str(STANDINS / "bin"), str(_SCRIPTS), os.environ["PATH"]]
+        ),
+        "PYTHONPATH": os.pathsep.join([str(STANDINS / release), str(SUPPORT)]),
+        **(env or {}),
+    }
+
+
+class TrtllmServer(Server):
+    """A server, and the file of its options, which ends with it."""
+
+    def __init__(
+        self,
+        release: str,
+        command: tuple[str, ...],
+        options: Mapping[str, Any],
+        env: Mapping[str, str] | None,
+        ready_path: str | None,
+        port: int | None,
+    ) -> None:
+        self._options = tempfile.TemporaryDirectory()
+        file = write_options(Path(self._options.name, "options.yaml"), options)
+        given = ("--extra_llm_api_options", file) if options else ()
+        super().__init__(
+            [*command, *given],
+            # One that is killed leaves its temporary files.
+            environment_of(release, {"TMPDIR": self._options.name, **(env or {})}),
+            ready_path=ready_path,
+            timeout=30,
+            port=port,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Return what ``GET /standin`` says: of one of the front ends, if several."""
+        found: dict[str, Any] = self.client.get("/standin").json()
+        return found
+
+    def close(self) -> None:
+        super().close()
+        self._options.cleanup()
+
+
+def trtllm(
+    release: str,
+    *arguments: str,
+    options: Mapping[str, Any] | None = None,
+    lora: bool = False,
+    frontends: int = 1,
+    env: Mapping[str, str] | None = None,
+    command: tuple[str, ...] = SERVE,
+    ready_path: str | None = "/health",
+    port: int | None = None,
+) -> TrtllmServer:
+    """Return a server of the release.
+
+    Args:
+        arguments: what follows the command.
+        options: the content of the file for ``--extra_llm_api_options``.
+        lora: put :data:`LORA` under the options.
+        frontends: how many processes answer; several, if the release is
+            :data:`SEVERAL_FRONTENDS`.
+        command: another one, such as ``("trtllm-serve", "disaggregated")``.
+    """
+    several = ("--num_serve_frontends", str(frontends)) if frontends > 1 else ()
+    given = {**(LORA if lora else {}), **(options or {})}
+    whole = (*command, *arguments, *several)
+    return TrtllmServer(release, whole, given, env, ready_path, port)
+
+
+def write_options(path: Path, options: Mapping[str, Any]) -> str:
+    """Write an options file, in YAML that is JSON; return its path."""
+    path.write_text(json.dumps(options))
+    return str(path)
+
+
+def fail_to_start(
+    release: str,
+    *command: str,
+    env: Mapping[str, str] | None = None,
+    lora: bool = False,
+) -> Exit:
+    """Return how a server of the release ended, which must be within seconds."""
+    variables = environment_of(release, env)
+    with tempfile.TemporaryDirectory() as folder:
+        file = write_options(Path(folder, "options.yaml"), LORA)
+        given = ("--extra_llm_api_options", file) if lora else ()
+        return serve_until_exit((*(command or SERVE), *given), variables, timeout=20)
+
+
+def lora_request(name: str, key: int, path: str) -> dict[str, Any]:
+    """Return the ``lora_request`` of a request's body."""
+    return {"lora_name": name, "lora_int_id": key, "lora_path": path}

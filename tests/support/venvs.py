@@ -1,0 +1,51 @@
+"""Environments of the tests' own, kept under ``build/`` from one run to the next."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+from servers import run_until_exit
+
+ROOT: Final = Path(__file__).parents[2]
+BUILD: Final = ROOT / "build"
+
+UV: Final = (sys.executable, "-m", "uv")
+# Downloads and builds included.
+TIMEOUT_S: Final = 300
+
+
+def make_venv(folder: Path, *options: str) -> Path:
+    """Make a new environment of this Python, and return its interpreter."""
+    shutil.rmtree(folder, ignore_errors=True)
+    run(*UV, "venv", "--quiet", "--python", sys.executable, *options, str(folder))
+    return folder / "bin" / "python"
+
+
+def install(python: Path, *requirements: str) -> None:
+    run(*UV, "pip", "install", "--quiet", "--python", str(python), *requirements)
+
+
+def kept_venv(folder: Path, *requirements: str) -> Path:
+    """Return the interpreter of an environment that holds the requirements.
+
+    It is made anew when they, or those of this package, have changed since.
+    """
+    python = folder / "bin" / "python"
+    recipe = "\n".join([*requirements, (ROOT / "pyproject.toml").read_text()])
+    made_of = folder / "recipe"
+    if not (made_of.is_file() and made_of.read_text() == recipe):
+        make_venv(folder)
+        install(python, *requirements)
+        made_of.write_text(recipe)
+    return python
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
+    """Return what a command printed, which must end well."""
+    end = run_until_exit(command, cwd=cwd, timeout=TIMEOUT_S)
+    words = " ".join(str(part) for part in command)
+    assert end.status == 0, f"{words}\n{end.stdout}{end.stderr}"
+    return end.stdout

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.testclient import TestClient
+from pydantic import BaseModel
+
+import model_hosting_container_standards.engines.registry as engine_registry
+import model_hosting_container_standards.sagemaker as sagemaker
+from decorated import (
+    ADAPTER,
+    ATTRIBUTES,
+    Completion,
+    client_of,
+    echo,
+    of_vllm,
+)
+from fixtures import Script
+from mhcs.vllm.engine import VLLM
+
+
+class Engine(VLLM):
+    """An engine that owns the apps of this file."""
+
+    async def check(self, app: FastAPI) -> None:
+        """It answers."""
+
+    async def probe_generation(self, app: FastAPI) -> None:
+        """It has answered."""
+
+    def owns(self, app: FastAPI) -> bool:
+        return app.title == "engine"
+
+
+@pytest.fixture
+def engine_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    """An app of an engine that has no route of the contract."""
+    engine: Engine = Engine()
+    monkeypatch.setattr(engine_registry, "installed_engines", lambda: [engine])
+    app, router = FastAPI(title="engine"), APIRouter()
+    paths = ("/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/rerank")
+    for path in paths:
+        router.post(path)(parse_with_path)
+    router.post("/v1/load_lora_adapter")(load)
+    router.post("/sleep")(load)
+    router.get("/health")(lambda: "healthy")
+    app.include_router(router)
+    return app
+
+
+class Load(BaseModel):
+    lora_name: str
+
+
+@of_vllm
+async def load(request: Load, raw_request: Request) -> None: ...
+
+
+@of_vllm
+async def parse_with_path(completion: Completion, request: Request) -> dict[str, Any]:
+    return {"path": request.url.path, "body": await request.json()}
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"messages": []}, "/v1/chat/completions"),
+        ({"prompt": "p"}, "/v1/completions"),
+        ({"input": "i"}, "/v1/embeddings"),
+        ({"input": "i", "messages": []}, "/v1/chat/completions"),
+    ],
+)
+def test_without_an_invocations_route_the_body_chooses(
+    engine_app: FastAPI, body: Any, path: str
+) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post("/invocations", json=body)
+    assert answer.json() == {"path": path, "body": body}
+    assert client.get("/ping").json() == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"{}", "one of 'messages', 'prompt', 'input'"),
+        (b"[1]", "one of 'messages', 'prompt', 'input'"),
+        (b"{", "must be a JSON object"),
+    ],
+)
+def test_a_body_that_fits_no_route_is_a_clear_400(
+    engine_app: FastAPI, body: bytes, sentence: str
+) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post("/invocations", content=body)
+    assert answer.status_code == 400
+    assert sentence in answer.json()["detail"]
+
+
+def test_the_engine_says_where_an_adapters_id_goes(engine_app: FastAPI) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post("/invocations", json={"prompt": ""}, headers={ADAPTER: "mine"})
+    assert answer.json()["body"] == {"prompt": "", "model": "mine"}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "route=/v1/embeddings",
+        "trace=7, route=/v1/embeddings",
+        "a=b;route = /v1/embeddings ;c",
+        "route=/v1/embeddings,route=/v1/embeddings",
+        "route=/v1/embeddings x",
+    ],
+)
+def test_the_route_attribute_chooses_the_route(
+    engine_app: FastAPI, attributes: str
+) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post(
+        "/invocations", json={"messages": []}, headers={ATTRIBUTES: attributes}
+    )
+    assert answer.json() == {"path": "/v1/embeddings", "body": {"messages": []}}
+
+
+def test_a_route_beside_v1_is_chosen_too(engine_app: FastAPI) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post(
+        "/invocations", json={"query": "q"}, headers={ATTRIBUTES: "route=/rerank"}
+    )
+    assert answer.json() == {"path": "/rerank", "body": {"query": "q"}}
+
+
+@pytest.mark.parametrize("attributes", ["trace=7", "my-route=/v1/x", "anything at all"])
+def test_other_attributes_do_not_concern_us(
+    engine_app: FastAPI, attributes: str
+) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post(
+        "/invocations", json={"messages": []}, headers={ATTRIBUTES: attributes}
+    )
+    assert answer.json()["path"] == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        "/v1/load_lora_adapter",
+        "/v1/responses",
+        "/sleep",
+        "/health",
+        "/invocations",
+        "v1/completions",
+        "/v1/../health",
+        "http://host/v1/completions",
+        "/etc x=1",
+        "",
+        "/v1/completions, route=/v1/embeddings",
+    ],
+)
+def test_a_route_that_is_not_allowed_is_a_400_with_those_that_are(
+    engine_app: FastAPI, route: str
+) -> None:
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post(
+        "/invocations", json={"messages": []}, headers={ATTRIBUTES: f"route={route}"}
+    )
+    assert answer.status_code == 400
+    assert "/rerank, /v1/chat/completions, /v1/completions" in answer.json()["detail"]
+
+
+def test_a_server_without_inference_routes_says_so() -> None:
+    answer = client_of(echo).post("/invocations", headers={ATTRIBUTES: "route=/v1/x"})
+    assert answer.status_code == 400
+    assert "none, as this server has no such route" in answer.json()["detail"]
+
+
+def test_a_customers_handler_sees_the_attribute_itself(
+    engine_app: FastAPI, script: Script
+) -> None:
+    script(f"def invoke(request): return request.headers['{ATTRIBUTES}']")
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    answer = client.post("/invocations", headers={ATTRIBUTES: "route=/v1/embeddings"})
+    assert answer.json() == "route=/v1/embeddings"
+
+
+@pytest.mark.parametrize("by_body", [True, False])
+async def test_a_client_that_hangs_up_early_is_answered_by_nobody(
+    engine_app: FastAPI, by_body: bool
+) -> None:
+    app = engine_app if by_body else sagemaker.bootstrap(engine_app)
+    sagemaker.bootstrap(app)
+    sent: list[Any] = []
+    headers = [] if by_body else [(ADAPTER.lower().encode(), b"mine")]
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope_of(headers), receive, send)
+    assert sent == []
+
+
+async def test_the_handler_sees_a_client_hang_up() -> None:
+    seen = []
+
+    async def wait_for_the_end(request: Request) -> None:
+        await request.json()
+        seen.append((await request.receive())["type"])
+
+    sagemaker.invoke(wait_for_the_end)
+    app = sagemaker.bootstrap(FastAPI())
+    messages = iter(
+        [{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}]
+    )
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None: ...
+
+    await app(scope_of([]), receive, send)
+    assert seen == ["http.disconnect"]
+
+
+def scope_of(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/invocations",
+        "raw_path": b"/invocations",
+        "query_string": b"",
+        "headers": headers,
+    }

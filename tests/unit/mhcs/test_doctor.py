@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from doctor_command import doctor_says
+from fixtures import Script
+from mhcs.doctor import engines
+from wheels import write_wheel
+
+METADATA = f"""Metadata-Version: 2.1
+Name: vllm
+Version: 0.99
+Requires-Dist: {engines.DISTRIBUTION}>=0.1.14
+"""
+
+
+@pytest.fixture
+def engine_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an image: a vLLM is there that calls bootstrap by itself."""
+    package, info = (tmp_path / "site" / name for name in ("vllm", "vllm.dist-info"))
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    info.mkdir()
+    (info / "METADATA").write_text(METADATA)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+
+@pytest.fixture
+def model_path(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_MODEL_PATH", str(model_folder))
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_the_doctor_says_what_would_be_installed(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> str:
+        text: str = json.loads(doctor_says("--json")[1])["requirements"]
+        return text
+
+    file = model_folder / "requirements.txt"
+    assert said() == f"{file} does not exist"
+    file.touch()
+    by = "is installed by mhcs serve and standard-supervisor, from"
+    assert said() == f"{file} {by} an index"
+    write_wheel(model_folder / "requirements", "wheel")
+    assert said() == f"{file} {by} packages of {model_folder / 'requirements'}"
+    monkeypatch.setenv("STANDARD_AUTO_INSTALL_REQ", "perhaps")
+    assert said() == f"{file} {by} packages of {model_folder / 'requirements'}"
+    monkeypatch.setenv("STANDARD_AUTO_INSTALL_REQ", "0")
+    assert said() == f"{file} is not installed: STANDARD_AUTO_INSTALL_REQ says so"
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_a_healthy_set_up_has_no_problems(script: Script) -> None:
+    path = script("def invoke(request): return 1")
+    status, output = doctor_says("--json")
+    report = json.loads(output)
+    assert (status, report["problems"]) == (0, [])
+    assert report["versions"]["model-hosting-container-standards"]
+    assert report["variables"]["SAGEMAKER_MODEL_PATH"] == str(path.parent)
+    assert report["doors"]["vllm"] == [
+        "it calls bootstrap(app) by itself",
+        f"patched when it is imported, because of SAGEMAKER_MODEL_PATH={path.parent}",
+    ]
+    assert report["script"] == f"{path} is there"
+    assert report["handlers"]["/ping"].startswith("the framework's registered handler")
+    assert f"model.invoke ({path}:1)" in report["handlers"]["/invocations"]
+    status, text = doctor_says()
+    assert status == 0
+    assert "problems:\n  none" in text
+
+
+def test_an_engine_that_nothing_patches_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SAGEMAKER_MODEL_PATH")
+    (tmp_path / "site" / "tensorrt_llm").mkdir(parents=True)
+    (tmp_path / "site" / "tensorrt_llm" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    problem = "tensorrt_llm does not know this package"
+    status, output = doctor_says()
+    assert (status, problem in output) == (1, True)
+    for value in ("0", "1"):
+        monkeypatch.setenv("MHCS_AUTO", value)
+        assert problem not in doctor_says()[1]
+
+
+@pytest.mark.usefixtures("engine_is_installed")
+@pytest.mark.parametrize(
+    ("name", "value", "door"),
+    [
+        ("MHCS_DISABLE", "vllm", "not patched: MHCS_DISABLE names it"),
+        ("MHCS_AUTO", "0", "not patched: MHCS_AUTO and the customising variables"),
+    ],
+)
+def test_the_doctor_says_why_an_engine_is_not_patched(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, door: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert door in doctor_says()[1]
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("MHCS_STRICT", "x", "MHCS_STRICT='x' is not allowed: use 1"),
+        ("LOG_LEVEL", "x", "LOG_LEVEL='x' is not allowed"),
+        ("STANDARD_PIP_ARGS", "'x", "quote it as for a shell"),
+        ("STANDARD_PIP_ARG", "x", "did you mean STANDARD_PIP_ARGS?"),
+        ("PROCESS_MAX_START_RETRY", "1", "did you mean PROCESS_MAX_START_RETRIES?"),
+        ("MHCS_FOO", "1", "MHCS_FOO is set, but nothing reads it."),
+        ("CUSTOM_PRE_PROCESS", "model:f", "has no 'f'"),
+        ("CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE", "/ping", "is a path of the app"),
+        ("MHCS_THROTTLE_MAX_IN_FLIGHT", "4", "set CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE="),
+        ("CUSTOM_FASTAPI_PING_HANDELER", "x", "you mean CUSTOM_FASTAPI_PING_HANDLER?"),
+        ("CUSTOM_FASTAPI_PING_HANDLER", "bad", "'bad' is not a handler spec: write"),
+        ("CUSTOM_FASTAPI_PING_HANDLER", "model:no", "has no 'no'"),
+        ("CUSTOM_SCRIPT_FILENAME", "gone.py", "CUSTOM_SCRIPT_FILENAME='gone.py', but"),
+        ("CUSTOM_SCRIPT_FILENAME", "raises.py", "raised KeyError"),
+        ("SAGEMAKER_MODEL_PATH", "/nope", "SAGEMAKER_MODEL_PATH=/nope is no folder"),
+        ("VLLM_USE_RUST_FRONTEND", "1", "starts vLLM's HTTP server in Rust"),
+    ],
+)
+def test_the_doctor_finds_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, script: Script, name: str, value: str, problem: str
+) -> None:
+    script("value = 1")
+    raises = script("def f(): raise KeyError('x')\nf()", "raises.py")
+    monkeypatch.setenv(name, value)
+    status, output = doctor_says("--json")
+    assert status == 1
+    [found] = json.loads(output)["problems"]
+    assert problem in found
+    if value == raises.name:
+        assert found.endswith(f"({raises}:1)")
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_the_doctor_asks_for_the_start_file_where_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parent)])
+    assert "mhcs.pth is not in site-packages" in doctor_says()[1]
+
+
+def test_the_doctor_misses_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    status, output = doctor_says()
+    assert status == 1
+    assert "No engine is installed here" in output
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_a_path_of_the_app_is_looked_for_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUSTOM_FASTAPI_PING_HANDLER", "/health")
+    assert "the server's route /health, if it has one" in doctor_says()[1]
+
+
+def test_an_engine_that_is_no_distribution_does_not_call_bootstrap() -> None:
+    assert not engines._calls_bootstrap("no-such-distribution")
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("import threading\ndef invoke(what: threading.Thread): pass", "model.invoke"),
+        ("class H:\n def __init__(self): 1 / 0\n def __call__(self): pass", "model.H"),
+    ],
+)
+def test_the_doctor_tries_what_a_start_would(
+    monkeypatch: pytest.MonkeyPatch, script: Script, source: str, problem: str
+) -> None:
+    script(source)
+    if "class" in source:
+        monkeypatch.setenv("CUSTOM_FASTAPI_PING_HANDLER", "model:H")
+    status, output = doctor_says("--json")
+    assert status == 1
+    assert problem in json.loads(output)["problems"][0]
+
+
+def test_the_doctor_prints_what_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_MODEL_PATH", "/models/\udcff")
+    assert r"/models/\udcff" in doctor_says()[1]
+    report = json.loads(doctor_says("--json")[1])
+    assert report["variables"]["SAGEMAKER_MODEL_PATH"] == "/models/\udcff"
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_the_doctor_names_the_middleware_and_who_asked_for_it(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(
+        "from model_hosting_container_standards.common.fastapi import middleware\n"
+        "@middleware.output_formatter\n"
+        "def sign(response): pass\n"
+    )
+    throttle = "mhcs.throttle:Throttle"
+    monkeypatch.setenv("CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE", throttle)
+    monkeypatch.setenv("MHCS_THROTTLE_MAX_IN_FLIGHT", "4")
+    status, output = doctor_says("--json")
+    middleware = json.loads(output)["middleware"]
+    assert status == 0
+    assert [*middleware] == ["throttle", "output_formatter"]
+    assert "model.sign (" in middleware["output_formatter"]
+    assert "output_formatter decorator" in middleware["output_formatter"]
+    assert f"CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE={throttle}" in middleware["throttle"]
+    monkeypatch.delenv("MHCS_THROTTLE_MAX_IN_FLIGHT")
+    status, output = doctor_says("--json")
+    assert status == 1
+    [problem] = json.loads(output)["problems"]
+    assert "set MHCS_THROTTLE_MAX_IN_FLIGHT" in problem
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_the_doctor_tells_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MHCS_API_KEY", "s3cret")
+    for arguments in ((), ("--json",)):
+        status, output = doctor_says(*arguments)
+        assert (status, "s3cret" in output) == (0, False)
+        assert "MHCS_API_KEY" in output

@@ -1,0 +1,93 @@
+"""The throttle's second limit: requests a second, by a clock of the test's."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from customised import client_with
+from fixtures import SetLimits
+from mhcs.throttle import Throttle
+
+
+class Clock:
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(params=[0.0, 1e6 + 1 / 3])
+def clock(request: pytest.FixtureRequest) -> Clock:
+    return Clock(request.param)
+
+
+@pytest.fixture
+def asked(limits: SetLimits, clock: Clock) -> Callable[..., Any]:
+    """Return a function that asks, ``after`` so many seconds: the Retry-After."""
+    clients: list[TestClient] = []
+
+    def ask(per_second: float, after: float = 0.0) -> str | None:
+        if not clients:
+            limits(per_second=per_second, by_variable=False)
+            throttle = functools.partial(Throttle, clock=clock)
+            clients.append(client_with(throttle=throttle))
+        clock.now += after
+        answer = clients[0].post("/invocations")
+        if answer.status_code == 200:
+            return None
+        assert answer.status_code == 429
+        retry_after: str = answer.headers["retry-after"]
+        return retry_after
+
+    return ask
+
+
+@pytest.mark.parametrize("rate", [1, 2, 3, 7, 20, 49])
+def test_a_seconds_worth_may_come_at_once(asked: Any, clock: Clock, rate: int) -> None:
+    full = [None] * rate + ["1"]
+    assert [asked(rate) for _ in range(rate + 1)] == full
+    # Full again after a second, and no fuller after a minute.
+    for pause in (1.0 + 1e-6, 60.0):
+        clock.now += pause
+        assert [asked(rate) for _ in range(rate + 1)] == full
+
+
+def test_after_a_burst_they_come_at_the_rate(asked: Any) -> None:
+    assert [asked(4) for _ in range(4)] == [None] * 4
+    for _ in range(20):
+        assert asked(4, after=0.125) == "1"
+        assert asked(4, after=0.125 + 1e-6) is None
+
+
+@pytest.mark.parametrize(
+    ("rate", "waits"), [(0.5, ["2", "1"]), (0.1, ["10", "9"]), (0.01, ["100", "99"])]
+)
+def test_a_rate_below_one_is_one_in_so_many_seconds(
+    asked: Any, rate: float, waits: list[str]
+) -> None:
+    assert asked(rate) is None
+    assert asked(rate) == waits[0]
+    assert asked(rate, after=1.0) == waits[1]
+    assert asked(rate, after=1 / rate - 1.5) == "1"
+    assert asked(rate, after=0.5 + 1e-6) is None
+    assert asked(rate) == waits[0]
+
+
+def test_a_wait_that_is_told_is_long_enough(asked: Any) -> None:
+    assert asked(0.3) is None
+    for _ in range(50):
+        wait = asked(0.3)
+        assert asked(0.3, after=float(wait)) is None
+
+
+def test_a_refusal_counts_for_nothing(asked: Any) -> None:
+    assert asked(1) is None
+    for _ in range(100):
+        assert asked(1) == "1"
+    assert asked(1, after=1.0 + 1e-6) is None

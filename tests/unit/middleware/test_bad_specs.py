@@ -1,0 +1,121 @@
+"""Middleware and formatters that cannot be used stop the start, and say why."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+import model_hosting_container_standards.sagemaker as sagemaker
+from customised import (
+    VARIABLES,
+    app_with,
+    send_back,
+)
+from fixtures import Script
+from marked import MIDDLEWARE, PLACES, SOURCE, error_of
+from model_hosting_container_standards.exceptions import (
+    FormatterRegistrationError,
+    MiddlewareError,
+    MiddlewareNotFoundError,
+    MiddlewareRegistrationError,
+)
+
+NOT_FOUND: Final = {
+    "nonsense": "package.module:function",
+    "absent.py:fn": "absent.py",
+    "model.py:absent": "has no 'absent'",
+    "model.py:number": "is a int, not a callable",
+    "no_such_module_of_anybody:fn": "no_such_module_of_anybody",
+    "raising.py:fn": "no weights",
+    "model.py:Raising.method": "no weights",
+    "/v1/health": "is a path of the app",
+}
+NOT_USABLE: Final = {
+    "model.py:of_none": "does not take",
+    "model.py:of_three": "does not take",
+    "model.py:Raising": "no weights",
+    "model.py:Silent": "Silent",
+}
+
+
+@pytest.fixture
+def bad_folder(script: Script) -> None:
+    """A model folder with much that cannot be used."""
+    script(SOURCE)
+    script("raise KeyError('no weights')", "raising.py")
+
+
+def fail_to_start(
+    place: str, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> MiddlewareError:
+    """Return the error of a start, of which nothing else may be left."""
+    app = FastAPI()
+    app.post("/invocations")(send_back)
+    routes = list(app.router.routes)
+    monkeypatch.setenv(VARIABLES[place], spec)
+    with pytest.raises(MiddlewareError) as raised:
+        sagemaker.bootstrap(app)
+    assert app.router.routes == routes
+    assert app.middleware_stack is None
+    assert f"{VARIABLES[place]}={spec}" in str(raised.value)
+    # The next start of the same app, once that is put right.
+    monkeypatch.setenv(VARIABLES[place], "model.py:fn")
+    client = TestClient(sagemaker.bootstrap(app))
+    assert client.post("/invocations").headers["x-by"] == "fn"
+    return raised.value
+
+
+@pytest.mark.usefixtures("bad_folder")
+@pytest.mark.parametrize("spec", NOT_FOUND)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_spec_that_names_nothing_stops_the_start(
+    place: str, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = fail_to_start(place, spec, monkeypatch)
+    in_middleware = place in MIDDLEWARE
+    expected = MiddlewareNotFoundError if in_middleware else FormatterRegistrationError
+    assert type(error) is expected
+    assert NOT_FOUND[spec] in str(error)
+
+
+@pytest.mark.usefixtures("bad_folder")
+@pytest.mark.parametrize("spec", NOT_USABLE)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_spec_of_what_cannot_be_used_stops_the_start(
+    place: str, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = fail_to_start(place, spec, monkeypatch)
+    assert type(error) is error_of(place)
+    assert NOT_USABLE[spec] in str(error)
+
+
+@pytest.mark.usefixtures("bad_folder")
+@pytest.mark.parametrize("place", MIDDLEWARE)
+def test_a_class_that_cannot_be_made_stops_the_start(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = fail_to_start(place, "model.py:RaisingASGI", monkeypatch)
+    assert type(error) is MiddlewareRegistrationError
+    assert "KeyError: 'no weights'" in str(error)
+    assert isinstance(error.__cause__, KeyError)
+
+
+@pytest.mark.usefixtures("bad_folder")
+@pytest.mark.parametrize("spec", ["raising.py:fn", "model.py:Raising.method"])
+@pytest.mark.parametrize("place", PLACES)
+def test_the_customers_own_error_is_the_cause(
+    place: str, spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = fail_to_start(place, spec, monkeypatch)
+    assert isinstance(error.__cause__, KeyError)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_a_decorator_was_given_is_checked_too(place: str) -> None:
+    def of_none() -> None: ...
+
+    with pytest.raises(error_of(place), match=f"{place}.* decorator.*of_none"):
+        app_with(**{place: of_none})
