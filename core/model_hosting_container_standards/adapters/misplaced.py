@@ -35,7 +35,7 @@ def not_an_adapter(path: Path) -> AdapterError:
     elif is_archive(path):
         advice = f"it is an archive. Unpack it, and name the folder with {CONFIG}"
     elif path.name in (CONFIG, *WEIGHTS):
-        advice = "it is a file of one. Name the folder that contains it"
+        advice = "it is a file of an adapter. Name the folder that contains it"
     else:
         advice = "an adapter is a folder"
     return AdapterError(f"{str(path)!r} is not an adapter: {advice}.")
