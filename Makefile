@@ -15,7 +15,7 @@ TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm format lint test test-vllm moved-names gpu-test all serve tiny-model bench bench-serving bench-ping clean pre-commit-install
+.PHONY: help install dev vllm format lint docs test test-vllm moved-names gpu-test all serve tiny-model bench bench-serving bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -55,11 +55,16 @@ format: dev ## rewrite the sources as `lint` wants them
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
 
-lint: dev ## ruff, mypy and import-linter
+lint: dev ## ruff, mypy, import-linter and the documentation's links
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs: dev ## the documentation's site, below build/site
+	$(BIN)/python tools/reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # More than there are cores: they wait for servers half of the time. What shares a server
 # runs in one of them, and what takes longest begins (tests/conftest.py).
@@ -96,7 +101,7 @@ all: lint test ## lint and test
 pre-commit-install: dev ## run `lint` before each commit
 	$(BIN)/pre-commit install
 
-bench: install ## the numbers of README.md, on this machine
+bench: install ## the numbers of docs/explanation/performance.md, on this machine
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 # They start their servers as the tests do.

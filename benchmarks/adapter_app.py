@@ -25,6 +25,7 @@ class Backend:
     server_name: Final = "bench"
     max_rank: Final = 8
     slots: Final = 8
+    slots_option: Final = None
     #: With more than that, a request looks whether the adapter's files are there.
     cache_size: Final = 16
     flags: Final = ()

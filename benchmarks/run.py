@@ -1,4 +1,4 @@
-"""The numbers of README.md: ours and the published package next to the bare app.
+"""The figures of the documentation: ours and the published package beside the bare app.
 
 ``--quick`` only shows that everything runs. What cannot be measured is left out and
 reported; the exit status is 0 in any case, as numbers are no test.

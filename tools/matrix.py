@@ -1,4 +1,4 @@
-"""Write the matrix of README.md: what was run on which release of which engine.
+"""Write the matrix of compatibility.md: what was run on which release of an engine.
 
     python tools/matrix.py --run "vllm 0.10.2 CPU" build/results/vllm-0.10.2.xml
     python tools/matrix.py --run "tensorrt-llm 1.2.0 H200" build/results/gpu.xml
@@ -31,9 +31,11 @@ from matrix_tables import (
     STAND_IN,
     STAND_INS,
 )
+from pages import with_part
 
 ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- matrix -->", "<!-- /matrix -->"
+PAGE = ROOT / "docs" / "reference" / "compatibility.md"
+PART = "matrix"
 COLUMNS = (*DOORS, *FEATURES)
 LEGEND = """\
 `run`: its tests pass on the engine itself, on that hardware; `stand-in`: on a package
@@ -43,18 +45,18 @@ laid out as the release is; `source`: read in its source; `-`: it has no such th
 
 def main() -> None:
     arguments = parse_arguments()
-    readme, results = arguments.readme, arguments.results
+    page, results = arguments.page, arguments.results
     runs = load_runs(results)
     for label, *files in arguments.run:
         runs |= condense(label, files)
-    before = read(readme)
-    after = with_matrix(before, matrix(runs), readme)
+    before = read(page)
+    after = with_part(before, PART, matrix(runs), page)
     if arguments.check:
-        expect_same(before, after, readme, results)
+        expect_same(before, after, page, results)
     if arguments.run:
         save_runs(runs, results)
     if before != after:
-        readme.write_text(after)
+        page.write_text(after)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -66,17 +68,17 @@ def parse_arguments() -> argparse.Namespace:
         "--run", nargs="+", action="append", default=[], metavar=("LABEL", "XML")
     )
     what.add_argument("--check", action="store_true", help="write nothing")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument(
         "--results", type=Path, default=ROOT / "docs/reference/results.json"
     )
     return parser.parse_args()
 
 
-def expect_same(before: str, after: str, readme: Path, results: Path) -> None:
+def expect_same(before: str, after: str, page: Path, results: Path) -> None:
     if before != after:
         raise SystemExit(
-            f"The matrix in {readme} is not what {results} gives: write it by "
+            f"The matrix in {page} is not what {results} gives: write it by "
             "`python tools/matrix.py`."
         )
 
@@ -111,18 +113,6 @@ def save_runs(runs: Runs, path: Path) -> None:
     ordered = sorted(runs.items(), key=lambda item: order(item[0]))
     entries = [{**target._asdict(), **run._asdict()} for target, run in ordered]
     path.write_text(json.dumps(entries, indent=2) + "\n")
-
-
-def with_matrix(text: str, tables: str, path: Path) -> str:
-    """Return the text with the tables between its two marks."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(
-            f"{path} has no place for the matrix: put the lines {BEGIN} and {END}, in "
-            "this order, where it shall be."
-        )
-    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
 
 
 # --- the table ---------------------------------------------------------------------

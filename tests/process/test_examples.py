@@ -1,4 +1,4 @@
-"""The README's examples are files of ``examples/``, and they do what it says."""
+"""The documentation shows the files of ``examples/``, and they do what it says."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ EXAMPLES = ROOT / "examples"
 
 
 @pytest.mark.parametrize(
-    "file",
+    ("file", "page"),
     [
-        "minimal/model.py",
-        "fastapi_server/server.py",
-        "middleware/model.py",
-        "sessions/model.py",
-        "containers/vllm/Dockerfile",
+        ("minimal/model.py", "README.md"),
+        ("minimal/model.py", "docs/how-to/handlers.md"),
+        ("minimal/model.py", "docs/tutorials/first-model-py.md"),
+        ("trtllm_completion/model.py", "docs/how-to/handlers.md"),
+        ("fastapi_server/server.py", "docs/how-to/own-server.md"),
+        ("middleware/model.py", "docs/how-to/middleware.md"),
+        ("sessions/model.py", "docs/how-to/sessions.md"),
+        ("containers/vllm/Dockerfile", "docs/how-to/build-an-image.md"),
     ],
 )
-def test_the_readme_shows_the_file(file: str) -> None:
-    assert (EXAMPLES / file).read_text() in (ROOT / "README.md").read_text()
+def test_the_page_shows_the_file(file: str, page: str) -> None:
+    assert (EXAMPLES / file).read_text() in (ROOT / page).read_text()
 
 
 def test_a_minimal_script_answers(monkeypatch: pytest.MonkeyPatch) -> None:

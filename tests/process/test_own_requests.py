@@ -15,9 +15,14 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
+from model_hosting_container_standards.asgi.routing import request_scope
 from model_hosting_container_standards.processes import sockets
+from model_hosting_container_standards.processes.heartbeat import WorkerHeartbeat
 from model_hosting_container_standards.tracking.own_requests import OwnRequests
+from model_hosting_container_standards.tracking.request_tracker import RequestTracker
 from servers import HOST, Server, polling
 
 #: Whose handler waits until it is released, and then asks the server itself. ``via`` is
@@ -309,3 +314,31 @@ def test_who_has_left_is_nobody(connection: tuple[Any, Any]) -> None:
     transport = SimpleNamespace(get_extra_info=lambda _: server)
     send: Any = SimpleNamespace(__self__=SimpleNamespace(transport=transport))
     assert not OwnRequests(None).has_sent(send)
+
+
+@pytest.mark.asyncio
+async def test_a_handler_of_another_process_is_answered_in_the_drain(
+    connection: tuple[Any, Any], tmp_path: Path
+) -> None:
+    """Which has its request open, and this process nothing but the handler's own."""
+    statuses = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    class Connection:
+        transport = SimpleNamespace(get_extra_info=lambda _: connection[1])
+
+        async def send(self, message: Message) -> None:
+            statuses.append(message.get("status"))
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+
+    for heartbeat in (None, WorkerHeartbeat(tmp_path)):
+        tracker = RequestTracker({}, OwnRequests(heartbeat))
+        tracker.app, tracker.closed = app, "It ends."
+        scope = {**request_scope("/v1/part", "POST"), "app": FastAPI()}
+        await tracker(scope, receive, Connection().send)
+    # Where there is no other process, no request of its own can be open.
+    assert [status for status in statuses if status] == [503, 200]

@@ -127,6 +127,8 @@ def test_flags_come_in_the_order_of_their_names() -> None:
 @pytest.mark.parametrize("engine", ["tensorrt_llm"], indirect=True)
 def test_tensorrt_llm_has_its_own_way_to_write_them(engine: str) -> None:
     assert command(SM_TRTLLM_MAX_BATCH_SIZE="8")[-2:] == ["--max_batch_size", "8"]
+    # What vLLM reads an array for itself by is no option of this one.
+    assert command(SM_TRTLLM_MIDDLEWARE='["a"]')[-2:] == ["--middleware", "a"]
 
 
 @pytest.mark.usefixtures("vllm")

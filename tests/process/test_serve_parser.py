@@ -11,6 +11,7 @@ import pytest
 
 from layouts import environment_of
 from mhcs.serve import inquiry
+from mhcs.serve.variables import is_secret
 from model_hosting_container_standards.engines.registry import installed_engines
 from serve_plans import (
     ENGINES,
@@ -152,6 +153,25 @@ def test_a_secret_is_not_shown(name: str, value: str) -> None:
     found = problem_of(plan(**{f"SM_VLLM_{name}": value}))
     assert name in found
     assert "s3cret" not in found
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("HF_TOKEN", True),
+        ("SM_VLLM_API_KEYS", True),
+        ("SM_VLLM_APIKEY", True),
+        ("SM_VLLM_SSL_KEYFILE_PASSWORD", True),
+        ("SM_VLLM_S3_SECRETS", True),
+        ("AWS_CREDENTIALS", True),
+        ("SM_VLLM_MAX_NUM_BATCHED_TOKENS", False),
+        ("SM_VLLM_LONG_PREFILL_TOKEN_THRESHOLD", False),
+        ("SM_VLLM_TOKENIZER", False),
+        ("SM_VLLM_KEYWORD", False),
+    ],
+)
+def test_what_a_name_calls_secret_is(name: str, secret: bool) -> None:
+    assert is_secret(name) is secret
 
 
 @pytest.mark.usefixtures("vllm")

@@ -77,6 +77,8 @@ class AdapterEngine:
     ``violations`` what the standards promised an engine and did not keep.
     """
 
+    slots_option: str | None = "--slots"
+
     def __init__(
         self,
         folder: Path,

@@ -9,8 +9,8 @@ from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..asgi.form import CONTENT_TYPE, append_to_form, read_boundary
-from ..contract.headers import ADAPTER_IDENTIFIER, header_text
+from ..asgi.form import append_to_form, read_boundary
+from ..contract.headers import ADAPTER_IDENTIFIER, CONTENT_TYPE, header_text
 from ..exceptions import AdapterError, StorageError
 from .adapter_id import AdapterField, inject
 from .runtime import AdapterRuntime

@@ -82,6 +82,10 @@ class AdapterBackend(Protocol):
         """How many adapters can run at once, and so be pinned; 0: no pinning."""
 
     @property
+    def slots_option(self) -> str | None:
+        """The engine's option that says how many there are; None: it has none."""
+
+    @property
     def cache_size(self) -> int | None:
         """How many adapters the engine keeps before evicting the oldest; None: all.
 

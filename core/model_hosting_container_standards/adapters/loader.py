@@ -82,10 +82,12 @@ class AdapterLoader:
         # An engine may schedule as many unpinned adapters at once as it has slots. With
         # some slots pinned, it would run out of slots in the middle of a step.
         if pinned + others > slots:
+            option = self.backend.slots_option
+            advice = f", or start it with more slots ({option})" if option else ""
             raise AdapterCapacityError(
                 f"The engine has {slots} slot(s) for adapters. If any is pinned, each "
                 f"adapter needs one: {pinned} pinned and {others} other(s) are too "
-                "many. Unpin or delete some, or start it with more slots (--max-loras)."
+                f"many. Unpin or delete some{advice}."
             )
 
     async def load_reserved(self, adapter: Adapter) -> bool:

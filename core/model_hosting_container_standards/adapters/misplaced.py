@@ -53,7 +53,7 @@ def _describe_folder(folder: Path) -> str:
     if len(inner) == 1:
         return f"{lacks}, but its folder {inner[0]!r} has one: name that folder"
     if inner:
-        names = ", ".join(inner[:_MAX_NAMED]) + (
+        names = ", ".join(map(repr, inner[:_MAX_NAMED])) + (
             ", ..." if len(inner) > _MAX_NAMED else ""
         )
         return f"{lacks}, but its folders {names} have one: name one of them"

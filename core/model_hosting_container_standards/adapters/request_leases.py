@@ -58,7 +58,8 @@ class RequestLeases:
             self._end()
 
     def _end(self) -> None:
-        if self._users:
+        # Each user that ends asks for it, and several may within one turn of the loop.
+        if self._users or self.is_over:
             return
         self.is_over = True
         for adapter in self.by_name.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,7 @@ from ..engines.registry import find_engine
 from ..handlers.customer_handler import load_customer_script
 from ..logging_config import configure_logging, get_logger
 from ..middleware.resolution import FoundMiddleware, find_middleware
+from ..observability.route_labels import INVOCATIONS, UNPACKED
 from ..sessions.decorators import session_field_of
 from ..sessions.engine_sessions import claim_engine_sessions
 from ..sessions.session_middleware import SessionMiddleware, SessionsDisabled
@@ -105,7 +106,10 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     _add_metrics(app, settings, engine)
     add_adapter_routes(app, adapters, settings)
     aliases = alias_routes(settings, engine.inference_paths(app) if engine else ())
-    serving = _make_serving(app, settings, engine, aliases, adapters)
+    by_customer = invocations is not None and invocations.by_customer
+    # A customer's own handler gets what was sent, and may unpack it by itself.
+    unpacked = UNPACKED - {INVOCATIONS} if by_customer else UNPACKED
+    serving = _make_serving(app, settings, engine, aliases, adapters, unpacked)
     # After it, as what is put first last is found soonest.
     if ping is not None:
         _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), serving))
@@ -151,11 +155,12 @@ def _make_serving(
     engine: Engine | None,
     aliases: Mapping[str, str],
     adapters: AdapterRuntime,
+    unpacked: Collection[str],
 ) -> ServerRuntime:
     # Imported late, as above.
     from .server_runtime import ServerRuntime
 
-    return ServerRuntime(app, engine, settings, aliases, adapters)
+    return ServerRuntime(app, engine, settings, aliases, adapters, unpacked)
 
 
 def _put_first(

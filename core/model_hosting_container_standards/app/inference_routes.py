@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI
-from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,14 +19,12 @@ from ..asgi.body import (
     replace_body,
     replace_json_body,
 )
-from ..asgi.endpoint import resolved_signature
-from ..asgi.form import CONTENT_TYPE, read_boundary
+from ..asgi.form import read_boundary
+from ..asgi.request_fields import declared_fields
 from ..asgi.routing import find_routes
-from ..contract.headers import ADAPTER_IDENTIFIER
-from ..exceptions import HandlerNotCallableError
+from ..contract.headers import ADAPTER_IDENTIFIER, CONTENT_TYPE
 from ..observability.route_labels import local_path
 
-_UNIONS: Final = (Union, types.UnionType)
 #: The names of no model, as JSON.
 _NO_NAMES: Final = (b"null", b'""')
 
@@ -94,15 +90,23 @@ class DefaultModel:
                 raw = await read_body(receive)
             except ClientDisconnect:
                 return
-            if self._names_model(raw):
-                receive = replace_body(receive, raw)
-            else:
-                named = JSONBody(raw, self._edit)
+            if (named := self._named(raw)) is not None:
                 scope, receive = replace_json_body(scope, receive, named)
+            else:
+                receive = replace_body(receive, raw)
         await self.app(scope, receive, send)
 
     def _edit(self, document: dict[str, Any]) -> None:
         document[self.field] = self.name()
+
+    def _named(self, raw: bytes) -> JSONBody | None:
+        """Return a body with the base model's name; None: it is to stay as it is."""
+        if self._names_model(raw):
+            return None
+        try:
+            return JSONBody(raw, self._edit)
+        except (ValueError, RecursionError):
+            return None  # The look for one field has passed over an error in another.
 
     def _names_model(self, raw: bytes) -> bool:
         """Whether a body names a model, or is none that could."""
@@ -120,26 +124,8 @@ class DefaultModel:
 def requires_field(app: FastAPI, path: str, field: str) -> bool:
     """Whether a route refuses JSON bodies without a field."""
     return any(
-        _requires(parameter.annotation, field)
+        declared is not None and declared.is_required()
         for route in find_routes(app, path, ["POST"])
-        for parameter in _parameters(route.endpoint)
+        for alternatives in declared_fields(route.endpoint, field)
+        for declared in alternatives
     )
-
-
-def _parameters(endpoint: Callable[..., Any]) -> list[Any]:
-    try:
-        return [*resolved_signature(endpoint).parameters.values()]
-    except HandlerNotCallableError:
-        return []
-
-
-def _requires(annotation: Any, field: str) -> bool:
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _requires(get_args(annotation)[0], field)
-    if origin in _UNIONS:
-        return any(_requires(part, field) for part in get_args(annotation))
-    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-        return False
-    declared = annotation.model_fields.get(field)
-    return declared is not None and declared.is_required()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -26,6 +26,7 @@ class ServerRuntime:
 
     Args:
         aliases: further paths of the contract's routes, see :func:`alias_routes`.
+        unpacked: labels of the routes whose bodies are unpacked if they are compressed.
 
     Raises:
         ConfigurationError: a variable has a value that is not allowed.
@@ -38,6 +39,7 @@ class ServerRuntime:
         settings: Settings,
         aliases: Mapping[str, str],
         adapters: AdapterRuntime,
+        unpacked: Collection[str],
     ) -> None:
         inference_paths = engine.inference_paths(app) if engine else ()
         routes = known_routes(inference_paths, aliases)
@@ -45,12 +47,13 @@ class ServerRuntime:
         heartbeat = (
             WorkerHeartbeat(settings.heartbeat_dir) if settings.heartbeat_dir else None
         )
-        self._tracker = RequestTracker(routes, OwnRequests(heartbeat))
+        self._tracker = RequestTracker(routes, OwnRequests(heartbeat), unpacked)
         stall_s = settings.ping_stall
         self._health = (
             EngineHealth(engine, app, self._tracker, stall_s) if engine else None
         )
         self._shutdown = GracefulShutdown(
+            app,
             self._tracker,
             settings.drain_seconds,
             heartbeat,

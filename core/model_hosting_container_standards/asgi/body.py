@@ -11,10 +11,11 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
 
+from ..contract.headers import CONTENT_TYPE
+
 #: Where a body that a step of ours has changed travels to the handler's ``.json()``.
 JSON_BODY: Final = "model_hosting_container_standards.body"
 
-_CONTENT_TYPE: Final = b"content-type"
 _JSON: Final = b"application/json"
 
 
@@ -80,7 +81,7 @@ def decode_object(raw: bytes) -> dict[str, Any] | None:
 def declares_json(scope: Scope) -> bool:
     """Whether FastAPI takes the body for JSON, as its content type says."""
     for name, value in scope["headers"]:
-        if name == _CONTENT_TYPE:  # The first one counts, as for Starlette.
+        if name == CONTENT_TYPE:  # The first one counts, as for Starlette.
             return value == _JSON or _is_json(value)
     return False
 
@@ -98,8 +99,8 @@ def as_json(scope: Scope) -> Scope:
     """
     if declares_json(scope):
         return scope
-    headers = [header for header in scope["headers"] if header[0] != _CONTENT_TYPE]
-    return {**scope, "headers": [*headers, (_CONTENT_TYPE, _JSON)]}
+    headers = [header for header in scope["headers"] if header[0] != CONTENT_TYPE]
+    return {**scope, "headers": [*headers, (CONTENT_TYPE, _JSON)]}
 
 
 async def declare_json(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
@@ -119,7 +120,7 @@ async def declare_json(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
 
 def _is_multipart(scope: Scope) -> bool:
     return any(
-        name == _CONTENT_TYPE and value.lower().startswith(b"multipart/")
+        name == CONTENT_TYPE and value.lower().startswith(b"multipart/")
         for name, value in scope["headers"]
     )
 

@@ -56,6 +56,8 @@ class DeferredBootstrap:
         self.outer, self.inner = PlaceholderMiddleware(), PlaceholderMiddleware()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[None] | None = None
+        #: Whether the app ends: what is added now is not started.
+        self._is_ending = False
         #: Those that have not started yet, and the ends of those that have.
         self._steps: list[tuple[Step, Step]] = []
         self._stops: list[Step] = []
@@ -86,6 +88,7 @@ class DeferredBootstrap:
         """Run an app's own lifespan; what was added is stopped before that ends."""
         # Set first: its start may be what makes the app one to be bootstrapped.
         self._loop = asyncio.get_running_loop()
+        self._is_ending = False
         try:
             async with own as state:
                 try:
@@ -98,7 +101,9 @@ class DeferredBootstrap:
                 await self._finishes.pop()()
 
     def _begin(self) -> None:
-        if self._starting is None or self._starting.done():
+        if self._is_ending:
+            self._steps.clear()
+        elif self._starting is None or self._starting.done():
             self._starting = asyncio.ensure_future(self._start())
 
     async def _start(self) -> None:
@@ -114,6 +119,8 @@ class DeferredBootstrap:
             signal.raise_signal(signal.SIGTERM)
 
     async def _stop(self) -> None:
+        self._is_ending = True
+        self._steps.clear()
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait([self._starting])

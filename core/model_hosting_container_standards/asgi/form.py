@@ -10,12 +10,14 @@ from starlette.types import Message, Receive, Scope
 
 from .body import read_body, replay
 
-CONTENT_TYPE: Final = b"content-type"
 _FORM: Final = b"multipart/form-data"
 
 
 def read_boundary(content_type: bytes) -> bytes | None:
-    """Return what separates the fields of a form; None: the body is something else."""
+    """Return what separates the fields of a form; None: the body is something else.
+
+    It is empty where the form's type names none that could be used.
+    """
     if content_type[: len(_FORM)].lower() != _FORM:
         return None
     # Imported late: few requests have a form.
@@ -23,7 +25,10 @@ def read_boundary(content_type: bytes) -> bytes | None:
 
     headers = Headers()
     headers["content-type"] = content_type.decode("latin-1")
-    return (headers.get_boundary() or "").encode("latin-1")
+    try:
+        return (headers.get_boundary() or "").encode("latin-1")
+    except ValueError:  # Encoded, and not as it says, or not what a header can hold.
+        return b""
 
 
 async def append_to_form(

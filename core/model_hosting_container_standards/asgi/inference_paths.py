@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Any, Final
 
 from fastapi import FastAPI
-from pydantic import BaseModel
 
-from ..exceptions import HandlerNotCallableError
-from .endpoint import resolved_signature, unwrap
+from .endpoint import unwrap
+from .request_fields import declared_fields
 from .routing import iter_routes
 
 #: The field by which a request says which model is to run.
 _MODEL: Final = "model"
-_UNIONS: Final = (Union, types.UnionType)
 #: Routes of the contract, whoever answers them, and what is below them.
 _OF_THE_CONTRACT: Final = frozenset({"adapters", "invocations", "ping"})
 
@@ -59,19 +56,6 @@ def _is_fixed(path: str) -> bool:
 
 
 def _names_model(endpoint: Callable[..., Any]) -> bool:
-    try:
-        parameters = resolved_signature(endpoint).parameters.values()
-    except HandlerNotCallableError:
-        return False
-    return any(_has_model(parameter.annotation) for parameter in parameters)
-
-
-def _has_model(annotation: Any) -> bool:
-    """Whether an annotation is a request with the field, or several such."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _has_model(get_args(annotation)[0])
-    if origin in _UNIONS:
-        return all(map(_has_model, get_args(annotation)))
-    is_request = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return is_request and _MODEL in annotation.model_fields
+    """Whether a parameter is a request with the field, each of them in a union."""
+    declared = declared_fields(endpoint, _MODEL)
+    return any(None not in alternatives for alternatives in declared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 CONTENT_ENCODING: Final = b"content-encoding"
+CONTENT_TYPE: Final = b"content-type"
 PREFIX: Final = b"x-amzn-sagemaker-"
 ADAPTER_IDENTIFIER: Final = PREFIX + b"adapter-identifier"
 CUSTOM_ATTRIBUTES: Final = PREFIX + b"custom-attributes"

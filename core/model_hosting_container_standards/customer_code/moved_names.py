@@ -77,11 +77,16 @@ def reset_moved_names() -> None:
 
 
 class _GoneModuleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Provides removed modules, and their packages, that no other finder finds."""
+    """Provides removed modules, and their packages, that no other finder finds.
+
+    Except for the engine's own package: an engine that is not installed stays missing.
+    """
 
     def find_spec(
         self, fullname: str, _path: Any = None, _target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
+        if "." not in fullname:
+            return None
         is_package = any(name.startswith(f"{fullname}.") for name in _moved)
         if fullname not in _moved and not is_package:
             return None

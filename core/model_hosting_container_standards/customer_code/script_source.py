@@ -1,7 +1,9 @@
-"""Checks a customer's file by its source, before it is run.
+"""Checks a customer's file by its source.
 
 Most unsuitable scripts were written for another server. Running one either fails with a
-confusing error about a missing module, or succeeds, and then no request reaches it.
+confusing error about a missing module, or succeeds, and then no request reaches it. A
+script's imports are checked before it is run. Its definitions may have such names by
+chance, so they are checked only after it has run and registered no handler.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import tokenize
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..exceptions import ModuleLoadError
 
@@ -53,6 +55,8 @@ _SERVING: Final = frozenset(
 )
 #: Classes whose ``run`` method starts a server and does not return.
 _APPS: Final = frozenset({"Bottle", "Flask", "Quart", "Sanic"})
+#: Yields signs of another server: the line, what the script does, the server.
+_Signs = Callable[[ast.Module], Iterator[tuple[int, str, str]]]
 _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -78,24 +82,24 @@ def check_source(path: Path, *, are_modules_installed: bool = True) -> None:
             raise ModuleLoadError(f"{path}:{node.lineno}: {problem}")
 
 
-def check_purpose(path: Path, handlers: Container[str]) -> None:
-    """Check that a script was not written for another server only.
+def check_imports(path: Path, handlers: Container[str]) -> None:
+    """Check that a script does not only import the modules of another server.
 
     ``handlers`` are the names by which handlers are found in a script.
 
     Raises:
-        ModuleLoadError: it was: this server would load it, but never call it.
+        ModuleLoadError: it does: this server would load it, but never call it.
     """
-    if path.suffix != _SOURCE:
-        return
-    tree = _parse(path)
-    evidence = next(_other_server_signs(tree), None)
-    if evidence is not None and not _may_have_handlers(tree, path.parent, handlers):
-        line, does, server = evidence
-        raise ModuleLoadError(
-            f"{path}:{line}: it {does}, but has no handler for this server: it seems "
-            f"to be a script for {server}. {_EXPECTED}"
-        )
+    _check_purpose(path, handlers, _foreign_imports)
+
+
+def check_definitions(path: Path, handlers: Container[str]) -> None:
+    """Check a script that has registered no handler for names of another server.
+
+    Raises:
+        ModuleLoadError: it defines names that another server looks for.
+    """
+    _check_purpose(path, handlers, _foreign_definitions)
 
 
 def advice_on(error: BaseException) -> str:
@@ -190,11 +194,26 @@ def _find_apps(tree: ast.Module) -> Iterator[str]:
 # --- the server that it was written for ---------------------------------------------
 
 
-def _other_server_signs(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
-    """Yield signs of another server: the line, what the script does, the server."""
+def _check_purpose(path: Path, handlers: Container[str], signs: _Signs) -> None:
+    if path.suffix != _SOURCE:
+        return
+    tree = _parse(path)
+    sign = next(signs(tree), None)
+    if sign is not None and not _may_have_handlers(tree, path.parent, handlers):
+        line, does, server = sign
+        raise ModuleLoadError(
+            f"{path}:{line}: it {does}, but has no handler for this server: it seems "
+            f"to be a script for {server}. {_EXPECTED}"
+        )
+
+
+def _foreign_imports(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
     for line, root in _find_imports(ast.walk(tree)):
         if root in _SERVERS:
             yield line, f"imports {root}", _SERVERS[root]
+
+
+def _foreign_definitions(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
     for line, name in _find_names(tree.body):
         if name in _NAMES:
             yield line, f"defines {name}", _NAMES[name]
@@ -207,7 +226,8 @@ def _may_have_handlers(
     roots = {root for _, root in _find_imports(ast.walk(tree))}
     if _OURS in roots or any(_is_sibling(root, folder) for root in roots):
         return True
-    return any(name in handlers for _, name in _find_names(tree.body))
+    # A star import may define any name.
+    return any(name in handlers or name == "*" for _, name in _find_names(tree.body))
 
 
 def _is_sibling(root: str, folder: Path) -> bool:
@@ -224,12 +244,12 @@ def _find_imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.module.partition(".")[0]
 
 
-def _find_names(body: Iterable[ast.stmt]) -> Iterator[tuple[int, str]]:
+def _find_names(body: Iterable[Any]) -> Iterator[tuple[int, str]]:
     """Yield the line and the name of each assignment, definition and import."""
     for node in body:
         yield from ((node.lineno, name) for name in _bound_names(node))
         if not isinstance(node, _DEFINITIONS):
-            for field in ("body", "orelse", "finalbody", "handlers"):
+            for field in ("body", "orelse", "finalbody", "handlers", "cases"):
                 yield from _find_names(getattr(node, field, ()))
 
 
@@ -240,7 +260,15 @@ def _bound_names(node: ast.stmt) -> list[str]:
         case ast.Import() | ast.ImportFrom():
             return [alias.asname or alias.name for alias in node.names]
         case ast.Assign():
-            return [ast.unparse(target) for target in node.targets]
+            return [name for target in node.targets for name in _targets(target)]
         case ast.AnnAssign():
             return [ast.unparse(node.target)]
     return []
+
+
+def _targets(target: ast.expr) -> Iterator[str]:
+    if isinstance(target, (ast.Tuple, ast.List)):
+        for element in target.elts:
+            yield from _targets(element)
+    else:
+        yield ast.unparse(target)

@@ -58,9 +58,7 @@ class EngineCommand:
     #: Options that name a file with further options.
     config_flags: ClassVar[Sequence[str]] = ()
     #: Options that take a JSON array as one argument, for engines without a parser.
-    array_flags: ClassVar[Collection[str]] = frozenset(
-        {"--allowed-headers", "--allowed-methods", "--allowed-origins", "--middleware"}
-    )
+    array_flags: ClassVar[Collection[str]] = ()
     #: Names of the engine's functions that validate arguments after parsing.
     checking_functions: ClassVar[Collection[str]] = ()
 

@@ -36,7 +36,7 @@ def find_keys(app: FastAPI, settings: Settings, engine: Engine | None) -> set[st
                 Settings.guard.name,
                 "1",
                 f"there is no key: set {Settings.api_key.name}, or start the engine "
-                "with one (vLLM's --api-key)",
+                "with one, if it takes one",
             )
     return keys
 

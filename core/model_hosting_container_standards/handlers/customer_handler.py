@@ -14,7 +14,11 @@ import msgspec
 from ..contract.routes import INVOKE, PING
 from ..customer_code.file_loader import FileLoader
 from ..customer_code.function_loader import FunctionLoader, instantiate
-from ..customer_code.script_source import check_purpose, check_source
+from ..customer_code.script_source import (
+    check_definitions,
+    check_imports,
+    check_source,
+)
 from ..exceptions import (
     HandlerFileNotFoundError,
     HandlerNotCallableError,
@@ -76,8 +80,13 @@ def load_customer_script(settings: Settings) -> ModuleType | None:
     if name is None or script is None:
         return None
     with _with_opt_out_hint():
-        _check_purpose(script, settings)
-        return _files(settings).load_module(name)
+        may_be_foreign = not _is_named(script, settings)
+        if may_be_foreign:
+            check_imports(script, _NAMES)
+        module = _files(settings).load_module(name)
+        if may_be_foreign and not _has_handler(module):
+            check_definitions(script, _NAMES)
+        return module
 
 
 def check_customer_script(settings: Settings) -> None:
@@ -85,13 +94,14 @@ def check_customer_script(settings: Settings) -> None:
 
     Raises:
         HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` names a missing file.
-        ModuleLoadError: it cannot be read, is not valid Python, or was written for
-            another server.
+        ModuleLoadError: it cannot be read, is not valid Python, or imports another
+            server's modules.
     """
     script = find_customer_script(settings)
     if script is not None:
         with _with_opt_out_hint():
-            _check_purpose(script, settings)
+            if not _is_named(script, settings):
+                check_imports(script, _NAMES)
             # Modules that it imports may be among the requirements.
             folders = settings.code_folders
             has_requirements = any(
@@ -126,12 +136,18 @@ def _files(settings: Settings) -> FileLoader:
     return FileLoader(settings.code_folders)
 
 
-def _check_purpose(script: Path, settings: Settings) -> None:
-    """Check that a script was written for this server, unless a spec refers to it."""
+def _is_named(script: Path, settings: Settings) -> bool:
+    """Return whether a spec refers to the script."""
     specs = (variable.read(settings) or "" for variable in _SPECS)
     modules = {Path(spec.rpartition(":")[0]).stem for spec in specs}
-    if not modules & {SCRIPT_ALIAS, script.stem}:
-        check_purpose(script, _NAMES)
+    return bool(modules & {SCRIPT_ALIAS, script.stem})
+
+
+def _has_handler(module: ModuleType) -> bool:
+    """Return whether a handler is registered, or the script defines one by name."""
+    return any(map(handler_registry.get_customer, _SOURCES)) or any(
+        hasattr(module, name) for name in _NAMES
+    )
 
 
 @contextmanager

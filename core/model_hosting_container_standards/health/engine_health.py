@@ -96,6 +96,8 @@ class EngineHealth:
         self._activity = CPUActivity(lambda: engine.processes(app))
         self._engine = engine
         self._is_ill = False
+        #: Errors that the log has already: it is asked several times a second.
+        self._logged: set[type[Exception]] = set()
 
     async def problem(self) -> Problem | None:
         """Return what is wrong, or None if the engine is well."""
@@ -119,9 +121,11 @@ class EngineHealth:
                 return self._hung(self._probe_generation)
         except EngineUnhealthyError as error:
             return Problem(Condition.DEAD, str(error), not error.keeps_server)
-        except Exception:
+        except Exception as error:
             # An engine that is other than we know it is not ill for that.
-            logger.exception("The engine's health cannot be told")
+            if type(error) not in self._logged:
+                self._logged.add(type(error))
+                logger.exception("The engine's health cannot be told")
         self._activity.forget()
         return None
 

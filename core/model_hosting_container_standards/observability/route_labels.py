@@ -13,7 +13,8 @@ PING: Final = PING_ROUTE.path
 INVOCATIONS: Final = INVOCATIONS_ROUTE.path
 ADAPTERS: Final = "/adapters"
 ADAPTER: Final = "/adapters/{name}"
-#: Labels of the routes whose bodies are unpacked if they are compressed.
+#: Labels of the routes whose bodies are unpacked if they are compressed, unless a
+#: customer's own handler answers.
 UNPACKED: Final = frozenset({INVOCATIONS, ADAPTERS, ADAPTER})
 #: Whatever else there is: paths are a client's to invent, and labels must be few.
 OTHER: Final = "other"

@@ -8,6 +8,8 @@ import threading
 import time
 from typing import Final
 
+from fastapi import FastAPI
+
 from ..health.engine_health import EngineHealth
 from ..logging_config import get_logger
 from ..processes.heartbeat import DEATH_S, Condition, Problem, WorkerHeartbeat
@@ -37,6 +39,7 @@ class GracefulShutdown:
     It ends by a signal, by its supervisor's word, by itself, or with its engine.
 
     Args:
+        app: what the server serves.
         seconds: how long requests may take; what is left then is cut short.
         seat: where the supervisor is, if there is one.
         serves_engine: whether the process does nothing but serve; else it may go on
@@ -45,6 +48,7 @@ class GracefulShutdown:
 
     def __init__(
         self,
+        app: FastAPI,
         tracker: RequestTracker,
         seconds: int,
         heartbeat: WorkerHeartbeat | None,
@@ -52,6 +56,7 @@ class GracefulShutdown:
         *,
         serves_engine: bool,
     ) -> None:
+        self._app = app
         self._tracker = tracker
         self._seconds = seconds
         self._heartbeat = heartbeat
@@ -74,7 +79,7 @@ class GracefulShutdown:
         self._tracker.closed = self._ending = None  # It may be served again.
         self._signals.install(loop)
         self._is_process = self._signals.ends_server(signal.SIGTERM)
-        add_callback(self._end_by_server)
+        add_callback(self._app, self._end_by_server)
         if self._heartbeat is not None:
             try:
                 self._heartbeat.register()
@@ -87,7 +92,7 @@ class GracefulShutdown:
         """The app ends, whoever has told it to."""
         self._limit_server()
         self._signals.remove()
-        remove_callback(self._end_by_server)
+        remove_callback(self._app, self._end_by_server)
         self._tracker.loop = None
         if self._watching is not None:
             self._watching.cancel()

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from ..contract.folders import SHARED_MEMORY
 from ..exceptions import StorageError
 
-SHARED_MEMORY: Final = Path("/dev/shm")
 #: Some containers have almost no shared memory.
 _MIN_BYTES: Final = 8 * 2**20
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH

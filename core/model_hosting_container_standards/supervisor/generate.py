@@ -19,7 +19,7 @@ logger = get_logger(__name__)
 
 def main() -> None:
     """Write the configuration for the command of the command line."""
-    arguments = _parser().parse_args()
+    arguments = make_parser().parse_args()
     configure_logging(arguments.log_level)
     output: Path = arguments.output
     try:
@@ -39,7 +39,8 @@ def main() -> None:
     logger.info("%s is written", output)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="generate-supervisor-config",
         description="Write a configuration by which supervisord runs a command.",

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-SHARED_MEMORY: Final = "/dev/shm"
+from ..contract.folders import SHARED_MEMORY
+
 #: Where libraries keep what they make, and what that is in the home folder.
 _CACHES: Final = {
     "XDG_CACHE_HOME": ".cache",

@@ -34,6 +34,11 @@ class OwnRequests:
     def __init__(self, heartbeat: WorkerHeartbeat | None) -> None:
         self._heartbeat = heartbeat
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether this process is all of the server, as far as is known."""
+        return self._heartbeat is None and multiprocessing.parent_process() is None
+
     def has_sent(self, send: Send) -> bool:
         """Whether a process of this server waits for a response.
 

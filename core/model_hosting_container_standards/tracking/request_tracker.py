@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from time import monotonic
 from typing import Final
 
@@ -53,6 +53,7 @@ class RequestTracker:
     Args:
         routes: labels of paths, see :func:`known_routes`.
         own: tells requests that the server makes to itself.
+        unpacked: labels of the routes whose bodies are unpacked.
     """
 
     #: What is inside it, known once the server starts.
@@ -61,7 +62,10 @@ class RequestTracker:
     unpacking: ASGIApp
 
     def __init__(
-        self, routes: Mapping[str, str], own: OwnRequests | None = None
+        self,
+        routes: Mapping[str, str],
+        own: OwnRequests | None = None,
+        unpacked: Collection[str] = UNPACKED,
     ) -> None:
         #: Why nothing new is answered any more.
         self.closed: str | None = None
@@ -69,6 +73,7 @@ class RequestTracker:
         #: system call a request, up to Python 3.11.
         self.loop: asyncio.AbstractEventLoop | None = None
         self._routes = routes
+        self._unpacked = unpacked
         self._own = own or OwnRequests(None)
         #: By what the engine calls them.
         self._open: dict[bytes, InFlightRequest] = {}
@@ -134,7 +139,7 @@ class RequestTracker:
             if request_id in self._open:
                 exchange.own_id += b"-" + new_id(_HEX_DIGITS)
             self._open[exchange.own_id] = exchange
-        exchange.is_packed = is_packed and route in UNPACKED
+        exchange.is_packed = is_packed and route in self._unpacked
         headers.append((X_REQUEST_ID, exchange.own_id))
         scope["headers"] = headers
         scope[TRAFFIC] = self
@@ -177,8 +182,10 @@ class RequestTracker:
         return exchange is not None and self._is_own(exchange.raw_send)
 
     def _is_own(self, send: Send) -> bool:
-        # Beside the request itself there is the one that is answered by it.
-        return len(self._open) > 1 and self._own.has_sent(send)
+        # Beside the request itself there is the one that is answered by it, unless
+        # another process of the server answers that.
+        may_be = len(self._open) > 1 or not self._own.is_alone
+        return may_be and self._own.has_sent(send)
 
     def note_progress(self) -> None:
         """Note that the engine has worked."""

@@ -11,7 +11,8 @@ from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings, variables
 from model_hosting_container_standards.settings.service_links import is_service_link
 
-_HIDDEN = "(hidden)"
+from ..serve.variables import HIDDEN
+
 _OURS = "MHCS_"
 _PREFIXES = ("CUSTOM_", "PROCESS_", "SAGEMAKER_", "STANDARD_", _OURS)
 
@@ -21,7 +22,7 @@ def set_variables(settings: Settings) -> Iterator[tuple[str, str]]:
     secret = {name: row.secret for row in variables() for name in row.names}
     for name in sorted(secret):
         if value := settings.raw(name):
-            yield name, _HIDDEN if secret[name] else value
+            yield name, HIDDEN if secret[name] else value
 
 
 def problems_of_variables(settings: Settings) -> Iterator[str]:

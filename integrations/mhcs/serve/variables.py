@@ -17,8 +17,11 @@ MODEL: Final = "MODEL"
 _QUOTES: Final = ("'", '"')
 #: What messages show instead of a secret.
 HIDDEN: Final = "(hidden)"
-#: Words of names whose values are shown to nobody.
-_SECRET: Final = re.compile(r".*KEY.*|(CREDENTIAL|PASSW|SECRET).*|TOKENS?", re.I)
+#: Found in names, misspelt ones too, whose values are shown to nobody. Of tokens, a
+#: model has many: MAX_NUM_BATCHED_TOKENS, LONG_PREFILL_TOKEN_THRESHOLD.
+_SECRET: Final = re.compile(
+    r"KEY(?!WORD)|(^|_)(CREDENTIAL|PASSW|SECRET|TOKEN$)", re.IGNORECASE
+)
 
 
 class EngineVariable(msgspec.Struct, frozen=True):
@@ -160,4 +163,4 @@ def _unquoted(value: str) -> Sequence[str]:
 
 def is_secret(name: str) -> bool:
     """Whether a variable's name says that its value is to be shown to nobody."""
-    return any(_SECRET.fullmatch(word) for word in name.split("_"))
+    return _SECRET.search(name) is not None

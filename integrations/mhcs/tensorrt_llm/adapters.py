@@ -58,6 +58,7 @@ class TensorRTAdapters:
     """The ``AdapterBackend`` of a TensorRT-LLM server, for every release since 1.0."""
 
     slots: Final[int] = 0
+    slots_option: Final[str | None] = None
     flags: Final[Collection[str]] = ()
 
     def __init__(self, server: Any) -> None:

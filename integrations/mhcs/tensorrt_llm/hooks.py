@@ -31,6 +31,12 @@ CONSEQUENCE: Final = (
     "/ping, /invocations and /adapters will be missing: use a release of TensorRT-LLM "
     "that this version supports, or update model-hosting-container-standards."
 )
+#: What a release lacks that has another ``LoRARequest``.
+PATH_CONSEQUENCE: Final = (
+    "Clients of chat and completions may learn which paths exist: use a release of "
+    "TensorRT-LLM that this version supports, or update "
+    "model-hosting-container-standards."
+)
 DISAGGREGATED_PROBLEM: Final = (
     "`trtllm-serve disaggregated` has a server of its own, which gets no /ping, "
     "/invocations and /adapters: use `trtllm-serve MODEL` to serve on SageMaker."
@@ -67,12 +73,13 @@ def _patch_lora_request(module: ModuleType) -> None:
     Whoever sends one is refused, and is not to learn by how which paths there are. What
     a request brings is not made by calling the class, as anything else is.
     """
-    kind: Any = vars(module).get("LoRARequest")
-    # None up to 0.21 reads one from a request; since 1.4 none looks at the path.
-    check = vars(kind).get("__post_init__") if kind is not None else None
-    if check is not None:
-        _wrap(kind, "__init__", _followed_by(check))
-        kind.__post_init__ = _pass_on
+    with guarded(f"Patching {module.__name__}", PATH_CONSEQUENCE):
+        kind: Any = vars(module).get("LoRARequest")
+        # None up to 0.21 reads one from a request; since 1.4 none looks at the path.
+        check = vars(kind).get("__post_init__") if kind is not None else None
+        if check is not None:
+            kind.__post_init__ = _pass_on
+            _wrap(kind, "__init__", _followed_by(check))
 
 
 def _followed_by(check: Callable[[Any], None]) -> Callable[..., Any]:
@@ -90,12 +97,14 @@ def _pass_on(_instance: Any) -> None:
 
 
 def _report_disaggregated(module: ModuleType) -> None:
-    server = vars(module).get("OpenAIDisaggServer")
-    _wrap(server, "__init__", _reporting(DISAGGREGATED_PROBLEM))
+    with guarded(f"Patching {module.__name__}", DISAGGREGATED_PROBLEM):
+        server = vars(module).get("OpenAIDisaggServer")
+        _wrap(server, "__init__", _reporting(DISAGGREGATED_PROBLEM))
 
 
 def _report_grpc(module: ModuleType) -> None:
-    _wrap(module, "launch_grpc_server", _reporting(GRPC_PROBLEM))
+    with guarded(f"Patching {module.__name__}", GRPC_PROBLEM):
+        _wrap(module, "launch_grpc_server", _reporting(GRPC_PROBLEM))
 
 
 def _wrap(holder: Any, name: str, wrapper: Callable[..., Any]) -> None:

@@ -43,6 +43,8 @@ _FLAGS: Final = frozenset({"is_3d_lora_weight"})
 class VLLMAdapters:
     """The ``AdapterBackend`` of a vLLM app, for every release since 0.8."""
 
+    slots_option: Final = "--max-loras"
+
     def __init__(self, app: FastAPI) -> None:
         self._state = app.state
         self._registry: LiveRegistry | None = None

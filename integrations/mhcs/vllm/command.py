@@ -35,6 +35,9 @@ class VLLMCommand(EngineCommand):
     prefix = "SM_VLLM_"
     engine_prefix = "VLLM_"
     config_flags = ("--config",)
+    array_flags = frozenset(
+        {"--allowed-headers", "--allowed-methods", "--allowed-origins", "--middleware"}
+    )
     checking_functions = frozenset(
         {
             "create_engine_config",

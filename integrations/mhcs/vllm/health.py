@@ -60,8 +60,11 @@ async def probe_generation(client: Any) -> None:
     """
     if client is None or await _is_paused(client):
         return
-    ranks = _ranks(client)
-    tokens = asyncio.gather(*(_have_token_generated(client, rank) for rank in ranks))
+    probes = [
+        asyncio.ensure_future(_have_token_generated(client, rank))
+        for rank in _ranks(client)
+    ]
+    tokens = asyncio.gather(*probes)
     progress = asyncio.ensure_future(_see_progress(client))
     awaited: tuple[asyncio.Future[Any], ...] = (tokens, progress)
     try:
@@ -69,10 +72,11 @@ async def probe_generation(client: Any) -> None:
         for one in done:
             one.result()
     finally:
-        for one in awaited:
-            one.cancel()
+        # Each of them: once one has raised, to cancel what gathers them does nothing.
+        for task in (*probes, progress):
+            task.cancel()
         # What the engine has of ours is aborted meanwhile.
-        await asyncio.gather(*awaited, return_exceptions=True)
+        await asyncio.gather(*probes, *awaited, return_exceptions=True)
 
 
 def _ranks(client: Any) -> Sequence[int | None]:

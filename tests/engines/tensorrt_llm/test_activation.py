@@ -1,4 +1,4 @@
-"""The doors through which TensorRT-LLM gets our routes, and those that stay shut."""
+"""How apps of TensorRT-LLM get our routes, and when nothing gives them any."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from trtllm import (
 BY_AUTO: Final = {"MHCS_AUTO": "1"}
 BY_MODEL_PATH: Final = {"SAGEMAKER_MODEL_PATH": str(CUSTOMER)}
 LAUNCH: Final = (sys.executable, str(CUSTOMER / "launch_trtllm.py"), MODEL)
-DOORS: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]]] = {
+ACTIVATIONS: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]]] = {
     "MHCS_AUTO=1": (SERVE, BY_AUTO),
     "SAGEMAKER_MODEL_PATH": (SERVE, BY_MODEL_PATH),
     "mhcs run": ((*MHCS_RUN, *SERVE), {}),
@@ -45,11 +45,11 @@ ONLY_FOR_SERVERS: Final = {
 
 
 def starts() -> Iterator[Any]:
-    """Yield every release, and every door of the oldest and the newest."""
+    """Yield every release, and every activation of the oldest and the newest."""
     for release in RELEASES:
-        for door, start in DOORS.items():
-            if door == "MHCS_AUTO=1" or release in (OLDEST, NEWEST):
-                yield pytest.param((release, *start), id=f"{release}-{door}")
+        for activation, start in ACTIVATIONS.items():
+            if activation == "MHCS_AUTO=1" or release in (OLDEST, NEWEST):
+                yield pytest.param((release, *start), id=f"{release}-{activation}")
 
 
 @pytest.fixture(scope="module", params=starts())
@@ -211,7 +211,7 @@ def test_it_ends_when_it_cannot_be_had_as_it_was_asked_for(
     assert f"{name}={value}" in end.stderr.replace("'", "")
 
 
-# --- doors that stay shut ----------------------------------------------------------
+# --- no activation -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The doors through which an engine gets our routes: each opens, and only once."""
+"""How vLLM's apps get our routes: each activation method works, and only once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Start(NamedTuple):
     patched_late: bool = False
 
 
-DOORS: Final = {
+ACTIVATIONS: Final = {
     "MHCS_AUTO=1": ((*SERVE, *PLUGIN), BY_AUTO),
     "SAGEMAKER_MODEL_PATH": (SERVE, BY_MODEL_PATH),
     "mhcs run": ((*MHCS_RUN, *SERVE, *PLUGIN), {}),
@@ -57,15 +57,15 @@ ITS_OWN_CALL: Final = {
     "its own call": ((*SERVE, *PLUGIN), {}),
     "its own call, MHCS_AUTO=0": ((*SERVE, *PLUGIN), {"MHCS_AUTO": "0"}),
     "its own call, python -m": ((*PYTHON_M, *PLUGIN), {}),
-    "its own call and MHCS_AUTO=1": DOORS["MHCS_AUTO=1"],
-    "its own call and python -m": DOORS["python -m"],
+    "its own call and MHCS_AUTO=1": ACTIVATIONS["MHCS_AUTO=1"],
+    "its own call and python -m": ACTIVATIONS["python -m"],
 }
 
 
 def starts() -> Iterator[Any]:
-    """Yield every layout with every door it has."""
+    """Yield every layout with every activation method it has."""
     for layout in LAYOUTS:
-        for name, (command, env) in DOORS.items():
+        for name, (command, env) in ACTIVATIONS.items():
             # No import hook sees what runs as __main__: serve_http is the net for it.
             late = name == "python -m" and layout != "v0_29"
             start = Start(layout, command, env | UNAIDED, late)
@@ -93,7 +93,7 @@ def inside(server: Server) -> dict[str, Any]:
     return report
 
 
-# --- each door ---------------------------------------------------------------------
+# --- each activation method ---------------------------------------------------------
 
 
 def test_the_customers_ping_answers(server: Server) -> None:
@@ -239,7 +239,7 @@ def test_the_client_may_choose_an_inference_route(bare_server: Server) -> None:
     assert response.json()["path"] == "/v1/completions"
 
 
-# --- doors that stay shut ----------------------------------------------------------
+# --- no activation -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,17 @@ async def test_an_engine_that_is_told_to_rest_is_well(state: str) -> None:
 # --- the end -------------------------------------------------------------------------
 
 
+async def test_where_one_engine_is_dead_no_other_is_left_with_a_probe() -> None:
+    client = Client(engines=3)
+    client.raises.append(EngineDeadError())
+    client.generates[1].set()
+    with pytest.raises(EngineUnhealthyError):
+        await probe_generation(client)
+    others = [asked["id"] for asked in client.asked if asked["rank"] != 1]
+    assert sorted(client.aborted) == sorted(others)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_what_dies_meanwhile_is_dead() -> None:
     client = Client()
     trying = await begin(client)

@@ -83,6 +83,25 @@ def test_pins_leave_a_slot_for_what_is_not_pinned(
     assert engine.texts == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("option", "advice"),
+    [
+        ("--seats", "delete some, or start it with more slots (--seats)."),
+        (None, "many. Unpin or delete some."),
+    ],
+)
+def test_the_engine_says_how_it_has_more_slots(
+    engine: AdapterEngine, client: TestClient, option: str | None, advice: str
+) -> None:
+    engine.slots, engine.slots_option = 1, option
+    src = write_adapter(engine.folder / "a")
+    for name, status in (("a", 200), ("b", 507)):
+        body = {"name": name, "src": src, "pin": True}
+        answer = client.post("/adapters", json=body)
+        assert answer.status_code == status
+    assert answer.json()["detail"].endswith(advice)
+
+
 def test_an_engine_without_slots_pins_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

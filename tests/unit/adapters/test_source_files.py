@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +132,21 @@ def test_of_a_folder_around_several_they_are_told(
         write_adapter(tmp_path / "a" / f"checkpoint-{step}")
     status, reason = refusal(client, str(tmp_path / "a"))
     assert status == 400
-    names = "checkpoint-2, checkpoint-10, checkpoint-1000"
+    names = "'checkpoint-2', 'checkpoint-10', 'checkpoint-1000'"
     assert f"but its folders {names} have one: name one of them" in reason
     for step in range(3, 9):
         write_adapter(tmp_path / "a" / f"checkpoint-{step}")
-    assert "checkpoint-6, ... have" in refusal(client, str(tmp_path / "a"))[1]
+    assert "'checkpoint-6', ... have" in refusal(client, str(tmp_path / "a"))[1]
+
+
+def test_names_that_are_not_utf_8_are_told_too(
+    client: TestClient, tmp_path: Path
+) -> None:
+    for name in (b"\xe9", b"\xe8"):
+        write_adapter(tmp_path / "a" / os.fsdecode(name))
+    status, reason = refusal(client, str(tmp_path / "a"))
+    assert status == 400
+    assert r"its folders '\udce8', '\udce9' have" in reason
 
 
 @pytest.mark.parametrize("inner", ["a/b/c/d", "only/of/two"])

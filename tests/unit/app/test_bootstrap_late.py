@@ -246,5 +246,18 @@ def test_steps_stop_in_turn_and_before_the_app(late: LateApp) -> None:
     ]
 
 
+async def test_a_step_that_comes_as_the_app_ends_is_not_started(late: LateApp) -> None:
+    lifespan = late.app.router.lifespan_context
+    async with lifespan(late.app):
+        late.add_step("late", at_once)
+    await asyncio.sleep(0.01)
+    assert late.log == ["app ends"]
+    # It may run again.
+    async with lifespan(late.app):
+        late.add_step("next", at_once)
+        await asyncio.sleep(0.01)
+    assert late.log[1:] == ["next starts", "next stops", "app ends"]
+
+
 async def at_once() -> None:
     """It takes no time."""

@@ -219,6 +219,8 @@ def test_a_form_is_what_its_header_declares(client: TestClient, declared: str) -
         ("multipart/form-data; boundary=b", b"--b\r\n\r\nno end"),
         ("multipart/form-data; boundary=", b"----"),
         ("multipart/form-data", b"--b--"),
+        ("multipart/form-data; boundary*=utf-8''%E2%82%AC", b"--b--"),
+        ("multipart/form-data; boundary*=idna''%E2%82%AC", b"--b--"),
     ],
 )
 def test_a_form_that_is_not_whole_is_a_400(
@@ -231,6 +233,13 @@ def test_a_form_that_is_not_whole_is_a_400(
     )
     assert answer.status_code == 400
     assert "not a whole multipart/form-data" in answer.json()["detail"]
+
+
+def test_a_boundary_that_cannot_be_is_the_routes_to_refuse(client: TestClient) -> None:
+    content_type = "multipart/form-data; boundary*=utf-8''%E2%82%AC"
+    headers = {"content-type": content_type}
+    answer = client.post("/v1/messages", content=b"--b--", headers=headers)
+    assert answer.status_code == 422
 
 
 # --- bodies without a model -----------------------------------------------------------
@@ -254,6 +263,18 @@ def test_a_body_without_a_model_is_the_base_models(
     headers = {"content-type": "application/json", ATTRIBUTES: "route=/v1/messages"}
     answer = client.post(path, content=content, headers=headers)
     assert answer.json() == {"model": "base", "text": "base", "prompt": "p"}
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"prompt": "\xe9"}', b'{"prompt": "p", "seed": %b}' % (b"9" * 5000)]
+)
+def test_an_error_beside_the_missing_model_is_the_clients(
+    client: TestClient, content: bytes
+) -> None:
+    headers = {"content-type": "application/json"}
+    answer = client.post("/v1/messages", content=content, headers=headers)
+    assert answer.status_code == 400
+    assert "parsing the body" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

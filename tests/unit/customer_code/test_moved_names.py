@@ -188,6 +188,13 @@ def test_modules_that_are_not_in_the_table_stay_missing() -> None:
         load("unknown")
 
 
+def test_an_engine_that_is_not_installed_stays_missing() -> None:
+    install_moved_names({"engine_z.gone": [Move(["Name"], "1", "engine_z.new")]})
+    for name in ("engine_z", "engine_z.gone"):
+        with pytest.raises(ModuleNotFoundError, match="No module named 'engine_z'"):
+            importlib.import_module(name)
+
+
 def test_reset_forgets_moved_names() -> None:
     load("protocol")
     testing.reset()

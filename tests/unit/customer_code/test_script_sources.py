@@ -29,7 +29,7 @@ Look = Callable[..., object]
 TOOLKIT = "SageMaker's inference toolkit"
 
 #: Each script, the words of its error, and the server that it was written for.
-FOREIGN = {
+IMPORTS = {
     "djl": ("from djl_python import Input, Output", "imports djl_python", "DJL"),
     "lazily": (
         "def handle(inputs):\n    from djl_python import Output",
@@ -46,11 +46,6 @@ FOREIGN = {
         "imports triton_python_backend_utils",
         "Triton",
     ),
-    "triton's class": (
-        "class TritonPythonModel:\n    pass",
-        "defines TritonPythonModel",
-        "Triton",
-    ),
     "a toolkit": (
         "from sagemaker_inference import content_types",
         "imports sagemaker_inference",
@@ -60,6 +55,14 @@ FOREIGN = {
         "from ts.torch_handler.base_handler import BaseHandler",
         "imports ts",
         "TorchServe",
+    ),
+}
+#: The same of scripts that must be run to be known.
+DEFINITIONS = {
+    "triton's class": (
+        "class TritonPythonModel:\n    pass",
+        "defines TritonPythonModel",
+        "Triton",
     ),
     "model_fn": ("def model_fn(model_dir): 1", "defines model_fn", TOOLKIT),
     "predict_fn": ("def predict_fn(data, model): 1", "defines predict_fn", TOOLKIT),
@@ -74,11 +77,11 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("look", WAYS)
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("name", IMPORTS)
 def test_a_script_of_another_server_is_named(
     script: Script, name: str, look: Look
 ) -> None:
-    source, does, server = FOREIGN[name]
+    source, does, server = IMPORTS[name]
     path = script(f"{source}\nopen(__file__ + '.run', 'w').close()\n")
     with pytest.raises(ModuleLoadError) as raised:
         look(read_settings())
@@ -92,6 +95,50 @@ def test_a_script_of_another_server_is_named(
     assert [file.name for file in path.parent.iterdir()] == ["model.py"]
 
 
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_one_that_imports_no_server_is_named_once_it_has_run(
+    script: Script, name: str
+) -> None:
+    source, does, server = DEFINITIONS[name]
+    path = script(source)
+    check_customer_script(read_settings())
+    with pytest.raises(ModuleLoadError) as raised:
+        load_customer_script(read_settings())
+    error = str(raised.value)
+    assert str(path) in error
+    assert does in error
+    assert f"a script for {server}" in error
+    assert "CUSTOM_SCRIPT_FILENAME=none" in error
+
+
+def test_handlers_may_be_an_installed_packages(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decorated = (
+        "from model_hosting_container_standards import sagemaker\n"
+        "@sagemaker.invoke\ndef answer(): return 'acme'"
+    )
+    monkeypatch.syspath_prepend(str(script(decorated, "site/acme.py").parent))
+    script("import acme\ndef input_fn(body): 1")
+    assert client_of(FastAPI()).post("/invocations").json() == "acme"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "ping, invoke = print, print",
+        "[_, (ping, invoke)] = 1, (print, print)",
+        "match 1:\n    case _:\n        def ping(): 1",
+    ],
+)
+@pytest.mark.parametrize("look", WAYS)
+def test_names_are_found_however_they_are_bound(
+    script: Script, source: str, look: Look
+) -> None:
+    script(f"try:\n    import ts\nexcept ImportError:\n    pass\n{source}")
+    look(read_settings())
+
+
 OURS = [
     "def ping(): 1",
     "async def invoke(): 1",
@@ -102,6 +149,7 @@ OURS = [
     "import model_hosting_container_standards.sagemaker as sagemaker",
     "import beside",
     "from package.inner import *",
+    "from json import *",
 ]
 
 

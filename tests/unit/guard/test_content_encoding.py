@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from starlette.types import Message
 
-from adapter_engine import AdapterEngine, write_adapter
+from adapter_engine import AdapterEngine, app_of, write_adapter
 from customised import app_with, client_with, send_back
 from decorated import ADAPTER, SESSION, client_of, echo, parse
 from model_hosting_container_standards import sagemaker
@@ -86,13 +86,6 @@ def test_an_empty_body_stays_empty(body: bytes) -> None:
     assert answer.headers["x-content-length"] == "0"
 
 
-def test_a_customers_handler_gets_it_unpacked() -> None:
-    sagemaker.invoke(parse)
-    client = TestClient(sagemaker.bootstrap(FastAPI()))
-    answer = client.post("/invocations", content=PACKED, headers=GZIP)
-    assert answer.json() == json.loads(BODY)
-
-
 def test_an_adapters_name_is_written_into_it() -> None:
     client = client_of(parse, sagemaker.inject_adapter_id("model"))
     headers = {**GZIP, ADAPTER: "cats"}
@@ -147,6 +140,32 @@ def test_other_routes_get_what_was_sent(encoding: str) -> None:
     answer = TestClient(app).post("/v1/completions", content=PACKED, headers=headers)
     assert answer.content == PACKED
     assert answer.headers["x-content-encoding"] == encoding
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "gzip, br"])
+def test_a_customers_handler_gets_what_was_sent(
+    engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    sagemaker.invoke(send_back)
+    headers = {"content-encoding": encoding}
+    with TestClient(app_of(engine, monkeypatch)) as client:
+        answer = client.post("/invocations", content=PACKED, headers=headers)
+        assert answer.content == PACKED
+        assert answer.headers["x-content-encoding"] == encoding
+        # Who answers the other routes reads no encoding but gzip.
+        answer = client.post("/adapters", content=PACKED, headers=headers)
+        assert answer.status_code == (400 if encoding == "gzip" else 415)
+
+
+def test_a_path_that_a_customer_names_is_not_his_handler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUSTOM_FASTAPI_INVOCATION_HANDLER", "/v1/completions")
+    app = FastAPI()
+    app.post("/v1/completions")(send_back)
+    client = TestClient(sagemaker.bootstrap(app))
+    answer = client.post("/invocations", content=PACKED, headers=GZIP)
+    assert answer.content == BODY
 
 
 # --- refused -----------------------------------------------------------------------

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from mhcs import auto
+from mhcs.tensorrt_llm import hooks as trtllm_hooks
 from mhcs.vllm import hooks
 from model_hosting_container_standards.app.bootstrap import is_bootstrapped
 from model_hosting_container_standards.exceptions import ConfigurationError
@@ -142,3 +144,35 @@ def test_a_module_without_build_app_is_reported(
     hooks._patch_build_app(ModuleType("vllm.future"))
     hooks._patch_serve_http(ModuleType("vllm.future"))
     assert caplog.text.count("/ping and /invocations will be missing") == 2
+
+
+class Immutable(type):
+    """Of classes that are compiled, as an engine's may be."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise TypeError(f"cannot set {name!r} of an immutable type")
+
+
+class Request(metaclass=Immutable):
+    def __post_init__(self) -> None:
+        """The check of a path."""
+
+
+@pytest.mark.parametrize(
+    ("patch", "name", "found"),
+    [
+        (trtllm_hooks._patch_lora_request, "LoRARequest", Request),
+        (trtllm_hooks._patch_lora_request, "LoRARequest", "another.LoRARequest"),
+        (trtllm_hooks._report_disaggregated, "OpenAIDisaggServer", Request),
+    ],
+)
+def test_another_release_of_tensorrt_llm_is_imported_all_the_same(
+    patch: Callable[[ModuleType], None],
+    name: str,
+    found: object,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    module = ModuleType("tensorrt_llm.another")
+    setattr(module, name, found)
+    patch(module)
+    assert "Patching tensorrt_llm.another failed: TypeError" in caplog.text

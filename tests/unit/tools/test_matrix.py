@@ -16,7 +16,7 @@ from servers import run_until_exit
 from venvs import ROOT
 
 TOOL: Final = ROOT / "tools" / "matrix.py"
-README: Final = "Before\n<!-- matrix -->\nold\n<!-- /matrix -->\nAfter\n"
+PAGE: Final = "Before\n<!-- matrix -->\nold\n<!-- /matrix -->\nAfter\n"
 ON_0_32: Final = "vllm 0.32.0 CPU"
 #: Suites whose tests the matrix knows by their names, together as they are collected.
 SUITES: Final = (
@@ -62,13 +62,13 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 class Project:
-    """A README and results of its own, and runs of tests that look like ours."""
+    """A page and results of its own, and runs of tests that look like ours."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.readme = folder / "README.md"
+        self.page = folder / "compatibility.md"
         self.results = folder / "results.json"
-        self.readme.write_text(README)
+        self.page.write_text(PAGE)
         self.results.write_text("[]")
         (folder / "pytest.ini").touch()
 
@@ -85,7 +85,7 @@ class Project:
         return str(xml)
 
     def matrix(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        files = ("--readme", str(self.readme), "--results", str(self.results))
+        files = ("--page", str(self.page), "--results", str(self.results))
         command = [sys.executable, str(TOOL), *arguments, *files]
         return run(command, self.folder)
 
@@ -95,15 +95,15 @@ class Project:
 
     def refuse(self, *arguments: str) -> str:
         """Return the error, after which everything must be as it was."""
-        before = self.readme.read_text(), self.results.read_text()
+        before = self.page.read_text(), self.results.read_text()
         done = self.matrix(*arguments)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
-        assert (self.readme.read_text(), self.results.read_text()) == before
+        assert (self.page.read_text(), self.results.read_text()) == before
         return done.stderr
 
     def rows(self) -> dict[str, list[str]]:
-        lines = self.readme.read_text().splitlines()
+        lines = self.page.read_text().splitlines()
         rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
         return {row[0]: row for row in rows}
 
@@ -266,21 +266,21 @@ def test_the_promises_are_kept_for_each_tensorrt_llm(project: Project) -> None:
     assert project.cell("main", "two processes") == "stand-in"
 
 
-# --- the README --------------------------------------------------------------------
+# --- the page ----------------------------------------------------------------------
 
 
-def test_a_readme_that_is_not_what_the_results_give_is_found(project: Project) -> None:
+def test_a_page_that_is_not_what_the_results_give_is_found(project: Project) -> None:
     assert "write it by `python tools/matrix.py`" in project.refuse("--check")
     assert project.matrix().returncode == 0
-    text = project.readme.read_text()
+    text = project.page.read_text()
     assert text.startswith("Before\n<!-- matrix -->\n\n| vLLM |")
     assert text.endswith("\n\n<!-- /matrix -->\nAfter\n")
     assert project.matrix("--check").returncode == 0
-    assert project.readme.read_text() == text
+    assert project.page.read_text() == text
 
-    project.readme.write_text(text.replace("| source |", "| run |", 1))
+    project.page.write_text(text.replace("| source |", "| run |", 1))
     assert "is not what" in project.refuse("--check")
-    project.readme.write_text(text)
+    project.page.write_text(text)
     entry = {"engine": "vllm", "release": "0.33.0", "hardware": "CPU"}
     tests = {"adapters": {"passed": 1}}
     entries = [{**entry, "date": "2026-11-23", "tests": tests}]
@@ -291,14 +291,12 @@ def test_a_readme_that_is_not_what_the_results_give_is_found(project: Project) -
 @pytest.mark.parametrize(
     "text", ["", "<!-- matrix -->", "<!-- /matrix --><!-- matrix -->"]
 )
-def test_a_readme_without_a_place_for_it_is_an_error(
-    project: Project, text: str
-) -> None:
-    project.readme.write_text(text)
+def test_a_page_without_a_place_for_it_is_an_error(project: Project, text: str) -> None:
+    project.page.write_text(text)
     xml = project.junit({REAL_ADAPTERS: PASSES})
     for arguments in ((), ("--check",), ("--run", ON_0_32, xml)):
         error = project.refuse(*arguments)
-        assert f"{project.readme} has no place for the matrix" in error
+        assert f"{project.page} has no place for the matrix" in error
         assert "put the lines <!-- matrix --> and <!-- /matrix -->" in error
 
 
@@ -417,6 +415,6 @@ def collected(*paths: str) -> list[str]:
     return [f"{path.replace('/', '.')}::{name}" for path, found, name in ids if found]
 
 
-def test_the_readme_has_what_the_results_give() -> None:
+def test_the_page_has_what_the_results_give() -> None:
     end = run_until_exit([sys.executable, TOOL, "--check"])
     assert end.status == 0, end.stderr

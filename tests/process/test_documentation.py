@@ -1,0 +1,369 @@
+"""What README.md and docs/ show is true of the code, as far as tests can tell."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import itertools
+import json
+import os
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import prometheus_client
+import pytest
+import typer
+import yaml
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
+
+import documentation
+from documentation import DOCS, PAGES, ROOT, Block, Command, blocks
+from mhcs.cli import app as mhcs_app
+from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.settings import variables
+from model_hosting_container_standards.supervisor.generate import make_parser
+from servers import run_until_exit
+
+PACKAGES: Final = ("mhcs", "model_hosting_container_standards")
+ENGINES: Final = ("vllm", "tensorrt_llm")
+TITLE: Final = 'title="model.py"'
+
+
+def of_page(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def of_block(block: Block) -> str:
+    return block.id
+
+
+def of_command(command: Command) -> str:
+    return command.id
+
+
+# --- Python ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=of_block)
+def test_python_compiles_and_its_imports_of_ours_exist(block: Block) -> None:
+    for node in ast.walk(ast.parse(block.text)):
+        if isinstance(node, ast.ImportFrom) and is_ours(node.module or ""):
+            module = importlib.import_module(node.module or "")
+            for alias in node.names:
+                assert hasattr(module, alias.name), f"{node.module}.{alias.name}"
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if is_ours(alias.name):
+                    importlib.import_module(alias.name)
+
+
+def is_ours(module: str) -> bool:
+    return module.partition(".")[0] in PACKAGES
+
+
+def scripts() -> list[Block]:
+    """Return the model.py of pages that need no engine."""
+    return [
+        block
+        for block in blocks("python")
+        if TITLE in block.options
+        and not any(f"from {engine}." in block.text for engine in ENGINES)
+    ]
+
+
+@pytest.mark.parametrize("block", scripts(), ids=of_block)
+def test_a_script_is_served(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(block, tmp_path, monkeypatch)
+    assert client.get("/ping").status_code == 200
+    assert client.post("/invocations", json={"prompt": "hello"}).status_code == 200
+
+
+def serve(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    """Serve a script in front of an engine that completes, and shows what it got."""
+    (folder / "model.py").write_text(block.text)
+    monkeypatch.setenv("SAGEMAKER_MODEL_PATH", str(folder))
+    app = FastAPI()
+
+    @app.get("/ping")
+    async def ping() -> None: ...
+
+    @app.post("/invocations")
+    async def invocations(request: Request) -> dict[str, Any]:
+        choices = [{"text": json.dumps(await request.json(), sort_keys=True)}]
+        return {"object": "text_completion", "choices": choices}
+
+    return TestClient(sagemaker.bootstrap(app))
+
+
+def script_of(page: str) -> Block:
+    [block] = [block for block in scripts() if of_page(block.page) == page]
+    return block
+
+
+def test_the_script_for_clients_of_tgi_translates_both_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = script_of("docs/how-to/migrate-from-tgi.md")
+    client = serve(script, tmp_path, monkeypatch)
+    body = {"inputs": "Hi", "parameters": {"max_new_tokens": 4, "top_p": 0.5}}
+    [answer] = client.post("/invocations", json=body).json()
+    sent = {"max_tokens": 4, "prompt": "Hi", "top_p": 0.5}
+    assert json.loads(answer["generated_text"]) == sent
+
+
+def test_the_adapter_gets_into_the_field_that_the_script_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = script_of("docs/how-to/adapters.md")
+    client = serve(script, tmp_path, monkeypatch)
+    headers = {"X-Amzn-SageMaker-Adapter-Identifier": "fr"}
+    answer = client.post("/invocations", json={"a": 1}, headers=headers)
+    assert answer.json() == {"a": 1, "options": {"adapter": "fr"}}
+
+
+def test_a_server_of_ones_own_is_one(tmp_path: Path) -> None:
+    page = DOCS / "how-to" / "own-server.md"
+    server, *registrations = documentation.blocks_of(page)
+    path = tmp_path / "server.py"
+    path.write_text(server.text)
+    client = TestClient(runpy.run_path(str(path))["app"])
+    assert client.get("/ping").json() == "up"
+    for block in registrations:
+        if block.language == "python":
+            path.write_text(block.text)
+            runpy.run_path(str(path))
+
+
+# --- commands ----------------------------------------------------------------------
+
+#: Commands that are not ours, and are not run here.
+OTHERS: Final = {
+    "",  # only variables
+    *("curl", "docker", "head", "pip", "pytest", "trtllm-serve", "uvicorn", "vllm"),
+}
+COMMANDS: Final = documentation.commands()
+MAKEFILE: Final = (ROOT / "Makefile").read_text()
+
+
+def named(*names: str) -> list[Command]:
+    return [command for command in COMMANDS if name_of(command) in names]
+
+
+def name_of(command: Command) -> str:
+    return Path(command.words[0]).name if command.words else ""
+
+
+def test_every_command_is_known() -> None:
+    ours = {"generate-supervisor-config", "make", "mhcs", "python"}
+    known = {*OTHERS, *ours, "standard-supervisor"}
+    unknown = [command.id for command in COMMANDS if name_of(command) not in known]
+    assert not unknown
+
+
+@pytest.mark.parametrize("command", named("make"), ids=of_command)
+def test_make_has_the_target(command: Command) -> None:
+    check_make(command.words[1:])
+
+
+def check_make(words: list[str]) -> None:
+    for word in words:
+        name, is_variable, _ = word.partition("=")
+        pattern = rf"^{name} \?=" if is_variable else rf"^{re.escape(name)}:.*##"
+        assert re.search(pattern, MAKEFILE, re.MULTILINE), word
+
+
+@pytest.mark.parametrize("command", named("mhcs"), ids=of_command)
+def test_mhcs_has_the_command_and_its_options(command: Command) -> None:
+    check_mhcs(command.words[1:])
+
+
+def check_mhcs(words: list[str]) -> None:
+    """Check a command, and the options before its first argument."""
+    group: Any = typer.main.get_command(mhcs_app)
+    name, *arguments = words
+    assert name in group.commands
+    options = {
+        option for parameter in group.commands[name].params for option in parameter.opts
+    }
+    for argument in arguments:
+        if argument == "--" or not argument.startswith("-"):
+            return
+        assert argument in options or name == "serve", argument
+
+
+@pytest.mark.parametrize("command", named("generate-supervisor-config"), ids=of_command)
+def test_the_configuration_can_be_generated(command: Command) -> None:
+    assert make_parser().parse_args(command.words[1:]).command == "vllm"
+
+
+@pytest.mark.parametrize("command", named("python"), ids=of_command)
+def test_a_tool_takes_the_options(command: Command) -> None:
+    _, tool, *arguments = command.words
+    source = (ROOT / tool).read_text()
+    for argument in arguments:
+        assert not argument.startswith("-") or f'"{argument}"' in source
+
+
+@pytest.mark.parametrize("command", named("curl"), ids=of_command)
+def test_what_curl_sends_is_json(command: Command) -> None:
+    pairs = itertools.pairwise(command.words)
+    for body in (after for word, after in pairs if word == "-d"):
+        assert "..." in body or json.loads(body)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of_page)
+def test_commands_within_the_text_exist(page: Path) -> None:
+    for span in documentation.code_spans(page):
+        first, *words = span.split()
+        if first == "make":
+            check_make(words)
+        elif first == "mhcs" and words:
+            check_mhcs(words)
+
+
+def test_doctor_prints_the_sections_that_the_guide_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = DOCS / "how-to" / "diagnose.md"
+    [block] = [b for b in documentation.blocks_of(page) if b.language == "console"]
+    [command] = [command for command in COMMANDS if command.block == block]
+    mhcs = Path(sys.executable).with_name("mhcs")
+    monkeypatch.chdir(ROOT)
+    env = {**os.environ, **command.variables}
+    end = run_until_exit([mhcs, "doctor"], env=env)
+    assert end.status == 1
+    assert sections(end.stdout) == sections(block.text)
+    assert "did you mean 'ping'?" in end.stdout
+
+
+def sections(text: str) -> list[str]:
+    return re.findall(r"^(\w[\w ]*):$", text, re.MULTILINE)
+
+
+# --- data --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", blocks("json", "yaml"), ids=of_block)
+def test_data_parses(block: Block) -> None:
+    assert all(yaml.safe_load_all(block.text))
+
+
+@pytest.mark.parametrize("block", blocks("dockerfile"), ids=of_block)
+def test_images_are_those_of_the_examples(block: Block) -> None:
+    examples = [path.read_text() for path in ROOT.glob("examples/containers/*/*")]
+    for image in re.findall(r"^FROM (\S+)", block.text, re.MULTILINE):
+        assert image == "AWS_IMAGE" or any(f"FROM {image}" in text for text in examples)
+
+
+def test_the_metrics_are_those_there_are() -> None:
+    sagemaker.bootstrap(FastAPI())
+    names = {
+        sample
+        for metric in prometheus_client.REGISTRY.collect()
+        if metric.name.startswith("sagemaker_")
+        for sample in [metric.name + ("_total" if metric.type == "counter" else "")]
+    }
+    text = (DOCS / "reference" / "metrics.md").read_text()
+    assert {*re.findall(r"^\| `(sagemaker_\w+)`", text, re.MULTILINE)} == names
+
+
+def rows_of(page: Path, heading: str) -> list[list[str]]:
+    _, _, text = page.read_text().partition(f"## {heading}\n")
+    lines = [line for line in text.partition("\n## ")[0].splitlines() if "`" in line]
+    return [re.findall(r"`([\w.]+)", line) for line in lines if line.startswith("| `")]
+
+
+def test_the_names_of_modules_exist() -> None:
+    page = DOCS / "reference" / "python.md"
+    for module, *names in rows_of(page, "Other modules"):
+        found = importlib.import_module(module)
+        assert all(hasattr(found, name) for name in names), (module, names)
+    for first, *_ in rows_of(page, "model_hosting_container_standards.sagemaker"):
+        assert hasattr(sagemaker, first)
+
+
+# --- variables ---------------------------------------------------------------------
+
+TABLE: Final = {name for variable in variables() for name in variable.names}
+#: Variables of engines and tools, and what in capitals is not a variable.
+PREFIXES: Final = (
+    *("SM_VLLM_", "SM_TRTLLM_", "SUPERVISOR_", "VLLM_", "PIP_", "OPTION_"),
+    *("NEW_SESSION", "AWS_", "STDOUT_", "STDERR_", "REDIRECT_", "TYPE_CHECKING"),
+    "SM_ACME_",  # of an engine that the guide for new ones makes up
+)
+NOT_OURS: Final = {
+    *("FLASHINFER_WORKSPACE_BASE", "HF_HOME", "HF_MODEL_ID", "TRITON_CACHE_DIR"),
+    *("XDG_CACHE_HOME", "TENSOR_PARALLEL_DEGREE", "SM_NUM_GPUS", "TRUST_REMOTE_CODE"),
+    *("MAX_TOTAL_TOKENS", "MAX_CONCURRENT_REQUESTS", "VENV_OPTIONS", "MHCS_"),
+    *("ENV_CONFIG", "FASTAPI_ENV_CONFIG", "SAGEMAKER_ENV_CONFIG", "CUSTOM_"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of_page)
+def test_variables_exist(page: Path) -> None:
+    text = page.read_text()
+    names = {*re.findall(r"(?<![\w/.-])[A-Z][A-Z0-9]*(?:_[A-Z0-9]*)+(?!\w)", text)}
+    unknown = {name for name in names if not name.startswith(PREFIXES)}
+    assert unknown <= TABLE | NOT_OURS
+
+
+def test_the_reference_has_every_variable() -> None:
+    text = (DOCS / "reference" / "environment.md").read_text()
+    assert all(f"`{name}`" in text for name in TABLE)
+
+
+# --- links, paths, generated parts ---------------------------------------------------
+
+#: What begins like this, and has no placeholder in it, is a path of the repository.
+FOLDERS: Final = re.compile(
+    "(benchmarks|core|docs|examples|integrations|tests|tools)/[^A-Z ]*$"
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of_page)
+def test_relative_links_resolve(page: Path) -> None:
+    for link in documentation.links(page):
+        path, _, anchor = link.partition("#")
+        if "://" in path:
+            continue
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in documentation.anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of_page)
+def test_paths_of_the_repository_exist(page: Path) -> None:
+    for span in documentation.code_spans(page):
+        assert not FOLDERS.match(span) or [*ROOT.glob(span.rstrip("/"))], span
+
+
+def test_the_list_for_language_models_names_pages() -> None:
+    for link in documentation.links(DOCS / "llms.txt"):
+        assert (DOCS / link).with_suffix(".md").exists(), link
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def test_generated_parts_are_current() -> None:
+    end = run_until_exit([sys.executable, ROOT / "tools" / "reference.py", "--check"])
+    assert end.status == 0, end.stderr
+
+
+def test_a_generated_part_that_is_not_current_is_an_error(tmp_path: Path) -> None:
+    for page in ("reference/environment.md", "reference/command-line.md"):
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        (tmp_path / page).write_text("<!-- settings -->\n<!-- /settings -->\n")
+    command = [sys.executable, str(ROOT / "tools" / "reference.py")]
+    end = run_until_exit([*command, "--docs", str(tmp_path), "--check"])
+    assert end.status == 1
+    assert (
+        "environment.md is not current: run `python tools/reference.py`" in end.stderr
+    )

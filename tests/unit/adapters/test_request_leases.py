@@ -1,0 +1,57 @@
+"""What one request has leased is released once, however many of its parts end."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from model_hosting_container_standards.adapters.adapter import Adapter
+from model_hosting_container_standards.adapters.leases import Leases
+from model_hosting_container_standards.adapters.request_leases import RequestLeases
+from model_hosting_container_standards.storage import ByteLocks
+
+
+@pytest.mark.asyncio
+async def test_a_request_and_its_work_that_end_together_release_once(
+    tmp_path: Path,
+) -> None:
+    leases = Leases(ByteLocks(tmp_path / "locks"))
+    adapter = Adapter(
+        id=1,
+        name="fr",
+        src="/src",
+        path="/src",
+        engine_name="fr",
+        preload=True,
+        pin=False,
+        state="ready",
+        loaded=True,
+        by_handler=False,
+        reason=None,
+        options={},
+    )
+    leases.acquire(adapter)  # By another request, which goes on.
+    leases.acquire(adapter)
+    request = RequestLeases(leases)
+    request.by_name["fr"] = adapter
+
+    async def work() -> None:
+        request.release()  # The request ends just before its work does.
+
+    await request.extend(work)
+    await asyncio.sleep(0)
+    assert request.is_over
+
+    retired = asyncio.ensure_future(retire(leases, adapter))
+    _, pending = await asyncio.wait({retired}, timeout=0.2)
+    assert pending, "The other request's lease was released."
+    leases.release(adapter)
+    await asyncio.wait_for(retired, 5)
+    leases.close()
+
+
+async def retire(leases: Leases, adapter: Adapter) -> None:
+    async with leases.exclusive(adapter.id):
+        """Nothing has a lease now."""
