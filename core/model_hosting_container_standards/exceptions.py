@@ -1,25 +1,26 @@
-"""Every error this package raises on its own behalf.
+"""The exceptions of this package.
 
 ConfigurationError            an environment variable has a value that is not allowed
 HandlerResolutionError        a handler spec, script or function cannot be used
   InvalidHandlerSpecError       the spec has none of the known forms
-  HandlerFileNotFoundError      the file it names does not exist
-  HandlerNotFoundError          the file or module has no such name
-  HandlerNotCallableError       the name is there, but cannot be called
+  HandlerFileNotFoundError      the file does not exist
+  HandlerNotFoundError          the file or module does not define the name
+  HandlerNotCallableError       the name is not a callable
   ModuleLoadError               the file or module raised while it was imported
 MiddlewareError               a middleware cannot be used
-  MiddlewareRegistrationError   it was registered wrongly, or cannot be made
-  MiddlewareNotFoundError       its spec names nothing
-  FormatterRegistrationError    the same of an input or output formatter
-SessionNotFoundError          there is no such session, or not any more (400)
+  MiddlewareRegistrationError   it was registered wrongly, or cannot be created
+  MiddlewareNotFoundError       its spec refers to nothing that can be loaded
+  FormatterRegistrationError    an input or output formatter cannot be used
+SessionNotFoundError          the session is unknown, closed or expired (400)
 StorageError                  a state folder or its database cannot be used
 RequirementsError             requirements.txt of the model folder cannot be installed
 EngineUnhealthyError          the engine is dead (503)
-AdapterError                  an adapter cannot be had as it was asked for (400)
+AdapterError                  a request about an adapter cannot be fulfilled (400)
   AdapterNotFoundError          there is no such adapter, or no such folder (404)
   AdapterConflictError          the name is taken (409)
   AdapterCapacityError          the engine has no room for it (507)
-  AdapterEngineError            the engine cannot be asked (503)
+  AdapterEngineError            the engine is not available (503)
+    AdapterCrashError             the engine crashed while it loaded the adapter (503)
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import ClassVar
 class ConfigurationError(ValueError):
     """An environment variable holds a value that is not allowed.
 
-    Without a value, the name is wrong already: the value may be a secret.
+    ``value`` is None if the variable's name is the problem; the value may be a secret.
     """
 
     def __init__(self, name: str, value: str | None, allowed: str) -> None:
@@ -41,7 +42,7 @@ class ConfigurationError(ValueError):
 
 
 class HandlerResolutionError(Exception):
-    """A handler that was asked for cannot be used."""
+    """A specified handler cannot be used."""
 
 
 class InvalidHandlerSpecError(HandlerResolutionError):
@@ -49,15 +50,15 @@ class InvalidHandlerSpecError(HandlerResolutionError):
 
 
 class HandlerFileNotFoundError(HandlerResolutionError):
-    """The file a handler spec names does not exist."""
+    """The file of a handler spec does not exist."""
 
 
 class HandlerNotFoundError(HandlerResolutionError):
-    """A file or module does not define the name that was asked for."""
+    """A file or module does not define the specified name."""
 
 
 class HandlerNotCallableError(HandlerResolutionError):
-    """The name that was asked for is no callable."""
+    """The specified name is not a callable."""
 
 
 class ModuleLoadError(HandlerResolutionError):
@@ -65,15 +66,15 @@ class ModuleLoadError(HandlerResolutionError):
 
 
 class MiddlewareError(Exception):
-    """A middleware that was asked for cannot be used: the server does not start."""
+    """A specified middleware cannot be used: the server does not start."""
 
 
 class MiddlewareRegistrationError(MiddlewareError):
-    """A middleware was registered wrongly, or cannot be made."""
+    """A middleware was registered wrongly, or cannot be created."""
 
 
 class MiddlewareNotFoundError(MiddlewareError):
-    """The spec of a middleware names nothing that can be loaded."""
+    """The spec of a middleware refers to nothing that can be loaded."""
 
 
 class FormatterRegistrationError(MiddlewareError):
@@ -81,7 +82,7 @@ class FormatterRegistrationError(MiddlewareError):
 
 
 class SessionNotFoundError(ValueError):
-    """There is no session of this id: unknown, closed or expired."""
+    """There is no live session of this id: it is unknown, closed or expired."""
 
     def __init__(self, session_id: object) -> None:
         super().__init__(f"session not found: {session_id}")
@@ -92,14 +93,15 @@ class StorageError(Exception):
 
 
 class RequirementsError(Exception):
-    """What requirements.txt of the model folder asks for cannot be installed."""
+    """The requirements.txt of the model folder cannot be installed."""
 
 
 class EngineUnhealthyError(Exception):
-    """The engine behind a server is dead: the text says why.
+    """The engine behind a server is dead.
 
     Args:
-        keeps_server: the operator wants the server to stay nevertheless.
+        reason: what is known about the cause.
+        keeps_server: the operator has configured the server to keep running anyway.
     """
 
     def __init__(self, reason: str, *, keeps_server: bool = False) -> None:
@@ -108,13 +110,16 @@ class EngineUnhealthyError(Exception):
 
 
 class AdapterError(Exception):
-    """An adapter cannot be had as it was asked for."""
+    """A request about an adapter cannot be fulfilled.
+
+    ``status_code`` is that of the HTTP response, and the text its detail.
+    """
 
     status_code: ClassVar[int] = 400
 
 
 class AdapterNotFoundError(AdapterError):
-    """There is no such adapter, or nothing where it should be loaded from."""
+    """There is no such adapter, or no such folder to load it from."""
 
     status_code: ClassVar[int] = 404
 
@@ -132,10 +137,10 @@ class AdapterCapacityError(AdapterError):
 
 
 class AdapterEngineError(AdapterError):
-    """The engine cannot be asked: it is starting, or dead."""
+    """The engine is not available: it is starting, or dead."""
 
     status_code: ClassVar[int] = 503
 
 
 class AdapterCrashError(AdapterEngineError):
-    """The engine has ended while it loaded the adapter, and most likely of it."""
+    """The engine crashed while it loaded the adapter, most likely because of it."""

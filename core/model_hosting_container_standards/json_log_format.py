@@ -1,4 +1,4 @@
-"""Lines of a log as JSON objects."""
+"""Formats log lines as JSON objects."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import msgspec
 
 
 class JSONFormatter(logging.Formatter):
-    """Formats each record as one object on one line."""
+    """Formats each record as a JSON object on one line; times are UTC (ISO 8601)."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": _time(record.created),
+            "time": _format_time(record.created),
             "level": record.levelname,
             "logger": record.name,
             "message": _encodable(record.getMessage()),
@@ -25,10 +25,10 @@ class JSONFormatter(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat("T", "milliseconds")
 
 
 def _encodable(text: str) -> str:
-    """Return the text without what is no Unicode, as names of files may be."""
+    """Escape lone surrogates, which undecodable file names contain."""
     return text.encode(errors="backslashreplace").decode()

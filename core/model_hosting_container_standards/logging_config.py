@@ -1,4 +1,4 @@
-"""This package's own loggers. The root logger, and every other one, is left alone."""
+"""Configures this package's own loggers; the root logger is never changed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .request_id import REQUEST_ID
 
 if TYPE_CHECKING:
     StderrHandler = logging.StreamHandler[TextIO]
-else:  # It is no generic class at run time, before Python 3.11.
+else:  # StreamHandler is not subscriptable at run time before Python 3.11.
     StderrHandler = logging.StreamHandler
 
 ROOT_NAME: Final = "model_hosting_container_standards"
 FORMAT: Final = "%(levelname)s %(asctime)s [%(name)s] %(message)s"
-#: The forms that lines have.
+#: The formats of log lines.
 TEXT: Final = "text"
 JSON: Final = "json"
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(ROOT_NAME)
 
 
 class _LastResortHandler(StderrHandler):
-    """Prints what nobody else would: our lines are passed on to the root logger too."""
+    """Prints a line only if the root logger, which also receives it, has no handler."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger().handlers:
@@ -31,11 +31,11 @@ class _LastResortHandler(StderrHandler):
 
 
 class _JSONHandler(StderrHandler):
-    """Prints our lines, which are not passed on."""
+    """Prints log lines as JSON; they are not passed on to the root logger."""
 
 
 class _TextFormatter(logging.Formatter):
-    """Ends a line with the id of the request that it is about."""
+    """Appends the id of the request to a line."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
         line = super().formatMessage(record)
@@ -46,7 +46,7 @@ class _TextFormatter(logging.Formatter):
 def _add_request_id(record: logging.LogRecord) -> bool:
     """Set ``record.request_id``, for formatters: None outside of requests.
 
-    The message and its arguments stay as they are: error trackers group by them.
+    The message and its arguments are not changed, as error trackers group by them.
     """
     record.request_id = REQUEST_ID.get()
     return True
@@ -59,18 +59,17 @@ def get_logger(name: str) -> logging.Logger:
     """Return the logger ``name`` below this package's logger."""
     if name != ROOT_NAME and not name.startswith(f"{ROOT_NAME}."):
         name = f"{ROOT_NAME}.{name}"
-    found = logging.getLogger(name)
-    # A logger's filters see what it logs itself, not what is logged below it.
-    found.addFilter(_add_request_id)
-    return found
+    child = logging.getLogger(name)
+    # Filters are not inherited by child loggers.
+    child.addFilter(_add_request_id)
+    return child
 
 
 def configure_logging(level: int, form: str = TEXT) -> None:
-    """Set the level and form of our loggers' lines, and give them a way out.
+    """Set the level and format of this package's loggers.
 
-    As text they go to the root logger's handlers, whoever set those up, before us or
-    later; as long as there are none, a handler (stderr) of our own prints them. As JSON
-    that handler alone does.
+    Text lines go to the handlers of the root logger, now and later; while it has none,
+    a handler of our own prints them to stderr. JSON lines are printed to stderr only.
     """
     logger.setLevel(level)
     if form == JSON:
@@ -84,7 +83,7 @@ def configure_logging(level: int, form: str = TEXT) -> None:
 def _print_json() -> None:
     if _prints_json():
         return
-    # Imported late, as only servers that were asked for it need it.
+    # Imported late, as only servers with JSON logs need it.
     from .json_log_format import JSONFormatter
 
     for handler in logger.handlers[:]:
@@ -101,7 +100,7 @@ def _prints_json() -> bool:
 
 
 def enable_debug_logging() -> None:
-    """Log everything this package has to say."""
+    """Set the level of this package's loggers to DEBUG."""
     configure_logging(logging.DEBUG)
 
 

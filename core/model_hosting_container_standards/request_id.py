@@ -1,4 +1,4 @@
-"""The id of the request that is being answered."""
+"""The id of the current request."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import re
 from contextvars import ContextVar
 from typing import Final
 
-#: What the platform calls a request, if its client gave it a name.
+#: SageMaker's header for the id that a client chose.
 INFERENCE_ID: Final = b"x-amzn-sagemaker-inference-id"
 X_REQUEST_ID: Final = b"x-request-id"
 
 #: None outside of requests.
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
 
-#: What may stand in a line of a log, and in a header: visible ASCII.
+#: Visible ASCII, which is safe in log lines and headers.
 _is_valid: Final = re.compile(rb"[!-~]{1,64}").fullmatch
 
 
 def choose_id(inference_id: bytes | None, request_id: bytes | None) -> bytes:
-    """Return the platform's id of a request, else the client's own, else a new one.
+    """Return SageMaker's inference id, else ``X-Request-Id``, else a new id.
 
-    One that is not 1 to 64 visible characters of ASCII is none.
+    Ids are 1 to 64 visible ASCII characters; others are ignored.
     """
     if inference_id is not None and _is_valid(inference_id):
         return inference_id
@@ -31,5 +31,5 @@ def choose_id(inference_id: bytes | None, request_id: bytes | None) -> bytes:
 
 
 def new_id(size: int) -> bytes:
-    """Return twice as many random hexadecimal digits."""
+    """Return a random id of ``size`` bytes, as ``2 * size`` hexadecimal digits."""
     return os.urandom(size).hex().encode()

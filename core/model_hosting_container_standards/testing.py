@@ -1,4 +1,4 @@
-"""For tests: every process-wide registry back to its import state."""
+"""Resets the process-wide state of this package, for tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .sessions.manager import reset_sessions
 
 
 def reset() -> None:
-    """Forget what was registered and loaded, moved names and logging set-up."""
+    """Clear all registrations, loaded files, moved names, sessions and logging."""
     handler_registry.clear()
     adapter_registry.clear()
     session_registry.clear()

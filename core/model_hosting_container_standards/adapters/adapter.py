@@ -1,4 +1,4 @@
-"""What an adapter is, and what was asked for."""
+"""The data model of adapters: a requested registration and a registered adapter."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ import msgspec
 from ..contract.headers import header_text
 from ..exceptions import AdapterError
 
-LONGEST_NAME: Final = 256
-#: How many names an error lists.
-_MOST_SHOWN: Final = 50
+#: Characters.
+MAX_NAME_LENGTH: Final = 256
+#: The largest number of names that an error lists.
+_MAX_SHOWN: Final = 50
 
-#: Why an adapter is never loaded again by itself.
-DEADLY: Final = (
-    "The engine ended while it loaded this adapter. POST it again, or update it, to "
-    "try once more."
+#: The reason kept for an adapter that is never reloaded automatically.
+ENGINE_CRASHED: Final = (
+    "The engine ended while it loaded this adapter. POST or update the adapter to try "
+    "again."
 )
 
-#: loading: being registered. ready: answers requests. failed: it did, and cannot any
-#: more. draining: no new request sees it; those that run finish.
+#: loading: being registered. ready: answers requests. failed: was registered, but can
+#: no longer be loaded. draining: hidden from new requests while running ones finish.
 State = Literal["loading", "ready", "failed", "draining"]
 
 
 class AdapterSpec(msgspec.Struct, frozen=True):
-    """A registration that was asked for.
+    """A requested registration.
 
-    ``replace`` lets it take the name of another adapter (``load_inplace``). ``options``
-    are further fields of the request that the engine knows what to do with.
+    ``replace`` allows it to replace an adapter of the same name (``load_inplace``).
+    ``options`` are engine-specific fields of the request.
     """
 
     name: str
@@ -44,10 +45,10 @@ class AdapterSpec(msgspec.Struct, frozen=True):
 class Adapter(msgspec.Struct, frozen=True):
     """A registered adapter.
 
-    ``id`` only grows from one registration to the next and is never used twice, nor is
-    ``engine_name``: engines cache by either of them. ``path`` is ``src`` with symbolic
-    links resolved. ``loaded`` tells that the engine has accepted it since it started.
-    ``by_handler`` tells that a handler of somebody's own loaded it, not the engine.
+    ``id`` increases with each registration. Neither ``id`` nor ``engine_name`` is ever
+    reused, because engines cache by them. ``path`` is ``src`` with symbolic links
+    resolved. ``loaded``: the engine has loaded it since the engine started.
+    ``by_handler``: a registered load handler loaded it, not the engine itself.
     """
 
     id: int
@@ -68,7 +69,7 @@ class Adapter(msgspec.Struct, frozen=True):
         return self.state == "ready"
 
     def describe(self) -> dict[str, Any]:
-        """Return what a client may know of it."""
+        """Return the JSON object that clients see."""
         status = "loaded" if self.loaded else "registered"
         known: dict[str, Any] = {
             "name": self.name,
@@ -81,38 +82,40 @@ class Adapter(msgspec.Struct, frozen=True):
 
 
 def check_name(name: Any) -> str:
-    """Return a name that can be registered, read and deleted.
+    """Return the name if it can be registered, read and deleted over HTTP.
 
     Raises:
-        AdapterError: it is none.
+        AdapterError: it cannot; the text says why.
     """
     if not isinstance(name, str) or not name:
         raise AdapterError("An adapter needs a name: a string of 1 to 256 characters.")
-    if len(name) > LONGEST_NAME:
+    if len(name) > MAX_NAME_LENGTH:
         raise AdapterError(
-            f"The adapter's name has {len(name)} characters; use up to {LONGEST_NAME}."
+            f"The adapter's name has {len(name)} characters; use up to "
+            f"{MAX_NAME_LENGTH}."
         )
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise AdapterError(f"The adapter's name {name!r} has control characters.")
     if name != name.strip():
         raise AdapterError(
-            f"The adapter's name {name!r} begins or ends with white space, which is "
-            "lost in a header."
+            f"The adapter's name {name!r} begins or ends with white space, which HTTP "
+            "headers drop."
         )
     if (read := header_text(_as_latin_1(name))) != name:
         raise AdapterError(
-            f"The adapter's name {name!r} is {read!r} in the header of a client that "
-            "writes latin-1: use that name."
+            f"The adapter's name {name!r} would be read as {read!r} from the header "
+            "of a client that encodes in latin-1: use that name."
         )
     if {".", ".."} & set(name.split("/")):
         raise AdapterError(
-            f"The adapter's name {name!r} has a part that clients take out of a path."
+            f"The adapter's name {name!r} has a '.' or '..' part, which HTTP clients "
+            "remove from URLs."
         )
     return name
 
 
 def _as_latin_1(name: str) -> bytes:
-    """Return what HTTP libraries make a header's value of, where they can."""
+    """Encode a header value as HTTP clients do: in latin-1, else in UTF-8."""
     try:
         return name.encode("latin-1")
     except UnicodeEncodeError:
@@ -120,7 +123,7 @@ def _as_latin_1(name: str) -> bytes:
 
 
 def join_names(names: Sequence[str]) -> str:
-    """Return the names for an error, as many as a reader looks at."""
-    more = len(names) - _MOST_SHOWN
-    shown = ", ".join(names[:_MOST_SHOWN])
+    """Join names for an error text; only the first 50 are listed."""
+    more = len(names) - _MAX_SHOWN
+    shown = ", ".join(names[:_MAX_SHOWN])
     return f"{shown} and {more} more" if more > 0 else shown

@@ -20,7 +20,7 @@ _HEADER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
 class AdapterField(BodyField, frozen=True):
     """The field of a JSON body that names the adapter.
 
-    The adapter's id replaces what is there, or is appended to it after ``separator``.
+    The adapter's id replaces the value, or is appended to it after ``separator``.
     """
 
     append: bool = False
@@ -53,11 +53,11 @@ def inject_adapter_id(
     """Write the id of the adapter header into the body of the decorated handler.
 
     ``adapter_path`` is the dotted path of a field of the JSON body. A request without
-    the header reaches the handler as it came. Takes effect on ``/invocations``, once
-    the app is bootstrapped.
+    the header is passed on unchanged. Takes effect on ``/invocations`` once the app is
+    bootstrapped.
 
     Raises:
-        ValueError: the path is empty or no string, or only one of ``append`` and
+        ValueError: the path is empty or not a string, or only one of ``append`` and
             ``separator`` is given.
     """
     field = AdapterField(adapter_path, append=append, separator=separator)
@@ -69,7 +69,7 @@ def inject_adapter_id(
 
 
 def adapter_fields(handler: Callable[..., Any]) -> tuple[AdapterField, ...]:
-    """Return what :func:`inject_adapter_id` was told for this handler."""
+    """Return the fields that :func:`inject_adapter_id` declared on this handler."""
     fields: tuple[AdapterField, ...] = get_metadata(handler, _ATTRIBUTE) or ()
     return fields
 
@@ -80,7 +80,7 @@ async def inject(
     """Return the request with the adapter's name in its body.
 
     Raises:
-        HTTPException: 400, the body is no JSON object, or cannot hold the id.
+        HTTPException: 400, the body is not a JSON object, or cannot hold the id.
     """
 
     def edit(document: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The adapter step of ``/invocations``, and of the engine's inference routes."""
+"""Adapter selection by header, on ``/invocations`` and the engine's own routes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 
 class AdapterMiddleware:
-    """Leads a request to the adapter its header names.
+    """Routes a request to the adapter that its header names.
 
     Args:
-        fields: the body fields that get the adapter's name; none: the handler looks at
-            the header itself, and the request is passed on as it is.
-        adapters: what is registered, if this package registers adapters here.
-        takes_forms: whether forms get the name too: the engine's own routes take them.
+        fields: the body fields that receive the adapter's name. Without any, the
+            handler reads the header itself and the body is passed on unchanged.
+        adapters: the adapters of this server.
+        takes_forms: whether the name is also added to form bodies, which the engine's
+            own routes accept.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class AdapterMiddleware:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Let ``handler`` answer by the adapter.
+        """Lease the adapter, write its name into the body and call ``handler``.
 
         Raises:
             HTTPException: there is no such adapter, or the body cannot hold its name.
@@ -56,7 +57,7 @@ class AdapterMiddleware:
         name = header_text(headers[ADAPTER_IDENTIFIER])
         adapters = self.adapters.current
         if adapters is None:
-            _check_absent(self.adapters, name)
+            _check_unavailable(self.adapters, name)
         elif adapters.backend is not None:
             await _lease(adapters, name)
         boundary = read_boundary(headers.get(CONTENT_TYPE, b""))
@@ -67,19 +68,19 @@ class AdapterMiddleware:
                 fields = {field.path: name for field in self.fields}
                 scope, receive = await append_to_form(scope, receive, boundary, fields)
         except ClientDisconnect:
-            return  # Nobody is left to be answered.
+            return
         await handler(scope, receive, send)
 
 
-def _check_absent(adapters: AdapterRuntime, name: str) -> None:
+def _check_unavailable(adapters: AdapterRuntime, name: str) -> None:
     try:
-        adapters.check_absent(name)
+        adapters.check_unavailable(name)
     except AdapterError as error:
         raise HTTPException(error.status_code, str(error)) from None
 
 
 async def _lease(adapters: AdapterRegistry, name: str) -> None:
-    """Have the request answered by the adapter, unless the engine has it without us."""
+    """Lease a registered adapter; a name that the engine itself resolves passes."""
     try:
         await adapters.keep_loaded(name)
     except AdapterError as error:

@@ -1,4 +1,4 @@
-"""What loads adapters: the part of an engine that this package needs for them."""
+"""The interfaces between adapters and the engine that loads them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ T = TypeVar("T")
 
 
 class RegisteredAdapters(Protocol):
-    """What an engine may ask of the adapters that are registered with its server."""
+    """The registered adapters, as an engine sees them."""
 
     @property
     def root(self) -> Path | None:
-        """The folder that all adapters have to be in; None: they may be anywhere."""
+        """The only folder that adapters may be loaded from; None: any."""
 
     def view(self) -> Mapping[str, Adapter]:
-        """Return what is registered now, by name; the same object until it changes."""
+        """Return the registered adapters by name; the same object until it changes."""
 
     def find(self, name: str) -> Adapter | None:
-        """Return what a name means, which the HTTP request under way keeps."""
+        """Return the adapter of this name, and lease it for the current request."""
 
     async def lease_loaded(self, name: str) -> Adapter:
-        """Return a loaded adapter, which is not unloaded before :meth:`give_back`.
+        """Return a loaded adapter that is not unloaded before :meth:`release`.
 
         Raises:
             AdapterError: there is none, or it cannot be loaded.
@@ -38,27 +38,27 @@ class RegisteredAdapters(Protocol):
         """End a lease."""
 
     async def keep_loaded(self, name: str) -> Adapter:
-        """Return a loaded adapter, which the HTTP request under way keeps to its end.
+        """Return a loaded adapter, leased until the current HTTP request ends.
 
         Raises:
             AdapterError: there is none, or it cannot be loaded.
         """
 
     def leased_by_request(self) -> Mapping[str, Adapter]:
-        """Return what the HTTP request under way has leased, by name."""
+        """Return the adapters that the current HTTP request has leased, by name."""
 
     def outliving_request(
         self, work: Callable[[], Coroutine[Any, Any, T]]
     ) -> Coroutine[Any, Any, T]:
-        """Return work for a task that keeps the leases of the request under way."""
+        """Wrap work for a task, so that it keeps the current request's leases."""
 
 
 class AdapterBackend(Protocol):
-    """What the standards ask of an engine that loads LoRA adapters.
+    """The interface of an engine that loads LoRA adapters.
 
     A subclass has the defaults of an engine that keeps all adapters, pins none, and
     knows nothing of its model. Its methods raise an :class:`AdapterError`, whose status
-    the client gets.
+    and text the client gets.
 
     An engine knows an adapter by ``adapter.id``, a number, or ``adapter.engine_name``.
     Neither is ever given a second time, and the name is the adapter's own if it can be.
@@ -68,30 +68,30 @@ class AdapterBackend(Protocol):
     @property
     @abstractmethod
     def server_name(self) -> str:
-        """Names the server among those on a machine, and is the same after a restart.
+        """A name that is unique on the machine and stable across restarts.
 
-        Such as ``"vllm-8080"``; it becomes the name of a folder.
+        Such as ``"vllm-8080"``; it becomes part of a folder's name.
         """
 
     def unavailable(self) -> str | None:
-        """Say why there can be no adapters and how to mend it, or None if they can."""
+        """Return why adapters are unavailable and how to fix it; None if they work."""
         return None
 
     @property
     def max_rank(self) -> int | None:
-        """The highest rank that can be loaded; None: it is not known."""
+        """The highest rank that can be loaded; None: unknown."""
         return None
 
     def base_model(self) -> BaseModel | None:
-        """Return the model that adapters have to fit; None: nothing is known of it.
+        """Return the model that adapters must fit; None: unknown.
 
-        Asked in a thread, each time an adapter's files are looked at.
+        Called in a worker thread, each time an adapter's files are checked.
         """
         return None
 
     @property
     def slots(self) -> int:
-        """How many adapters can be computed at once, and so be pinned; 0: no pins."""
+        """How many adapters can run at once, and so be pinned; 0: no pinning."""
         return 0
 
     @property
@@ -101,50 +101,50 @@ class AdapterBackend(Protocol):
 
     @property
     def cache_size(self) -> int | None:
-        """How many adapters the engine keeps before it drops the oldest; None: all.
+        """How many adapters the engine keeps before evicting the oldest; None: all.
 
-        One that was dropped is read from its path again when it is used.
+        An evicted adapter is reloaded from its path when it is used.
         """
         return None
 
     @property
     def flags(self) -> Collection[str]:
-        """Fields of a registration, true or false, that only this engine knows."""
+        """Boolean fields of a registration that are specific to this engine."""
         return ()
 
     def prepare(self) -> None:
-        """Get ready, once the app has started, whether there can be adapters or not.
+        """Prepare the engine when the app has started, even without adapters.
 
-        An engine that checks names lists all there are where it does not know one, or
-        has its base model answer, as
+        An engine that validates model names makes its error for an unknown name list
+        the available ones, or answers with its base model where
         :func:`~model_hosting_container_standards.adapters.unknown_model.base_model_answers`
-        says.
+        is true.
         """
         return
 
     @abstractmethod
     def attach(self, adapters: RegisteredAdapters) -> None:
-        """Let the engine's own routes see ``adapters``, from now on."""
+        """Make ``adapters`` visible to the engine's own routes."""
 
     @abstractmethod
     def own_models(self) -> Collection[str]:
-        """Names that requests give the engine's base model."""
+        """Return the names by which requests address the base model."""
 
     def own_adapters(self) -> Collection[str]:
-        """Names of adapters that the engine has without us."""
+        """Return the names of adapters that the engine loaded by itself."""
         return ()
 
     def resolves_natively(self, name: str) -> bool:
-        """Whether a request may name what the engine has, or finds, without us.
+        """Return whether the engine itself handles this name.
 
-        True also where nothing is known of the name, but the engine refuses those it
-        does not know.
+        True for names that the engine knows or can resolve, and for any name if the
+        engine rejects unknown ones itself.
         """
         return name in (*self.own_models(), *self.own_adapters())
 
     @abstractmethod
     async def load(self, adapter: Adapter) -> None:
-        """Load an adapter, or do nothing if it is loaded.
+        """Load an adapter; does nothing if it is loaded.
 
         Where pinning is an argument of loading, ``adapter.pin`` is that argument:
         :meth:`pin` is called after it, and has nothing left to do then.
@@ -152,12 +152,12 @@ class AdapterBackend(Protocol):
 
     @abstractmethod
     async def unload(self, adapter: Adapter) -> None:
-        """Free what the engine has of an adapter that no request uses."""
+        """Unload an adapter that no request uses."""
 
     async def pin(self, adapter: Adapter) -> None:
-        """Keep a loaded adapter loaded; do nothing if it is pinned."""
+        """Protect a loaded adapter from eviction; does nothing if it is pinned."""
         raise AdapterCapacityError(f"{adapter.name!r}: this engine has no pins.")
 
     async def unpin(self, adapter: Adapter) -> None:
-        """Undo :meth:`pin`, without harm to the requests that use the adapter."""
+        """Undo :meth:`pin`, without disturbing requests that use the adapter."""
         del adapter

@@ -1,7 +1,7 @@
-"""What the model has that adapters change: its modules, and how wide they are.
+"""The modules of the base model and their widths, which adapters must match.
 
-An engine ignores what an adapter has for modules that are not there: it would answer as
-if there were no adapter. Nothing is refused here that an engine might use.
+An engine ignores adapter weights for modules that the model lacks, and then answers as
+if there were no adapter. Only what no engine could use is rejected here.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
 
-#: What is behind these digits of a layer's number makes no difference: there is none.
+#: Digits of a layer number that are read: no model has a million layers.
 _DIGITS: Final = 6
 
 
 class Widths(NamedTuple):
-    """How many numbers go into a module and come out; None: unknown."""
+    """The input and output features of a module; None: unknown."""
 
     inputs: int | None = None
     outputs: int | None = None
@@ -24,17 +24,17 @@ UNKNOWN: Final = Widths()
 
 
 class BaseModel(Protocol):
-    """The model that an engine serves. Modules have the names that PEFT gives them."""
+    """The model that an engine serves. Modules have PEFT's names."""
 
     def find(self, name: str) -> Widths | None:
         """Return the widths of a module; None: the model does not have it."""
 
     def missing(self, name: str) -> str:
-        """Say that a module is not there, and what is there instead."""
+        """Return a message that the module is missing, with the nearest match."""
 
 
 class LayerCount:
-    """A model of which only the number of its layers is known."""
+    """A model of which only the number of layers is known."""
 
     def __init__(self, layers: int) -> None:
         self._layers = layers
@@ -51,8 +51,8 @@ class Checkpoint:
     """A model whose checkpoint has been read.
 
     Args:
-        modules: the modules of the checkpoint.
-        any_prefix: the engine may have the layers elsewhere than the checkpoint.
+        modules: the modules of the checkpoint, by name.
+        any_prefix: the engine's module prefixes may differ from the checkpoint's.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class Checkpoint:
     ) -> None:
         self.any_prefix = any_prefix
         self._modules: dict[str, Widths] = {}
-        #: Numbers of layers, by what is before them.
+        #: Layer numbers by the prefix before them, such as ``model.layers``.
         self._layers: dict[str, set[int]] = {}
-        #: One of the modules that have the same place in their layers.
+        #: One module for each position within a layer, for suggestions.
         self._by_tail: dict[str, str] = {}
         for name, widths in modules.items():
             place = self._place(name)
@@ -77,9 +77,9 @@ class Checkpoint:
         place = self._place(name)
         if place.number is None:
             # Embeddings and heads: their widths change with the vocabulary, and one
-            # that is not in the checkpoint may be tied, or come with the adapter.
+            # that the checkpoint lacks may be tied, or come with the adapter.
             return UNKNOWN
-        # Each release has a layout of its own for experts.
+        # The layout of experts differs between engine releases.
         if ".experts" in place.name and self._has_layer(place):
             return self._modules.get(place.name, UNKNOWN)
         return self._modules.get(place.name)
@@ -103,7 +103,7 @@ class Checkpoint:
 
 
 class Place:
-    """Where a module is: ``model.layers.7.self_attn.q_proj`` in layer 7 of a stack."""
+    """A parsed module name: ``model.layers.7.self_attn.q_proj`` is in layer 7."""
 
     def __init__(self, name: str) -> None:
         self.name = name

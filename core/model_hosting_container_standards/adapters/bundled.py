@@ -1,4 +1,4 @@
-"""Adapters that come with the model: the folders of ``adapters/`` beside it."""
+"""Adapters bundled with the model: the subfolders of its ``adapters/`` folder."""
 
 from __future__ import annotations
 
@@ -12,36 +12,37 @@ from .adapter import AdapterSpec, check_name
 from .files import locate
 from .misplaced import CONFIG, is_archive
 
-if TYPE_CHECKING:  # With it comes SQLite, which only a server with adapters needs.
+if TYPE_CHECKING:  # It imports SQLite, which only servers with adapters need.
     from .registry import AdapterRegistry
 
 logger = get_logger(__name__)
 
 
 def add_bundled(adapters: AdapterRegistry, folder: Path) -> None:
-    """Register what comes with the model, as if a client had asked for it.
+    """Register the adapters bundled with the model.
 
-    Each once in the life of a container: what was deleted, or replaced, stays so. It is
-    loaded with all that is registered, and one that cannot be loaded is listed.
+    Each is registered once per container: one that a client deleted or replaced is not
+    restored. Loading happens later, and one that fails to load is listed as failed.
     """
-    found = []
+    specs = []
     for entry in find_bundled(folder):
         try:
             _check(adapters, entry)
         except AdapterError as error:
-            # Its representation: a name may have line ends, or be no text.
+            # repr(): a file name may have line breaks or undecodable bytes.
             logger.error("%r is not registered: %s", str(entry), error)
         else:
-            found.append((AdapterSpec(entry.name, str(entry)), _resolve(entry)))
-    if found:
-        # Of more than the engine keeps, it loads the last: so the first names are.
-        names = adapters.store.add_bundled(found[::-1])
-        logger.info("Adapters that come with the model: %s", sorted(names))
-        for spec, path in found:
+            specs.append((AdapterSpec(entry.name, str(entry)), _resolve(entry)))
+    if specs:
+        # Restoring loads the newest first, up to the engine's cache size. In reverse
+        # order, these are the first names.
+        names = adapters.store.add_bundled(specs[::-1])
+        logger.info("Adapters bundled with the model: %s", sorted(names))
+        for spec, path in specs:
             registered = adapters.view().get(spec.name)
             if registered is not None and registered.path != path:
                 logger.warning(
-                    "%r is not used: %r is registered from %r already.",
+                    "%r is not used: %r is already registered from %r.",
                     spec.src,
                     spec.name,
                     registered.src,
@@ -49,14 +50,14 @@ def add_bundled(adapters: AdapterRegistry, folder: Path) -> None:
 
 
 def report_bundled(folder: Path, reason: str) -> None:
-    """Say that what comes with the model is of no use here."""
-    if found := find_bundled(folder):
-        names = ", ".join(ascii(entry.name)[1:-1] for entry in found)
-        logger.error("No adapter of %s is registered (%s): %s", folder, names, reason)
+    """Log that the bundled adapters cannot be used, and why."""
+    if entries := find_bundled(folder):
+        names = ", ".join(ascii(entry.name)[1:-1] for entry in entries)
+        logger.error("No adapter in %s is registered (%s): %s", folder, names, reason)
 
 
 def find_bundled(folder: Path) -> Sequence[Path]:
-    """Return what a folder has that may be an adapter, in the order of names."""
+    """Return the entries of a folder that may be adapters, sorted by name."""
     try:
         if (folder / CONFIG).exists():
             logger.error("%s is an adapter itself: move it to %s/NAME.", folder, folder)
@@ -65,23 +66,23 @@ def find_bundled(folder: Path) -> Sequence[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
-        logger.error("No adapter of %s is registered: %s.", folder, error.strerror)
+        logger.error("No adapter in %s is registered: %s.", folder, error.strerror)
         return ()
 
 
 def _may_be_adapter(entry: Path) -> bool:
     if entry.name.startswith((".", "__")):
-        return False  # Of tools: .git, .DS_Store, __pycache__, __MACOSX.
-    # A link that leads nowhere was meant to lead to an adapter.
-    is_lost = entry.is_symlink() and not entry.exists()
-    return entry.is_dir() or is_lost or is_archive(entry)
+        return False  # Files of tools: .git, .DS_Store, __pycache__, __MACOSX.
+    # A broken link was meant to lead to an adapter, so it is reported as one.
+    is_broken_link = entry.is_symlink() and not entry.exists()
+    return entry.is_dir() or is_broken_link or is_archive(entry)
 
 
 def _check(adapters: AdapterRegistry, entry: Path) -> None:
-    """Refuse what can have no place in the table.
+    """Check that an entry can be registered.
 
     Raises:
-        AdapterError: it is packed, or has a name that no adapter may have.
+        AdapterError: it is an archive, or its name is not allowed.
     """
     if is_archive(entry) and not entry.is_dir():
         raise AdapterError("it is an archive. Unpack it into a folder.")
@@ -90,7 +91,7 @@ def _check(adapters: AdapterRegistry, entry: Path) -> None:
 
 
 def _resolve(entry: Path) -> str:
-    """Return where an entry really is; that it is nowhere is found out later."""
+    """Return an entry's real path; a missing target is reported when it is loaded."""
     try:
         return str(locate(str(entry), None))
     except AdapterError:

@@ -1,4 +1,4 @@
-"""The modules of a checkpoint in safetensors files, as the headers tell of them."""
+"""Reads a checkpoint's modules and widths from the headers of its safetensors files."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from .tensors import Tensor, read_header
 
 _FILES: Final = "*.safetensors"
 _INDEXES: Final = "*.bin.index.json"
-#: Official checkpoints of Mistral have all weights twice, here by names of their own.
-_OTHER_NAMES: Final = "consolidated"
+#: Mistral's checkpoints hold all weights twice; these files use other module names.
+_DUPLICATES: Final = "consolidated"
 _FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 
 
 def read_checkpoint(folder: Path) -> Mapping[str, Widths] | None:
-    """Return the modules of a model's folder, None if they cannot be told.
+    """Return the modules of a model's folder; None if they are unknown.
 
-    Where weights are quantised, a module may have a width that is not known, or two. Of
-    files for torch alone, an index tells the names.
+    Quantised modules may have unknown widths. Of a checkpoint in PyTorch's own format,
+    only the names are read, from its index.
     """
     with contextlib.suppress(OSError, ValueError):
         files = [
             file
             for file in sorted(folder.glob(_FILES))
-            if not file.name.startswith(_OTHER_NAMES)
+            if not file.name.startswith(_DUPLICATES)
         ]
         if files:
             return _modules(files)
@@ -52,27 +52,31 @@ def _modules(files: list[Path]) -> Mapping[str, Widths]:
 
 
 def _widths(tensors: Mapping[str, Tensor]) -> Widths:
-    """Return the widths that a module's tensors tell, in the layouts of quantisations.
+    """Return the widths of a module from the shapes of its tensors.
 
-    That of compressed weights is ``[outputs, less]``, of GPTQ and AWQ ``[less, less]``.
+    Compressed weights have the shape ``[outputs, packed]``, those of GPTQ and AWQ
+    ``[packed, packed]``.
     """
     weight = tensors.get("weight") or tensors.get("weight_packed")
     if weight is not None and weight.dtype in _FLOATS and len(weight.shape) == 2:
         return Widths(weight.shape[1], weight.shape[0])
     scales = tensors.get("weight_scale")
     if weight is not None and scales is not None:
-        is_for_each = len(weight.shape) == 2 and weight.shape[:1] == scales.shape[:1]
-        return Widths(None, weight.shape[0]) if is_for_each else UNKNOWN
+        per_output = len(weight.shape) == 2 and weight.shape[:1] == scales.shape[:1]
+        return Widths(None, weight.shape[0]) if per_output else UNKNOWN
     if "qweight" in tensors:
-        return Widths(_last(tensors.get("g_idx")), _last(tensors.get("scales")))
+        return Widths(
+            _last_dimension(tensors.get("g_idx")),
+            _last_dimension(tensors.get("scales")),
+        )
     return UNKNOWN
 
 
-def _last(tensor: Tensor | None) -> int | None:
+def _last_dimension(tensor: Tensor | None) -> int | None:
     return tensor.shape[-1] if tensor is not None and tensor.shape else None
 
 
 class _Index(msgspec.Struct):
-    """Names of tensors, and the files they are in."""
+    """A checkpoint's index: tensor names, and the files that hold them."""
 
     weight_map: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""The folder an adapter is loaded from, as PEFT writes it."""
+"""Checks of an adapter's folder, as PEFT writes it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .fit import check_fit
 from .misplaced import CONFIG, not_an_adapter
 from .weights import WEIGHTS, check_values, find_weights
 
-#: Far more than any configuration has.
-_LARGEST_CONFIG: Final = 1 << 20
+#: Bytes; far more than any configuration needs.
+_MAX_CONFIG_BYTES: Final = 1 << 20
 
 
 def locate(src: Any, root: Path | None) -> Path:
-    """Return where ``src`` really is. It may be relative to ``root``.
+    """Return the real path of ``src``, which may be relative to ``root``.
 
     Raises:
-        AdapterError: it is no path, or not below ``root``.
+        AdapterError: it is not a path, or not below ``root``.
     """
     if not isinstance(src, str) or not src or "\0" in src:
         raise AdapterError("An adapter needs a src: the path of its folder.")
@@ -48,14 +48,17 @@ def check_folder(
     *,
     values: bool = True,
 ) -> None:
-    """Check that there is an adapter which the engine can apply as a whole.
+    """Check that a folder holds an adapter that the engine can apply completely.
 
     Args:
-        base_model: returns the model it has to fit, None where nothing is known of it.
-        values: read the weights too, not their header alone.
+        path: the real path of the folder.
+        root: the only folder that its files may be in; None: any.
+        max_rank: the highest rank that the engine accepts; None: unknown.
+        base_model: returns the model that the adapter must fit; None: unknown.
+        values: also read the weights, not only their header.
 
     Raises:
-        AdapterNotFoundError: there is nothing.
+        AdapterNotFoundError: the folder does not exist.
         AdapterError: it is not an adapter, its rank is too high, or it does not fit the
             model.
     """
@@ -64,7 +67,7 @@ def check_folder(
             raise not_an_adapter(path)
         if root is not None:
             _check_links(path, root.resolve())
-        ranks = _ranks(_config(path / CONFIG))
+        ranks = _read_ranks(_read_config(path / CONFIG))
         _check_rank(path, max(ranks), max_rank)
         if (weights := find_weights(path)) is not None:
             check_fit(str(path), weights.tensors, ranks, base_model())
@@ -75,30 +78,30 @@ def check_folder(
 
 
 def has_files(path: str) -> bool:
-    """Whether an engine that loads the adapter anew would find it."""
-    # Strings: a Path takes four times as long.
+    """Return whether an engine that reloads the adapter would find its files."""
+    # Called for each request; a Path takes four times as long.
     return os.path.exists(f"{path}/{CONFIG}") and any(  # noqa: PTH110
         os.path.exists(f"{path}/{name}")  # noqa: PTH110
         for name in WEIGHTS
     )
 
 
-def _config(file: Path) -> dict[str, Any]:
-    if file.stat().st_size > _LARGEST_CONFIG:
+def _read_config(file: Path) -> dict[str, Any]:
+    if file.stat().st_size > _MAX_CONFIG_BYTES:
         raise AdapterError(
             f"{str(file)!r} is too large for an adapter's configuration."
         )
     try:
         config = msgspec.json.decode(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise AdapterError(f"{str(file)!r} is no JSON: {error}.") from None
+        raise AdapterError(f"{str(file)!r} is not valid JSON: {error}.") from None
     if not isinstance(config, dict):
-        raise AdapterError(f"{str(file)!r} is no JSON object.")
+        raise AdapterError(f"{str(file)!r} is not a JSON object.")
     return config
 
 
-def _ranks(config: dict[str, Any]) -> Collection[int]:
-    """Return the ranks that a configuration names: of all modules, and of some."""
+def _read_ranks(config: dict[str, Any]) -> Collection[int]:
+    """Return the ranks in a configuration: ``r``, and those of ``rank_pattern``."""
     pattern = config.get("rank_pattern") or {}
     ranks = [config.get("r"), *(pattern.values() if isinstance(pattern, dict) else ())]
     if not all(type(rank) is int and rank > 0 for rank in ranks):

@@ -1,4 +1,4 @@
-"""Whether an adapter's tensors fit each other, its configuration and the model."""
+"""Checks that an adapter's tensors match its configuration and the base model."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from ..exceptions import AdapterError
 from .base_model import BaseModel, Widths
 from .tensors import Tensor, printable
 
-#: PEFT has it before the names of the model's modules.
+#: PEFT's prefix of the model's module names.
 _PREFIX: Final = "base_model.model."
-_HALF: Final = re.compile(r"(?s)(.+)\.lora_(embedding_)?([AB])(?:(?:\.\w+)?\.weight)?")
+_MATRIX_NAME: Final = re.compile(
+    r"(?s)(.+)\.lora_(embedding_)?([AB])(?:(?:\.\w+)?\.weight)?"
+)
 #: How many tensors an error names.
-_NAMED: Final = 3
+_MAX_NAMED: Final = 3
 
 
 class LoRAMatrix(NamedTuple):
-    """One of the two matrices by which an adapter changes a module."""
+    """The A or B matrix of a module."""
 
     name: str
     tensor: Tensor
     of_embedding: bool
 
 
-#: By the letters that PEFT gives them: ``A`` comes before ``B``.
+#: The matrices of a module by PEFT's letter, ``A`` or ``B``.
 Pair = Mapping[str, LoRAMatrix]
 
 
 class Mismatch(NamedTuple):
-    """Why a tensor does not fit; ``tensors`` is how many have the same fault."""
+    """Why a tensor does not match; ``tensors`` counts those with the same fault."""
 
     name: str
     reason: str
@@ -44,85 +46,94 @@ def check_fit(
     ranks: Collection[int],
     model: BaseModel | None,
 ) -> None:
-    """Check that an adapter can be applied as a whole.
+    """Check that an adapter can be applied completely.
 
     Args:
-        path: what an error calls the adapter.
-        ranks: those that its configuration names.
-        model: None where nothing is known of it.
+        path: the adapter's path, for errors.
+        tensors: the adapter's tensors by name.
+        ranks: the ranks in its configuration.
+        model: the base model; None: unknown.
 
     Raises:
-        AdapterError: some of its tensors do not fit; it names the first ones.
+        AdapterError: some tensors do not match; the text names the first ones.
     """
-    pairs = _pairs(tensors)
+    pairs = _group_pairs(tensors)
     if not pairs:
         raise AdapterError(
             f"{path!r} is not a LoRA adapter: none of its {len(tensors)} tensors is a "
             "lora_A or a lora_B."
         )
-    inner = itertools.chain.from_iterable(
-        _misfits(name, pair, ranks) for name, pair in pairs.items()
+    inconsistent = itertools.chain.from_iterable(
+        _internal_mismatches(name, pair, ranks) for name, pair in pairs.items()
     )
-    raise_mismatches(path, "is damaged", len(tensors), inner, "Export it anew.")
+    raise_mismatches(path, "is damaged", len(tensors), inconsistent, "Export it again.")
     if model is not None:
-        outer = itertools.chain.from_iterable(
-            _strangers(name, pair, model) for name, pair in pairs.items()
+        unfit = itertools.chain.from_iterable(
+            _model_mismatches(name, pair, model) for name, pair in pairs.items()
         )
-        advice = "An adapter fits the model that it was trained on."
-        raise_mismatches(path, "does not fit the model", len(tensors), outer, advice)
+        advice = "Use it with the model that it was trained on."
+        raise_mismatches(path, "does not fit the model", len(tensors), unfit, advice)
 
 
 def raise_mismatches(
     path: str, verdict: str, total: int, faults: Iterable[Mismatch], advice: str
 ) -> None:
-    """Raise an error that names the first faults, if there are any."""
-    found = [*faults]
-    if not found:
+    """Raise an error that names the first mismatches, if there are any.
+
+    ``total`` is the number of the adapter's tensors.
+
+    Raises:
+        AdapterError: there is a mismatch.
+    """
+    mismatches = [*faults]
+    if not mismatches:
         return
     named = "; ".join(
-        f"{printable(fault.name)}: {printable(fault.reason)}"
-        for fault in found[:_NAMED]
+        f"{printable(mismatch.name)}: {printable(mismatch.reason)}"
+        for mismatch in mismatches[:_MAX_NAMED]
     )
-    count = sum(fault.tensors for fault in found)
-    unnamed = count - min(len(found), _NAMED)
+    count = sum(mismatch.tensors for mismatch in mismatches)
+    unnamed = count - min(len(mismatches), _MAX_NAMED)
     more = f"; and {unnamed} more" if unnamed else ""
     where = f"in {count} of {total} tensors"
     raise AdapterError(f"{path!r} {verdict} {where}: {named}{more}. {advice}")
 
 
-def _pairs(tensors: Mapping[str, Tensor]) -> Mapping[str, Pair]:
+def _group_pairs(tensors: Mapping[str, Tensor]) -> Mapping[str, Pair]:
     pairs: dict[str, dict[str, LoRAMatrix]] = {}
     for name, tensor in tensors.items():
-        if found := _HALF.fullmatch(name):
-            module, embedding, half = found.groups()
+        if match := _MATRIX_NAME.fullmatch(name):
+            module, embedding, letter = match.groups()
             pair = pairs.setdefault(module.replace(_PREFIX, ""), {})
-            pair[half] = LoRAMatrix(name, tensor, embedding is not None)
+            pair[letter] = LoRAMatrix(name, tensor, embedding is not None)
     return pairs
 
 
-def _misfits(module: str, pair: Pair, ranks: Collection[int]) -> Iterator[Mismatch]:
-    """Yield what does not fit inside an adapter."""
+def _internal_mismatches(
+    module: str, pair: Pair, ranks: Collection[int]
+) -> Iterator[Mismatch]:
+    """Yield contradictions between an adapter's tensors and its configuration."""
     if len(pair) < 2:
-        (half,) = pair.values()
+        (matrix,) = pair.values()
         other = "lora_A" if "B" in pair else "lora_B"
-        yield Mismatch(half.name, f"there is no {other} to it")
+        yield Mismatch(matrix.name, f"there is no {other} for it")
         return
     (a_name, a, _), (b_name, b, _) = pair["A"], pair["B"]
     if len(a.shape) != 2 or len(b.shape) != 2:
-        return  # Of convolutions, or of all experts at once.
+        return  # Convolutions, or all experts in one tensor.
     rank = a.shape[0]
     if b.shape[1] != rank:
-        reason = f"its rank is {b.shape[1]}, and that of lora_A {rank}"
+        reason = f"its rank is {b.shape[1]}, but that of lora_A is {rank}"
         yield Mismatch(b_name, reason)
-    # Experts may be next to each other in one tensor.
+    # One tensor may hold several experts side by side.
     elif rank not in ranks and ".experts" not in module:
-        known = " or ".join(map(str, sorted(ranks)))
-        reason = f"its rank is {rank}, and in adapter_config.json {known}"
+        configured = " or ".join(map(str, sorted(ranks)))
+        reason = f"its rank is {rank}, but adapter_config.json says {configured}"
         yield Mismatch(a_name, reason)
 
 
-def _strangers(module: str, pair: Pair, model: BaseModel) -> Iterator[Mismatch]:
-    """Yield what the model has no place for."""
+def _model_mismatches(module: str, pair: Pair, model: BaseModel) -> Iterator[Mismatch]:
+    """Yield the tensors that the model has no module for, or one of another width."""
     widths = model.find(module)
     if widths is None:
         first, *_ = pair.values()
@@ -133,13 +144,13 @@ def _strangers(module: str, pair: Pair, model: BaseModel) -> Iterator[Mismatch]:
         return
     own = Widths(a.tensor.shape[1], b.tensor.shape[0])
     if _differ(own, widths):
-        for half, width, of_model in zip((a, b), own, widths, strict=True):
+        for matrix, width, of_model in zip((a, b), own, widths, strict=True):
             if of_model not in (None, width):
-                reason = f"its width is {width}, and that of the model {of_model}"
-                yield Mismatch(half.name, reason)
+                reason = f"its width is {width}, but the model's is {of_model}"
+                yield Mismatch(matrix.name, reason)
 
 
 def _differ(own: Widths, widths: Widths) -> bool:
-    """Whether widths that are known differ; some models keep weights transposed."""
-    # A set is all that a pair is here: {n} is n and n.
+    """Return whether widths may differ; some models store weights transposed."""
+    # Sets compare the two widths regardless of their order.
     return None in widths or {*own} != {*widths}

@@ -1,4 +1,4 @@
-"""Leases of adapters that last as long as the HTTP request that took them."""
+"""Leases of adapters that last until the HTTP request that took them ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from .runtime import AdapterRuntime
 
 
 class LeaseMiddleware:
-    """Gives each HTTP request leases of its own, on a server that has adapters.
+    """Gives each HTTP request its own leases, on a server that has adapters.
 
-    No coroutine of its own where there are none: every request pays for it.
+    ``__call__`` is not a coroutine function, so that requests to a server without
+    adapters do not pay for an additional coroutine.
     """
 
     def __init__(self, app: ASGIApp, runtime: AdapterRuntime) -> None:

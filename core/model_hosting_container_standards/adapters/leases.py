@@ -1,4 +1,4 @@
-"""Who uses which adapter right now, in all processes of a server."""
+"""Counts the requests that use each adapter, across all processes of a server."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ import msgspec
 from ..storage import ByteLocks
 from .adapter import Adapter
 
-#: How long a lock is kept for the next request.
+#: Seconds that an unused lock is kept for the next request.
 _IDLE_S: Final = 0.05
 
 
 class Held(msgspec.Struct):
-    """An adapter whose lock this process holds, and how many requests use it."""
+    """An adapter that this process has locked, and the number of its requests."""
 
     adapter: Adapter
     count: int = 0
 
 
 class Leases:
-    """A lease is a shared lock on an adapter's id, one for all requests of a process.
+    """The adapter leases of this process.
 
-    It ends with the process that has it, however that ends. Under traffic the lock is
-    kept from one request to the next: the kernel is asked now and then, not each time.
+    A lease is a shared lock on the adapter's id, held once for all requests of the
+    process. The kernel releases it when the process exits, even after a crash. The lock
+    is kept for a moment after the last request, to save system calls under load.
     """
 
     def __init__(self, locks: ByteLocks) -> None:
@@ -55,8 +56,8 @@ class Leases:
             self._timer = loop.call_later(_IDLE_S, self._release_idle)
 
     @asynccontextmanager
-    async def ended(self, adapter_id: int) -> AsyncIterator[None]:
-        """Wait until there is no lease of an adapter; there is none meanwhile."""
+    async def exclusive(self, adapter_id: int) -> AsyncIterator[None]:
+        """Wait until an adapter has no lease, and allow none within the block."""
         held = self._held.get(adapter_id)
         if held is not None and not held.count:
             self._release(adapter_id)
@@ -64,7 +65,7 @@ class Leases:
             yield
 
     def close(self) -> None:
-        """End with the locks' file, which frees them all."""
+        """Stop the timer; closing the lock file releases all locks."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

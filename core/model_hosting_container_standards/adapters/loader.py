@@ -1,4 +1,4 @@
-"""Loads adapters into the engine, and keeps the table true to it."""
+"""Loads adapters into the engine, and keeps the table consistent with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..exceptions import (
 )
 from ..logging_config import get_logger
 from ..observability.metrics import loading_adapter
-from .adapter import DEADLY, Adapter
+from .adapter import ENGINE_CRASHED, Adapter
 from .backend import AdapterBackend
 from .files import check_folder, locate
 from .table import AdapterTable
@@ -30,10 +30,10 @@ T = TypeVar("T")
 
 
 class AdapterLoader:
-    """For one adapter at a time: the caller sees to it that nobody else changes it.
+    """Loads, pins and unloads adapters. The caller must hold the lock of their name.
 
-    ``backend`` is None where handlers alone load adapters; ``root`` is the only folder
-    they may be loaded from, None: any.
+    ``backend`` is None if only registered handlers load adapters; ``root`` is the only
+    folder adapters may be loaded from, None: any.
     """
 
     def __init__(
@@ -44,56 +44,64 @@ class AdapterLoader:
         self._store = store
 
     async def check_folder(self, src: str, *, values: bool = True) -> str:
-        """Return the real path of an adapter's folder that the engine may load.
+        """Check an adapter's folder, and return its real path.
 
         Without ``values``, only the header of its weights is read.
 
         Raises:
-            AdapterError: there is none, or it may not be loaded.
+            AdapterError: it is missing, or cannot be loaded.
         """
         return await run_in_threadpool(self._check_folder, src, values)
 
     def check_name(self, name: str) -> None:
-        """Refuse a name that means something else to the engine."""
+        """Raise an error if the engine itself uses this name.
+
+        Raises:
+            AdapterConflictError: it is the name of a model or adapter of the engine.
+        """
         if self.backend is None:
             return
         if name in (*self.backend.own_models(), *self.backend.own_adapters()):
             raise AdapterConflictError(
-                f"{name!r} is a model or adapter that the engine has already: choose "
-                "another name."
+                f"{name!r} is already a model or adapter of the engine: choose another "
+                "name."
             )
 
     def check_capacity(self, pinned: int, others: int) -> None:
-        """Refuse what would leave the engine no room to run an adapter."""
+        """Check that the engine has a slot for every adapter, if any are pinned.
+
+        Raises:
+            AdapterCapacityError: it has too few.
+        """
         if not pinned or self.backend is None:
             return
         slots = self.backend.slots
         if not slots:
             raise AdapterCapacityError("This server's engine cannot pin adapters.")
         others += len(self.backend.own_adapters())
-        # An engine that computes as many others at once as it has slots, whatever is
-        # pinned, would be out of slots in the middle of a step.
+        # An engine may schedule as many unpinned adapters at once as it has slots. With
+        # some slots pinned, it would run out of slots in the middle of a step.
         if pinned + others > slots:
             option = self.backend.slots_option
             advice = f", or start it with more slots ({option})" if option else ""
             raise AdapterCapacityError(
-                f"The engine has {slots} slot(s) for adapters. With a pinned one there "
-                f"must be one for each: {pinned} pinned and {others} other(s) are too "
+                f"The engine has {slots} slot(s) for adapters. If any is pinned, each "
+                f"adapter needs one: {pinned} pinned and {others} other(s) are too "
                 f"many. Unpin or delete some{advice}."
             )
 
     async def load_reserved(self, adapter: Adapter) -> bool:
-        """Load what is being registered, if it shall be; return whether it is."""
+        """Load a new adapter if it asks for preload or pin; return whether it did."""
         if not (adapter.preload or adapter.pin):
             return False
         await self.load_and_pin(adapter)
         return True
 
     async def load_and_pin(self, adapter: Adapter) -> None:
-        """Have the engine load an adapter, and pin it if it is to be, or neither.
+        """Load an adapter into the engine, and pin it if requested, or do neither.
 
         Raises:
-            AdapterError: it refuses.
+            AdapterError: the engine refuses.
         """
         with loading_adapter():
             await self._engine.load(adapter)
@@ -106,45 +114,47 @@ class AdapterLoader:
             raise
 
     async def load(self, adapter: Adapter) -> None:
-        """Load a registered adapter; one that cannot be loaded keeps the reason.
+        """Load a registered adapter; if it cannot be loaded, mark it as failed.
 
         Raises:
             AdapterError: it cannot be loaded.
         """
-        async with self.keeping_reason(adapter):
+        async with self.recording_failure(adapter):
             await self.check_folder(adapter.path)
             await self.load_and_pin(adapter)
             await self._change(adapter, loaded=True)
 
     @asynccontextmanager
-    async def keeping_reason(self, adapter: Adapter) -> AsyncIterator[None]:
-        """Let a registered adapter that is refused keep the reason, as failed."""
+    async def recording_failure(self, adapter: Adapter) -> AsyncIterator[None]:
+        """Mark a registered adapter as failed, with the reason, if the block raises."""
         try:
             yield
         except AdapterCrashError:
-            # Or each request that names it would end another engine.
-            await self.write(self._store.fail, adapter, DEADLY)
+            # Else each request that names it would crash a restarted engine.
+            await self.write(self._store.fail, adapter, ENGINE_CRASHED)
             raise
         except (AdapterEngineError, AdapterCapacityError):
-            raise  # Neither tells anything of the adapter.
+            raise  # The adapter is not at fault.
         except AdapterError as error:
             await self.write(self._store.fail, adapter, str(error))
             raise
 
     async def pin(self, adapter: Adapter) -> None:
-        """Pin a registered adapter; load it first if it is not loaded.
+        """Pin a registered adapter; load it first if necessary.
 
         Raises:
             AdapterError: it cannot be pinned.
         """
         if adapter.by_handler:
             raise AdapterError(
-                f"Adapter {adapter.name!r} was loaded by a handler, which has no pins."
+                f"Adapter {adapter.name!r} was loaded by a registered handler, and "
+                "cannot be pinned."
             )
         await self._change(adapter, self.check_capacity, pin=True)
         try:
             if adapter.loaded:
-                await self.check_folder(adapter.path)  # It may have to be read again.
+                # The engine may have evicted it, and then reads its files again.
+                await self.check_folder(adapter.path)
                 await self._engine.load(adapter)
             else:
                 await self.load(msgspec.structs.replace(adapter, pin=False))
@@ -154,36 +164,39 @@ class AdapterLoader:
             raise
 
     async def unpin(self, adapter: Adapter) -> None:
-        """Let the engine drop a pinned adapter when it needs the room.
+        """Allow the engine to evict a pinned adapter.
 
         Raises:
-            AdapterError: the engine cannot let go of it.
+            AdapterError: the engine cannot unpin it.
         """
         if self.backend is not None and adapter.loaded and not adapter.by_handler:
-            await self.check_folder(adapter.path)  # It may have to be read again.
+            # The engine may have to reload it from its files.
+            await self.check_folder(adapter.path)
             await self.backend.unpin(adapter)
         await self._change(adapter, pin=False)
 
     async def undo(self, adapter: Adapter) -> None:
-        """Leave nothing of a registration that did not get through."""
+        """Unload and delete an adapter, such as one whose registration failed."""
         try:
             await self._unload(adapter)
         finally:
             await self.write(self._store.discard, adapter.id)
 
     async def retire(self, adapter: Adapter) -> None:
-        """Free what no request uses any more."""
+        """Unload and delete a drained adapter, unless another process has done so."""
         if self._store.has(adapter.id):
             await self.undo(adapter)
 
     async def write(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Write to the table in a thread: other processes may have to be waited for."""
+        """Write to the table in a worker thread, as it may wait for other processes."""
         return await run_in_threadpool(method, *args, **kwargs)
 
     @property
     def _engine(self) -> AdapterBackend:
         if self.backend is None:
-            raise AdapterError("This server's adapters are loaded by handlers only.")
+            raise AdapterError(
+                "This server loads adapters by registered handlers only."
+            )
         return self.backend
 
     def _check_folder(self, src: str, values: bool) -> str:

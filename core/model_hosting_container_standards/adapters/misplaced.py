@@ -1,4 +1,4 @@
-"""What people name instead of an adapter's folder, and what they should name."""
+"""Error texts for a path that is not an adapter's folder, with a suggested one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .weights import WEIGHTS
 CONFIG: Final = "adapter_config.json"
 _MODEL: Final = "config.json"
 _ARCHIVES: Final = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip")
-#: How deep an adapter is looked for, and among how many files of a folder.
-_DEPTH: Final = 3
-_MOST: Final = 1000
+#: How deep adapters are searched for, and how many entries of a folder are read.
+_MAX_DEPTH: Final = 3
+_MAX_ENTRIES: Final = 1000
 #: How many folders an error names.
-_NAMED: Final = 5
+_MAX_NAMED: Final = 5
 
 
 def not_an_adapter(path: Path) -> AdapterError:
@@ -28,35 +28,35 @@ def not_an_adapter(path: Path) -> AdapterError:
     """
     if not path.exists():
         is_url = ":/" in str(path)
-        advice = ": src is a path of this machine, not a URL" if is_url else ""
+        advice = ": src must be a local path, not a URL" if is_url else ""
         return AdapterNotFoundError(f"There is no folder {str(path)!r}{advice}.")
     if path.is_dir():
         advice = _describe_folder(path)
     elif is_archive(path):
-        advice = f"it is an archive. Unpack it, and name the folder that has {CONFIG}"
+        advice = f"it is an archive. Unpack it, and name the folder with {CONFIG}"
     elif path.name in (CONFIG, *WEIGHTS):
-        advice = "it is a file of one. Name the folder that it is in"
+        advice = "it is a file of an adapter. Name the folder that contains it"
     else:
         advice = "an adapter is a folder"
     return AdapterError(f"{str(path)!r} is not an adapter: {advice}.")
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file's name is that of an archive."""
+    """Return whether a file name has an archive's extension."""
     return path.name.lower().endswith(_ARCHIVES)
 
 
 def _describe_folder(folder: Path) -> str:
     lacks = f"it has no {CONFIG}"
-    # Relative, since some servers show no paths to clients.
-    found = [str(inner.relative_to(folder)) for inner in _inner_adapters(folder)]
-    if len(found) == 1:
-        return f"{lacks}, but its folder {found[0]!r} has: name that one"
-    if found:
-        names = ", ".join(map(repr, found[:_NAMED])) + (
-            ", ..." if len(found) > _NAMED else ""
+    # Relative, since some servers hide absolute paths from clients.
+    inner = [str(path.relative_to(folder)) for path in _inner_adapters(folder)]
+    if len(inner) == 1:
+        return f"{lacks}, but its folder {inner[0]!r} has one: name that folder"
+    if inner:
+        names = ", ".join(map(repr, inner[:_MAX_NAMED])) + (
+            ", ..." if len(inner) > _MAX_NAMED else ""
         )
-        return f"{lacks}, but its folders {names} have: name one of them"
+        return f"{lacks}, but its folders {names} have one: name one of them"
     archives = [entry for entry in _entries(folder) if is_archive(entry)]
     if archives:
         return f"{lacks}, but an archive. Unpack {archives[0].name!r}"
@@ -66,22 +66,22 @@ def _describe_folder(folder: Path) -> str:
 
 
 def _inner_adapters(folder: Path) -> Sequence[Path]:
-    """Return the adapters that are in a folder, or in the only folder that it has.
+    """Return the adapters in a folder; a single subfolder is searched in turn.
 
-    Links are not followed: they may lead out of where adapters may be loaded from.
+    Links are not followed: they may lead outside the allowed folder.
     """
-    for _ in range(_DEPTH):
+    for _ in range(_MAX_DEPTH):
         entries = (entry for entry in _entries(folder) if not entry.is_symlink())
         folders = [entry for entry in entries if entry.is_dir()]
-        found = [inner for inner in folders if (inner / CONFIG).is_file()]
-        if found or len(folders) != 1:
-            return found
+        adapters = [inner for inner in folders if (inner / CONFIG).is_file()]
+        if adapters or len(folders) != 1:
+            return adapters
         (folder,) = folders
     return ()
 
 
 def _entries(folder: Path) -> Sequence[Path]:
-    """Return what is in a folder, in the order in which people count: 2 before 10."""
+    """Return the visible entries of a folder, with numbers in order: 2 before 10."""
     visible = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    found = itertools.islice(visible, _MOST)
-    return sorted(found, key=lambda entry: (len(entry.name), entry.name))
+    entries = itertools.islice(visible, _MAX_ENTRIES)
+    return sorted(entries, key=lambda entry: (len(entry.name), entry.name))

@@ -1,4 +1,4 @@
-"""Load and unload handlers that somebody registered, of any engine."""
+"""The decorators that register handlers to load and unload adapters."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ _DONE: Final = {LOAD_ADAPTER: "registered", UNLOAD_ADAPTER: "unregistered"}
 def register_load_adapter_handler(
     request_shape: Shape, response_shape: Shape | None = None
 ) -> Callable[[H], H]:
-    """Answer ``POST /adapters`` by the decorated handler, which is returned unchanged.
+    """Register the handler of ``POST /adapters``; it is returned unchanged.
 
-    The shapes map names to JMESPath expressions over ``{"body", "headers",
-    "query_params", "path_params"}``; without a body, the query parameters are the body.
-    The handler takes ``(request_model, raw_request)`` or ``(raw_request)`` and returns
-    a Response, a dict, a model or nothing. ``response_shape`` reads ``{"body"}`` of
-    what it returned. Without one a success is the text ``Adapter {name} registered``,
-    whatever it returned.
+    The shapes map names to JMESPath expressions. ``request_shape`` is evaluated over
+    ``{"body", "headers", "query_params", "path_params"}``; without a body, the query
+    parameters are the body. The handler takes ``(request_model, raw_request)`` or
+    ``(raw_request)`` and returns a Response, a dict, a model or nothing.
+    ``response_shape`` is evaluated over ``{"body"}``, the returned content. Without it
+    the answer is the text ``Adapter {name} registered``, unless the handler returned a
+    Response with a status of 300 or above.
 
     Raises:
-        ValueError: an expression is no JMESPath.
+        ValueError: an expression is not valid JMESPath.
     """
     return _register(LOAD_ADAPTER, request_shape, response_shape)
 
@@ -43,9 +44,10 @@ def register_load_adapter_handler(
 def register_unload_adapter_handler(
     request_shape: Shape, response_shape: Shape | None = None
 ) -> Callable[[H], H]:
-    """Answer ``DELETE /adapters/{adapter_name}`` by the decorated handler.
+    """Register the handler of ``DELETE /adapters/{adapter_name}``.
 
-    As :func:`register_load_adapter_handler`, with ``path_params.adapter_name``.
+    As :func:`register_load_adapter_handler`; the adapter's name is
+    ``path_params.adapter_name``.
     """
     return _register(UNLOAD_ADAPTER, request_shape, response_shape)
 
@@ -69,20 +71,20 @@ def claim_handler(
 ) -> AdapterHandler | None:
     """Return the handler that was registered for this app, if there is one.
 
-    ``replaceable`` leaves out an engine's own, which has a route in the app: the engine
-    has something better.
+    With ``replaceable``, a handler that already is a route of the app is ignored: it is
+    the engine's own, and this package replaces it.
     """
-    served = claim_served(adapter_registry, name, app, _function)
+    served = claim_served(adapter_registry, name, app, _function_of)
     if served is not None and not replaceable:
         return served
-    return claim_newest(adapter_registry, name, _function)
+    return claim_newest(adapter_registry, name, _function_of)
 
 
 adapter_registry: Final[Registrations[AdapterHandler]] = Registrations()
 
 
 class AdapterHandler:
-    """A load or unload handler, with what turns a request into its argument."""
+    """A registered load or unload handler, with its compiled shapes."""
 
     def __init__(
         self,
@@ -98,10 +100,10 @@ class AdapterHandler:
         self._done = _DONE[name]
 
     async def answer(self, request: Request, document: dict[str, Any]) -> Response:
-        """Answer a request of the platform.
+        """Call the handler, and return the response to the client.
 
         Raises:
-            HTTPException: 400, the handler's model does not take the request.
+            HTTPException: 400, the request does not validate as the handler's model.
         """
         result = await self._call(self._read_request(document), request)
         if isinstance(result, Response) and result.status_code >= 300:
@@ -111,5 +113,5 @@ class AdapterHandler:
         return PlainTextResponse(f"Adapter {shown_name(document)} {self._done}")
 
 
-def _function(handler: AdapterHandler) -> Callable[..., Any]:
+def _function_of(handler: AdapterHandler) -> Callable[..., Any]:
     return handler.function

@@ -1,4 +1,4 @@
-"""The adapters of a server: registered, listed, pinned, unloaded."""
+"""The adapters of a server: lookup, leases, and changes to what is registered."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 class AdapterRegistry:
-    """What is registered with a running server.
+    """The adapters that are registered with a running server.
 
-    The table is the truth; the engine follows it. An operation that has begun is
-    carried out, whatever becomes of the request that asked for it.
+    The table in the database is authoritative, and the engine follows it. An operation
+    runs to completion even if the client that requested it disconnects.
     """
 
     def __init__(
@@ -44,32 +44,33 @@ class AdapterRegistry:
         self._thread = threading.get_ident()
 
     def view(self) -> Mapping[str, Adapter]:
-        """Return what is registered now, by name; the same object until it changes."""
+        """Return the registered adapters by name; the same object until it changes."""
         return self.store.view()
 
     def find(self, name: str) -> Adapter | None:
-        """Return what a name means, if anything.
+        """Return the adapter of this name, if there is one.
 
-        An HTTP request leases what it finds, if that can answer; in its event loop, as
-        leases are counted there. A handler may ask from a thread.
+        Within an HTTP request, the adapter is leased if it is usable. This happens only
+        in the event loop, where leases are counted; threads may call this, too.
         """
         request = current_leases(self.leases)
         if request is not None and (adapter := request.by_name.get(name)):
             return adapter
         adapter = self.view().get(name)
         if adapter is not None and request is not None and self._is_in_loop():
-            with contextlib.suppress(AdapterNotFoundError):  # lease() tells why.
+            # Not usable: lease() raises the error.
+            with contextlib.suppress(AdapterNotFoundError):
                 adapter = self._lease_for(request, name)
         return adapter
 
     def lease(self, name: str) -> Adapter:
-        """Return an adapter, which is not unloaded before :meth:`give_back`.
+        """Return an adapter that is not unloaded before :meth:`release`.
 
-        Within an HTTP request, it is not unloaded before the request is over either,
-        and the name means this adapter until then.
+        Within an HTTP request, it also stays leased until the request ends, and the
+        name refers to this adapter until then.
 
         Raises:
-            AdapterNotFoundError: there is none, or none that can answer.
+            AdapterNotFoundError: there is none, or it is not usable.
         """
         request = current_leases(self.leases)
         if request is None:
@@ -79,7 +80,7 @@ class AdapterRegistry:
         return adapter
 
     def _lease_for(self, request: RequestLeases, name: str) -> Adapter:
-        """Return an adapter that a request has leased, now or before."""
+        """Return the adapter of a request, leased on first use."""
         adapter = request.by_name.get(name)
         if adapter is None:
             adapter = request.by_name[name] = self._lease(name)
@@ -89,11 +90,11 @@ class AdapterRegistry:
 
     def _lease(self, name: str) -> Adapter:
         while True:
-            adapter = self._usable(self.store.view().get(name), name)
+            adapter = self._check_usable(self.store.view().get(name), name)
             try:
                 self.leases.acquire(adapter)
             except BlockingIOError:
-                continue  # It is being unloaded, which the next view tells.
+                continue  # It is being unloaded, which the next view shows.
             now = self.store.view().get(name)
             if now is not None and now.id == adapter.id:
                 return adapter
@@ -112,14 +113,14 @@ class AdapterRegistry:
             adapter = self.lease(name)
             if adapter.loaded or adapter.by_handler:
                 return adapter
-            # Registered without loading it, or before the engine started anew.
+            # Registered without preload, or before the engine was restarted.
             self.release(adapter)
             if request := current_leases(self.leases):
                 request.forget(name)
             await self._carry_out(self._service.load_on_first_use(name))
 
     async def keep_loaded(self, name: str) -> Adapter:
-        """Return an adapter, which the HTTP request under way keeps to its end.
+        """Return a loaded adapter, leased until the current HTTP request ends.
 
         Raises:
             AdapterError: there is none, or it cannot be loaded.
@@ -133,28 +134,28 @@ class AdapterRegistry:
         return adapter
 
     def leased_by_request(self) -> Mapping[str, Adapter]:
-        """Return what the HTTP request under way has leased, by name."""
+        """Return the adapters that the current HTTP request has leased, by name."""
         request = current_leases(self.leases)
         return {} if request is None else request.by_name
 
     def outliving_request(self, work: Work[T]) -> Coroutine[Any, Any, T]:
-        """Return work for a task that keeps the leases of the request under way."""
+        """Wrap work for a task, so that it keeps the current request's leases."""
         request = current_leases(self.leases)
-        return work() if request is None else request.go_on(work)
+        return work() if request is None else request.extend(work)
 
     @property
     def root(self) -> Path | None:
-        """The folder that all adapters have to be in; None: they may be anywhere."""
+        """The only folder that adapters may be loaded from; None: any."""
         return self.loader.root
 
     def _is_in_loop(self) -> bool:
         return threading.get_ident() == self._thread
 
     def resolves_natively(self, name: str) -> bool:
-        """Whether the engine has, or finds, something of this name without us."""
+        """Return whether the engine itself handles this name."""
         return self.backend is not None and self.backend.resolves_natively(name)
 
-    def _usable(self, adapter: Adapter | None, name: str) -> Adapter:
+    def _check_usable(self, adapter: Adapter | None, name: str) -> Adapter:
         if adapter is None:
             raise AdapterNotFoundError(
                 f"There is no adapter {name!r}: register it by POST /adapters. "
@@ -162,17 +163,17 @@ class AdapterRegistry:
             )
         if not adapter.answers:
             raise AdapterNotFoundError(
-                f"Adapter {name!r} cannot be loaded any more: {adapter.reason} "
+                f"Adapter {name!r} can no longer be loaded: {adapter.reason} "
                 "Register it again, or delete it."
             )
         self._check_files(adapter)
         return adapter
 
     def _check_files(self, adapter: Adapter) -> None:
-        # What the engine dropped it reads again, and may die of not finding it.
-        if self._drops() and not (adapter.by_handler or has_files(adapter.path)):
+        # The engine reloads an evicted adapter, and may crash if its files are missing.
+        if self._may_evict() and not (adapter.by_handler or has_files(adapter.path)):
             raise AdapterNotFoundError(
-                f"The files of adapter {adapter.name!r} are gone from {adapter.path}."
+                f"The files of adapter {adapter.name!r} are missing in {adapter.path}."
             )
 
     def _describe_names(self) -> str:
@@ -181,14 +182,14 @@ class AdapterRegistry:
         shown = join_names([repr(name) for name in names])
         return f"There are {shown}." if names else "There are none yet."
 
-    def _drops(self) -> bool:
-        """Whether there has ever been more than the engine keeps."""
-        if self.backend is None or (kept := self.backend.cache_size) is None:
+    def _may_evict(self) -> bool:
+        """Return whether more adapters were registered than the engine keeps."""
+        if self.backend is None or (cache_size := self.backend.cache_size) is None:
             return False
-        return self.store.registrations + len(self.backend.own_adapters()) > kept
+        return self.store.registrations + len(self.backend.own_adapters()) > cache_size
 
     def get(self, name: str) -> Adapter:
-        """Return an adapter.
+        """Return a registered adapter.
 
         Raises:
             AdapterNotFoundError: there is none of this name.
@@ -198,16 +199,16 @@ class AdapterRegistry:
     async def register(
         self, spec: AdapterSpec, by_handler: ByHandler | None = None
     ) -> None:
-        """Register an adapter, by the engine or by a handler of somebody's own.
+        """Register an adapter, loaded by the engine or by a registered handler.
 
         Raises:
-            AdapterError: it cannot be registered; nothing is left of it.
+            AdapterError: it cannot be registered; the registration is undone.
         """
         check_name(spec.name)
         await self._carry_out(self._service.register(spec, by_handler))
 
     async def unregister(self, name: str, by_handler: ByHandler | None = None) -> None:
-        """Unregister an adapter, and wait for the requests that use it, but not long.
+        """Unregister an adapter, and wait up to 30 s for the requests that use it.
 
         Raises:
             AdapterNotFoundError: there is none of this name.
@@ -217,7 +218,7 @@ class AdapterRegistry:
     async def update(
         self, name: str, *, pin: bool | None = None, preload: bool | None = None
     ) -> None:
-        """Pin an adapter or let go of it, load it, or change whether restarts load it.
+        """Pin, unpin or load an adapter, or change whether a restart loads it.
 
         Raises:
             AdapterError: there is none of this name, or the engine refuses.

@@ -1,4 +1,4 @@
-"""A request about adapters, as shapes and handlers see it."""
+"""Parses a request to ``/adapters`` into the document that shapes are applied to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..contract.headers import header_text
 from ..handlers.shapes import CaseInsensitiveDict, fill_defaults
 
 #: Bytes.
-LARGEST_BODY: Final = 1 << 20
+MAX_BODY_BYTES: Final = 1 << 20
 ALIAS_HEADER: Final = "x-amzn-sagemaker-adapter-alias"
 
 
@@ -22,18 +22,20 @@ async def read_document(
 ) -> dict[str, Any]:
     """Return ``{"body", "headers", "query_params", "path_params"}`` of a request.
 
-    Without a body, the query parameters are the body. ``defaults`` maps dotted paths to
-    what the body has there if it has nothing.
+    Without a body, the query parameters are the body. ``defaults`` maps dotted paths in
+    the body to values for missing fields.
 
     Raises:
-        HTTPException: 400, there is a body, but it is no JSON object; 413, it is larger
-            than any request about adapters.
+        HTTPException: 400, the body is not a JSON object; 413, it is larger than
+            ``MAX_BODY_BYTES``.
     """
     query = dict(request.query_params)
     raw = await _read_body(request)
     body = decode_object(raw) if raw else dict(query)
     if body is None:
-        raise HTTPException(400, "The body of an adapter request is a JSON object.")
+        raise HTTPException(
+            400, "The body of an adapter request must be a JSON object."
+        )
     fill_defaults(body, defaults)
     return {
         "body": body,
@@ -49,15 +51,15 @@ async def _read_body(request: Request) -> bytes:
     raw = b""
     async for chunk in request.stream():
         raw += chunk
-        if len(raw) > LARGEST_BODY:
-            raise HTTPException(413, f"Send at most {LARGEST_BODY} bytes of JSON.")
-    # Handlers read it from the request.
+        if len(raw) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"Send at most {MAX_BODY_BYTES} bytes of JSON.")
+    # Starlette's cache: a handler can read the body again.
     request._body = raw
     return raw
 
 
 def shown_name(document: Mapping[str, Any]) -> str:
-    """Return how an answer calls the adapter: by its alias, if it has one."""
+    """Return the adapter's name in answers: the alias header's value, if present."""
     return str(
         document["headers"].get(ALIAS_HEADER)
         or document["path_params"].get("adapter_name")

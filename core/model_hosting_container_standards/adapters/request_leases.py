@@ -1,4 +1,4 @@
-"""The adapters of an HTTP request: a name means one adapter from first use to end."""
+"""Adapter leases of an HTTP request: a name refers to one adapter until it ends."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ Work = Callable[[], Coroutine[Any, Any, T]]
 
 
 class RequestLeases:
-    """What one HTTP request has leased, by name, until it is over.
+    """The adapters that one HTTP request has leased, by name.
 
-    An engine may look a name up several times for a request, and compute as often: for
-    each prompt, each token of a beam search, each round of tools. All of it is done by
-    the adapter that the name meant first, though it be unregistered or replaced.
+    An engine may look a name up several times for one request: for each prompt, each
+    token of a beam search, each round of tool calls. All lookups return the adapter
+    that the first one found, even if it is unregistered or replaced meanwhile.
     """
 
     is_over = False
-    #: The request itself, and work of it that goes on after its response.
+    #: The request itself, and its tasks that outlive the response.
     _users = 1
-    _goes_on = False
+    _has_tasks = False
 
     def __init__(self, leases: Leases) -> None:
         self.leases = leases
         self.by_name: dict[str, Adapter] = {}
 
     def forget(self, name: str) -> None:
-        """Give an adapter back before the request's end: nothing was computed by it."""
+        """Release an adapter that the request has not used yet."""
         if adapter := self.by_name.pop(name, None):
             self.leases.release(adapter)
 
-    def go_on(self, work: Work[T]) -> Coroutine[Any, Any, T]:
-        """Return work that a task may do after the response, by the same adapters."""
-        self._goes_on = True
-        return self._do(work)
+    def extend(self, work: Work[T]) -> Coroutine[Any, Any, T]:
+        """Wrap work for a task, so that the leases last until the work is done."""
+        self._has_tasks = True
+        return self._run(work)
 
-    async def _do(self, work: Work[T]) -> T:
+    async def _run(self, work: Work[T]) -> T:
         self._users += 1
         try:
             return await work()
@@ -49,10 +49,10 @@ class RequestLeases:
             self.release()
 
     def release(self) -> None:
-        """End the request, or work of it."""
+        """End the request, or one of its tasks; the last one releases the leases."""
         self._users -= 1
-        if self._goes_on:
-            # Not before a task that has been made for it has begun.
+        if self._has_tasks:
+            # Deferred, so that a task that was just created can start and be counted.
             asyncio.get_running_loop().call_soon(self._end)
         else:
             self._end()
@@ -66,14 +66,14 @@ class RequestLeases:
             self.leases.release(adapter)
 
 
-#: Set for the time of a request, also in the tasks that it starts.
+#: Set during a request, also in the tasks that it starts.
 CURRENT: Final[ContextVar[RequestLeases | None]] = ContextVar("leases", default=None)
 
 
 def current_leases(leases: Leases) -> RequestLeases | None:
-    """Return what the HTTP request under way has leased; None outside of requests.
+    """Return the leases of the current HTTP request; None outside of requests.
 
-    Tasks that a request has started have its leases too, as long as it is not over.
+    Tasks that a request has started share its leases until the request ends.
     """
     current = CURRENT.get()
     if current is None or current.is_over or current.leases is not leases:

@@ -1,4 +1,4 @@
-"""A server's start: what was registered before is there again."""
+"""Restores the registered adapters when a server starts."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from typing import Final
 
 from ..exceptions import AdapterCrashError, AdapterEngineError, AdapterError
 from ..logging_config import get_logger
-from .adapter import DEADLY, Adapter
+from .adapter import ENGINE_CRASHED, Adapter
 from .backend import AdapterBackend
 from .bundled import add_bundled
 from .registry import AdapterRegistry
 
 logger = get_logger(__name__)
 
-# Numbers of locks; adapters' ids are higher.
-#: Had by the one process that joins.
-_JOINING: Final = 0
+# Lock numbers; adapter ids are higher.
+#: Held while one process restores.
+_RESTORING: Final = 0
 #: Shared by every process of a running server.
 _RUNNING: Final = 1
 
-#: Why an adapter is not loaded that may have ended an engine, where nobody saw it: the
-#: first time the next start tries it once more.
-ENDED_ONCE: Final = "The server ended while this adapter was loaded at its start."
-ENDED: Final = (
-    "The server ended twice while this adapter was loaded at its start. POST it again, "
-    "or update it, to try once more."
+#: The reasons kept while an adapter is loaded at startup, in case the server dies
+#: meanwhile. After the first time, the next start tries again.
+INTERRUPTED_ONCE: Final = "The server ended while it loaded this adapter at startup."
+INTERRUPTED_TWICE: Final = (
+    "The server ended twice while it loaded this adapter at startup. POST or update "
+    "the adapter to try again."
 )
 
 
 async def restore_adapters(adapters: AdapterRegistry, bundled: Path) -> None:
-    """Restore what is registered, unless another process of this server has done so.
+    """Restore the registered adapters, unless another process of the server has.
 
-    ``bundled`` is the folder of what comes with the model.
+    ``bundled`` is the folder of the adapters that come with the model.
     """
     locks = adapters.users
-    async with locks.exclusive(_JOINING):
+    async with locks.exclusive(_RESTORING):
         locks.share(_RUNNING)
         if locks.try_upgrade(_RUNNING):
             await _restore(adapters, bundled)
@@ -44,7 +44,7 @@ async def restore_adapters(adapters: AdapterRegistry, bundled: Path) -> None:
 
 async def _restore(adapters: AdapterRegistry, bundled: Path) -> None:
     store = adapters.store
-    # Begun by processes that died, or held by handlers that know nothing any more.
+    # Left over by processes that died, or loaded by handlers into an earlier process.
     for row in store.rows():
         if row.by_handler or row.state in ("loading", "draining"):
             store.discard(row.id)
@@ -58,12 +58,12 @@ async def _restore(adapters: AdapterRegistry, bundled: Path) -> None:
 async def _restore_registered(
     adapters: AdapterRegistry, backend: AdapterBackend
 ) -> None:
-    """Load as many as the engine keeps; the others are loaded when they are used."""
+    """Load as many as the engine keeps; the others are loaded on first use."""
     pinned = others = 0
     loaded = len(backend.own_adapters())
-    kept = backend.cache_size
+    cache_size = backend.cache_size
     for adapter in sorted(adapters.view().values(), key=_urgency):
-        has_room = kept is None or loaded < kept
+        has_room = cache_size is None or loaded < cache_size
         load = adapter.pin or (adapter.preload and has_room)
         try:
             adapters.loader.check_capacity(
@@ -89,18 +89,20 @@ def _urgency(adapter: Adapter) -> tuple[bool, bool, int]:
 async def _restore_one(
     adapters: AdapterRegistry, adapter: Adapter, *, load: bool
 ) -> None:
-    if adapter.reason in (DEADLY, ENDED):
+    if adapter.reason in (ENGINE_CRASHED, INTERRUPTED_TWICE):
         raise AdapterError(adapter.reason)
-    # The weights of one that is loaded later are read then: there may be a thousand.
+    # There may be a thousand: weights are only read of those that are loaded now.
     await adapters.loader.check_folder(adapter.path, values=load)
     if load:
-        # An engine may end with it, and this start; or somebody ends both, by chance.
+        # Written first, as the adapter may crash the engine and this process with it.
+        # A single exit may be a coincidence, so the next start tries once more.
+        is_second = adapter.reason == INTERRUPTED_ONCE
         adapters.store.fail(
-            adapter, ENDED if adapter.reason == ENDED_ONCE else ENDED_ONCE
+            adapter, INTERRUPTED_TWICE if is_second else INTERRUPTED_ONCE
         )
         try:
             await adapters.loader.load_and_pin(adapter)
         except AdapterCrashError:
-            adapters.store.fail(adapter, DEADLY)
+            adapters.store.fail(adapter, ENGINE_CRASHED)
             raise
     adapters.store.change(adapter, state="ready", loaded=load, reason=None)

@@ -1,4 +1,4 @@
-"""``/adapters``: the contract's routes over :class:`Adapters`."""
+"""The ``/adapters`` routes."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ logger = get_logger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _COLLECTION: Final = "/adapters"
-_ONE: Final = "/adapters/{adapter_name:path}"
-_UPDATE: Final = f"{_ONE}/update"
-_MOST_PER_PAGE: Final = 1000
+_ADAPTER: Final = "/adapters/{adapter_name:path}"
+_UPDATE: Final = f"{_ADAPTER}/update"
+_MAX_PER_PAGE: Final = 1000
 
 
 def add_adapter_routes(
     app: FastAPI, runtime: AdapterRuntime, settings: Settings
 ) -> None:
-    """Put the routes before all others, if the app has adapters at all.
+    """Add the routes, before all others, if the app supports adapters.
 
-    That is if its engine loads them, or somebody registered a handler that does.
+    It does if its engine loads them, or if a load or unload handler is registered.
     """
     has_engine = runtime.has_engine
     load = claim_handler(app, LOAD_ADAPTER, replaceable=has_engine)
@@ -53,21 +53,24 @@ def add_adapter_routes(
     endpoints: list[tuple[str, str, Endpoint]] = [
         ("GET", _COLLECTION, routes.list),
         ("POST", _UPDATE, routes.update),
-        ("GET", _ONE, routes.read),
+        ("GET", _ADAPTER, routes.read),
     ]
     if has_engine or load:
         endpoints.append(("POST", _COLLECTION, routes.register))
     if has_engine or unload:
-        endpoints.append(("DELETE", _ONE, routes.unregister))
+        endpoints.append(("DELETE", _ADAPTER, routes.unregister))
     for method, path, endpoint in endpoints:
         name = f"sagemaker_{endpoint.__name__}_adapter"
-        add_route(app, path, _answering(endpoint), method, name=name)
+        add_route(app, path, _with_http_errors(endpoint), method, name=name)
         app.router.routes.insert(0, app.router.routes.pop())
     runtime.surround(app)
 
 
 class AdapterRoutes:
-    """What answers each of them; ``load`` and ``unload`` are registered handlers."""
+    """The endpoints of ``/adapters``.
+
+    ``load`` and ``unload`` are registered handlers; None: the engine does it.
+    """
 
     def __init__(
         self,
@@ -84,7 +87,7 @@ class AdapterRoutes:
 
     async def list(self, request: Request) -> Response:
         adapters = (await self._runtime.started()).view().values()
-        limit = _limit(request.query_params.get("limit"))
+        limit = _read_limit(request.query_params.get("limit"))
         after = _decode_token(request.query_params.get("next_page_token"))
         later = (adapter for adapter in adapters if adapter.name > after)
         page = [*itertools.islice(later, limit + 1)]
@@ -94,7 +97,7 @@ class AdapterRoutes:
 
     async def read(self, request: Request) -> Response:
         adapters = await self._runtime.started()
-        return JSONResponse(adapters.get(_name(request)).describe())
+        return JSONResponse(adapters.get(_adapter_name(request)).describe())
 
     async def register(self, request: Request) -> Response:
         adapters = await self._runtime.started()
@@ -102,14 +105,14 @@ class AdapterRoutes:
         body = document["body"]
         if self._load is None:
             flags = () if adapters.backend is None else adapters.backend.flags
-            await adapters.register(_wanted(body, flags))
+            await adapters.register(_read_spec(body, flags))
         else:
             call = AdapterCall(self._load, request, document)
             if not (
                 isinstance(body.get("name"), str) and isinstance(body.get("src"), str)
             ):
-                return await call.answer()  # Of a protocol of its own.
-            await adapters.register(_wanted(body, ()), call)
+                return await call.answer()  # The handler has a protocol of its own.
+            await adapters.register(_read_spec(body, ()), call)
             if call.response is not None:
                 return call.response
         return PlainTextResponse(f"Adapter {shown_name(document)} registered")
@@ -117,7 +120,7 @@ class AdapterRoutes:
     async def unregister(self, request: Request) -> Response:
         adapters = await self._runtime.started()
         document = await read_document(request, self._unload_defaults)
-        name = _name(request)
+        name = _adapter_name(request)
         adapter = adapters.view().get(name)
         if self._unload is not None and (adapter is None or adapter.by_handler):
             call = AdapterCall(self._unload, request, document)
@@ -130,15 +133,15 @@ class AdapterRoutes:
         adapters = await self._runtime.started()
         document = await read_document(request, {})
         body = document["body"]
-        pin, preload = _boolean(body, "pin"), _boolean(body, "preload")
+        pin, preload = _read_boolean(body, "pin"), _read_boolean(body, "preload")
         if pin is None and preload is None:
-            raise AdapterError("There is nothing to update: send pin, preload or both.")
-        await adapters.update(_name(request), pin=pin, preload=preload)
+            raise AdapterError("Nothing to update: send pin, preload or both.")
+        await adapters.update(_adapter_name(request), pin=pin, preload=preload)
         return PlainTextResponse(f"Adapter {shown_name(document)} updated")
 
 
 class AdapterCall:
-    """One call of somebody's own handler: made once, however often it is asked for."""
+    """A call of a registered handler, made at most once."""
 
     def __init__(
         self, handler: AdapterHandler, request: Request, document: dict[str, Any]
@@ -149,31 +152,32 @@ class AdapterCall:
         self.response: Response | None = None
 
     async def __call__(self) -> None:
-        """Call it.
+        """Call the handler.
 
         Raises:
-            Refusal: it answered that it did not do it.
+            Refusal: its response has a status of 300 or above.
         """
         response = await self.answer()
         if response.status_code >= 300:
             raise Refusal(response)
 
     async def answer(self) -> Response:
+        """Return the handler's response."""
         if self.response is None:
             self.response = await self._handler.answer(self._request, self._document)
         return self.response
 
 
 class Refusal(Exception):
-    """What a handler answers instead of doing what it was asked to."""
+    """A registered handler's response that reports a failure."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(f"status {response.status_code}")
         self.response = response
 
 
-def _answering(endpoint: Endpoint) -> Endpoint:
-    """Return the endpoint with its errors as the answers they stand for."""
+def _with_http_errors(endpoint: Endpoint) -> Endpoint:
+    """Wrap an endpoint, so that adapter and storage errors become HTTP responses."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -186,30 +190,30 @@ def _answering(endpoint: Endpoint) -> Endpoint:
         except StorageError as error:
             raise HTTPException(507, str(error)) from None
         except ClientDisconnect:
-            return Response(status_code=400)  # Nobody is left to be answered.
+            return Response(status_code=400)  # Not sent: the client is gone.
 
     return answer
 
 
-def _name(request: Request) -> str:
+def _adapter_name(request: Request) -> str:
     name: str = request.path_params["adapter_name"]
     return name
 
 
-def _wanted(body: Mapping[str, Any], flags: Collection[str]) -> AdapterSpec:
-    given = {flag: _boolean(body, flag) for flag in flags}
+def _read_spec(body: Mapping[str, Any], flags: Collection[str]) -> AdapterSpec:
+    given = {flag: _read_boolean(body, flag) for flag in flags}
     return AdapterSpec(
         name=body.get("name", ""),
         src=body.get("src", ""),
-        preload=_boolean(body, "preload") is not False,
-        pin=bool(_boolean(body, "pin")),
-        replace=bool(_boolean(body, "load_inplace")),
+        preload=_read_boolean(body, "preload") is not False,
+        pin=bool(_read_boolean(body, "pin")),
+        replace=bool(_read_boolean(body, "load_inplace")),
         options={flag: value for flag, value in given.items() if value is not None},
     )
 
 
-def _boolean(body: Mapping[str, Any], key: str) -> bool | None:
-    """Return a field of a body, or of query parameters, None if it is not there."""
+def _read_boolean(body: Mapping[str, Any], key: str) -> bool | None:
+    """Return a boolean field of a body or of query parameters; None if missing."""
     value = body.get(key)
     if value is None or isinstance(value, bool):
         return value
@@ -218,13 +222,13 @@ def _boolean(body: Mapping[str, Any], key: str) -> bool | None:
     raise AdapterError(f"{key} must be true or false, not {value!r}.")
 
 
-def _limit(value: str | None) -> int:
+def _read_limit(value: str | None) -> int:
     if value is None:
-        return _MOST_PER_PAGE
+        return _MAX_PER_PAGE
     with contextlib.suppress(ValueError):
-        if 1 <= int(value) <= _MOST_PER_PAGE:
+        if 1 <= int(value) <= _MAX_PER_PAGE:
             return int(value)
-    raise AdapterError(f"limit must be a number from 1 to {_MOST_PER_PAGE}.")
+    raise AdapterError(f"limit must be a number from 1 to {_MAX_PER_PAGE}.")
 
 
 def _encode_token(name: str) -> str:
@@ -232,10 +236,10 @@ def _encode_token(name: str) -> str:
 
 
 def _decode_token(token: str | None) -> str:
-    """Return the last name of the page before."""
+    """Return the last adapter name of the previous page; empty without a token."""
     try:
         return base64.b64decode((token or "").encode(), b"-_", validate=True).decode()
     except ValueError:
         raise AdapterError(
-            "next_page_token is none that this server gave: begin without one."
+            "next_page_token is not one that this server issued: start without one."
         ) from None

@@ -1,4 +1,4 @@
-"""Adapters of an app: there from its start to its end."""
+"""Opens and closes the adapter registry with the app."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ..logging_config import get_logger
 from ..settings import Settings
 from .backend import AdapterBackend
 
-if TYPE_CHECKING:  # With it comes SQLite, which only a server with adapters needs.
+if TYPE_CHECKING:  # It imports SQLite, which only servers with adapters need.
     from .registry import AdapterRegistry
 
 logger = get_logger(__name__)
 
-#: The server's name where no engine has one.
+#: The server's name if no engine provides one.
 _SERVER: Final = "app"
 
 
 class AdapterRuntime:
-    """Opens the :class:`AdapterRegistry` at the start of the app.
+    """Opens the :class:`AdapterRegistry` when the app starts, and closes it at the end.
 
     Args:
         find_backend: returns the engine's backend, once the app has started; None: the
@@ -45,7 +45,7 @@ class AdapterRuntime:
         #: None before the start, and where the engine loads no adapters.
         self.backend: AdapterBackend | None = None
         self.settings = settings
-        #: None before the start, after the end, and where there can be none.
+        #: None before startup, after shutdown, and where adapters are unavailable.
         self.current: AdapterRegistry | None = None
         self._starting = asyncio.Lock()
         self._error: AdapterError | None = None
@@ -56,10 +56,10 @@ class AdapterRuntime:
         return self._find_backend is not None
 
     async def started(self) -> AdapterRegistry:
-        """Return the server's adapters; start now if the server has no start-up step.
+        """Return the adapters; starts them if the server does not run the lifespan.
 
         Raises:
-            AdapterError: it has none, and why.
+            AdapterError: adapters are unavailable; the text says why.
         """
         async with self._starting:
             if self.current is None and self._error is None:
@@ -69,11 +69,11 @@ class AdapterRuntime:
         assert self.current is not None
         return self.current
 
-    def check_absent(self, name: str) -> None:
-        """Refuse an adapter where there can be none, unless the engine may have it.
+    def check_unavailable(self, name: str) -> None:
+        """Reject a name while adapters are unavailable, unless the engine resolves it.
 
         Raises:
-            AdapterError: an engine that does not know the name would answer without it.
+            AdapterError: the engine would ignore the name and answer by its base model.
         """
         if (
             self._error
@@ -83,19 +83,19 @@ class AdapterRuntime:
             raise self._error
 
     def base_model(self) -> str:
-        """Return the name of the engine's own model, once there is the engine."""
+        """Return the name of the engine's base model; empty if there is no engine."""
         names = self.backend.own_models() if self.backend is not None else ()
         return next(iter(names), "")
 
     def surround(self, app: FastAPI) -> None:
-        """Start after whatever else the app starts, and end before it ends."""
+        """Start after the app's own start-up, and stop before its own shutdown."""
         surround_lifespan(app, self.start, self.stop)
 
     async def start(self) -> None:
-        """Restore what is registered.
+        """Open the registry, and restore the registered adapters.
 
         Raises:
-            ConfigurationError: the folder that was asked for cannot be used.
+            ConfigurationError: ``SAGEMAKER_ADAPTERS_PATH`` cannot be used.
         """
         self._error = None
         if self._find_backend is not None:
@@ -114,8 +114,8 @@ class AdapterRuntime:
             if (path := self.settings.adapters_path) is not None:
                 name = Settings.adapters_path.name
                 raise ConfigurationError(name, str(path), str(error)) from error
-            # Nobody asked for it by name, nor perhaps for adapters at all.
-            logger.error("There will be no adapters: %s", error)
+            # The default folder: the operator may not even use adapters.
+            logger.error("Adapters are unavailable: %s", error)
             self._error = AdapterEngineError(str(error))
             return
         from .restore import restore_adapters
@@ -142,6 +142,6 @@ class AdapterRuntime:
 
         parent = self.settings.adapters_path or default_parent("sagemaker_adapters")
         name = _SERVER if self.backend is None else self.backend.server_name
-        # A container's own, also where several share /dev/shm.
+        # Separate for each container, as several may share /dev/shm.
         folder = private_folder(parent, f"{name}-{container_id()}")
         return AdapterRegistry(self.backend, folder, self.settings.adapters_root)

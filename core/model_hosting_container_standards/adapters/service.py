@@ -1,4 +1,4 @@
-"""What changes the adapters of a server."""
+"""The operations that change a server's adapters."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from .table import AdapterTable
 
 logger = get_logger(__name__)
 
-#: Loads an adapter in the engine's place, or unloads one.
+#: Calls a registered handler that loads or unloads the adapter, not the engine.
 ByHandler = Callable[[], Awaitable[None]]
 
-#: How long an answer waits for the requests that still use what is unloaded.
+#: Seconds that an answer waits for the requests that still use an unloaded adapter.
 UNLOAD_ANSWER_S: Final = 30.0
 
 
 class AdapterService:
-    """One at a time for each name, in all processes of the server.
+    """Registers, unregisters, updates and loads adapters.
 
-    Each leaves the table and the engine as if it had been carried out, or as if it had
-    not been begun.
+    Operations on one name are serialised across all processes of the server. Each
+    either completes or leaves the table and the engine unchanged.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class AdapterService:
         async with self._exclusive(spec.name):
             existing = self._store.view().get(spec.name)
             if existing is not None and existing.answers and not spec.replace:
-                return await self._repeat(existing, spec, path)
+                return await self._register_existing(existing, spec, path)
             if existing is None:
                 self._loader.check_name(spec.name)
             if by_handler is None:
@@ -72,18 +72,18 @@ class AdapterService:
                 await by_handler()
             elif self._store.get(name).by_handler:
                 raise AdapterError(
-                    f"Adapter {name!r} was loaded by a handler, and there is none to "
-                    "unload it: use register_unload_adapter_handler."
+                    f"Adapter {name!r} was loaded by a registered handler, but there "
+                    "is none to unload it: use register_unload_adapter_handler."
                 )
-            gone = await self._loader.write(self._store.leave, name)
+            removed = await self._loader.write(self._store.drain, name)
         logger.info("Adapter %r is unregistered", name)
-        await self._retire_soon(gone)
+        await self._retire_soon(removed)
 
     async def update(self, name: str, pin: bool | None, preload: bool | None) -> None:
         async with self._exclusive(name):
             adapter = self._store.get(name)
             if not adapter.answers:
-                adapter = await self._register_anew(adapter, pin)
+                adapter = await self._register_again(adapter, pin)
             elif pin:
                 await self._loader.pin(adapter)
             elif preload and not adapter.loaded:
@@ -95,7 +95,7 @@ class AdapterService:
         logger.info("Adapter %r is updated: pin %s, preload %s", name, pin, preload)
 
     async def load_on_first_use(self, name: str) -> None:
-        """Load an adapter once for all who wait for it, whatever comes of it."""
+        """Load an adapter; concurrent callers share one attempt and its outcome."""
         if (loading := self._loading.get(name)) is None:
             loading = self._loading[name] = self.spawn(self._load_on_first_use(name))
             loading.add_done_callback(lambda _: self._loading.pop(name, None))
@@ -108,24 +108,27 @@ class AdapterService:
                 await self._loader.load(adapter)
 
     def spawn(self, operation: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run an operation as a task, which :meth:`close` cancels."""
         task = asyncio.create_task(operation)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def close(self) -> None:
-        """Give up what is under way; the next start puts it right."""
+        """Cancel the running operations; the next start cleans up after them."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _locate(self, spec: AdapterSpec, by_handler: ByHandler | None) -> str:
-        """Return where the adapter is; a handler may take other things than paths."""
+        """Return the adapter's real path; a handler's ``src`` may be any string."""
         if by_handler is not None and self._loader.root is None:
             return spec.src
         return str(await run_in_threadpool(locate, spec.src, self._loader.root))
 
-    async def _repeat(self, existing: Adapter, spec: AdapterSpec, path: str) -> None:
+    async def _register_existing(
+        self, existing: Adapter, spec: AdapterSpec, path: str
+    ) -> None:
         if existing.path != path:
             raise AdapterConflictError(
                 f"Adapter {spec.name!r} is registered from {existing.src!r}. DELETE "
@@ -134,10 +137,10 @@ class AdapterService:
         if spec.pin and not existing.pin:
             await self._loader.pin(existing)
 
-    async def _register_anew(self, failed: Adapter, pin: bool | None) -> Adapter:
-        """Try once more what could not be loaded.
+    async def _register_again(self, failed: Adapter, pin: bool | None) -> Adapter:
+        """Register a failed adapter again.
 
-        Under another id: an engine remembers what became of the one it had.
+        It gets a new id, as the engine may have cached the failure of the old one.
         """
         spec = AdapterSpec(
             name=failed.name,
@@ -146,7 +149,7 @@ class AdapterService:
             replace=True,
             options=failed.options,
         )
-        async with self._loader.keeping_reason(failed):
+        async with self._loader.recording_failure(failed):
             path = await self._loader.check_folder(failed.path)
             replaced = await self._load_new(spec, path, None)
         await self._retire_soon(replaced)
@@ -158,7 +161,7 @@ class AdapterService:
     async def _load_new(
         self, spec: AdapterSpec, path: str, by_handler: ByHandler | None
     ) -> Adapter | None:
-        """Register an adapter whole, or not at all; return what it replaces."""
+        """Register an adapter, or undo it on failure; return the one it replaces."""
         write, check = self._loader.write, self._loader.check_capacity
         handled = by_handler is not None
         adapter = await write(self._store.reserve, spec, path, handled, check)
@@ -174,36 +177,39 @@ class AdapterService:
 
     @asynccontextmanager
     async def _exclusive(self, name: str) -> AsyncIterator[None]:
-        """Be the only one who changes what has this name."""
-        async with self._names.exclusive(_number(name)):
+        """Hold the lock of a name, and clean up after processes that died with it."""
+        async with self._names.exclusive(_lock_number(name)):
             for row in self._store.rows_of(name):
                 if row.state == "loading":
-                    # Whoever began it has died: who is alive holds the lock.
+                    # The process that began it has died: it would still hold the lock.
                     await self._loader.undo(row)
                 if row.state == "draining":
                     self._retire(row)
             yield
 
     async def _retire_soon(self, adapter: Adapter | None) -> None:
-        """Unload what no new request sees; wait for it, but not for ever."""
+        """Unload a draining adapter, and wait for it up to ``UNLOAD_ANSWER_S``."""
         if adapter is not None and (retiring := self._retire(adapter)):
             await asyncio.wait({retiring}, timeout=UNLOAD_ANSWER_S)
 
     def _retire(self, adapter: Adapter) -> asyncio.Task[None] | None:
-        """Unload an adapter once its last request is done, unless that is under way."""
+        """Start a task that unloads an adapter once its last request has finished.
+
+        Returns None if there is one already.
+        """
         if adapter.id in self._retiring:
             return None
         self._retiring.add(adapter.id)
-        return self.spawn(self._retire_at_last(adapter))
+        return self.spawn(self._retire_when_idle(adapter))
 
-    async def _retire_at_last(self, adapter: Adapter) -> None:
+    async def _retire_when_idle(self, adapter: Adapter) -> None:
         try:
-            async with self._leases.ended(adapter.id):
+            async with self._leases.exclusive(adapter.id):
                 await self._loader.retire(adapter)
         finally:
             self._retiring.discard(adapter.id)
 
 
-def _number(name: str) -> int:
-    """Return the lock of a name. That two share one is as good as impossible."""
+def _lock_number(name: str) -> int:
+    """Return the lock number of a name, a 56-bit hash."""
     return int.from_bytes(blake2b(name.encode(), digest_size=7).digest(), "big")

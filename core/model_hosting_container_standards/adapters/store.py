@@ -19,8 +19,8 @@ from .table import FIRST_ID, AdapterTable, Check
 _APPLICATION: Final = 0x4D484341
 #: An adapter's name is taken while it is in one of these states.
 _REGISTERED: Final = "state IN ('ready', 'failed')"
-# engine_names: every name an engine may have cached something for.
-# bundled: what came with the model once, whatever became of it.
+# engine_names: every name that the engine may have cached something under.
+# bundled: the names that ever came with the model, registered now or not.
 _SCHEMA: Final = f"""
 CREATE TABLE adapters (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -44,10 +44,10 @@ INSERT INTO sqlite_sequence (name, seq) VALUES ('adapters', {FIRST_ID - 1})
 
 
 class AdapterStore(AdapterTable):
-    """The ``AdapterTable`` in a SQLite file, and this process's view of it.
+    """The ``AdapterTable`` in a SQLite file, and this process's cached view of it.
 
-    Every method that changes something is one transaction. ``check`` arguments see what
-    it would be like after it, and raise to undo it.
+    Every method that writes is one transaction. A ``check`` is called with the counts
+    after the change, and undoes the change by raising.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,9 +61,9 @@ class AdapterStore(AdapterTable):
         return self._registrations
 
     def view(self) -> Mapping[str, Adapter]:
-        """Return what is registered now, by name, in the order of names.
+        """Return the registered adapters by name, sorted by name.
 
-        The same object as before, unless something has changed.
+        Returns the same object until something changes.
         """
         version = self._database.version()
         if version != self._seen or version & 1:
@@ -96,25 +96,25 @@ class AdapterStore(AdapterTable):
 
     def _select(self, condition: str, *values: Any) -> list[Adapter]:
         statement = f"SELECT * FROM adapters WHERE {condition}"
-        return [_adapter(row) for row in self._database.read(statement, values)]
+        return [_from_row(row) for row in self._database.read(statement, values)]
 
     def reserve(
         self, spec: AdapterSpec, path: str, by_handler: bool, check: Check
     ) -> Adapter:
-        """Add an adapter that is being loaded: it has an id, and no request sees it."""
+        """Add an adapter in state ``loading``, which no request sees yet."""
         with self._database.write(visible=False) as connection:
             adapter_id = _insert(connection, spec, path, "loading", by_handler)
-            check(*_count(connection))
-            return _one(connection, adapter_id)
+            check(*_count_by_pin(connection))
+            return _fetch(connection, adapter_id)
 
-    def add_bundled(self, found: Sequence[tuple[AdapterSpec, str]]) -> list[str]:
-        """Register what comes with the model, with its path, and return the new names.
+    def add_bundled(self, bundled: Sequence[tuple[AdapterSpec, str]]) -> list[str]:
+        """Register bundled adapters, with their real paths, and return the new names.
 
-        A name that came with it before is not new, nor is one that is registered.
+        Names that are registered, or were bundled at an earlier start, are skipped.
         """
         added = []
         with self._database.write() as connection:
-            for spec, path in found:
+            for spec, path in bundled:
                 new = connection.execute(
                     "INSERT OR IGNORE INTO bundled VALUES (?)", [spec.name]
                 )
@@ -124,43 +124,43 @@ class AdapterStore(AdapterTable):
         return added
 
     def complete(self, adapter: Adapter, *, loaded: bool) -> Adapter | None:
-        """Let requests see an adapter; return what had its name and now leaves."""
+        """Mark an adapter as ready; return the one it replaces, now draining."""
         with self._database.write() as connection:
-            replaced = _leave(connection, adapter.name)
-            _set(connection, adapter.id, {"state": "ready", "loaded": loaded})
+            replaced = _drain(connection, adapter.name)
+            _update(connection, adapter.id, {"state": "ready", "loaded": loaded})
         return replaced
 
-    def leave(self, name: str) -> Adapter | None:
-        """Let no new request see an adapter; return it, if there was one."""
+    def drain(self, name: str) -> Adapter | None:
+        """Hide an adapter from new requests, and return it, if there is one."""
         with self._database.write() as connection:
-            return _leave(connection, name)
+            return _drain(connection, name)
 
     def discard(self, adapter_id: int) -> None:
-        """Forget an adapter that no request sees."""
+        """Delete an adapter that is hidden from requests."""
         with self._database.write(visible=False) as connection:
             connection.execute("DELETE FROM adapters WHERE id = ?", [adapter_id])
 
     def change(
         self, adapter: Adapter, check: Check | None = None, **columns: Any
     ) -> Adapter:
-        """Change a registered adapter's columns, and return it as it is then.
+        """Change columns of a registered adapter, and return the changed adapter.
 
         Raises:
-            AdapterNotFoundError: it is not there any more.
+            AdapterNotFoundError: it does not exist any more.
         """
         with self._database.write() as connection:
-            _set(connection, adapter.id, columns)
+            _update(connection, adapter.id, columns)
             if check is not None:
-                check(*_count(connection))
-            return _one(connection, adapter.id)
+                check(*_count_by_pin(connection))
+            return _fetch(connection, adapter.id)
 
     def fail(self, adapter: Adapter, reason: str) -> None:
-        """Keep an adapter that cannot be loaded any more, with the reason."""
+        """Mark an adapter as failed, with the reason."""
         failed: State = "failed"
         self.change(adapter, state=failed, loaded=False, reason=reason)
 
     def unload_all(self) -> None:
-        """Note that the engine has just started, and has nothing."""
+        """Mark all adapters as not loaded: the engine has just started."""
         with self._database.write() as connection:
             connection.execute("UPDATE adapters SET loaded = 0")
 
@@ -185,7 +185,7 @@ def _insert(
         "state": state,
         "by_handler": by_handler,
         "options": msgspec.json.encode(spec.options).decode(),
-        # Until the id is known.
+        # Set below, once the id is known.
         "engine_name": "",
     }
     names, marks = ", ".join(columns), ", ".join("?" * len(columns))
@@ -193,23 +193,25 @@ def _insert(
         f"INSERT INTO adapters ({names}) VALUES ({marks})", [*columns.values()]
     )
     adapter_id = cursor.lastrowid
-    engine_name = _unused(connection, spec.name, adapter_id)
-    _set(connection, adapter_id, {"engine_name": engine_name})
+    engine_name = _unused_name(connection, spec.name, adapter_id)
+    _update(connection, adapter_id, {"engine_name": engine_name})
     return adapter_id
 
 
-def _unused(connection: sqlite3.Connection, name: str, adapter_id: int | None) -> str:
-    """Return the name itself if no engine has seen it, else one with the id."""
+def _unused_name(
+    connection: sqlite3.Connection, name: str, adapter_id: int | None
+) -> str:
+    """Reserve the name if no engine has seen it, else the name with the id added."""
     for candidate in (name, f"{name}#{adapter_id}"):
         added = connection.execute(
             "INSERT OR IGNORE INTO engine_names VALUES (?)", [candidate]
         )
         if added.rowcount:
             return candidate
-    return _unused(connection, f"{name}#{adapter_id}", adapter_id)
+    return _unused_name(connection, f"{name}#{adapter_id}", adapter_id)
 
 
-def _set(
+def _update(
     connection: sqlite3.Connection, adapter_id: int | None, columns: Mapping[str, Any]
 ) -> None:
     assignments = ", ".join(f"{column} = ?" for column in columns)
@@ -226,16 +228,16 @@ def _registered(connection: sqlite3.Connection, name: str) -> sqlite3.Row | None
     return row
 
 
-def _leave(connection: sqlite3.Connection, name: str) -> Adapter | None:
+def _drain(connection: sqlite3.Connection, name: str) -> Adapter | None:
     row = _registered(connection, name)
     if row is None:
         return None
-    _set(connection, row["id"], {"state": "draining"})
-    return _adapter(row)
+    _update(connection, row["id"], {"state": "draining"})
+    return _from_row(row)
 
 
-def _count(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Return how many adapters the engine has to keep, and how many it may swap."""
+def _count_by_pin(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return how many adapters of the engine are pinned, and how many are not."""
     counts = connection.execute(
         "SELECT pin, count(*) FROM adapters "
         "WHERE state != 'failed' AND NOT by_handler GROUP BY pin"
@@ -244,15 +246,16 @@ def _count(connection: sqlite3.Connection) -> tuple[int, int]:
     return by_pin.get(1, 0), by_pin.get(0, 0)
 
 
-def _one(connection: sqlite3.Connection, adapter_id: int | None) -> Adapter:
-    found = connection.execute("SELECT * FROM adapters WHERE id = ?", [adapter_id])
-    row = found.fetchone()
+def _fetch(connection: sqlite3.Connection, adapter_id: int | None) -> Adapter:
+    row = connection.execute(
+        "SELECT * FROM adapters WHERE id = ?", [adapter_id]
+    ).fetchone()
     if row is None:
         raise AdapterNotFoundError("The adapter was unregistered in the meantime.")
-    return _adapter(row)
+    return _from_row(row)
 
 
-def _adapter(row: sqlite3.Row) -> Adapter:
+def _from_row(row: sqlite3.Row) -> Adapter:
     adapter_id, name, src, path, engine_name, *flags, reason, options = row
     preload, pin, state, loaded, by_handler = flags
     return Adapter(

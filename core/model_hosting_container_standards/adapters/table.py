@@ -62,7 +62,7 @@ class AdapterTable(Protocol):
     def complete(self, adapter: Adapter, *, loaded: bool) -> Adapter | None:
         """Let requests see an adapter; return what had its name and now leaves."""
 
-    def leave(self, name: str) -> Adapter | None:
+    def drain(self, name: str) -> Adapter | None:
         """Let no new request see an adapter; return it, if there was one."""
 
     def discard(self, adapter_id: int) -> None:

@@ -1,4 +1,4 @@
-"""The tensors of a safetensors file, as its header describes them."""
+"""Reads the header of a safetensors file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Final
 
 import msgspec
 
-#: A file begins with the length of its header, and takes no longer one.
+#: A file begins with the length of its header, in this many bytes.
 _LENGTH_BYTES: Final = 8
-_LONGEST_HEADER: Final = 100_000_000
+#: Bytes; the limit of the safetensors format.
+_MAX_HEADER_BYTES: Final = 100_000_000
 _METADATA: Final = "__metadata__"
-_LONGEST_SHOWN: Final = 200
-#: Bytes of an element; what is not here is not checked.
+_MAX_SHOWN_LENGTH: Final = 200
+#: Bytes of an element; the sizes of other types are not checked.
 _SIZES: Final = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2,
     "I16": 2, "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
@@ -22,7 +23,7 @@ _SIZES: Final = {
 
 
 class Tensor(msgspec.Struct, frozen=True):
-    """A tensor, and where its values are in the file: bytes ``begin`` to ``end``."""
+    """A tensor; its values are the bytes ``begin`` to ``end`` of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -31,7 +32,7 @@ class Tensor(msgspec.Struct, frozen=True):
 
 
 class _Entry(msgspec.Struct):
-    """What the header says of a tensor."""
+    """A tensor's entry in the header; its offsets count from the header's end."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -39,21 +40,21 @@ class _Entry(msgspec.Struct):
 
 
 def read_header(file: Path) -> Mapping[str, Tensor]:
-    """Return the tensors of a safetensors file by their names, in the file's order.
+    """Return the tensors of a safetensors file by name, in the file's order.
 
     Raises:
-        ValueError: it is not such a file, or not whole.
+        ValueError: it is not a safetensors file, or it is truncated.
         OSError: it cannot be read.
     """
     size = file.stat().st_size
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(_LENGTH_BYTES), "little")
         data = _LENGTH_BYTES + length
-        if length > _LONGEST_HEADER or data > size:
+        if length > _MAX_HEADER_BYTES or data > size:
             raise ValueError("the header is longer than the file")
         header = opened.read(length)
     tensors = {
-        name: _tensor(entry, data) for name, entry in _decode_header(header).items()
+        name: _to_tensor(entry, data) for name, entry in _decode_header(header).items()
     }
     if max((tensor.end for tensor in tensors.values()), default=data) != size:
         raise ValueError("the file does not end with its last tensor")
@@ -61,8 +62,8 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
 
 
 def printable(text: str) -> str:
-    """Return text of a file as an error shows it: on a line, and not too long."""
-    return ascii(text[:_LONGEST_SHOWN])[1:-1]
+    """Return text from a file, escaped and shortened for an error message."""
+    return ascii(text[:_MAX_SHOWN_LENGTH])[1:-1]
 
 
 def _decode_header(header: bytes) -> dict[str, _Entry]:
@@ -77,11 +78,11 @@ def _decode_header(header: bytes) -> dict[str, _Entry]:
         raise ValueError("the header is nested too deeply") from error
 
 
-def _tensor(entry: _Entry, data: int) -> Tensor:
+def _to_tensor(entry: _Entry, data: int) -> Tensor:
     begin, end = entry.data_offsets
     size = _SIZES.get(entry.dtype)
     if not 0 <= begin <= end or min(entry.shape, default=0) < 0:
-        raise ValueError("a tensor has no place")
+        raise ValueError("a tensor's offsets or shape are invalid")
     if size is not None and end - begin != size * math.prod(entry.shape):
-        raise ValueError("a tensor has another size than its place")
+        raise ValueError("a tensor's shape does not match its number of bytes")
     return Tensor(entry.dtype, entry.shape, data + begin, data + end)

@@ -1,4 +1,4 @@
-"""Requests to ``/invocations`` whose model is unknown, answered by the base model."""
+"""Lets the base model answer ``/invocations`` for unknown model names."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ..settings import Settings
 
 logger = get_logger(__name__)
 
-#: Clients invent names: so many are logged, and so many characters of each.
-_MOST_LOGGED: Final = 100
-_LONGEST_LOGGED: Final = 256
+#: Limits of the log, as clients may send any name: names, and characters of each.
+_MAX_LOGGED: Final = 100
+_MAX_LOGGED_LENGTH: Final = 256
 
 
 class UnknownModels:
-    """The unknown names that the base model has answered for, as far as logged."""
+    """Logs the unknown model names that the base model answered for, once each."""
 
     def __init__(self) -> None:
         self._logged: set[str] = set()
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Let the base model answer for any name within this block."""
+        """Let the base model answer for any name within the block."""
         token = _ALLOWED.set(self)
         try:
             yield
@@ -37,14 +37,14 @@ class UnknownModels:
     async def answer(
         self, handler: ASGIApp, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Let ``handler`` answer, and the base model for any name."""
+        """Call ``handler``, with the base model answering for any name."""
         with self.allowed():
             await handler(scope, receive, send)
 
     def log(self, name: str) -> None:
-        """Log a name, once."""
-        name = name[:_LONGEST_LOGGED]
-        if name in self._logged or len(self._logged) >= _MOST_LOGGED:
+        """Log a name, once; at most 100 names."""
+        name = name[:_MAX_LOGGED_LENGTH]
+        if name in self._logged or len(self._logged) >= _MAX_LOGGED:
             return
         self._logged.add(name)
         logger.warning(
@@ -52,7 +52,7 @@ class UnknownModels:
             name,
             Settings.unknown_model.name,
         )
-        if len(self._logged) == _MOST_LOGGED:
+        if len(self._logged) == _MAX_LOGGED:
             logger.warning("No more unknown models are logged.")
 
 
@@ -60,7 +60,7 @@ _ALLOWED: Final[ContextVar[UnknownModels | None]] = ContextVar("unknown", defaul
 
 
 def base_model_answers(name: str) -> bool:
-    """Whether the base model answers the request under way, whose model is unknown."""
+    """Return whether the base model answers the current request for an unknown name."""
     models = _ALLOWED.get()
     if models is None:
         return False

@@ -1,7 +1,7 @@
-"""Values of weights that are not finite numbers.
+"""Finds weights that are NaN or infinite.
 
-Those of one adapter spoil what an engine answers without it: its kernels multiply by
-zero what a request does not use.
+In one adapter they corrupt other requests too: the engine's kernels multiply the
+adapters that a request does not use by zero, and zero times NaN is NaN.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from .tensors import Tensor
 
-#: Bytes that are looked at in one go.
+#: Bytes that are checked at once.
 _CHUNK: Final = 1 << 22
-#: Integers of each type's size, and the bits that are all set in no finite number.
+#: An integer type of the same size, and the bits that are all set only in non-finite
+#: values.
 _NOT_FINITE: Final = {
     "F64": ("<u8", 0x7FF0_0000_0000_0000),
     "F32": ("<u4", 0x7F80_0000),
@@ -27,10 +28,10 @@ _NOT_FINITE: Final = {
 
 
 def not_finite(file: Path, tensors: Mapping[str, Tensor]) -> Iterator[str]:
-    """Yield the tensors of a file that have a NaN or an infinity; none without numpy.
+    """Yield the names of tensors with NaN or infinite values; none without numpy.
 
-    The file is read into one buffer, piece by piece. It is not mapped: a process that
-    has mapped a file dies when the file is cut off meanwhile.
+    The file is read in pieces, not memory-mapped: truncating a mapped file would kill
+    the process (SIGBUS).
 
     Raises:
         OSError: the file cannot be read.
@@ -43,24 +44,26 @@ def not_finite(file: Path, tensors: Mapping[str, Tensor]) -> Iterator[str]:
     with file.open("rb") as opened:
         for name, tensor in tensors.items():
             kind, bits = _NOT_FINITE.get(tensor.dtype, (None, 0))
-            pieces = _pieces(opened, tensor, buffer) if kind else ()
-            if any(_has_all(numpy.frombuffer(piece, kind), bits) for piece in pieces):
+            pieces = _read_pieces(opened, tensor, buffer) if kind else ()
+            if any(
+                _has_all_bits(numpy.frombuffer(piece, kind), bits) for piece in pieces
+            ):
                 yield name
 
 
-def _has_all(values: Any, bits: int) -> bool:
+def _has_all_bits(values: Any, bits: int) -> bool:
     return bool(((values & bits) == bits).any())
 
 
-def _pieces(
+def _read_pieces(
     opened: BufferedReader, tensor: Tensor, buffer: memoryview
 ) -> Iterator[memoryview]:
-    """Yield a tensor's bytes; each piece is gone when the next one is asked for."""
+    """Yield a tensor's bytes in pieces; all of them share ``buffer``."""
     opened.seek(tensor.begin)
-    left = tensor.end - tensor.begin
-    while left:
-        piece = buffer[: min(left, len(buffer))]
+    remaining = tensor.end - tensor.begin
+    while remaining:
+        piece = buffer[: min(remaining, len(buffer))]
         if opened.readinto(piece) != len(piece):
-            raise OSError(0, "it became shorter while it was read")
-        left -= len(piece)
+            raise OSError(0, "it was truncated while it was read")
+        remaining -= len(piece)
         yield piece

@@ -1,6 +1,6 @@
-"""The file of an adapter's weights: whether it is there, whole, and of numbers.
+"""Checks an adapter's weights file: present, complete, and of finite numbers.
 
-An engine may end with a file that is not, and every request it is answering with it.
+An engine may crash when it loads a damaged file, and then fails all its requests.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from .tensors import Tensor, printable, read_header
 from .values import not_finite
 
 SAFETENSORS: Final = "adapter_model.safetensors"
-#: In the order in which engines look for them.
+#: In the order in which engines try them.
 WEIGHTS: Final = (SAFETENSORS, "adapter_model.bin", "adapter_model.pt")
 #: How many tensors an error names.
-_NAMED: Final = 3
+_MAX_NAMED: Final = 3
 
 
 class Weights(NamedTuple):
-    """A file of weights, and its tensors by their names."""
+    """A safetensors file, and its tensors by name."""
 
     file: Path
     tensors: Mapping[str, Tensor]
 
 
 def find_weights(folder: Path) -> Weights | None:
-    """Return the weights of a folder; None: only the engine can read them.
+    """Return the weights in a folder; None: they are not in safetensors format.
 
     Raises:
-        AdapterError: it has none, or the file is damaged.
-        OSError: it cannot be read.
+        AdapterError: there are none, or the file is damaged.
+        OSError: the file cannot be read.
     """
     file = next((folder / n for n in WEIGHTS if (folder / n).is_file()), None)
     if file is None:
@@ -41,13 +41,13 @@ def find_weights(folder: Path) -> Weights | None:
             f"{str(folder)!r} is not an adapter: it has none of {', '.join(WEIGHTS)}."
         )
     if file.stat().st_size == 0:
-        raise _damaged(file)
+        raise _damaged_error(file)
     if file.name != SAFETENSORS:
         return None
     try:
         return Weights(file, read_header(file))
     except ValueError:
-        raise _damaged(file) from None
+        raise _damaged_error(file) from None
 
 
 def check_values(weights: Weights) -> None:
@@ -57,17 +57,17 @@ def check_values(weights: Weights) -> None:
         AdapterError: some are not.
         OSError: they cannot be read.
     """
-    names = [printable(n) for n in itertools.islice(not_finite(*weights), _NAMED)]
+    names = [printable(n) for n in itertools.islice(not_finite(*weights), _MAX_NAMED)]
     if names:
         raise AdapterError(
             f"{str(weights.file)!r} has weights that are not finite numbers (NaN or "
-            f"infinite), which would spoil other answers too: {', '.join(names)}. "
+            f"infinite), which would corrupt other answers too: {', '.join(names)}. "
             "Export an earlier checkpoint."
         )
 
 
-def _damaged(file: Path) -> AdapterError:
+def _damaged_error(file: Path) -> AdapterError:
     return AdapterError(
-        f"{str(file)!r} is damaged: it is empty, a part of a file, or something else. "
-        "Copy it anew."
+        f"{str(file)!r} is damaged: it is empty, truncated, or not in this format. "
+        "Copy it again."
     )

@@ -247,16 +247,16 @@ def _session_step(
 ) -> SessionMiddleware:
     engine = claim_engine_sessions(app)
     if not settings.sessions_enabled:
-        return SessionsDisabled(own_header=answer.by_customer)
+        return SessionsDisabled(passes_header=answer.by_customer)
     # With them comes SQLite, which only a server with sessions needs.
-    from ..sessions.errors import answer_not_found
+    from ..sessions.errors import add_not_found_handler
     from ..sessions.manager import open_sessions
     from ..sessions.protocol import SessionProtocol
 
     if engine is not None:
         engine.configure(settings)
     sessions = open_sessions(settings)
-    answer_not_found(app)
+    add_not_found_handler(app)
     return SessionProtocol(sessions, engine, session_field_of(answer.function))
 
 

@@ -1,1 +1,1 @@
-"""What the contract names: its routes and its headers."""
+"""The routes and headers of SageMaker's hosting contract."""

@@ -14,7 +14,7 @@ SESSION_ID: Final = PREFIX + b"session-id"
 
 
 def header_text(value: bytes) -> str:
-    """Return a header's value: UTF-8 as clients send it, else latin-1 as HTTP says."""
+    """Decode a header's value: UTF-8, as clients send it, else HTTP's latin-1."""
     try:
         return value.decode()
     except UnicodeDecodeError:

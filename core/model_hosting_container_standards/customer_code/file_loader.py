@@ -1,4 +1,4 @@
-"""Python files as real modules: loaded once, with their siblings importable."""
+"""Loads Python files as modules, once, with the files beside them importable."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _folders: list[str] = []
 
 
 class FileLoader:
-    """Load Python files by path, each file once in a process.
+    """Loads Python files by path, each file once per process.
 
-    Relative paths are looked up below ``search_paths``, in order.
+    Relative paths are looked up in ``search_paths``, in order.
     """
 
     def __init__(self, search_paths: Iterable[str | Path] = ()) -> None:
@@ -33,24 +33,26 @@ class FileLoader:
 
         Raises:
             HandlerFileNotFoundError: there is no such file.
-            ModuleLoadError: the file raised; its own error is the cause.
+            ModuleLoadError: it cannot be loaded; an exception of the file is chained as
+                the cause.
         """
         path = self.find(location)
-        # A link is another name of the same code, but name and siblings are the link's.
+        # A file is loaded once, also by several links. The module's name and siblings
+        # are those of the first link.
         key = path.resolve()
         if key not in _loaded:
             for other in self._files(location):
                 if other.resolve() != key:
-                    logger.info("%s is used, and not %s", path, other)
-            _loaded[key] = _imported_already(path) or _execute(path)
+                    logger.info("%s is used instead of %s", path, other)
+            _loaded[key] = _find_imported(path) or _execute(path)
         return _loaded[key]
 
     def find(self, location: str | Path) -> Path:
-        """Return the absolute path of the file ``location`` names: the first there is.
+        """Return the absolute path of the first file that exists for ``location``.
 
         Raises:
             HandlerFileNotFoundError: there is no such file.
-            ModuleLoadError: whether there is one cannot be seen.
+            ModuleLoadError: a folder cannot be accessed.
         """
         for path in self._files(location):
             return path.parent.resolve() / path.name
@@ -64,15 +66,15 @@ class FileLoader:
 
     def _candidates(self, location: str | Path) -> list[Path]:
         folders = self.search_paths or (Path(),)
-        # An absolute location is the same in each of them.
+        # An absolute location gives the same path for each folder.
         return [*dict.fromkeys(folder / location for folder in folders)]
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is a file.
+    """Return whether the file exists.
 
     Raises:
-        ModuleLoadError: whether there is one cannot be seen.
+        ModuleLoadError: its folder cannot be accessed.
     """
     try:
         return path.is_file()
@@ -80,39 +82,39 @@ def _is_file(path: Path) -> bool:
         raise ModuleLoadError(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def _imported_already(path: Path) -> ModuleType | None:
-    """Return the module that Python itself made of this very file, if any."""
+def _find_imported(path: Path) -> ModuleType | None:
+    """Return the module that Python has already imported from this file, if any."""
     for module in list(sys.modules.values()):
         file = _file_of(module)
-        # The name first: to look every module's file up would take its time.
+        # Compare names first: resolving the paths of all modules would be slow.
         if file.endswith(path.name) and Path(file).resolve() == path.resolve():
             return module
     return None
 
 
 def _file_of(module: ModuleType) -> str:
-    # Not by attribute: a lazy module would import something to answer.
+    # Not getattr(): a lazy module would import a submodule for it.
     return (
         str(vars(module).get("__file__") or "") if hasattr(module, "__dict__") else ""
     )
 
 
 def _places_of(module: ModuleType) -> list[str]:
-    """Return a module's file and, of a package that may have none, its folders."""
+    """Return a module's file and, for a package, its folders."""
     folders = getattr(module, "__dict__", {}).get("__path__", ())
     return [_file_of(module), *map(str, folders)]
 
 
 def _execute(path: Path) -> ModuleType:
-    is_taken = _is_taken(path)
-    name = _own_name(path) if is_taken else path.stem
+    is_taken = _is_name_taken(path)
+    name = _unique_name(path) if is_taken else path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ModuleLoadError(f"{path} is no Python file: its name must end in .py.")
+        raise ModuleLoadError(f"{path} is not a Python file: its name must end in .py.")
     check_source(path)
     module = importlib.util.module_from_spec(spec)
     _make_importable(path.parent, first=not is_taken)
-    # Before it runs: dataclasses, pickle and Pydantic look a class's module up there.
+    # Registered before it runs, as dataclasses, pickle and Pydantic look it up there.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -125,25 +127,25 @@ def _execute(path: Path) -> ModuleType:
     return module
 
 
-def _is_taken(path: Path) -> bool:
-    """Whether the stem of a file, by which siblings import it, is another module's."""
+def _is_name_taken(path: Path) -> bool:
+    """Return whether another module has the stem of the file as its name."""
     if path.stem in sys.modules or path.stem in sys.stdlib_module_names:
         return True
-    # With a dot in it, the name is nobody's, and its first part would be imported.
+    # No module has a dot in its name, and find_spec() would import the part before it.
     spec = None if "." in path.stem else importlib.util.find_spec(path.stem)
     origin = spec.origin if spec is not None else None
     return origin is not None and Path(origin).resolve() != path.resolve()
 
 
-def _own_name(path: Path) -> str:
-    """Return a name by which no import of another module finds the file."""
+def _unique_name(path: Path) -> str:
+    """Return a module name that no other module has."""
     return "customer_" + re.sub(r"\W", "_", str(path.with_suffix("")).strip("/"))
 
 
 def _make_importable(folder: Path, *, first: bool) -> None:
-    """Put the folder first on the path, as ``python FILE`` does.
+    """Put the folder first on ``sys.path``, as ``python FILE`` does, or last.
 
-    Last, where a file of it (``vllm.py``) would take an installed module's place.
+    Last if one of its files (``vllm.py``) would shadow an installed module.
     """
     if str(folder) not in sys.path:
         sys.path.insert(0 if first else len(sys.path), str(folder))
@@ -151,12 +153,12 @@ def _make_importable(folder: Path, *, first: bool) -> None:
 
 
 def reset_loaded_files() -> None:
-    """Forget every loaded file and its siblings, and take the folders off the path."""
+    """Forget all loaded files and the modules beside them, and restore ``sys.path``."""
     folders = tuple(f"{folder}/" for folder in _folders)
     for name, module in list(sys.modules.items()):
-        below = any(place.startswith(folders) for place in _places_of(module))
-        ours = below or module in _loaded.values()
-        if ours and name != "__main__":
+        is_beside = any(place.startswith(folders) for place in _places_of(module))
+        is_ours = is_beside or module in _loaded.values()
+        if is_ours and name != "__main__":
             del sys.modules[name]
     for folder in _folders:
         if folder in sys.path:

@@ -1,4 +1,4 @@
-"""Code references of both forms: ``file.py:name`` and ``package.module:name``."""
+"""Resolves code references: ``file.py:name`` and ``package.module:name``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .moved_names import GoneNameError
 
 
 class FunctionLoader:
-    """Resolve code references to callables.
+    """Resolves code references to callables.
 
-    ``search_paths`` are the folders of relative files; ``module_aliases`` are names
-    that stand for modules already loaded.
+    ``search_paths`` are the folders of relative files; ``module_aliases`` maps names to
+    loaded modules.
     """
 
     def __init__(
@@ -36,24 +36,24 @@ class FunctionLoader:
     def load_function(self, reference: str) -> Callable[..., Any]:
         """Return the callable that ``model.py:fn`` or ``package.module:fn`` names.
 
-        A method of a class without constructor arguments is bound to a new instance.
+        A method of a class is bound to a new instance, made without arguments.
 
         Raises:
-            HandlerResolutionError: one of its subclasses, saying what is wrong.
+            HandlerResolutionError: it cannot be resolved; the subclass says why.
         """
         location, separator, attribute = reference.rpartition(":")
         if not (separator and location and attribute):
             raise InvalidHandlerSpecError(
-                f"{reference!r} is no code reference: write file.py:function or "
+                f"{reference!r} is not a code reference: write file.py:function or "
                 "package.module:function."
             )
         module = self.load_module(location)
-        found: Callable[..., Any] | Any = get_attribute(module, attribute)
-        if not callable(found):
+        function: Callable[..., Any] | Any = get_attribute(module, attribute)
+        if not callable(function):
             raise HandlerNotCallableError(
-                f"{reference!r} is a {type(found).__name__}, not a callable."
+                f"{reference!r} is a {type(function).__name__}, not a callable."
             )
-        return found
+        return function
 
     def load_module(self, location: str) -> ModuleType:
         """Return the module of a ``.py`` file or of a dotted name."""
@@ -63,14 +63,19 @@ class FunctionLoader:
 
 
 def get_attribute(module: ModuleType, dotted: str) -> Any:
-    """Return ``module.a.b``, a method of a class bound to a new instance of it."""
+    """Return ``module.a.b``; a method of a class is bound to a new instance.
+
+    Raises:
+        HandlerNotFoundError: there is no such attribute.
+        HandlerNotCallableError: the class cannot be instantiated.
+    """
     owner: Any = None
-    found: Any = module
+    value: Any = module
     for name in dotted.split("."):
-        owner, found = found, _get_member(found, name)
+        owner, value = value, _get_member(value, name)
     if inspect.isclass(owner) and _is_instance_method(owner, name):
         return getattr(instantiate(owner), name)
-    return found
+    return value
 
 
 def _get_member(owner: Any, name: str) -> Any:
@@ -96,16 +101,16 @@ def _is_instance_method(owner: type, name: str) -> bool:
 
 
 def instantiate(cls: type[Any]) -> Any:
-    """Return an instance of a class that is made without arguments.
+    """Return an instance of a class, made without arguments.
 
     Raises:
-        HandlerNotCallableError: it needs some, or raised; its own error is the cause.
+        HandlerNotCallableError: the constructor raised; its exception is the cause.
     """
     try:
         return cls()
     except Exception as error:
         raise HandlerNotCallableError(
-            f"{cls.__module__}.{cls.__qualname__} cannot be made without arguments "
+            f"{cls.__module__}.{cls.__qualname__} cannot be created without arguments "
             f"({type(error).__name__}: {error}): refer to a classmethod, a "
             "staticmethod or a function instead."
         ) from error

@@ -1,4 +1,4 @@
-"""Importable modules, and aliases for modules that came from a file."""
+"""Imports modules by name, with aliases for modules that were loaded from a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..exceptions import ModuleLoadError
 
 
 class ModuleLoader:
-    """Import modules by dotted name; ``aliases`` maps names to modules and wins."""
+    """Imports modules by dotted name; ``aliases``, names to modules, come first."""
 
     def __init__(self, aliases: Mapping[str, ModuleType] | None = None) -> None:
         self.aliases = dict(aliases or {})
@@ -19,7 +19,7 @@ class ModuleLoader:
         """Return the module.
 
         Raises:
-            ModuleLoadError: it does not exist, or raised; its own error is the cause.
+            ModuleLoadError: it does not exist, or raised; its exception is the cause.
         """
         if name in self.aliases:
             return self.aliases[name]

@@ -1,9 +1,10 @@
-"""Names that an engine moved keep working under the path they had.
+"""Keeps names importable from the module that an engine moved them out of.
 
-Scripts outlive engine releases: ``from engine.protocol import Request`` must go on
-working when ``Request`` lives in ``engine.completion.protocol`` now. Nothing inside the
-engine is edited: a module that is gone is found by an import finder that is asked last,
-and one that merely lost names gets a module ``__getattr__`` once it is imported.
+Scripts outlive engine releases: ``from engine.protocol import Request`` must keep
+working after ``Request`` has moved to ``engine.completion.protocol``. The engine's own
+code is not changed: a removed module is provided by an import finder at the end of
+``sys.meta_path``, and a module that lost names gets a module ``__getattr__`` when it is
+imported.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ import msgspec
 
 
 class Move(msgspec.Struct, frozen=True):
-    """Names that left a module together.
+    """Names that a module lost in one release.
 
     Attributes:
         names: the names, as the module had them.
-        last: the newest release that has them there.
-        place: the module they went to, which may have lost them since; with ``:name``
-            where it is another name. "": they are gone.
-        instead: what does the work of what is gone, if anything does.
+        last: the last release in which the module has them.
+        place: the module they moved to, which may have lost them since; followed by
+            ``:name`` if they were renamed. Empty: they were removed.
+        instead: the replacement for removed names, if there is one.
     """
 
     names: list[str]
@@ -39,10 +40,10 @@ class Move(msgspec.Struct, frozen=True):
 
 
 class GoneNameError(AttributeError):
-    """A name that its module has lost, and that is nowhere else."""
+    """A name that was removed from its module, and is not available elsewhere."""
 
 
-#: The names that each module has lost, in the order in which it did.
+#: The names that each module has lost, oldest first.
 MovedNames = Mapping[str, Sequence[Move]]
 
 _IMPORT_FROM: Final = opmap["IMPORT_FROM"]
@@ -51,9 +52,9 @@ _moved: Final[dict[str, Sequence[Move]]] = {}
 
 
 def install_moved_names(moved: MovedNames) -> None:
-    """Make old names resolve to where they are now; names that exist stay as they are.
+    """Make moved names resolve to their new place; existing names are not affected.
 
-    A name that is nowhere any more is an error that says so.
+    Access to a removed name raises :class:`GoneNameError`.
     """
     import wrapt
 
@@ -66,7 +67,7 @@ def install_moved_names(moved: MovedNames) -> None:
 
 
 def reset_moved_names() -> None:
-    """Forget every moved name."""
+    """Forget all moved names."""
     for name, module in list(sys.modules.items()):
         if getattr(module, "__dict__", {}).get("__loader__") is _finder:
             del sys.modules[name]
@@ -76,9 +77,9 @@ def reset_moved_names() -> None:
 
 
 class _GoneModuleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds modules of the table, and their packages, that nothing else finds.
+    """Provides removed modules, and their packages, that no other finder finds.
 
-    But for the engine's own package: an engine that is not installed stays missing.
+    Except for the engine's own package: an engine that is not installed stays missing.
     """
 
     def find_spec(
@@ -92,15 +93,17 @@ class _GoneModuleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Leave the module empty: its ``__getattr__`` comes with the import hook.
+        """Leave the module empty; the import hook adds its ``__getattr__``.
 
         Raises:
-            ModuleNotFoundError: nothing that it had is anywhere any more.
+            ModuleNotFoundError: all of its names were removed.
         """
         name = module.__name__
         moves = _moved.get(name, ())
         if not hasattr(module, "__path__") and not any(move.place for move in moves):
-            message = f"{name} is gone: {moves[-1].last} is the last release with it."
+            message = (
+                f"{name} was removed: {moves[-1].last} is the last release with it."
+            )
             raise ModuleNotFoundError(message, name=name)
 
 
@@ -117,7 +120,7 @@ class _ModuleAttributes:
     """The ``__getattr__`` of a module that has lost names.
 
     Args:
-        own: what the module itself has for it.
+        own: the module's own ``__getattr__``, if it has one.
     """
 
     def __init__(
@@ -135,16 +138,20 @@ class _ModuleAttributes:
             if move is None and not self._lists_names(attribute):
                 raise
         if move is None:
-            return [*_names_found(name)]
+            return [*_available_names(name)]
         try:
-            return _follow(f"{name}:{attribute}", attribute, move)
+            return _resolve_move(f"{name}:{attribute}", attribute, move)
         except GoneNameError as error:
             if _is_from_import(sys._getframe(1)):
                 raise ImportError(str(error), name=name) from None
             raise
 
     def native(self, attribute: str) -> Any:
-        """Return what the module has without us."""
+        """Return an attribute that the module itself has.
+
+        Raises:
+            AttributeError: it has none of this name.
+        """
         if attribute in vars(self._module):
             return vars(self._module)[attribute]
         if self._own is not None:
@@ -153,7 +160,7 @@ class _ModuleAttributes:
         raise AttributeError(message)
 
     def _lists_names(self, attribute: str) -> bool:
-        """Whether ``from module import *`` asks a module that is gone."""
+        """Return whether this is ``from module import *`` of a removed module."""
         return attribute == "__all__" and self._module.__loader__ is _finder
 
 
@@ -162,40 +169,40 @@ def _find_move(module: str, name: str) -> Move | None:
     return next((move for move in moves if name in move.names), None)
 
 
-def _names_found(module: str) -> Iterator[str]:
+def _available_names(module: str) -> Iterator[str]:
     for move in _moved.get(module, ()):
         for name in move.names:
             with contextlib.suppress(ImportError, GoneNameError):
-                _follow(f"{module}:{name}", name, move)
+                _resolve_move(f"{module}:{name}", name, move)
                 yield name
 
 
-def _follow(reference: str, name: str, move: Move) -> Any:
-    """Return what a name stands for today.
+def _resolve_move(reference: str, name: str, move: Move) -> Any:
+    """Return the object that a moved name refers to now.
 
     Raises:
-        GoneNameError: it is nowhere.
+        GoneNameError: it was removed.
         ImportError: the module that has it cannot be imported.
     """
     if not move.place:
-        raise GoneNameError(_explain(reference, move))
-    module, _, other = move.place.partition(":")
-    name = other or name
-    found = _import_place(reference, module)
-    if found is not None:
+        raise GoneNameError(_removed_message(reference, move))
+    module, _, new_name = move.place.partition(":")
+    name = new_name or name
+    target = _import_place(reference, module)
+    if target is not None:
         with contextlib.suppress(AttributeError):
-            return _native_attribute(found, name)
+            return _native_attribute(target, name)
     next_move = _find_move(module, name)
     if next_move is None:
         raise GoneNameError(
             f"{reference} moved to {module}:{name} after release {move.last}, and is "
             "not there either."
         )
-    return _follow(reference, name, next_move)
+    return _resolve_move(reference, name, next_move)
 
 
 def _import_place(reference: str, name: str) -> ModuleType | None:
-    """Return a module, None if this release does not have it."""
+    """Return a module; None if this release does not have it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -203,7 +210,7 @@ def _import_place(reference: str, name: str) -> ModuleType | None:
         if missing and f"{name}.".startswith(f"{missing}."):
             return None
         raise ImportError(
-            f"{reference} is in {name} now, which cannot be imported: {error}",
+            f"{reference} moved to {name}, which cannot be imported: {error}",
             name=name,
         ) from error
 
@@ -215,14 +222,14 @@ def _native_attribute(module: ModuleType, attribute: str) -> Any:
     return getattr(module, attribute)
 
 
-def _explain(reference: str, move: Move) -> str:
-    instead = f" Today there is {move.instead}." if move.instead else ""
-    return f"{reference} is gone: {move.last} is the last release with it.{instead}"
+def _removed_message(reference: str, move: Move) -> str:
+    instead = f" Use {move.instead} instead." if move.instead else ""
+    return f"{reference} was removed: {move.last} is the last release with it.{instead}"
 
 
 def _is_from_import(frame: FrameType) -> bool:
-    """Whether a frame is at ``from module import name``.
+    """Return whether a frame is executing ``from module import name``.
 
-    That makes an ImportError of any AttributeError, and drops what it says.
+    That statement turns any AttributeError into an ImportError with another text.
     """
     return frame.f_code.co_code[frame.f_lasti] == _IMPORT_FROM

@@ -1,9 +1,9 @@
-"""Checks of a customer's file by its source.
+"""Checks a customer's file by its source.
 
-Most scripts that do not fit were written for another server. To run one raises an error
-about a module that is not installed, or none: then no request ever reaches it. What a
-script imports is checked before it is run; what it defines may be named by chance, and
-is checked once it has run and no handler is known.
+Most unsuitable scripts were written for another server. Running one either fails with a
+confusing error about a missing module, or succeeds, and then no request reaches it. A
+script's imports are checked before it is run. Its definitions may have such names by
+chance, so they are checked only after it has run and registered no handler.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from ..exceptions import ModuleLoadError
 
-#: Other files have no source that could be read.
+#: Files with another extension (compiled modules) have no source to check.
 _SOURCE: Final = ".py"
-#: Modules that scripts import for the sake of another server.
+#: Modules that only scripts for another server import.
 _SERVERS: Final = {
     "bentoml": "BentoML",
     "cog": "Cog",
@@ -35,7 +35,7 @@ _SERVERS: Final = {
     "ts": "TorchServe",
 }
 _TOOLKIT: Final = "SageMaker's inference toolkit (PyTorch, Hugging Face)"
-#: Names that such a server looks for.
+#: Names that another server looks for in a script.
 _NAMES: Final = {
     "model_fn": _TOOLKIT,
     "input_fn": _TOOLKIT,
@@ -45,17 +45,17 @@ _NAMES: Final = {
     "TritonPythonModel": "Triton Inference Server",
 }
 _OURS: Final = "model_hosting_container_standards"
-_WANTED: Final = (
-    "This server takes functions named ping and invoke, or decorated by "
+_EXPECTED: Final = (
+    "This server expects functions named ping and invoke, or decorated by "
     f"{_OURS}.sagemaker."
 )
-#: Calls that serve until the end of the process.
+#: Calls that start a server and do not return.
 _SERVING: Final = frozenset(
     {"hypercorn.run", "uvicorn.run", "waitress.serve", "web.run_app"}
 )
-#: Classes whose instances have a ``run`` that does.
+#: Classes whose ``run`` method starts a server and does not return.
 _APPS: Final = frozenset({"Bottle", "Flask", "Quart", "Sanic"})
-#: Yields where and by what another server is meant, and which one.
+#: Yields signs of another server: the line, what the script does, the server.
 _Signs = Callable[[ast.Module], Iterator[tuple[int, str, str]]]
 _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -63,53 +63,55 @@ _DEFINITIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 def check_source(path: Path, *, are_modules_installed: bool = True) -> None:
     """Check that a file can be run.
 
-    ``are_modules_installed`` is false while the modules of a server may be missing.
+    ``are_modules_installed`` is false before the requirements are installed: missing
+    modules are then no error.
 
     Raises:
-        ModuleLoadError: it is no Python, or what it does at once cannot be done here.
+        ModuleLoadError: it is not valid Python, or a statement at its top level would
+            fail or never return.
     """
     if path.suffix != _SOURCE:
         return
     tree = _parse(path)
-    apps = {*_apps(tree)}
+    apps = {*_find_apps(tree)}
     for node in tree.body:
-        problem = _relative_import(node) or _own_server(node, apps)
+        problem = _relative_import(node) or _server_start(node, apps)
         if are_modules_installed:
-            problem = problem or _missing_server(node, path.parent)
+            problem = problem or _missing_server_module(node, path.parent)
         if problem:
             raise ModuleLoadError(f"{path}:{node.lineno}: {problem}")
 
 
 def check_imports(path: Path, handlers: Container[str]) -> None:
-    """Check that a script does not import another server's modules alone.
+    """Check that a script does not only import the modules of another server.
 
     ``handlers`` are the names by which handlers are found in a script.
 
     Raises:
-        ModuleLoadError: it does: this server would run it, and ask it nothing.
+        ModuleLoadError: it does: this server would load it, but never call it.
     """
     _check_purpose(path, handlers, _foreign_imports)
 
 
 def check_definitions(path: Path, handlers: Container[str]) -> None:
-    """Check that a script that has registered no handler is not another server's.
+    """Check a script that has registered no handler for names of another server.
 
     Raises:
-        ModuleLoadError: it defines what such a server looks for.
+        ModuleLoadError: it defines names that another server looks for.
     """
     _check_purpose(path, handlers, _foreign_definitions)
 
 
 def advice_on(error: BaseException) -> str:
-    """Return what to do about an error of a file that was run, if that is known."""
+    """Return advice for an exception that a file raised; empty if there is none."""
     if not isinstance(error, ImportError):
         return ""
     if server := _SERVERS.get((error.name or "").partition(".")[0]):
-        return f" It seems to be a script for {server}. {_WANTED}"
+        return f" It seems to be a script for {server}. {_EXPECTED}"
     if "relative import" in str(error):
         return (
-            " A file of the same folder is imported by its plain name (from utils "
-            "import x, not from .utils import x), as it is not part of a package."
+            " Import a file of the same folder by its plain name (from utils import x, "
+            "not from .utils import x), as it is not part of a package."
         )
     return ""
 
@@ -134,7 +136,7 @@ def _parse(path: Path) -> ast.Module:
     return tree
 
 
-# --- what it does at once ----------------------------------------------------------
+# --- statements that fail or never return -------------------------------------------
 
 
 def _relative_import(node: ast.stmt) -> str:
@@ -146,16 +148,16 @@ def _relative_import(node: ast.stmt) -> str:
         plain = ast.Import(node.names)
     return (
         f"{ast.unparse(node)!r} is a relative import, and the file is not part of a "
-        f"package: write {ast.unparse(plain)!r}, as its folder is on the path."
+        f"package: write {ast.unparse(plain)!r}, as its folder is on sys.path."
     )
 
 
-def _missing_server(node: ast.stmt, folder: Path) -> str:
-    for _, root in _imports([node]):
+def _missing_server_module(node: ast.stmt, folder: Path) -> str:
+    for _, root in _find_imports([node]):
         if root in _SERVERS and not _is_importable(root, folder):
             return (
                 f"it imports {root}, which is not installed here: it seems to be a "
-                f"script for {_SERVERS[root]}. {_WANTED}"
+                f"script for {_SERVERS[root]}. {_EXPECTED}"
             )
     return ""
 
@@ -163,25 +165,25 @@ def _missing_server(node: ast.stmt, folder: Path) -> str:
 def _is_importable(root: str, folder: Path) -> bool:
     try:
         return _is_sibling(root, folder) or importlib.util.find_spec(root) is not None
-    except ValueError:  # It is there, made by hand.
+    except ValueError:  # In sys.modules, without a __spec__.
         return True
 
 
-def _own_server(node: ast.stmt, apps: Container[str]) -> str:
+def _server_start(node: ast.stmt, apps: Container[str]) -> str:
     if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
         return ""
     called = ast.unparse(node.value.func)
     owner, _, method = called.rpartition(".")
     if called in _SERVING or (owner in apps and method == "run"):
         return (
-            f"{called} would start a server of its own, and never return: put it below "
+            f"{called} would start a server and never return: put it below "
             "`if __name__ == '__main__':`."
         )
     return ""
 
 
-def _apps(tree: ast.Module) -> Iterator[str]:
-    """Yield the names of apps that serve by themselves."""
+def _find_apps(tree: ast.Module) -> Iterator[str]:
+    """Yield the names of module-level apps whose ``run`` starts a server."""
     for node in tree.body:
         if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)):
             continue
@@ -189,7 +191,7 @@ def _apps(tree: ast.Module) -> Iterator[str]:
             yield from map(ast.unparse, node.targets)
 
 
-# --- whose it is -------------------------------------------------------------------
+# --- the server that it was written for ---------------------------------------------
 
 
 def _check_purpose(path: Path, handlers: Container[str], signs: _Signs) -> None:
@@ -197,41 +199,43 @@ def _check_purpose(path: Path, handlers: Container[str], signs: _Signs) -> None:
         return
     tree = _parse(path)
     sign = next(signs(tree), None)
-    if sign is not None and not _may_be_ours(tree, path.parent, handlers):
+    if sign is not None and not _may_have_handlers(tree, path.parent, handlers):
         line, does, server = sign
         raise ModuleLoadError(
-            f"{path}:{line}: it {does}, and has no handler of this server's: it seems "
-            f"to be a script for {server}. {_WANTED}"
+            f"{path}:{line}: it {does}, but has no handler for this server: it seems "
+            f"to be a script for {server}. {_EXPECTED}"
         )
 
 
 def _foreign_imports(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
-    for line, root in _imports(ast.walk(tree)):
+    for line, root in _find_imports(ast.walk(tree)):
         if root in _SERVERS:
             yield line, f"imports {root}", _SERVERS[root]
 
 
 def _foreign_definitions(tree: ast.Module) -> Iterator[tuple[int, str, str]]:
-    for line, name in _names(tree.body):
+    for line, name in _find_names(tree.body):
         if name in _NAMES:
             yield line, f"defines {name}", _NAMES[name]
 
 
-def _may_be_ours(tree: ast.Module, folder: Path, handlers: Container[str]) -> bool:
-    """Whether there are handlers, or may be: in what is imported, say."""
-    roots = {root for _, root in _imports(ast.walk(tree))}
+def _may_have_handlers(
+    tree: ast.Module, folder: Path, handlers: Container[str]
+) -> bool:
+    """Return whether the script has handlers, or imports files that may."""
+    roots = {root for _, root in _find_imports(ast.walk(tree))}
     if _OURS in roots or any(_is_sibling(root, folder) for root in roots):
         return True
-    # A star may stand for any name.
-    return any(name in handlers or name == "*" for _, name in _names(tree.body))
+    # A star import may define any name.
+    return any(name in handlers or name == "*" for _, name in _find_names(tree.body))
 
 
 def _is_sibling(root: str, folder: Path) -> bool:
     return (folder / f"{root}.py").exists() or (folder / root).is_dir()
 
 
-def _imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
-    """Yield lines that import something, and its top-level module."""
+def _find_imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
+    """Yield the line and the top-level module of each import."""
     for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -240,16 +244,16 @@ def _imports(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.module.partition(".")[0]
 
 
-def _names(body: Iterable[Any]) -> Iterator[tuple[int, str]]:
-    """Yield lines of a module that give something a name, and that name."""
+def _find_names(body: Iterable[Any]) -> Iterator[tuple[int, str]]:
+    """Yield the line and the name of each assignment, definition and import."""
     for node in body:
-        yield from ((node.lineno, name) for name in _bound(node))
+        yield from ((node.lineno, name) for name in _bound_names(node))
         if not isinstance(node, _DEFINITIONS):
             for field in ("body", "orelse", "finalbody", "handlers", "cases"):
-                yield from _names(getattr(node, field, ()))
+                yield from _find_names(getattr(node, field, ()))
 
 
-def _bound(node: ast.stmt) -> list[str]:
+def _bound_names(node: ast.stmt) -> list[str]:
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return [node.name]

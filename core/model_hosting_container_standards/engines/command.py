@@ -1,4 +1,4 @@
-"""How a server of an engine is started from a command line."""
+"""The command line that starts an engine's server."""
 
 from __future__ import annotations
 
@@ -9,86 +9,89 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 if TYPE_CHECKING:
     from ..settings import Settings
 
-#: The status of a program whose parser has refused its arguments, as argparse and click
-#: have it. To start it again changes nothing.
+#: The exit status of argparse and click for rejected arguments. Restarting the program
+#: cannot help.
 USAGE_ERROR: Final = 2
 
 
 class Parser(Protocol):
-    """An engine's own parser of its command line, as far as arguments are checked."""
+    """An engine's own command line parser, used to check arguments before the start."""
 
     @property
     def flags(self) -> Collection[str]:
         """The long options, such as ``--dtype``."""
 
     def write_list(self, flag: str, text: str, elements: Sequence[str]) -> list[str]:
-        """Return a list as the arguments that the option takes.
+        """Return the command line arguments that pass a list to an option.
 
         Args:
-            text: the list as it was given.
-            elements: its elements.
+            flag: the option.
+            text: the list as it was given, a JSON array.
+            elements: the list's elements.
         """
 
     def refusal(self, arguments: Sequence[str], *, are_all: bool) -> str | None:
-        """Return why the parser refuses arguments; None if it does not.
+        """Return why the parser rejects the arguments; None if it accepts them.
 
         Args:
-            are_all: there are no others, so that what needs another one can be told.
+            arguments: the arguments after the command.
+            are_all: the arguments are complete, so missing ones can be reported.
         """
 
 
 class EngineCommand:
-    """The command that serves a model. Its defaults fit most engines.
+    """The command that serves a model. The defaults fit most engines.
 
-    Nothing but :meth:`parser` imports the engine.
+    Only :meth:`parser` imports the engine.
     """
 
-    #: Names of the executables, of which ``mhcs serve`` runs the first.
+    #: Names of the engine's executables; ``mhcs serve`` runs the first.
     executables: ClassVar[Sequence[str]]
-    #: What variables with arguments begin with, such as ``"SM_VLLM_"``.
+    #: The prefix of variables that stand for arguments, such as ``"SM_VLLM_"``.
     prefix: ClassVar[str]
-    #: What variables begin with that the engine itself reads, such as ``"VLLM_"``.
+    #: The prefix of variables that the engine itself reads, such as ``"VLLM_"``.
     engine_prefix: ClassVar[str | None] = None
-    #: What options have between words, where variables have ``_``.
+    #: Replaces the ``_`` of variables between the words of an option.
     separator: ClassVar[str] = "-"
     #: Options that name the model.
     model_flags: ClassVar[Collection[str]] = ("--model",)
     #: Options that name a file with further options.
     config_flags: ClassVar[Sequence[str]] = ()
-    #: Options that take a JSON array in one argument, where there is no parser to ask.
+    #: Options that take a JSON array as one argument, for engines without a parser.
     array_flags: ClassVar[Collection[str]] = ()
-    #: Names of the engine's functions that check arguments which its parser has taken.
+    #: Names of the engine's functions that validate arguments after parsing.
     checking_functions: ClassVar[Collection[str]] = ()
 
     def command(self, model: str | None) -> list[str]:
-        """Return the executable and what goes before all options.
+        """Return the executable and the arguments before all options.
 
         Args:
-            model: None where a configuration file names it.
+            model: the model; None: a configuration file names it.
         """
         return [self.executables[0], *([model] if model is not None else [])]
 
     def flag(self, words: str) -> str:
-        """Return the option that ``words``, the end of a variable's name, stand for."""
+        """Return the option for ``words``, a variable's name without its prefix."""
         return f"--{words.lower().replace('_', self.separator)}"
 
     def model_in(
         self, folder: Path, files: Collection[str], given: Sequence[str]
     ) -> tuple[str, list[str]]:
-        """Return what to serve of a model folder, and the options that it needs.
+        """Return the model to serve from a model folder, and the options it needs.
 
         Args:
+            folder: the model folder.
             files: the names of the files in it.
-            given: the options that were given.
+            given: the options that the operator gave.
 
         Raises:
-            LookupError: the engine cannot choose.
+            LookupError: the folder's model is ambiguous.
         """
         del files, given
         return str(folder), []
 
     def read_config(self, file: Path) -> dict[str, Any]:
-        """Return the options in a configuration file that the command line could have.
+        """Return the command line options that a configuration file sets.
 
         Raises:
             ValueError: the file cannot be used; the text says why.
@@ -97,31 +100,32 @@ class EngineCommand:
         return {}
 
     def default_arguments(self, settings: Settings, given: Sequence[str]) -> list[str]:
-        """Return options that variables of any engine stand for.
+        """Return the options that engine-independent variables stand for.
 
         Args:
-            given: the options that were given, which win.
+            settings: the environment variables.
+            given: the options that the operator gave, which take precedence.
 
         Raises:
-            ConfigurationError: a variable does not fit them.
+            ConfigurationError: a variable contradicts them.
         """
         del settings, given
         return []
 
     def unused(self, settings: Settings) -> Iterable[str]:
-        """Say which variables do nothing for this engine, and what does it instead."""
+        """Return messages on variables without effect for this engine, with advice."""
         del settings
         return ()
 
     def mentions(self, flag: str) -> bool:
-        """Whether the engine's sources speak of an option.
+        """Return whether the engine's source code contains an option's name.
 
-        A quick look, as its parser takes long to ask: what is not mentioned is likely
-        to be misspelt.
+        A quick check, because importing the parser is slow; an option that is not
+        mentioned is probably misspelt.
         """
         del flag
         return True
 
     def parser(self) -> Parser | None:
-        """Import the engine, and return its parser; None where it has none."""
+        """Import the engine, and return its parser; None if it has none."""
         return None

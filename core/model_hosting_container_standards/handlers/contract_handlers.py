@@ -1,4 +1,4 @@
-"""The decorators of both vocabularies: the customer's and the framework's."""
+"""The decorators that customers and frameworks register their handlers by."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ H = TypeVar("H", bound=Callable[..., Any])
 
 
 def ping(func: H) -> H:
-    """Answer ``/ping`` by this function, which is returned unchanged."""
+    """Register a customer's handler of ``/ping``; it is returned unchanged."""
     return override_handler(PING)(func)
 
 
 def invoke(func: H) -> H:
-    """Answer ``/invocations`` by this function, which is returned unchanged."""
+    """Register a customer's handler of ``/invocations``; it is returned unchanged."""
     return override_handler(INVOKE)(func)
 
 
@@ -30,7 +30,7 @@ def register_ping_handler(func: H) -> H: ...
 @overload
 def register_ping_handler(func: None = None) -> Callable[[H], H]: ...
 def register_ping_handler(func: H | None = None) -> H | Callable[[H], H]:
-    """Answer ``/ping`` by this function of a framework, unless a customer has one."""
+    """Register a framework's handler of ``/ping``; a customer's comes first."""
     register: Callable[[H], H] = register_handler(PING)
     return register if func is None else register(func)
 
@@ -40,6 +40,6 @@ def register_invocation_handler(func: H) -> H: ...
 @overload
 def register_invocation_handler(func: None = None) -> Callable[[H], H]: ...
 def register_invocation_handler(func: H | None = None) -> H | Callable[[H], H]:
-    """Answer ``/invocations`` by this function, unless a customer has one."""
+    """Register a framework's handler of ``/invocations``; a customer's comes first."""
     register: Callable[[H], H] = register_handler(INVOKE)
     return register if func is None else register(func)

@@ -1,4 +1,4 @@
-"""Which customer handler answers: environment, decorator, or a name in the script."""
+"""Finds the customer's handlers: by environment, decorator, or name in the script."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from ..settings import Settings, Variable
 from .registry import Handler, handler_registry
 from .spec import parse_handler_spec
 
-#: The name by which specs refer to the customer script, whatever its file is called.
+#: The module name that stands for the customer script in specs.
 SCRIPT_ALIAS: Final = "model"
 
-#: For each handler the variable with its spec, and the script's names for it.
+#: For each handler: the variable with its spec, and its function names in the script.
 _SOURCES: Final[Mapping[str, tuple[Variable[str | None], str, str]]] = {
     PING: (Settings.ping_handler, "custom_sagemaker_ping_handler", "ping"),
     INVOKE: (
@@ -44,9 +44,9 @@ _SOURCES: Final[Mapping[str, tuple[Variable[str | None], str, str]]] = {
 }
 
 
-#: Every name by which the script may have a handler.
+#: All function names by which a script can define a handler.
 _NAMES: Final = frozenset(name for _, *names in _SOURCES.values() for name in names)
-#: Every variable that may name something of the script.
+#: All variables whose spec may refer to the script.
 _SPECS: Final = (
     Settings.ping_handler,
     Settings.invocation_handler,
@@ -58,7 +58,7 @@ _SPECS: Final = (
 
 
 class CustomerHandler(msgspec.Struct, frozen=True):
-    """A handler the customer asked for, and where they did.
+    """A customer's handler, and where it was specified.
 
     Exactly one of ``handler``, a callable, and ``path``, a route of the app, is set.
     """
@@ -72,9 +72,9 @@ def load_customer_script(settings: Settings) -> ModuleType | None:
     """Load the customer script, if there is one.
 
     Raises:
-        HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` is set, but has no file.
-        ModuleLoadError: it cannot be loaded, or is another server's. Where it raised,
-            its own error is the cause.
+        HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` names a missing file.
+        ModuleLoadError: it cannot be loaded, or was written for another server. An
+            exception of the script is chained as the cause.
     """
     name, script = settings.script_filename, find_customer_script(settings)
     if name is None or script is None:
@@ -90,29 +90,31 @@ def load_customer_script(settings: Settings) -> ModuleType | None:
 
 
 def check_customer_script(settings: Settings) -> None:
-    """Check the customer script without running it, before anything is installed.
+    """Check the customer script without running it, before requirements are installed.
 
     Raises:
-        HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` is set, but has no file.
-        ModuleLoadError: it cannot be read, is no Python, or imports another server's
-            modules.
+        HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` names a missing file.
+        ModuleLoadError: it cannot be read, is not valid Python, or imports another
+            server's modules.
     """
     script = find_customer_script(settings)
     if script is not None:
         with _with_opt_out_hint():
             if not _is_named(script, settings):
                 check_imports(script, _NAMES)
-            # What it imports may be among the requirements.
+            # Modules that it imports may be among the requirements.
             folders = settings.code_folders
-            asks = any((folder / "requirements.txt").exists() for folder in folders)
-            check_source(script, are_modules_installed=not asks)
+            has_requirements = any(
+                (folder / "requirements.txt").exists() for folder in folders
+            )
+            check_source(script, are_modules_installed=not has_requirements)
 
 
 def find_customer_script(settings: Settings) -> Path | None:
-    """Return the customer script, if there is one.
+    """Return the path of the customer script, if there is one.
 
     Raises:
-        HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` is set, but has no file.
+        HandlerFileNotFoundError: ``CUSTOM_SCRIPT_FILENAME`` names a missing file.
     """
     if settings.script_filename is None:
         return None
@@ -135,14 +137,14 @@ def _files(settings: Settings) -> FileLoader:
 
 
 def _is_named(script: Path, settings: Settings) -> bool:
-    """Whether a spec leads to a script."""
+    """Return whether a spec refers to the script."""
     specs = (variable.read(settings) or "" for variable in _SPECS)
     modules = {Path(spec.rpartition(":")[0]).stem for spec in specs}
     return bool(modules & {SCRIPT_ALIAS, script.stem})
 
 
 def _has_handler(module: ModuleType) -> bool:
-    """Whether a handler is registered, by whatever was imported, or has its name."""
+    """Return whether a handler is registered, or the script defines one by name."""
     return any(map(handler_registry.get_customer, _SOURCES)) or any(
         hasattr(module, name) for name in _NAMES
     )
@@ -150,7 +152,7 @@ def _has_handler(module: ModuleType) -> bool:
 
 @contextmanager
 def _with_opt_out_hint() -> Iterator[None]:
-    """End every error with how to start without a script."""
+    """Append the hint on how to start without a script to errors of the block."""
     try:
         yield
     except ModuleLoadError as error:
@@ -163,15 +165,15 @@ def _with_opt_out_hint() -> Iterator[None]:
 def resolve_customer_handler(
     name: str, settings: Settings, script: ModuleType | None
 ) -> CustomerHandler | None:
-    """Return the customer's handler for ``"ping"`` or ``"invoke"``, if they have one.
+    """Return the customer's handler for ``"ping"`` or ``"invoke"``, if there is one.
 
     Raises:
-        HandlerResolutionError: one was asked for, but cannot be used.
+        HandlerResolutionError: the specified handler cannot be used.
     """
     variable, explicit, short = _SOURCES[name]
     if spec := variable.read(settings):
         source = f"{variable.name}={spec}"
-        with _naming(source):
+        with _prefixing_errors(source):
             return _from_spec(source, spec, settings, script)
     if handler := handler_registry.get_customer(name):
         return CustomerHandler(f"@{name} decorator", _instance(handler))
@@ -183,10 +185,10 @@ def resolve_customer_handler(
 def load_spec(
     spec: str, settings: Settings, script: ModuleType | None
 ) -> Callable[..., Any]:
-    """Return the callable that a spec of a file or module names.
+    """Return the callable that a spec of a file or module refers to.
 
     Raises:
-        HandlerResolutionError: there is none.
+        HandlerResolutionError: there is none, or it cannot be loaded.
     """
     parsed = parse_handler_spec(spec)
     if parsed.kind == "path":
@@ -209,8 +211,8 @@ def _from_spec(
 
 
 @contextmanager
-def _naming(source: str) -> Iterator[None]:
-    """Begin every error with where the handler was asked for."""
+def _prefixing_errors(source: str) -> Iterator[None]:
+    """Prefix errors of the block with where the handler was specified."""
     try:
         yield
     except HandlerResolutionError as error:
@@ -221,26 +223,26 @@ def _from_script(
     script: ModuleType, explicit: str, short: str
 ) -> CustomerHandler | None:
     for name in (explicit, short):
-        found = getattr(script, name, None)
-        # "from ... import ping" brings our own decorator into the script by that name.
-        if name == short and getattr(found, "__module__", None) != script.__name__:
+        handler = getattr(script, name, None)
+        # Skip imported names: "from ... import ping" imports our own decorator.
+        if name == short and getattr(handler, "__module__", None) != script.__name__:
             continue
-        if found is not None:
+        if handler is not None:
             source = f"function {name} of {script.__file__}"
-            return CustomerHandler(source, _instance(_check_callable(source, found)))
+            return CustomerHandler(source, _instance(_check_callable(source, handler)))
     return None
 
 
-def _check_callable(source: str, found: Any) -> Handler:
-    if not callable(found):
+def _check_callable(source: str, handler: Any) -> Handler:
+    if not callable(handler):
         raise HandlerNotCallableError(
-            f"{source} is a {type(found).__name__}, not a callable."
+            f"{source} is a {type(handler).__name__}, not a callable."
         )
-    return found  # type: ignore[no-any-return]
+    return handler  # type: ignore[no-any-return]
 
 
 def _instance(handler: Handler) -> Handler:
-    """Return an instance of a class: to call the class would only construct one."""
+    """Return an instance if the handler is a class, as calling it only makes one."""
     if not inspect.isclass(handler):
         return handler
     if not any("__call__" in vars(base) for base in handler.__mro__):

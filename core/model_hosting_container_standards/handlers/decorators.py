@@ -19,7 +19,7 @@ def override_handler(name: str) -> Callable[[H], H]:
     Raises:
         ValueError: there is no handler of this name.
     """
-    return _decorator(name, handler_registry.set_customer)
+    return _make_decorator(name, handler_registry.set_customer)
 
 
 def register_handler(name: str) -> Callable[[H], H]:
@@ -28,10 +28,10 @@ def register_handler(name: str) -> Callable[[H], H]:
     Raises:
         ValueError: there is no handler of this name.
     """
-    return _decorator(name, handler_registry.add_framework)
+    return _make_decorator(name, handler_registry.add_framework)
 
 
-def _decorator(
+def _make_decorator(
     name: str, register: Callable[[str, Callable[..., Any]], None]
 ) -> Callable[[H], H]:
     if name not in HANDLER_NAMES:

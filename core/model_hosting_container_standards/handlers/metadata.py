@@ -1,4 +1,4 @@
-"""What decorators of ours say about a handler, found again through other decorators."""
+"""Attributes that our decorators set on a handler, found through other decorators."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ H = TypeVar("H", bound=Callable[..., Any])
 
 
 def set_metadata(handler: H, name: str, value: Any) -> H:
-    """Return the handler as an endpoint that has an attribute.
+    """Wrap the handler as an endpoint, with an attribute set on it.
 
-    What is registered by a decorator below this one is replaced by what is returned.
+    A registration of the handler by an inner decorator is updated to the endpoint.
     """
     endpoint = with_json_request(handler)
     setattr(endpoint, name, value)
@@ -25,12 +25,12 @@ def set_metadata(handler: H, name: str, value: Any) -> H:
 
 
 def get_metadata(handler: Callable[..., Any] | None, name: str) -> Any:
-    """Return the outermost value of the attribute, None if there is none."""
+    """Return the attribute of the outermost wrapper that has it; None if none has."""
     while handler is not None:
-        # Statically: a proxy answers to any name, with another proxy.
-        found = inspect.getattr_static(handler, name, None)
-        if found is not None:
-            return found
+        # Statically, as a proxy object has every attribute.
+        value = inspect.getattr_static(handler, name, None)
+        if value is not None:
+            return value
         if isinstance(handler, functools.partial):
             handler = handler.func
         else:

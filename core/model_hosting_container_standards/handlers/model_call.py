@@ -1,4 +1,4 @@
-"""Handlers of an engine that take a model of their own, made from a request of ours."""
+"""Calls an engine's handlers with a request model, validated from given values."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ..asgi.endpoint import as_async, resolved_signature
 class ModelCall:
     """Calls ``(request_model, raw_request)``, ``(request_model)`` or ``(raw_request)``.
 
-    ``model`` is the class of the first one, if its annotation does not tell. Without a
-    Pydantic class it is a dict.
+    The class of ``request_model`` is ``model``, or else the parameter's annotation. If
+    it is not a Pydantic class, the handler gets a dict.
     """
 
     def __init__(self, function: Callable[..., Any], model: Any = None) -> None:
@@ -36,10 +36,10 @@ class ModelCall:
         self._takes_request = len(parameters) > 1 or (alone and not self.takes_model)
 
     async def __call__(self, values: dict[str, Any], request: Request) -> Any:
-        """Call the handler, and return what it returns.
+        """Call the handler, and return its result.
 
         Raises:
-            HTTPException: 400, the model does not take the values.
+            HTTPException: 400, the values do not validate as the model.
         """
         args: list[Any] = [self._make_model(values)] if self.takes_model else []
         return await self._call(*args, *([request] if self._takes_request else []))
@@ -54,7 +54,7 @@ class ModelCall:
 
 
 def content_of(result: Any) -> Any:
-    """Return what a handler returned, as JSON data; text for what is no JSON."""
+    """Return a handler's result as JSON data; the text of a Response without JSON."""
     if not isinstance(result, Response):
         return jsonable_encoder(result)
     body = bytes(getattr(result, "body", b""))
@@ -65,12 +65,12 @@ def content_of(result: Any) -> Any:
 
 
 def _is_request(parameter: Parameter) -> bool:
-    found = parameter.annotation
-    return inspect.isclass(found) and issubclass(found, Request)
+    annotation = parameter.annotation
+    return inspect.isclass(annotation) and issubclass(annotation, Request)
 
 
-def _is_model(found: Any) -> bool:
-    return inspect.isclass(found) and issubclass(found, BaseModel)
+def _is_model(annotation: Any) -> bool:
+    return inspect.isclass(annotation) and issubclass(annotation, BaseModel)
 
 
 def _explain(error: ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""Which of the frameworks' registrations belongs to which app."""
+"""Assigns the frameworks' registrations to the apps of a process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def claim_served(
     app: FastAPI,
     function_of: Callable[[T], Handler],
 ) -> T | None:
-    """Take what is answered by a route of the app; return the newest of it."""
+    """Remove the registrations that are routes of the app; return the newest one."""
     routes = list(iter_routes(app))
     served = [
         item
@@ -36,7 +36,7 @@ def claim(
     app: FastAPI,
     function_of: Callable[[T], Handler],
 ) -> T | None:
-    """Take the newest registration that is a route of the app, else the newest."""
+    """Return the newest registration that is a route of the app, else the newest."""
     served = claim_served(registrations, name, app, function_of)
     return served or claim_newest(registrations, name, function_of)
 
@@ -44,10 +44,10 @@ def claim(
 def claim_newest(
     registrations: Registrations[T], name: str, function_of: Callable[[T], Handler]
 ) -> T | None:
-    """Return the newest registration.
+    """Return the newest registration, if there is one.
 
-    What was made for an app (a closure, a method) is taken by the one that asks first;
-    a function of a module stays there for every app.
+    A closure or method belongs to one app, so it is removed and goes to the first app
+    that claims it. A module-level function stays registered for every app.
     """
     newest = next(iter(registrations.newest_first(name)), None)
     if newest is not None and not _is_module_level(function_of(newest)):
@@ -56,8 +56,7 @@ def claim_newest(
 
 
 def _is_module_level(function: Handler) -> bool:
-    """Whether it is a function of a module: made for no app in particular."""
     inner = unwrap(function)
     module = sys.modules.get(getattr(inner, "__module__", ""))
-    found = getattr(module, getattr(inner, "__name__", ""), None)
-    return found is not None and unwrap(found) is inner
+    attribute = getattr(module, getattr(inner, "__name__", ""), None)
+    return attribute is not None and unwrap(attribute) is inner

@@ -1,4 +1,4 @@
-"""Which callable was registered for which name, and by whom."""
+"""The registry of handlers that customers and frameworks registered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Registrations(Generic[T]):
-    """What frameworks registered, by name, until the app it is for takes it."""
+    """Registrations of frameworks, by name, until an app claims them."""
 
     __slots__ = ("_by_name",)
 
@@ -28,7 +28,7 @@ class Registrations(Generic[T]):
             self._by_name[name] = [new if item is old else item for item in items]
 
     def remove(self, name: str, item: T) -> None:
-        """Forget one: an app has it, and no other shall."""
+        """Remove a registration that an app has claimed."""
         self._by_name[name].remove(item)
 
     def clear(self) -> None:
@@ -39,8 +39,9 @@ class HandlerRegistry:
     """Handlers registered by decorators: the customer's, and the framework's.
 
     The customer's last registration of a name wins, in every app of the process. A
-    framework's belongs to the app that has a route for it, or else to the app that is
-    bootstrapped next; a function of a module that has no route is there for every app.
+    framework's handler belongs to the app that has a route for it, or else to the next
+    app that is bootstrapped. A module-level function without a route is available to
+    every app.
     """
 
     __slots__ = ("_customer", "framework")
@@ -59,7 +60,7 @@ class HandlerRegistry:
         self.framework.add(name, _check_callable(name, handler))
 
     def replace(self, old: Handler, new: Handler) -> None:
-        """Put a decorated handler where the bare one was registered, if it was."""
+        """Replace a registered handler by its decorated version."""
         for name, handler in self._customer.items():
             if handler is old:
                 self._customer[name] = new
@@ -74,7 +75,7 @@ def _check_callable(name: str, handler: Any) -> Handler:
     if not callable(handler):
         raise TypeError(
             f"The {name} handler must be a callable, not {handler!r}. "
-            "A decorator without arguments is written without parentheses."
+            "Write a decorator without arguments without parentheses."
         )
     return handler  # type: ignore[no-any-return]
 

@@ -1,4 +1,4 @@
-"""JMESPath shapes: from a request to the arguments an engine wants. Pure functions."""
+"""JMESPath shapes, which map a request to the arguments of an engine's handler."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class CaseInsensitiveDict(dict[str, Any]):
 
 
 def compile_shape(shape: Shape) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """Return a function that fills ``shape`` from a document.
+    """Return a function that evaluates ``shape`` over a document.
 
-    ``shape`` maps names to JMESPath expressions, or to shapes of their own. What an
-    expression does not find is None.
+    ``shape`` maps names to JMESPath expressions or to nested shapes. An expression
+    without a match is None.
 
     Raises:
-        ValueError: an expression is no JMESPath.
+        ValueError: an expression is not valid JMESPath.
     """
     fields: dict[str, Find] = {
         name: compile_shape(expression)
@@ -39,10 +39,10 @@ def compile_shape(shape: Shape) -> Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def compile_path(name: str, expression: str) -> Find:
-    """Return a function that finds in a document what a JMESPath expression means.
+    """Return a function that evaluates a JMESPath expression over a document.
 
     Raises:
-        ValueError: it is no JMESPath; ``name`` says whose.
+        ValueError: it is not valid JMESPath; the text begins with ``name``.
     """
     import jmespath
     from jmespath.exceptions import JMESPathError
@@ -51,19 +51,19 @@ def compile_path(name: str, expression: str) -> Find:
         find: Find = jmespath.compile(expression).search
     except (JMESPathError, TypeError) as error:
         raise ValueError(
-            f"{name!r}: {expression!r} is no JMESPath expression: {error}"
+            f"{name!r}: {expression!r} is not a JMESPath expression: {error}"
         ) from None
     return find
 
 
 def fill_defaults(body: dict[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Give ``body`` what ``defaults`` has for dotted paths where it has nothing."""
+    """Set missing fields of ``body``; ``defaults`` maps dotted paths to values."""
     for path, value in defaults.items():
         *parents, field = path.split(".")
         owner: Any = body
         for parent in parents:
             owner = owner.setdefault(parent, {})
             if not isinstance(owner, dict):
-                break  # The client has put something else there.
+                break  # The client sent something other than an object there.
         else:
             owner.setdefault(field, copy.deepcopy(value))

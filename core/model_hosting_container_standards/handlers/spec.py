@@ -20,9 +20,9 @@ _PATH = re.compile(r"/[^\s?#]*")
 class HandlerSpec(msgspec.Struct, frozen=True):
     """A parsed handler spec.
 
-    ``kind`` tells what ``location`` is: a Python file (absolute, or relative to the
-    model folder), a module's dotted name, or a path of the app. ``attribute`` is the
-    dotted name inside the file or module, and empty for a path.
+    ``location`` is, by ``kind``: a Python file (absolute, or relative to the model
+    folder), a module's dotted name, or a path of the app. ``attribute`` is the dotted
+    name inside the file or module, and empty for a path.
     """
 
     kind: Literal["file", "module", "path"]
@@ -31,12 +31,12 @@ class HandlerSpec(msgspec.Struct, frozen=True):
 
     @property
     def reference(self) -> str:
-        """The code reference, as ``FunctionLoader`` reads it."""
+        """The code reference in the form that ``FunctionLoader`` takes."""
         return f"{self.location}:{self.attribute}"
 
 
 def parse_handler_spec(spec: str) -> HandlerSpec:
-    """Parse a spec without looking anything up.
+    """Parse a spec, without checking that what it names exists.
 
     Raises:
         InvalidHandlerSpecError: it has none of the known forms.
@@ -48,7 +48,7 @@ def parse_handler_spec(spec: str) -> HandlerSpec:
         return HandlerSpec("module", location, attribute)
     if _PATH.fullmatch(spec) and ".py" not in spec:
         return HandlerSpec("path", spec)
-    raise InvalidHandlerSpecError(f"{spec!r} is no handler spec: write {FORMS}.")
+    raise InvalidHandlerSpecError(f"{spec!r} is not a handler spec: write {FORMS}.")
 
 
 def _file_spec(spec: str, location: str, attribute: str) -> HandlerSpec:

@@ -1,4 +1,4 @@
-"""Requests to begin or end a session, told from requests to the model."""
+"""Recognises requests that begin or end a session."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.types import Receive
 
 from ..asgi.body import decode_object, peek_body
 
-#: Bytes. A control request is one short JSON object; longer bodies are not looked into.
+#: Bytes. A control request is a short JSON object; longer bodies are not inspected.
 CONTROL_REQUEST_LIMIT: Final = 4096
 REQUEST_TYPE: Final = "requestType"
 NEW_SESSION: Final = "NEW_SESSION"
@@ -20,9 +20,9 @@ _KEY: Final = b'"requestType"'
 async def peek_control_request(
     headers: Mapping[bytes, bytes], receive: Receive
 ) -> tuple[dict[str, Any] | None, Receive]:
-    """Return the body if it is a JSON object with a request type, and the request.
+    """Return the body if it is a JSON object with a ``requestType``, else None.
 
-    The request is the whole of it, to be read again.
+    The second item is a ``receive`` from which the whole body can be read again.
     """
     if not _may_be_short(headers):
         return None, receive
@@ -36,7 +36,7 @@ async def peek_control_request(
 
 
 def _may_be_short(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether there is a body, and nothing says that it is too long to look into."""
+    """Return whether there is a body that may be within the limit."""
     length = headers.get(b"content-length")
     if length is None:
         return b"transfer-encoding" in headers

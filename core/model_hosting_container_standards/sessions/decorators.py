@@ -1,4 +1,4 @@
-"""The decorator by which an engine says that its handler knows sessions."""
+"""The decorator that passes session ids to an engine's handler."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _ATTRIBUTE: Final = "__session_field__"
 def stateful_session_manager(
     engine_request_session_id_path: str | None = None,
 ) -> Callable[[H], H]:
-    """Let sessions reach the decorated handler.
+    """Write the session's id into the body of the decorated handler's requests.
 
-    The protocol itself is answered in front of whichever handler answers
-    ``/invocations``, decorated or not. ``engine_request_session_id_path`` is the dotted
-    path of the body field that receives the session's id; None: the handler wants none.
+    ``engine_request_session_id_path`` is the dotted path of the body field for the id;
+    None: no field. The session protocol itself works with any handler of
+    ``/invocations``, decorated or not.
 
     Raises:
-        ValueError: the path is empty, or no string.
+        ValueError: the path is empty or not a string.
     """
     if engine_request_session_id_path is None:
         return lambda handler: handler
@@ -32,10 +32,10 @@ def stateful_session_manager(
 
 
 def session_field(path: str) -> BodyField:
-    """Return the field of an engine's request, ``body.`` in front of it or not.
+    """Return the field at a dotted path, which may begin with ``body.``.
 
     Raises:
-        ValueError: it is no dotted path.
+        ValueError: the path is empty or not a string.
     """
     if isinstance(path, str):
         path = path.removeprefix("body.")
@@ -43,6 +43,6 @@ def session_field(path: str) -> BodyField:
 
 
 def session_field_of(handler: Callable[..., Any] | None) -> BodyField | None:
-    """Return what :func:`stateful_session_manager` was told for this handler."""
+    """Return the field that :func:`stateful_session_manager` declared on a handler."""
     field: BodyField | None = get_metadata(handler, _ATTRIBUTE)
     return field

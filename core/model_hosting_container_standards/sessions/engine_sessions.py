@@ -1,4 +1,4 @@
-"""Handlers of an engine that has sessions of its own."""
+"""Handlers that begin and end an engine's own sessions."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def register_create_session_handler(
     engine_response_session_id_path: str,
     engine_request_model_cls: type[Any] | None = None,
 ) -> Callable[[H], H]:
-    """Begin sessions by the decorated handler, which is returned unchanged.
+    """Register the handler that begins a session; it is returned unchanged.
 
-    The path is a JMESPath into what the handler answers, ``body.`` in front of it or
-    not; ``"body"`` is the whole answer. There the session's id is, any JSON scalar.
-    The handler takes a request model, the raw request or both, in this order, and
-    returns a Response, a dict, a model or the id itself. The model, of the class given
-    or else of the annotation, is made of what
-    ``SAGEMAKER_TRANSFORMS_CREATE_SESSION_DEFAULTS`` says.
+    The path is a JMESPath expression that finds the session's id, any JSON scalar, in
+    the handler's result; it may begin with ``body.``, and ``"body"`` is the whole
+    result. The handler takes a request model, the raw request or both, in this order,
+    and returns a Response, a dict, a model or the id itself. The model, of the given
+    class or else of the annotation, is built from
+    ``SAGEMAKER_TRANSFORMS_CREATE_SESSION_DEFAULTS``.
 
     Raises:
-        ValueError: the path is no JMESPath.
+        ValueError: the path is not valid JMESPath.
     """
     path = engine_response_session_id_path
     find = compile_path("engine_response_session_id_path", path)
@@ -50,13 +50,14 @@ def register_close_session_handler(
     engine_request_session_id_path: str,
     engine_request_model_cls: type[Any] | None = None,
 ) -> Callable[[H], H]:
-    """End sessions by the decorated handler, which is returned unchanged.
+    """Register the handler that ends a session; it is returned unchanged.
 
-    The path is the dotted one of the request's field that gets the engine's id. The
-    handler is called as :func:`register_create_session_handler` says.
+    The path is the dotted path of the request's field that receives the engine's
+    session id. The handler's signature is that of
+    :func:`register_create_session_handler`.
 
     Raises:
-        ValueError: the path is empty, or no string.
+        ValueError: the path is empty or not a string.
     """
     write = session_field(engine_request_session_id_path).write
     return _register(_CLOSE, engine_request_model_cls, write)
@@ -75,7 +76,7 @@ def _register(
 class SessionHandler:
     """A handler that begins or ends a session of the engine.
 
-    ``at_path`` finds the id in its answer, or writes it into its request.
+    ``at_path`` finds the id in the handler's result, or writes it into its request.
     """
 
     def __init__(
@@ -89,12 +90,12 @@ class SessionHandler:
         self._call = ModelCall(function, model)
 
     async def __call__(self, scope: Scope, receive: Receive, fill: Edit) -> Any:
-        """Call it with the engine's request, which ``fill`` makes of an empty one.
+        """Call the handler with a request that ``fill`` builds from an empty one.
 
-        A handler without a model finds it in the body, beside the request type.
+        A handler without a model gets the same fields added to the client's body.
 
         Raises:
-            HTTPException: 400, its model does not take the request.
+            HTTPException: 400, the request does not validate as the handler's model.
         """
         values: dict[str, Any] = {}
         fill(values)
@@ -105,7 +106,7 @@ class SessionHandler:
 
 
 class EngineSessions:
-    """The sessions that an app's engine has of its own."""
+    """The sessions that an app's engine manages itself."""
 
     def __init__(self, create: SessionHandler, close: SessionHandler) -> None:
         self._create = create
@@ -114,18 +115,19 @@ class EngineSessions:
         self._close_defaults: Mapping[str, Any] = {}
 
     def configure(self, settings: Settings) -> None:
-        """Read the defaults of its requests.
+        """Read the defaults for the engine's requests.
 
         Raises:
-            ConfigurationError: they are no such defaults.
+            ConfigurationError: their value is not allowed.
         """
         self._create_defaults = settings.create_session_defaults
         self._close_defaults = settings.close_session_defaults
 
     async def create(self, scope: Scope, receive: Receive) -> Any:
-        """Begin one, and return its id: a JSON scalar.
+        """Begin a session, and return its id, a JSON scalar.
 
-        A response is what the engine answers instead; None: there is no id in it.
+        Returns the handler's Response if it reports a failure, and None if the result
+        has no id.
         """
 
         def fill(document: dict[str, Any]) -> None:
@@ -137,15 +139,15 @@ class EngineSessions:
         body = content_of(result)
         fields = body if isinstance(body, dict) else {}
         try:
-            found = self._create.at_path({**fields, "body": body})
-        except ValueError:  # of JMESPath, which asks for another type there
+            engine_id = self._create.at_path({**fields, "body": body})
+        except ValueError:  # JMESPath: the result has another type at the path.
             return None
-        return None if isinstance(found, dict | list) else found
+        return None if isinstance(engine_id, dict | list) else engine_id
 
     async def close(
         self, engine_id: Any, scope: Scope, receive: Receive
     ) -> Response | None:
-        """End one; return what the engine answers if it does not."""
+        """End a session; return the handler's Response if it reports a failure."""
 
         def fill(document: dict[str, Any]) -> None:
             self._close.at_path(document, engine_id)
@@ -156,26 +158,26 @@ class EngineSessions:
 
 
 def claim_engine_sessions(app: FastAPI) -> EngineSessions | None:
-    """Return what was registered for this app, None if nothing was.
+    """Return the handlers that were registered for this app; None if there are none.
 
     Raises:
         HandlerNotFoundError: only one of the two handlers was registered.
     """
     create, close = (
-        claim(session_registry, name, app, _function) for name in (_CREATE, _CLOSE)
+        claim(session_registry, name, app, _function_of) for name in (_CREATE, _CLOSE)
     )
     if create is None and close is None:
         return None
     if create is None or close is None:
-        there, missing = (_CLOSE, _CREATE) if create is None else (_CREATE, _CLOSE)
+        present, missing = (_CLOSE, _CREATE) if create is None else (_CREATE, _CLOSE)
         raise HandlerNotFoundError(
-            f"register_{there}_handler was used, but register_{missing}_handler was "
-            "not: an engine that begins sessions also ends them. Register both."
+            f"register_{present}_handler was used, but register_{missing}_handler was "
+            "not: sessions need both. Register both."
         )
     return EngineSessions(create, close)
 
 
-def _function(handler: SessionHandler) -> Callable[..., Any]:
+def _function_of(handler: SessionHandler) -> Callable[..., Any]:
     return handler.function
 
 

@@ -1,4 +1,4 @@
-"""Sessions as handlers use them: a few values, kept from one request to the next."""
+"""Sessions: values that handlers keep from one request to the next."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from ..storage.folder import default_parent, private_folder
 from .store import SessionStore
 from .table import SessionTable, StoredSession
 
-LONGEST_ID: Final = 256
+MAX_ID_LENGTH: Final = 256
 _ID: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 _FILE: Final = "sessions.sqlite3"
 
 
 class Session:
-    """A session, which every process of the server sees.
+    """A session, shared by all processes of the server.
 
-    Its methods raise :class:`SessionNotFoundError` once it is closed or has expired; a
-    handler that does not catch it answers 400. They raise :class:`StorageError` if the
-    table cannot be read, or not be written for a second.
+    Its methods raise :class:`SessionNotFoundError` once it is closed or has expired;
+    if a handler does not catch it, the client gets a 400. They raise
+    :class:`StorageError` if the table cannot be read, or cannot be written within a
+    second.
     """
 
     __slots__ = ("_sessions", "_stored")
@@ -45,20 +46,20 @@ class Session:
 
     @property
     def expires_at(self) -> int:
-        """When the session ends by itself, in Unix seconds."""
+        """When the session expires, in Unix seconds."""
         return self._stored.expires
 
     @property
     def engine_id(self) -> Any:
-        """What the engine calls the session: the same id, unless it has its own."""
+        """The engine's id of the session; ``session_id`` if it has none of its own."""
         engine_id = self._stored.engine_id
         return self.session_id if engine_id is None else json.loads(engine_id)
 
     def put(self, key: str, value: Any) -> None:
-        """Set a value, which is any JSON; others see the old one or the new one.
+        """Set a value, which must be representable in JSON. The change is atomic.
 
         Raises:
-            TypeError: the key is no string, or the value is no JSON.
+            TypeError: the key is not a string, or the value is not JSON.
         """
         store = self._sessions.store
         store.put(self.session_id, _encode_key(key), _encode(key, value))
@@ -69,26 +70,26 @@ class Session:
         return default if value is None else json.loads(value)
 
     def remove(self) -> None:
-        """End the session, and forget its values."""
+        """End the session, and delete its values."""
         self._sessions.close_session(self.session_id)
 
 
 class SessionManager:
-    """The sessions of a server, in a file of a folder. Any thread may use it.
+    """The sessions of a server, stored in a file. Thread-safe.
 
-    The file is opened when it is first needed: what is opened before a fork would be
-    of no use after it.
+    The file is opened on first use, because SQLite connections must not be carried
+    across a fork.
 
     Args:
-        path: the folder, in which only what this package made is ever touched.
-        expiration_s: how many seconds a session lives.
+        path: the folder; only files that this package created are touched.
+        expiration_s: the lifetime of a session in seconds.
 
     Raises:
         StorageError: the folder cannot be used.
     """
 
     def __init__(self, path: Path, expiration_s: int) -> None:
-        # A container's own, also where several share /dev/shm.
+        # Separate for each container, as several may share /dev/shm.
         folder = private_folder(path.absolute(), f"mhcs-{container_id()}")
         self._file = folder / _FILE
         self._expiration_s = expiration_s
@@ -96,31 +97,31 @@ class SessionManager:
         self._store: SessionTable | None = None
 
     def create_session(self, engine_id: Any = None) -> Session:
-        """Begin a session. ``engine_id`` is what an engine with its own calls it.
+        """Begin a session. ``engine_id`` is the engine's own id of it, if there is one.
 
         Raises:
             StorageError: it cannot be written.
         """
-        known = None if engine_id is None else json.dumps(engine_id)
-        session_id = _id_for(engine_id)
-        # A whole second, as clients are told, and never less than was promised.
+        encoded_id = None if engine_id is None else json.dumps(engine_id)
+        session_id = _choose_id(engine_id)
+        # Rounded up: clients are told whole seconds, and must not lose a part of one.
         expires = math.ceil(time.time() + self._expiration_s)
-        self.store.create(session_id, expires, known)
-        return Session(self, StoredSession(session_id, expires, known, -1))
+        self.store.create(session_id, expires, encoded_id)
+        return Session(self, StoredSession(session_id, expires, encoded_id, -1))
 
     def get_session(self, session_id: str) -> Session:
-        """Return a session.
+        """Return a live session.
 
         Raises:
-            SessionNotFoundError: there is none of this id, or not any more.
+            SessionNotFoundError: the id is unknown, closed or expired.
         """
         return Session(self, self.store.find(_check_id(session_id)))
 
     def close_session(self, session_id: str) -> None:
-        """End a session, and forget its values.
+        """End a session, and delete its values.
 
         Raises:
-            SessionNotFoundError: there is none of this id, or not any more.
+            SessionNotFoundError: the id is unknown, closed or expired.
         """
         if not self.store.end(_check_id(session_id)):
             raise SessionNotFoundError(session_id)
@@ -139,13 +140,13 @@ class SessionManager:
                     store = self._store = SessionStore(self._file)
         return store
 
-    def is_like(self, other: SessionManager) -> bool:
-        """Whether both are of one folder, and make the same sessions."""
+    def is_equivalent(self, other: SessionManager) -> bool:
+        """Return whether both use the same file and expiration."""
         same_file = self._file == other._file
         return same_file and self._expiration_s == other._expiration_s
 
     def check(self) -> None:
-        """Make the file, or see that it can be used; do not keep it open.
+        """Check that the file can be used; it is created if missing, and closed again.
 
         Raises:
             StorageError: it cannot be used.
@@ -153,8 +154,8 @@ class SessionManager:
         with contextlib.closing(SessionStore(self._file)) as store:
             store.check()
 
-    def shut(self) -> None:
-        """Let go of the file, until it is needed again."""
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
         with self._opening:
             store, self._store = self._store, None
         if store is not None:
@@ -162,37 +163,37 @@ class SessionManager:
 
 
 def is_session_id(value: object) -> bool:
-    """Whether the platform takes the value for a session id."""
-    if not isinstance(value, str) or len(value) > LONGEST_ID:
+    """Return whether the value matches SageMaker's format of session ids."""
+    if not isinstance(value, str) or len(value) > MAX_ID_LENGTH:
         return False
     return _ID.fullmatch(value) is not None
 
 
 def _check_id(session_id: str) -> str:
     if not is_session_id(session_id):
-        # Not told back: it may be long, and hold anything.
+        # The value is not echoed: it may be long, and contain anything.
         raise SessionNotFoundError(
-            f"an id is 1 to {LONGEST_ID} letters, digits and inner hyphens"
+            f"an id is 1 to {MAX_ID_LENGTH} letters, digits and inner hyphens"
         )
     return session_id
 
 
 class _Current:
-    """The sessions of this process, if they are on."""
+    """The process-wide session manager; None while sessions are off."""
 
     sessions: SessionManager | None = None
 
 
 def get_session_manager() -> SessionManager | None:
-    """Return the sessions of the server, None where they are off.
+    """Return the session manager of this process; None if sessions are off.
 
-    They are there once an app is bootstrapped; all apps of a process share them.
+    It exists once an app is bootstrapped, and all apps of the process share it.
     """
     return _Current.sessions
 
 
 def init_session_manager_from_env() -> SessionManager | None:
-    """Read the environment as ``bootstrap`` does, and return the sessions, for tests.
+    """Set up sessions from the environment, as ``bootstrap`` does. For tests.
 
     Raises:
         ConfigurationError: a variable has a value that is not allowed.
@@ -203,18 +204,18 @@ def init_session_manager_from_env() -> SessionManager | None:
 
 
 def open_sessions(settings: Settings) -> SessionManager:
-    """Make the sessions that :func:`get_session_manager` returns from now on.
+    """Create the manager that :func:`get_session_manager` returns.
 
     Raises:
         ConfigurationError: a variable has a value that is not allowed.
-        StorageError: no variable is set, and nothing can be written.
+        StorageError: no folder is configured, and no default one is writable.
     """
     path = settings.sessions_path or default_parent("sagemaker_sessions")
     try:
         sessions = SessionManager(path, settings.sessions_expiration)
-        if (current := _Current.sessions) and current.is_like(sessions):
+        if (current := _Current.sessions) and current.is_equivalent(sessions):
             return current
-        # What is wrong with the file shall stop the start, not the first session.
+        # An unusable file must fail the start, not the first session.
         sessions.check()
     except StorageError as error:
         name = Settings.sessions_path.name
@@ -225,21 +226,21 @@ def open_sessions(settings: Settings) -> SessionManager:
 
 
 def reset_sessions() -> None:
-    """Forget the sessions of this process; what is stored stays."""
+    """Close and forget this process's manager; stored sessions are kept."""
     sessions, _Current.sessions = _Current.sessions, None
     if sessions is not None:
-        sessions.shut()
+        sessions.close()
 
 
-def _id_for(engine_id: Any) -> str:
-    """Return the engine's id if it can be a header's value, else a new one."""
+def _choose_id(engine_id: Any) -> str:
+    """Return the engine's id if it is a valid session id, else a new one."""
     text = engine_id if isinstance(engine_id, str) else json.dumps(engine_id)
     return text if engine_id is not None and is_session_id(text) else str(uuid.uuid4())
 
 
 def _encode_key(key: object) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"A key of a session is a string, not {key!r}.")
+        raise TypeError(f"A session's key must be a string, not {key!r}.")
     return json.dumps(key)
 
 
@@ -248,6 +249,6 @@ def _encode(key: str, value: Any) -> str:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
-            f"The session's value of {key!r} is no JSON: {error}. Put strings, "
+            f"The session's value of {key!r} is not JSON: {error}. Use strings, "
             "numbers, booleans, None, and lists and dicts of them."
         ) from None

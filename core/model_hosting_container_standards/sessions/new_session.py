@@ -1,4 +1,4 @@
-"""A session that begins by its first request: what its handler sees, and its answer."""
+"""Sessions that begin with a model request, whose session id is ``NEW_SESSION``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..asgi.body import replay
 from ..contract.headers import SESSION_ID
 from .control_request import REQUEST_TYPE
 
-_OF_A_BODY: Final = frozenset(
+_BODY_HEADERS: Final = frozenset(
     {b"content-length", b"content-type", b"transfer-encoding"}
 )
 _JSON: Final = (b"content-type", b"application/json")
 
 
 class NewSessionSend:
-    """A ``send`` that tells the client of its session, if it is answered well."""
+    """A ``send`` that adds the session's headers to a response below status 400."""
 
     def __init__(self, headers: Mapping[str, str], send: Send) -> None:
         self.has_begun = False
@@ -30,14 +30,14 @@ class NewSessionSend:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] < 400:
             self.has_begun = True
-            ours = {name for name, _ in self._headers}
-            theirs = [h for h in message.get("headers", ()) if h[0] not in ours]
-            message = {**message, "headers": [*theirs, *self._headers]}
+            replaced = {name for name, _ in self._headers}
+            others = [h for h in message.get("headers", ()) if h[0] not in replaced]
+            message = {**message, "headers": [*others, *self._headers]}
         await self._send(message)
 
 
 def with_session_id(scope: Scope, session_id: str) -> Scope:
-    """Return a scope as if the client had sent this id."""
+    """Return the scope with this session id in its header."""
     headers = [
         (name, session_id.encode() if name == SESSION_ID else value)
         for name, value in scope["headers"]
@@ -45,18 +45,18 @@ def with_session_id(scope: Scope, session_id: str) -> Scope:
     return {**scope, "headers": headers}
 
 
-def control_request(scope: Scope, wanted: str) -> tuple[Scope, Receive]:
-    """Return a request to begin or end a session, of the same client.
+def control_request(scope: Scope, request_type: str) -> tuple[Scope, Receive]:
+    """Return a request of the same client that begins or ends a session.
 
-    The body of its own request is left to be read.
+    The client's own body is not read.
     """
-    headers = [item for item in scope["headers"] if item[0] not in _OF_A_BODY]
-    body = json.dumps({REQUEST_TYPE: wanted}).encode()
+    headers = [item for item in scope["headers"] if item[0] not in _BODY_HEADERS]
+    body = json.dumps({REQUEST_TYPE: request_type}).encode()
     messages = [{"type": "http.request", "body": body}]
     return {**scope, "headers": [*headers, _JSON]}, replay(messages, _wait)
 
 
 async def _wait() -> Message:
-    """Tell nothing of the client: it has sent more, which belongs to another reader."""
+    """Wait for ever: the client's own messages belong to the request's handler."""
     message: Message = await asyncio.get_running_loop().create_future()
     return message

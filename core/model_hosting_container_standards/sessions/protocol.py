@@ -1,4 +1,4 @@
-"""The protocol of sticky sessions, on ``/invocations``."""
+"""SageMaker's protocol of sticky sessions, on ``/invocations``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..exceptions import SessionNotFoundError, StorageError
 from ..logging_config import get_logger
 from .control_request import CLOSE, NEW_SESSION, REQUEST_TYPE, peek_control_request
 from .engine_sessions import EngineSessions
-from .errors import not_found
+from .errors import not_found_error
 from .manager import Session, SessionManager
 from .new_session import NewSessionSend, control_request, with_session_id
 from .session_middleware import Next
@@ -30,12 +30,12 @@ _CLOSED_HEADER: Final = "X-Amzn-SageMaker-Closed-Session-Id"
 
 
 class SessionProtocol:
-    """The session step of a server that has them.
+    """The session middleware of a server with sessions on.
 
     Args:
-        sessions: where they are.
-        engine: the engine's own, if it has some.
-        field: the body field that gets the session's id, as the engine calls it.
+        sessions: the sessions of the server.
+        engine: the engine's own sessions, if it has any.
+        field: the body field that receives the engine's session id; None: no field.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class SessionProtocol:
         sent = headers.get(SESSION_ID)
         session_id = header_text(sent) if sent else None
         if control is not None:
-            response = await self._control(control, session_id, scope, receive)
+            response = await self._answer_control(control, session_id, scope, receive)
             await response(scope, receive, send)
             return None
         if session_id is None:
@@ -68,10 +68,12 @@ class SessionProtocol:
         if session_id == NEW_SESSION:
             await self._begin(handler, scope, receive, send)
             return None
-        return await self._lead(self._find(session_id), scope, receive)
+        return await self._with_body_id(self._find(session_id), scope, receive)
 
-    async def _lead(self, session: Session, scope: Scope, receive: Receive) -> Next:
-        """Return a request of a session with its id in the body, where that goes."""
+    async def _with_body_id(
+        self, session: Session, scope: Scope, receive: Receive
+    ) -> Next:
+        """Return the request with the session's id in its body, if there is a field."""
         if (field := self.field) is None:
             return scope, receive
 
@@ -83,58 +85,58 @@ class SessionProtocol:
     async def _begin(
         self, handler: ASGIApp, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Begin a session by the first request of it, which the handler answers.
+        """Begin a session, and let the handler answer its first request.
 
-        No session is left behind where that fails: the client learns of none.
+        If that fails, the session is closed again, as the client never gets its id.
         """
-        with _storage(NEW_SESSION):
+        with _storage_errors(NEW_SESSION):
             session = await self._create(*control_request(scope, NEW_SESSION))
         if isinstance(session, Response):
             return await session(scope, receive, send)
-        beginning = NewSessionSend(_headers(session), send)
+        new_send = NewSessionSend(_session_headers(session), send)
         try:
             scope = with_session_id(scope, session.session_id)
-            following = await self._lead(session, scope, receive)
-            await handler(*following, beginning)
+            request = await self._with_body_id(session, scope, receive)
+            await handler(*request, new_send)
         finally:
-            if not beginning.has_begun:
-                await self._abandon(session, scope)
+            if not new_send.has_begun:
+                await self._discard(session, scope)
 
-    async def _abandon(self, session: Session, scope: Scope) -> None:
+    async def _discard(self, session: Session, scope: Scope) -> None:
         if self.engine is not None:
             await self.engine.close(session.engine_id, *control_request(scope, CLOSE))
         try:
             await asyncio.to_thread(session.remove)
         except (SessionNotFoundError, StorageError) as error:
-            logger.info("A session that has not begun is not closed: %s", error)
+            logger.info("A session whose first request failed stays open: %s", error)
 
-    async def _control(
+    async def _answer_control(
         self,
         control: Mapping[str, Any],
         session_id: str | None,
         scope: Scope,
         receive: Receive,
     ) -> Response:
-        wanted = control[REQUEST_TYPE]
-        if wanted not in (NEW_SESSION, CLOSE):
+        request_type = control[REQUEST_TYPE]
+        if request_type not in (NEW_SESSION, CLOSE):
             raise HTTPException(
-                400, f"Bad request: {REQUEST_TYPE} is {NEW_SESSION} or {CLOSE}."
+                400, f"Bad request: {REQUEST_TYPE} must be {NEW_SESSION} or {CLOSE}."
             )
         if len(control) > 1:
             raise HTTPException(
-                400, f"Bad request: nothing may stand beside {REQUEST_TYPE}."
+                400, f"Bad request: send no other keys with {REQUEST_TYPE}."
             )
-        with _storage(wanted):
-            if wanted == CLOSE:
+        with _storage_errors(request_type):
+            if request_type == CLOSE:
                 return await self._close(session_id, scope, receive)
             session = await self._create(scope, receive)
         if isinstance(session, Response):
             return session
         text = f"Session {session.session_id} created"
-        return PlainTextResponse(text, headers=_headers(session))
+        return PlainTextResponse(text, headers=_session_headers(session))
 
     async def _create(self, scope: Scope, receive: Receive) -> Session | Response:
-        """Begin a session, or return what the engine answers instead."""
+        """Begin a session; return the engine's Response if it reports a failure."""
         engine_id = None
         if self.engine is not None:
             engine_id = await self.engine.create(scope, receive)
@@ -145,7 +147,7 @@ class SessionProtocol:
                     424, "Failed to create session: the engine's answer has no id."
                 )
         try:
-            # Not the threads of handlers: those may all be busy with long requests.
+            # Not in Starlette's thread pool: long requests of handlers may fill it.
             return await asyncio.to_thread(self.sessions.create_session, engine_id)
         except StorageError:
             if self.engine is not None:
@@ -167,7 +169,7 @@ class SessionProtocol:
         try:
             await asyncio.to_thread(session.remove)
         except SessionNotFoundError as error:
-            raise not_found(error) from None
+            raise not_found_error(error) from None
         return PlainTextResponse(
             f"Session {session_id} closed", headers={_CLOSED_HEADER: session_id}
         )
@@ -176,27 +178,27 @@ class SessionProtocol:
         try:
             return self.sessions.get_session(session_id)
         except SessionNotFoundError as error:
-            raise not_found(error) from None
+            raise not_found_error(error) from None
         except StorageError as error:
             logger.error("A session cannot be looked up: %s", error)
             raise HTTPException(507, "Sessions cannot be read: no storage.") from None
 
 
 @contextmanager
-def _storage(wanted: str) -> Iterator[None]:
-    """Answer 507 where sessions cannot be stored."""
+def _storage_errors(request_type: str) -> Iterator[None]:
+    """Turn a :class:`StorageError` into a 507."""
     try:
         yield
     except StorageError as error:
-        logger.error("%s: %s", wanted, error)
-        raise HTTPException(507, f"{wanted} failed: no storage.") from None
+        logger.error("%s: %s", request_type, error)
+        raise HTTPException(507, f"{request_type} failed: no storage.") from None
 
 
-def _headers(session: Session) -> dict[str, str]:
-    """Return what tells a client of its new session."""
-    value = f"{session.session_id}; Expires={_time(session.expires_at)}"
+def _session_headers(session: Session) -> dict[str, str]:
+    """Return the response headers that announce a new session."""
+    value = f"{session.session_id}; Expires={_format_time(session.expires_at)}"
     return {SESSION_ID.decode(): value, NEW_SESSION_ID.decode(): value}
 
 
-def _time(seconds: int) -> str:
+def _format_time(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

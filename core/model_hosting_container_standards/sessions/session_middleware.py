@@ -1,4 +1,4 @@
-"""The session step of ``/invocations``: what is asked before the handler is."""
+"""The interface of the session step, which runs before ``/invocations``' handler."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .control_request import CLOSE, NEW_SESSION, REQUEST_TYPE, peek_control_requ
 
 NOT_ENABLED: Final = "Invalid payload. stateful sessions not enabled"
 
-#: The request to go on with.
+#: The request to pass on to the handler.
 Next = tuple[Scope, Receive]
 
 
 class SessionMiddleware(Protocol):
-    """Looks at each request to ``/invocations`` before its handler does."""
+    """Processes each request to ``/invocations`` before its handler."""
 
     async def __call__(
         self,
@@ -28,36 +28,36 @@ class SessionMiddleware(Protocol):
         receive: Receive,
         send: Send,
     ) -> Next | None:
-        """Answer the request, or return what goes on to the handler.
+        """Return the request to pass on to the handler; None if it was answered.
 
         Raises:
-            HTTPException: it is to be refused.
+            HTTPException: the request is rejected.
         """
 
 
 class SessionsDisabled:
-    """The step of a server that has no sessions: refuses requests for one.
+    """The session middleware of a server with sessions off: rejects session requests.
 
     Args:
-        own_header: whether the handler is a customer's, which may have sessions of its
-            own: then the header reaches it.
+        passes_header: pass the session header on, to a customer's handler that may
+            implement sessions itself.
     """
 
-    def __init__(self, own_header: bool) -> None:
-        self.own_header = own_header
+    def __init__(self, passes_header: bool) -> None:
+        self.passes_header = passes_header
 
     async def __call__(
         self,
         headers: Mapping[bytes, bytes],
-        handler: ASGIApp,  # noqa: ARG002 - for sessions that begin
+        handler: ASGIApp,  # noqa: ARG002 - the interface's signature
         scope: Scope,
         receive: Receive,
-        send: Send,  # noqa: ARG002 - raised is all it answers
+        send: Send,  # noqa: ARG002 - it answers only by raising
     ) -> Next | None:
-        if headers.get(SESSION_ID) and not self.own_header:
+        if headers.get(SESSION_ID) and not self.passes_header:
             raise HTTPException(400, NOT_ENABLED)
         document, receive = await peek_control_request(headers, receive)
-        # Any other type is somebody's own protocol.
+        # Any other type belongs to a protocol of the handler.
         if document is not None and document[REQUEST_TYPE] in (NEW_SESSION, CLOSE):
             raise HTTPException(400, NOT_ENABLED)
         return scope, receive

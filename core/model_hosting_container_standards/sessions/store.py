@@ -13,7 +13,7 @@ from .table import SessionTable, StoredSession
 
 #: "MHCS" as SQLite's application id.
 _APPLICATION: Final = 0x4D484353
-# One that was closed, or whose id was given anew, has none, until it is swept away.
+# The id of a closed or replaced session is NULL, until its row is deleted.
 _SCHEMA: Final = """
 CREATE TABLE sessions (
     key INTEGER PRIMARY KEY,
@@ -31,29 +31,29 @@ CREATE TABLE session_values (
 """
 _LIVE: Final = "id = ? AND expires > ?"
 _END: Final = "UPDATE sessions SET id = NULL, expires = 0 WHERE"
-#: Rows of sessions that are over, which go with each write. It adds one at most.
-_SWEPT: Final = 8
-#: Sessions a process remembers, so that not each of their requests asks the database.
-_REMEMBERED: Final = 10_000
-#: Seconds a writer waits for others: it may be a coroutine, which holds up all others.
+#: Rows of ended sessions that each write deletes. It adds one row at most.
+_SWEPT_ROWS: Final = 8
+#: Sessions that a process caches, to save a query per request.
+_MAX_CACHED: Final = 10_000
+#: Seconds that a writer waits for others. Short, as it may block the event loop.
 _BUSY_S: Final = 1.0
 
 
 class SessionStore(SessionTable):
     """The ``SessionTable`` in a SQLite file.
 
-    Every method that changes something is one transaction, and removes a few rows of
-    sessions that are over: as many as are added at least, so the table stays bounded,
-    and never so many that anybody waits.
+    Every method that writes is one transaction, which also deletes a few rows of ended
+    sessions: more than it adds, so that the table stays bounded, but few enough to keep
+    each write fast.
     """
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, _APPLICATION, _SCHEMA, _BUSY_S)
-        self._remembered: dict[str, StoredSession] = {}
+        self._cached: dict[str, StoredSession] = {}
 
     def create(self, session_id: str, expires: int, engine_id: str | None) -> None:
-        """Add a session, instead of one that had its id."""
-        # A new id needs no look again of any reader, who has never seen it.
+        """Add a session; it replaces one with the same id."""
+        # A random id is in no reader's cache; only an engine's id may come again.
         replaces = engine_id is not None
         with self._database.write(visible=replaces) as connection:
             expired = _sweep(connection)
@@ -65,21 +65,21 @@ class SessionStore(SessionTable):
         _count(begun=1, closed=replaced.rowcount, expired=expired)
 
     def find(self, session_id: str) -> StoredSession:
-        """Return a live session, by memory if nothing was closed since.
+        """Return a live session, from the cache if no session was closed since.
 
         Raises:
             SessionNotFoundError: there is none.
         """
         version = self._database.version()
-        found = self._remembered.get(session_id)
-        if found is None or found.version != version or version & 1:
-            found = self._look_up(session_id, version)
-        if found is None or found.expires <= time.time():
+        session = self._cached.get(session_id)
+        if session is None or session.version != version or version & 1:
+            session = self._look_up(session_id, version)
+        if session is None or session.expires <= time.time():
             raise SessionNotFoundError(session_id)
-        return found
+        return session
 
     def end(self, session_id: str) -> bool:
-        """End a session; tell whether it was live."""
+        """End a session; return whether it was live."""
         with self._database.write() as connection:
             expired = _sweep(connection)
             ended = connection.execute(f"{_END} {_LIVE}", [session_id, time.time()])
@@ -104,7 +104,7 @@ class SessionStore(SessionTable):
         _count(expired=expired)
 
     def get(self, session_id: str, name: str) -> str | None:
-        """Return a value of a live session, None if it has none of this name.
+        """Return a value of a live session; None if it has none of this name.
 
         Raises:
             SessionNotFoundError: there is no such session.
@@ -120,7 +120,7 @@ class SessionStore(SessionTable):
         return value
 
     def check(self) -> None:
-        """See that the tables can be read.
+        """Check that the tables can be read.
 
         Raises:
             StorageError: they cannot.
@@ -129,7 +129,7 @@ class SessionStore(SessionTable):
             self._database.read(f"SELECT * FROM {table} LIMIT 1")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()
 
     def _look_up(self, session_id: str, version: int) -> StoredSession | None:
@@ -139,23 +139,23 @@ class SessionStore(SessionTable):
         )
         if not rows:
             return None
-        if len(self._remembered) >= _REMEMBERED:
-            self._remembered.clear()
+        if len(self._cached) >= _MAX_CACHED:
+            self._cached.clear()
         _, expires, engine_id = rows[0]
-        found = StoredSession(session_id, expires, engine_id, version)
-        self._remembered[session_id] = found
-        return found
+        session = StoredSession(session_id, expires, engine_id, version)
+        self._cached[session_id] = session
+        return session
 
 
 def _sweep(connection: sqlite3.Connection) -> int:
-    """Delete a few rows of sessions that are over; return how many had expired."""
-    rows = _SWEPT
+    """Delete a few rows of ended sessions; return how many sessions had expired."""
+    rows = _SWEPT_ROWS
     expired = 0
-    over = connection.execute(
+    ended = connection.execute(
         "SELECT key, id FROM sessions WHERE expires <= ? ORDER BY expires LIMIT ?",
-        [time.time(), _SWEPT],
+        [time.time(), _SWEPT_ROWS],
     )
-    for key, session_id in over.fetchall():
+    for key, session_id in ended.fetchall():
         deleted = connection.execute(
             "DELETE FROM session_values WHERE rowid IN "
             "(SELECT rowid FROM session_values WHERE session = ? LIMIT ?)",
@@ -163,7 +163,7 @@ def _sweep(connection: sqlite3.Connection) -> int:
         )
         rows -= deleted.rowcount
         if rows <= 0:
-            break  # The session itself goes last: by it its values are found.
+            break  # The session's own row goes last, as its values refer to it.
         connection.execute("DELETE FROM sessions WHERE key = ?", [key])
         expired += session_id is not None
         rows -= 1
@@ -171,8 +171,8 @@ def _sweep(connection: sqlite3.Connection) -> int:
 
 
 def _count(begun: int = 0, closed: int = 0, expired: int = 0) -> None:
-    """Count what has been written."""
-    # Imported late: customers' scripts import this module too, and count nothing.
+    """Update the session metrics after a write."""
+    # Imported late: customers' scripts import this module, too, but need no metrics.
     from ..observability.metrics import BEGUN, CLOSED, EXPIRED
 
     BEGUN.inc(begun)

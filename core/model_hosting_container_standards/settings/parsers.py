@@ -1,6 +1,6 @@
-"""What values of environment variables may be, and what they mean.
+"""Parsers of environment variables' values.
 
-Each parser raises :class:`ValueError` with what is allowed.
+Each raises :class:`ValueError`; the text says what is allowed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-#: Ten years: clocks and dates have room for it.
-_MOST_SECONDS = 315_360_000
+#: Ten years: short enough for any date calculation.
+_MAX_SECONDS = 315_360_000
 
-#: What no count of anything comes near to.
-_MOST = 1_000_000
+#: More than any sensible count.
+_MAX_COUNT = 1_000_000
 
-#: What a path of a URL has, but for ``%``: servers see it decoded.
+#: The path of a URL. Without ``%``, as servers match the decoded path.
 _ROUTE = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@/-]*")
 
 _TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
@@ -47,9 +47,9 @@ def parse_log_level(value: str) -> int:
 
 
 def parse_seconds(value: str) -> int:
-    if value.isdecimal() and 0 < int(value) <= _MOST_SECONDS:
+    if value.isdecimal() and 0 < int(value) <= _MAX_SECONDS:
         return int(value)
-    raise ValueError(f"use a whole number of seconds from 1 to {_MOST_SECONDS}")
+    raise ValueError(f"use a whole number of seconds from 1 to {_MAX_SECONDS}")
 
 
 def parse_count(value: str) -> int:
@@ -65,15 +65,15 @@ def parse_rate(value: str) -> float:
     raise ValueError("use a number above 0")
 
 
-def parse_whole(value: str) -> int:
-    if value.isdecimal() and value.isascii() and int(value) <= _MOST:
+def parse_whole_number(value: str) -> int:
+    if value.isdecimal() and value.isascii() and int(value) <= _MAX_COUNT:
         return int(value)
-    raise ValueError(f"use a whole number from 0 to {_MOST}")
+    raise ValueError(f"use a whole number from 0 to {_MAX_COUNT}")
 
 
 def parse_port(value: str) -> int:
     if not (value.isdecimal() and value.isascii()) or not 0 < int(value) < 65536:
-        raise ValueError("use a port, 1 to 65535")
+        raise ValueError("use a port from 1 to 65535")
     return int(value)
 
 
@@ -99,7 +99,7 @@ def parse_unknown_model(value: str) -> bool:
 def parse_folder(value: str) -> Path:
     path = Path(value)
     if not path.is_dir():
-        raise ValueError("use a folder that exists, and is empty at the start")
+        raise ValueError("use an existing folder that is empty at startup")
     return path
 
 
@@ -111,26 +111,26 @@ def parse_file(value: str) -> Path:
 
 
 def parse_script(value: str) -> str | None:
-    """Return the name of a file, or None for what says that there is to be none."""
+    """Return a file name; None for ``none`` and ``/dev/null``: no script."""
     return None if value.lower() in ("none", "/dev/null") else value
 
 
 def parse_words(value: str) -> tuple[str, ...]:
-    """Return words as a shell would read them."""
+    """Return words, split and unquoted as by a shell."""
     try:
         return tuple(shlex.split(value))
     except ValueError as error:
-        raise ValueError(f"write it as a shell reads it ({error})") from None
+        raise ValueError(f"quote it as for a shell ({error})") from None
 
 
 def parse_names(value: str) -> frozenset[str]:
-    """Return names as engines have them: those of their modules."""
+    """Return comma separated engine names, normalised to module names."""
     names = (name.strip().lower().replace("-", "_") for name in value.split(","))
     return frozenset(name for name in names if name)
 
 
 def parse_defaults(value: str) -> Mapping[str, Any]:
-    """Return what ``"body.x.y": value`` pairs a JSON object has, without ``body.``."""
+    """Return the ``"body.x.y": value`` pairs of a JSON object, without ``body.``."""
     try:
         pairs = json.loads(value)
     except ValueError as error:
@@ -140,5 +140,5 @@ def parse_defaults(value: str) -> Mapping[str, Any]:
     for path in pairs:
         prefix, *fields = path.split(".")
         if prefix != "body" or not fields or not all(fields):
-            raise ValueError(f'{path!r} is no path such as "body.field"')
+            raise ValueError(f'{path!r} is not a path such as "body.field"')
     return {path.removeprefix("body."): pairs[path] for path in pairs}

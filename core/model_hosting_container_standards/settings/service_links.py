@@ -1,7 +1,7 @@
-"""Kubernetes' service links: variables that tell a pod of each service beside it.
+"""Recognises Kubernetes' service links: variables with the address of each service.
 
-For a service called ``supervisor`` they begin with ``SUPERVISOR_``, as variables of
-this package do, and are not meant for it.
+For a service called ``supervisor`` they begin with ``SUPERVISOR_``, as some variables
+of this package do, and must be ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _URL: Final = re.compile(rf"({_PROTOCOL.pattern})://.+:\d+", re.IGNORECASE)
 
 
 def is_service_link(name: str, value: str) -> bool:
-    """Whether a variable is one of a service: by its name and its value."""
+    """Return whether a variable has the name and value of a service link."""
     match = _NAME.fullmatch(name)
     if match is None:
         return False

@@ -1,7 +1,7 @@
-"""Every environment variable: one table, one frozen snapshot, one reader.
+"""The table of environment variables, and a frozen snapshot of their values.
 
-The body of :class:`Settings` is the table. A value is parsed when the feature that
-needs it asks for it, so a bad value of a feature that is off never stops a server.
+The body of :class:`Settings` is the table. A value is parsed when it is first needed,
+so an invalid value of a disabled feature never stops a server.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .parsers import (
     parse_script,
     parse_seconds,
     parse_unknown_model,
-    parse_whole,
+    parse_whole_number,
     parse_words,
 )
 
@@ -36,11 +36,11 @@ T = TypeVar("T")
 
 
 class Variable(Generic[T]):
-    """One environment variable, and the typed attribute of :class:`Settings` it fills.
+    """An environment variable, as a typed attribute of :class:`Settings`.
 
-    ``names`` are asked in order; the first that is set counts. An empty value is the
-    same as an unset one. ``parse`` raises :class:`ValueError` with what is allowed.
-    What is ``secret`` is shown to nobody.
+    Of several ``names``, the first that is set is used. An empty value is the same as
+    an unset one. ``parse`` raises a :class:`ValueError` that says what is allowed. The
+    value of a ``secret`` variable is never shown.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Settings:
         "SAGEMAKER_TRANSFORMS_CLOSE_SESSION_DEFAULTS",
         default={},
         parse=parse_defaults,
-        meaning='JSON object of "body.x.y": value defaults of closing one',
+        meaning='JSON object of "body.x.y": value defaults of closing a session',
     )
     adapters_path = Variable[Path | None](
         "SAGEMAKER_ADAPTERS_PATH",
@@ -197,7 +197,7 @@ class Settings:
         "MHCS_UNKNOWN_MODEL",
         default=False,
         parse=parse_unknown_model,
-        meaning="base: the base model answers /invocations for a model that is unknown",
+        meaning="base: the base model answers /invocations for unknown model names",
     )
     log_level = Variable[int](
         "SAGEMAKER_CONTAINER_LOG_LEVEL",
@@ -210,38 +210,38 @@ class Settings:
         "MHCS_LOG_FORMAT",
         default="text",
         parse=parse_log_format,
-        meaning="form of the lines of this package's own loggers: text or json",
+        meaning="format of this package's own log lines: text or json",
     )
     max_body_bytes = Variable[int | None](
         "MHCS_MAX_BODY_BYTES",
         default=None,
         parse=parse_count,
-        meaning="longer bodies of requests are refused; of gzip, what they unpack to",
+        meaning="limit of a request body, of gzip after decompression",
     )
     api_key = Variable[str | None](
         "MHCS_API_KEY",
         default=None,
         parse=str,
-        meaning="the key that clients must have",
+        meaning="the API key that clients must send",
         secret=True,
     )
     guard = Variable(
         "MHCS_GUARD",
         default=False,
         parse=parse_boolean,
-        meaning="the engine's own API keys guard our routes too",
+        meaning="the engine's own API keys protect this package's routes, too",
     )
     restarts = Variable(
         "MHCS_RESTARTS",
         default=0,
-        parse=parse_whole,
+        parse=parse_whole_number,
         meaning="set by standard-supervisor: how often it has restarted the server",
     )
     metrics_folder = Variable[Path | None](
         "PROMETHEUS_MULTIPROC_DIR",
         default=None,
         parse=parse_folder,
-        meaning="where prometheus_client adds up the metrics of several processes",
+        meaning="folder by which prometheus_client sums the metrics of processes",
     )
     auto = Variable[bool | None](
         "MHCS_AUTO",
@@ -259,20 +259,20 @@ class Settings:
         "MHCS_THROTTLE_MAX_IN_FLIGHT",
         default=None,
         parse=parse_count,
-        meaning="mhcs.throttle: requests a process answers at once",
+        meaning="mhcs.throttle: concurrent requests per process",
     )
     throttle_per_second = Variable[float | None](
         "MHCS_THROTTLE_MAX_PER_SECOND",
         default=None,
         parse=parse_rate,
-        meaning="mhcs.throttle: requests a process begins to answer each second",
+        meaning="mhcs.throttle: new requests per second and process",
     )
     port = Variable(
         "SAGEMAKER_BIND_TO_PORT",
         "AIP_HTTP_PORT",
         default=8080,
         parse=parse_port,
-        meaning="mhcs serve: where SageMaker, or Vertex AI, calls",
+        meaning="mhcs serve: the port that SageMaker, or Vertex AI, calls",
     )
     health_route = Variable[str | None](
         "AIP_HEALTH_ROUTE",
@@ -290,7 +290,7 @@ class Settings:
         "SAGEMAKER_MAX_NUMBER_OF_ADAPTERS_IN_MEMORY",
         default=None,
         parse=parse_count,
-        meaning="mhcs serve: how many adapters the engine keeps, unless it is told",
+        meaning="mhcs serve: default of the engine's limit of adapters in memory",
     )
     auto_recovery = Variable(
         "PROCESS_AUTO_RECOVERY",
@@ -301,14 +301,14 @@ class Settings:
     max_start_retries = Variable(
         "PROCESS_MAX_START_RETRIES",
         default=3,
-        parse=parse_whole,
-        meaning="standard-supervisor: restarts in a row before it gives up",
+        parse=parse_whole_number,
+        meaning="standard-supervisor: consecutive restarts before it gives up",
     )
     ping_stall = Variable(
         "MHCS_PING_STALL_SECONDS",
         default=120,
         parse=parse_seconds,
-        meaning="seconds an engine may be silent before /ping calls it hung",
+        meaning="seconds without progress after which /ping reports a hung engine",
     )
     restart_on_hang = Variable(
         "MHCS_RESTART_ON_HANG",
@@ -319,14 +319,14 @@ class Settings:
     drain_seconds = Variable(
         "MHCS_DRAIN_SECONDS",
         default=25,
-        parse=parse_whole,
-        meaning="seconds that running requests have after SIGTERM",
+        parse=parse_whole_number,
+        meaning="seconds that running requests may take after SIGTERM",
     )
     heartbeat_dir = Variable[Path | None](
         "MHCS_HEARTBEAT_DIR",
         default=None,
         parse=Path,
-        meaning="set by standard-supervisor: where servers tell it how they are",
+        meaning="set by standard-supervisor: folder of the servers' heartbeats",
     )
     supervisor_config = Variable[Path | None](
         "SUPERVISOR_CONFIG_PATH",
@@ -357,25 +357,25 @@ class Settings:
         self._values = dict(values)
 
     def raw(self, name: str) -> str:
-        """Return the value as it was set, without surrounding space; "" if unset."""
+        """Return the unparsed value, without surrounding space; "" if unset."""
         return self._values.get(name, "")
 
     @property
     def code_folders(self) -> tuple[Path, Path]:
-        """Folders of the customer's files; a file of the first counts before others."""
+        """Folders of the customer's files; files in the first take precedence."""
         return self.model_path, self.model_path / "code"
 
     @property
     def bundled_adapters(self) -> Path:
-        """Folder of the adapters that come with the model, whether or not it exists."""
+        """Folder of the adapters that come with the model; it may not exist."""
         return self.model_path / "adapters"
 
     def disables(self, engine: str) -> bool:
-        """Whether ``MHCS_DISABLE`` names the engine."""
+        """Return whether ``MHCS_DISABLE`` names the engine."""
         return bool({engine, "*"} & self.disabled_engines)
 
 
-#: What a server reads at its start, whatever it is used for.
+#: The variables that every server reads at startup.
 READ_BY_SERVERS: tuple[Variable[Any], ...] = (
     Settings.log_level,
     Settings.log_format,
@@ -392,7 +392,7 @@ READ_BY_SERVERS: tuple[Variable[Any], ...] = (
 
 
 def variables() -> tuple[Variable[Any], ...]:
-    """Return the rows of the table, in its order."""
+    """Return all variables, in the order of the table."""
     return tuple(row for row in vars(Settings).values() if isinstance(row, Variable))
 
 

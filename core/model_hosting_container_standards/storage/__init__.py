@@ -1,4 +1,4 @@
-"""State that outlives a process and is seen by several: one SQLite file each."""
+"""Storage of state that outlives a process and is shared by several."""
 
 from .byte_locks import ByteLocks
 from .container import container_id

@@ -1,4 +1,4 @@
-"""Locks between processes: the bytes of a file, each of which is one lock."""
+"""Locks between processes, by locking single bytes of a file."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Final
 #: ``struct flock`` of 64-bit Linux: type, whence, start, length, process.
 _FLOCK: Final = struct.Struct("hhqqi0q")
 _POLL_S: Final = 0.001
-_LONGEST_POLL_S: Final = 0.05
+_MAX_POLL_S: Final = 0.05
 
 
 class ByteLocks:
     """Shared and exclusive locks, by number.
 
-    They belong to an open file rather than to a process (Linux's "open file description
-    locks"), so they hold between two of these in one process too. The kernel frees
-    those of a process that dies.
+    They are Linux's open file description locks: they belong to an open file rather
+    than to a process, so two instances in one process exclude each other, too. The
+    kernel releases the locks of a process that dies.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,21 +30,21 @@ class ByteLocks:
         self._shared = self._open()
 
     def share(self, number: int) -> None:
-        """Take a shared lock, or make an exclusive one of :meth:`try_upgrade` shared.
+        """Take a shared lock, or downgrade an exclusive one of :meth:`try_upgrade`.
 
         Raises:
-            BlockingIOError: somebody has it for himself alone.
+            BlockingIOError: the lock is held exclusively.
         """
         _set(self._shared, fcntl.F_RDLCK, number)
 
     def release(self, number: int) -> None:
-        """Let go of a shared lock."""
+        """Release a shared lock."""
         _set(self._shared, fcntl.F_UNLCK, number)
 
     def try_exclusive(self, number: int) -> int | None:
-        """Take an exclusive lock, unless anybody has it.
+        """Take an exclusive lock; None if it is held, shared or exclusively.
 
-        Returns what frees it when it is closed by ``os.close``.
+        Returns a file descriptor; closing it by ``os.close`` releases the lock.
         """
         descriptor = self._open()
         try:
@@ -55,7 +55,7 @@ class ByteLocks:
         return descriptor
 
     def try_upgrade(self, number: int) -> bool:
-        """Make a shared lock exclusive, if nobody else shares it."""
+        """Make a shared lock exclusive; returns False if others share it."""
         try:
             _set(self._shared, fcntl.F_WRLCK, number)
         except BlockingIOError:
@@ -64,12 +64,12 @@ class ByteLocks:
 
     @asynccontextmanager
     async def exclusive(self, number: int) -> AsyncIterator[None]:
-        """Hold an exclusive lock; wait for it as long as it takes."""
+        """Hold an exclusive lock within the block; waits for it without a limit."""
         pause = _POLL_S
-        # Asked again and again: a thread that waits in the kernel cannot be cancelled.
+        # Polled, because a thread that waits in the kernel cannot be cancelled.
         while (descriptor := self.try_exclusive(number)) is None:
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_POLL_S)
+            pause = min(2 * pause, _MAX_POLL_S)
         try:
             yield
         finally:

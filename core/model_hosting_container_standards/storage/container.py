@@ -1,4 +1,4 @@
-"""Identity of the container a process runs in, told apart by what the kernel shows."""
+"""Identifies the container that a process runs in."""
 
 from __future__ import annotations
 
@@ -8,52 +8,54 @@ from pathlib import Path
 from typing import Final
 
 _PROC: Final = Path("/proc")
-#: Of /proc/PID/stat, behind the command's name: when the process was started.
+#: Index of the process's start time in /proc/PID/stat, after the command's name.
 _START_TIME: Final = 19
 
 
 def container_id(proc: Path = _PROC) -> str:
-    """Return an id that all processes of a container share, and no other container has.
+    """Return an id that is common to a container's processes, and unique to it.
 
-    A container lives as long as its process 1. On a machine without containers, that
-    is as long as the machine runs. No part is enough by itself: containers may share
-    process 1 with the host (``--pid=host``), numbers of namespaces are used again, and
-    a restarted container has the root file system that it had before. What cannot be
-    read is left out: it is hidden from every process of the container.
+    A container lives as long as its process 1; without containers, that is until the
+    machine reboots. No single part is sufficient: containers may share process 1 with
+    the host (``--pid=host``), namespace numbers are reused, and a restarted container
+    keeps its root file system. A part that cannot be read is left out, which is
+    consistent, as it is hidden from every process of the container.
     """
     parts = (
         _read(proc / "sys/kernel/random/boot_id"),
         _start_time(_read(proc / "1/stat")),
-        _link(proc / "self/ns/pid"),
-        _link(proc / "self/ns/mnt"),
+        _read_link(proc / "self/ns/pid"),
+        _read_link(proc / "self/ns/mnt"),
         root_mount(_read(proc / "self/mountinfo")),
     )
     return blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def root_mount(mountinfo: str) -> str:
-    """Return what tells the root file system from others: of overlays, the top folder.
+    """Return what identifies the root file system; of overlays, the upper folder.
 
-    Neither ids of mounts, which differ between processes that see the same one, nor
-    options, which a remount changes.
+    Mount ids are left out, as they differ between processes that see the same mount;
+    mount options are left out, as a remount changes them.
     """
-    found = ""
+    root_filesystem = ""
     for line in mountinfo.splitlines():
         mount, _, filesystem = line.partition(" - ")
         match mount.split(), filesystem.split():
             case [_, _, device, root, "/", *_], [kind, source, *options]:
-                # Of several, the last one is on top of the others.
-                found = " ".join([device, root, kind, source, *_upper(options)])
-    return found
+                # If several are mounted on /, the last one is on top.
+                root_filesystem = " ".join(
+                    [device, root, kind, source, *_upper_folder(options)]
+                )
+    return root_filesystem
 
 
-def _upper(options: list[str]) -> list[str]:
+def _upper_folder(options: list[str]) -> list[str]:
     words = ",".join(options).split(",")
     return [word for word in words if word.startswith("upperdir=")]
 
 
 def _start_time(stat: str) -> str:
-    # The command's name may have spaces and brackets.
+    # The command's name may contain spaces and brackets.
     fields = stat.rpartition(")")[2].split()
     return fields[_START_TIME] if len(fields) > _START_TIME else ""
 
@@ -64,7 +66,7 @@ def _read(path: Path) -> str:
     return ""
 
 
-def _link(path: Path) -> str:
+def _read_link(path: Path) -> str:
     with contextlib.suppress(OSError):
         return str(path.readlink())
     return ""

@@ -15,22 +15,25 @@ from typing import IO, Any, Final
 from ..exceptions import StorageError
 from .change_counter import ChangeCounter
 
-#: How long a writer waits for the others, unless it is told otherwise.
+#: Seconds that a writer waits for others, by default.
 _BUSY_S: Final = 10.0
-#: Bytes that SQLite keeps of a log it has written back.
+#: Bytes to which SQLite truncates its log after a checkpoint.
 _LOG_LIMIT: Final = 1 << 20
 _POLL_S: Final = 0.001
 
 
 class Database:
-    """An open SQLite database, and a counter of its changes.
+    """An open SQLite database, and a counter of its changes. Thread-safe.
 
-    ``application_id`` is what SQLite writes into the file's header: a file with another
-    one is not ours, and is left alone. Any thread may use it. ``busy_s`` is how many
-    seconds a writer waits for the others.
+    Args:
+        path: the file; it is created if it does not exist.
+        application_id: SQLite's application id in the file's header. A file with
+            another id belongs to another program, and is not touched.
+        schema: SQL that creates the tables.
+        busy_s: seconds that a writer waits for others.
 
     Raises:
-        StorageError: the file is not ours, or cannot be used.
+        StorageError: the file belongs to another program, or cannot be used.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class Database:
                 self._open(opened, application_id, schema)
             except (sqlite3.Error, OSError) as error:
                 raise StorageError(
-                    f"{path} cannot be used: {error}. Remove it, or make room for it."
+                    f"{path} cannot be used: {error}. Remove it, or free disk space."
                 ) from error
             self._opened = opened.pop_all()
 
@@ -53,16 +56,16 @@ class Database:
         self, opened: contextlib.ExitStack, application_id: int, schema: str
     ) -> None:
         path = self._path
-        # SQLite's own lock is free before the counter has been told of a change.
+        # SQLite releases its own lock before the counter is updated.
         self._writing = opened.enter_context(path.with_suffix(".lock").open("w"))
         self._connection = opened.enter_context(
             contextlib.closing(_connect(path, self._busy_s))
         )
-        # What is written outlives the process, which is all that is promised.
+        # State must survive the process, but not the machine.
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
         self._prepare(application_id, schema)
-        # Of its own: who reads must not wait for a thread that writes.
+        # A separate connection, so that readers never wait for a thread that writes.
         self._reader = opened.enter_context(
             contextlib.closing(_connect(path, self._busy_s))
         )
@@ -71,14 +74,14 @@ class Database:
         self._counter = opened.enter_context(contextlib.closing(counter))
 
     def version(self) -> int:
-        """Return a number that differs from the last one if anything has changed.
+        """Return a number that changes with every visible change.
 
-        An odd one tells that a change is under way: read again next time.
+        An odd number means that a change is being written: do not cache what is read.
         """
         return self._counter.read()
 
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """Return what a SELECT finds. Never waits for a writer.
+        """Return the rows of a SELECT. Never waits for a writer.
 
         Raises:
             StorageError: the file cannot be read.
@@ -91,17 +94,17 @@ class Database:
 
     @contextmanager
     def write(self, *, visible: bool = True) -> Iterator[sqlite3.Connection]:
-        """Make changes that become visible all at once, or not at all.
+        """Run a transaction, which is rolled back if the block raises.
 
-        Those that are not ``visible`` are no reason for a reader to read again.
+        With ``visible=False`` the change counter stays, and caches remain valid.
 
         Raises:
-            StorageError: they cannot be written.
+            StorageError: the changes cannot be written.
         """
         try:
             with (
-                _held(self._lock, self._busy_s) as left_s,
-                _exclusive(self._writing, left_s),
+                _held(self._lock, self._busy_s) as remaining_s,
+                _exclusive(self._writing, remaining_s),
             ):
                 yield from self._transaction(visible)
         except (sqlite3.Error, OSError) as error:
@@ -119,7 +122,7 @@ class Database:
                 self._counter.begin()
             self._connection.execute("COMMIT")
         except BaseException:
-            # Never the counter's end: an odd number only costs readers time.
+            # The counter may stay odd: that only disables caching until the next write.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
@@ -128,14 +131,15 @@ class Database:
 
     def _prepare(self, application_id: int, schema: str) -> None:
         with _exclusive(self._writing, self._busy_s):
-            (found,) = self._connection.execute("PRAGMA application_id").fetchone()
-            # Also a look at whether the file is whole.
+            (existing,) = self._connection.execute("PRAGMA application_id").fetchone()
+            # This also fails if the file is damaged.
             tables = self._connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-            if found == application_id and tables:
+            if existing == application_id and tables:
                 return
-            if found or tables:
+            if existing or tables:
                 raise StorageError(
-                    f"{self._path} is somebody else's database: choose another folder."
+                    f"{self._path} is a database of another program: choose another "
+                    "folder."
                 )
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.executescript(
@@ -153,14 +157,14 @@ def _connect(path: Path, busy_s: float) -> sqlite3.Connection:
 
 @contextmanager
 def _held(lock: threading.Lock, busy_s: float) -> Iterator[float]:
-    """Hold a lock of this process; yields how many of the seconds are left.
+    """Hold a lock of this process; yields the remaining seconds of ``busy_s``.
 
     Raises:
-        TimeoutError: another thread does not let go of it.
+        TimeoutError: another thread has held it for ``busy_s`` seconds.
     """
     begin = time.monotonic()
     if not lock.acquire(timeout=busy_s):
-        raise TimeoutError(f"other threads have waited for it for {busy_s:g} s")
+        raise TimeoutError(f"other threads have used it for {busy_s:g} s")
     try:
         yield max(0.0, busy_s - (time.monotonic() - begin))
     finally:
@@ -169,10 +173,10 @@ def _held(lock: threading.Lock, busy_s: float) -> Iterator[float]:
 
 @contextmanager
 def _exclusive(file: IO[str], busy_s: float) -> Iterator[None]:
-    """Be the only process that has locked ``file``.
+    """Hold an exclusive lock on ``file`` between processes.
 
     Raises:
-        TimeoutError: another one does not let go of it.
+        TimeoutError: another process has held it for ``busy_s`` seconds.
     """
     deadline = time.monotonic() + busy_s
     while not _try_lock(file):

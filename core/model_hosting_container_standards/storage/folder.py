@@ -1,4 +1,4 @@
-"""Folders that are ours alone."""
+"""Private folders for state."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from typing import Final
 from ..contract.folders import SHARED_MEMORY
 from ..exceptions import StorageError
 
-#: Some containers have next to nothing of it.
-_LEAST_BYTES: Final = 8 * 2**20
+#: Some containers have almost no shared memory.
+_MIN_BYTES: Final = 8 * 2**20
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def default_parent(name: str) -> Path:
-    """Return where a folder of this name lives if nobody says where.
+    """Return the default folder of this name, in shared memory or the temp folder.
 
     Shared memory lives as long as the container, and never waits for a disk. Containers
-    may share it, and run as different users, of whom each needs a folder of its own.
+    with different users may share it, so another user's folder is avoided by a suffix.
 
     Raises:
-        StorageError: nothing can be written.
+        StorageError: neither is writable.
     """
-    folder = (SHARED_MEMORY if _has_shared_memory() else _temporary()) / name
+    folder = (SHARED_MEMORY if _has_shared_memory() else _temporary_folder()) / name
     with contextlib.suppress(OSError):
         if folder.lstat().st_uid != os.geteuid():
             return folder.with_name(f"{name}-{os.geteuid()}")
     return folder
 
 
-def _temporary() -> Path:
+def _temporary_folder() -> Path:
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError:
@@ -46,36 +46,36 @@ def _temporary() -> Path:
 def _has_shared_memory() -> bool:
     if not (SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK)):
         return False
-    # Not what is free of it: all processes of a server have to find the same folder.
-    whole = os.statvfs(SHARED_MEMORY)
-    is_limited = whole.f_blocks > 0
-    return not is_limited or whole.f_blocks * whole.f_frsize >= _LEAST_BYTES
+    # Total, not free space, so that all processes of a server choose the same folder.
+    filesystem = os.statvfs(SHARED_MEMORY)
+    total = filesystem.f_blocks * filesystem.f_frsize
+    return total == 0 or total >= _MIN_BYTES  # Zero: no limit.
 
 
 def private_folder(parent: Path, name: str) -> Path:
-    """Make ``parent/name``, which nobody else may write to, or find it.
+    """Create ``parent/name`` if it is missing, writable by this user only.
 
     Raises:
-        StorageError: it cannot be made, or is somebody else's.
+        StorageError: it cannot be created, or belongs to another user.
     """
     folder = parent / name
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError as error:
         raise StorageError(
-            f"{folder} cannot be made: {error.strerror or error}."
+            f"{folder} cannot be created: {error.strerror or error}."
         ) from error
     if parent.stat().st_uid not in (0, os.geteuid()):
         raise StorageError(
-            f"{parent} belongs to another user, who could take {name} away: choose "
+            f"{parent} belongs to another user, who could replace {name}: choose "
             "another folder."
         )
-    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-    if not is_ours or found.st_mode & _OTHERS_WRITE:
+    is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    if not is_own or status.st_mode & _OTHERS_WRITE:
         raise StorageError(
-            f"{folder} is not a folder of this user's that only this user can write "
-            "to: remove it, or choose another one."
+            f"{folder} must be a folder that this user owns and only this user can "
+            "write to: remove it, or choose another one."
         )
     return folder

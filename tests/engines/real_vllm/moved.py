@@ -19,7 +19,7 @@ def outcome(module: str, name: str) -> str:
     try:
         found = importlib.import_module(module)
     except ImportError as error:
-        return str(error) if " is gone: " in str(error) else UNUSABLE
+        return str(error) if " was removed: " in str(error) else UNUSABLE
     try:
         getattr(found, name)
     except AttributeError as error:

@@ -81,7 +81,7 @@ def test_every_name_of_the_table_is_somewhere_or_said_to_be_gone(
         reference: outcome
         for reference, outcome in outcomes.items()
         if outcome not in ("", "unusable")
-        and " is gone: " not in outcome
+        and " was removed: " not in outcome
         and not reference.endswith(ABSENT_FOR_A_WHILE)
     }
     assert nowhere == {}

@@ -327,7 +327,7 @@ def test_an_adapter_of_which_the_files_are_gone_is_an_error(
     Path(cats).rename(f"{cats}-gone")
     answer = server.client.post(COMPLETIONS, json=completion(model=registered))
     assert answer.status_code == 404
-    assert f"The files of adapter 'felix' are gone from {cats}" in error_of(answer)
+    assert f"The files of adapter 'felix' are missing in {cats}" in error_of(answer)
 
 
 def test_numbers_are_never_used_again(server: TrtllmServer, tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ async def test_vllms_own_adapters_stay_beside_ours(
     assert vllm.models.show() == ["own", "a"]
     assert vllm.backend.resolves_natively("own")
     assert not vllm.backend.resolves_natively("other")
-    with pytest.raises(AdapterError, match="has already"):
+    with pytest.raises(AdapterError, match="is already"):
         await vllm.adapters.register(AdapterSpec("own", wanted.src))
     for method in (vllm.models.load_lora_adapter, vllm.models.unload_lora_adapter):
         with pytest.raises(HTTPException, match="/adapters"):

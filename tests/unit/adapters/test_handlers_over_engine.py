@@ -196,4 +196,4 @@ def test_what_a_handler_has_loaded_need_not_be_a_folder(
         assert engine.adapters is not None
         assert engine.adapters.view()["a"].by_handler
         leased = client.post("/invocations", json={}, headers={ADAPTER: "a"})
-        assert "are gone" not in leased.text
+        assert "are missing" not in leased.text

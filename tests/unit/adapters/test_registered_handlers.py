@@ -120,8 +120,8 @@ def test_what_is_loaded_is_not_loaded_twice(engine: Engine, client: TestClient) 
     [
         (b'{"src": "/there"}', "lora_name: Input should be a valid string"),
         (b'{"name": 7, "src": "/there"}', "lora_name"),
-        (b"[1]", "is a JSON object"),
-        (b"{", "is a JSON object"),
+        (b"[1]", "must be a JSON object"),
+        (b"{", "must be a JSON object"),
         (b"", "lora_path"),
     ],
 )
@@ -203,7 +203,7 @@ def test_a_response_shape_reads_what_the_handler_returned(
 
 @pytest.mark.parametrize("expression", ["body..name", 7, ""])
 def test_a_shape_that_is_no_jmespath_is_a_value_error(expression: Any) -> None:
-    with pytest.raises(ValueError, match="'x': .* is no JMESPath"):
+    with pytest.raises(ValueError, match="'x': .* is not a JMESPath"):
         sagemaker.register_load_adapter_handler({"x": expression})
 
 

@@ -40,7 +40,7 @@ async def test_a_request_and_its_work_that_end_together_release_once(
     async def work() -> None:
         request.release()  # The request ends just before its work does.
 
-    await request.go_on(work)
+    await request.extend(work)
     await asyncio.sleep(0)
     assert request.is_over
 
@@ -53,5 +53,5 @@ async def test_a_request_and_its_work_that_end_together_release_once(
 
 
 async def retire(leases: Leases, adapter: Adapter) -> None:
-    async with leases.ended(adapter.id):
+    async with leases.exclusive(adapter.id):
         """Nothing has a lease now."""

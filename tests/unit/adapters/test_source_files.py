@@ -93,7 +93,7 @@ def test_an_archive_has_to_be_unpacked(
     (tmp_path / name).write_bytes(b"packed")
     status, reason = refusal(client, str(tmp_path / name), preload=preload)
     assert status == 400
-    assert f"Unpack it, and name the folder that has {CONFIG}" in reason
+    assert f"Unpack it, and name the folder with {CONFIG}" in reason
     # So is a folder with only that.
     (tmp_path / "a").mkdir()
     (tmp_path / name).rename(tmp_path / "a" / name)
@@ -110,7 +110,7 @@ def test_of_a_file_of_an_adapter_the_folder_is_told(
     Path(src, name).touch()
     status, reason = refusal(client, f"{src}/{name}")
     assert status == 400
-    assert "Name the folder that it is in." in reason
+    assert "Name the folder that contains it." in reason
 
 
 @pytest.mark.parametrize("inner", ["checkpoint-10", "fr", "a/b", "a/checkpoint-1"])
@@ -122,7 +122,7 @@ def test_of_a_folder_around_an_adapter_the_inner_one_is_told(
     write_adapter(tmp_path / "around" / ".hidden")
     status, reason = refusal(client, str(tmp_path / "around"))
     assert status == 400
-    assert f"it has no {CONFIG}, but its folder {inner!r} has: name that" in reason
+    assert f"it has no {CONFIG}, but its folder {inner!r} has one: name that" in reason
 
 
 def test_of_a_folder_around_several_they_are_told(
@@ -133,7 +133,7 @@ def test_of_a_folder_around_several_they_are_told(
     status, reason = refusal(client, str(tmp_path / "a"))
     assert status == 400
     names = "'checkpoint-2', 'checkpoint-10', 'checkpoint-1000'"
-    assert f"but its folders {names} have: name one of them" in reason
+    assert f"but its folders {names} have one: name one of them" in reason
     for step in range(3, 9):
         write_adapter(tmp_path / "a" / f"checkpoint-{step}")
     assert "'checkpoint-6', ... have" in refusal(client, str(tmp_path / "a"))[1]

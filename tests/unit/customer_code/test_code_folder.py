@@ -54,7 +54,7 @@ def test_one_at_the_top_goes_before_it(
     top = script("def ping(): return 'top'")
     monkeypatch.setenv("LOG_LEVEL", "INFO")
     assert ping_of(engine_app) == "top"
-    assert f"{top} is used, and not {code}" in caplog.messages
+    assert f"{top} is used instead of {code}" in caplog.messages
 
 
 def test_a_folder_at_the_top_is_no_script(
@@ -75,7 +75,7 @@ def test_a_folder_by_two_names_is_one(
     (model_folder / "code").symlink_to(".")
     monkeypatch.setenv("LOG_LEVEL", "INFO")
     assert ping_of(engine_app) == "top"
-    assert not any("is used, and not" in message for message in caplog.messages)
+    assert not any("is used instead of" in message for message in caplog.messages)
 
 
 def test_a_script_of_another_name_is_found_there(

@@ -217,16 +217,17 @@ def test_a_name_that_never_existed_is_an_import_error() -> None:
     [
         (
             "from engine_x.protocol import Deleted",
-            "engine_x.protocol:Deleted is gone: 1 is the last release with it. Today "
-            "there is engine_x.new.protocol:Request.",
+            "engine_x.protocol:Deleted was removed: 1 is the last release with it. "
+            "Use engine_x.new.protocol:Request instead.",
         ),
         (
             "from engine_x.protocol import DeletedLater",
-            "engine_x.protocol:DeletedLater is gone: 2 is the last release with it.",
+            "engine_x.protocol:DeletedLater was removed: 2 is the last release with "
+            "it.",
         ),
         (
             "from engine_x.server import stop",
-            "engine_x.server:stop is gone: 1 is the last release with it.",
+            "engine_x.server:stop was removed: 1 is the last release with it.",
         ),
         (
             "from engine_x.protocol import Unknown",
@@ -235,16 +236,16 @@ def test_a_name_that_never_existed_is_an_import_error() -> None:
         ),
         (
             "from engine_x.deleted import one",
-            "engine_x.deleted is gone: 2 is the last release with it.",
+            "engine_x.deleted was removed: 2 is the last release with it.",
         ),
         (
             "from engine_x.protocol import Broken",
-            "engine_x.protocol:Broken is in engine_x.broken now, which cannot be "
+            "engine_x.protocol:Broken moved to engine_x.broken, which cannot be "
             "imported: no GPU here",
         ),
         (
             "from engine_x.protocol import NeedsMore",
-            "engine_x.protocol:NeedsMore is in engine_x.needs_more now, which cannot "
+            "engine_x.protocol:NeedsMore moved to engine_x.needs_more, which cannot "
             "be imported: No module named 'no_such_module'",
         ),
     ],
@@ -261,7 +262,7 @@ def test_an_attribute_that_is_gone_is_missing_as_any_other() -> None:
     protocol = load("protocol")
     assert not hasattr(protocol, "Deleted")
     assert getattr(protocol, "Deleted", None) is None
-    with pytest.raises(AttributeError, match="is gone: 1 is the last release with it"):
+    with pytest.raises(AttributeError, match="was removed: 1 is the last release with"):
         _ = protocol.Deleted
 
 
@@ -269,7 +270,7 @@ def test_a_reference_to_what_is_gone_is_told_so() -> None:
     with pytest.raises(HandlerNotFoundError) as raised:
         FunctionLoader().load_function("engine_x.server:stop")
     assert str(raised.value) == (
-        "engine_x.server:stop is gone: 1 is the last release with it."
+        "engine_x.server:stop was removed: 1 is the last release with it."
     )
 
 
@@ -280,4 +281,4 @@ def test_a_script_that_imports_what_is_gone_is_told_so(tmp_path: Path) -> None:
         Exception, match="script_of_release_1.py raised ImportError"
     ) as (raised):
         FunctionLoader().load_function(f"{script}:stop")
-    assert "engine_x.server:stop is gone" in str(raised.value)
+    assert "engine_x.server:stop was removed" in str(raised.value)

@@ -111,7 +111,7 @@ def test_the_doctor_says_why_an_engine_is_not_patched(
     [
         ("MHCS_STRICT", "x", "MHCS_STRICT='x' is not allowed: use 1"),
         ("LOG_LEVEL", "x", "LOG_LEVEL='x' is not allowed"),
-        ("STANDARD_PIP_ARGS", "'x", "write it as a shell reads it"),
+        ("STANDARD_PIP_ARGS", "'x", "quote it as for a shell"),
         ("STANDARD_PIP_ARG", "x", "did you mean STANDARD_PIP_ARGS?"),
         ("PROCESS_MAX_START_RETRY", "1", "did you mean PROCESS_MAX_START_RETRIES?"),
         ("MHCS_FOO", "1", "MHCS_FOO is set, but nothing reads it."),
@@ -119,7 +119,7 @@ def test_the_doctor_says_why_an_engine_is_not_patched(
         ("CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE", "/ping", "is a path of the app"),
         ("MHCS_THROTTLE_MAX_IN_FLIGHT", "4", "set CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE="),
         ("CUSTOM_FASTAPI_PING_HANDELER", "x", "you mean CUSTOM_FASTAPI_PING_HANDLER?"),
-        ("CUSTOM_FASTAPI_PING_HANDLER", "bad", "'bad' is no handler spec: write"),
+        ("CUSTOM_FASTAPI_PING_HANDLER", "bad", "'bad' is not a handler spec: write"),
         ("CUSTOM_FASTAPI_PING_HANDLER", "model:no", "has no 'no'"),
         ("CUSTOM_SCRIPT_FILENAME", "gone.py", "CUSTOM_SCRIPT_FILENAME='gone.py', but"),
         ("CUSTOM_SCRIPT_FILENAME", "raises.py", "raised KeyError"),

@@ -396,7 +396,7 @@ def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "use a folder that exists" in done.stderr
+    assert "use an existing folder" in done.stderr
 
 
 #: As vLLM does: it ends what it computes for a client that has left, and returns.

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 def sessions(folder: Path) -> Iterator[SessionManager]:
     sessions = SessionManager(folder, LIFE)
     yield sessions
-    sessions.shut()
+    sessions.close()
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def others(folder: Path) -> Iterator[SessionManager]:
     """The same sessions, as another process has them."""
     sessions = SessionManager(folder, LIFE)
     yield sessions
-    sessions.shut()
+    sessions.close()
 
 
 def test_each_sees_at_once_what_the_other_does(
@@ -137,7 +137,7 @@ def manager_of_nobody() -> Iterator[None]:
     yield
     for found in gc.get_objects():
         if type(found) is SessionManager:
-            found.shut()
+            found.close()
 
 
 @pytest.mark.usefixtures("manager_of_nobody")

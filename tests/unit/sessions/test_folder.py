@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 def sessions(folder: Path) -> Iterator[SessionManager]:
     sessions = SessionManager(folder, 100)
     yield sessions
-    sessions.shut()
+    sessions.close()
 
 
 @pytest.fixture

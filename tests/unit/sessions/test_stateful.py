@@ -58,7 +58,7 @@ class Sessions(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for manager in self.managers:
-            manager.shut()
+            manager.close()
         self.patch.undo()
         self.folder.cleanup()
 
@@ -145,7 +145,7 @@ class Sessions(RuleBasedStateMachine):
     @rule(place=places)
     def start_anew(self, place: int) -> None:
         """A process ends, and another one comes: what is stored stays."""
-        self.managers[place].shut()
+        self.managers[place].close()
 
     # --- what is always true ----------------------------------------------------------
 

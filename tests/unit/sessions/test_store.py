@@ -30,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def sessions(folder: Path) -> Iterator[SessionManager]:
     sessions = SessionManager(folder, LIFE)
     yield sessions
-    sessions.shut()
+    sessions.close()
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def others(folder: Path) -> Iterator[SessionManager]:
     """The same sessions, as another process has them."""
     sessions = SessionManager(folder, LIFE)
     yield sessions
-    sessions.shut()
+    sessions.close()
 
 
 # --- values ---------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_a_value_that_is_no_json_is_an_error(
 ) -> None:
     session = sessions.create_session()
     session.put("key", "old")
-    with pytest.raises(TypeError, match="'key' is no JSON"):
+    with pytest.raises(TypeError, match="'key' is not JSON"):
         session.put("key", value)
     assert session.get("key") == "old"
 
