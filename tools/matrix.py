@@ -22,8 +22,8 @@ from pathlib import Path
 from matrix_runs import Run, Runs, Target, condense, contains, stand_in, version
 from matrix_tables import (
     ABSENT,
+    ACTIVATIONS,
     ALIKE,
-    DOORS,
     ENGINES,
     FEATURES,
     READ,
@@ -36,7 +36,7 @@ from pages import with_part
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "reference" / "compatibility.md"
 PART = "matrix"
-COLUMNS = (*DOORS, *FEATURES)
+COLUMNS = (*ACTIVATIONS, *FEATURES)
 LEGEND = """\
 `run`: its tests pass on the engine itself, on that hardware; `stand-in`: on a package
 laid out as the release is; `source`: read in its source; `-`: it has no such thing;

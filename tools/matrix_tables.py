@@ -18,7 +18,7 @@ RELEASES: Final = {
     ),
     "tensorrt-llm": ("0.17", "0.21", "1.0", "1.2", "1.3", MAIN),
 }
-DOORS: Final = ("bootstrap", "hook", ".pth", "mhcs run")
+ACTIVATIONS: Final = ("bootstrap", "hook", ".pth", "mhcs run")
 FEATURES: Final = (
     *("handlers", "moved names", "adapters", "two processes"),
     *("sessions", "middleware", "streams", "disconnects"),

@@ -13,7 +13,7 @@ from servers import Server, polling
 
 pytestmark = requires_vllm
 
-Door = Callable[..., Server]
+Start = Callable[..., Server]
 
 SIBLING = '''
 from __future__ import annotations
@@ -123,12 +123,14 @@ def start(
     folder: Path,
     script: str,
     env: Mapping[str, str] | None = None,
-    door: Door = serve,
+    start_server: Start = serve,
     arguments: Sequence[str] = (),
 ) -> Server:
     (folder / "customers_sibling.py").write_text(SIBLING)
     (folder / "model.py").write_text(BASE + script)
-    return door(*arguments, env={"SAGEMAKER_MODEL_PATH": str(folder), **(env or {})})
+    return start_server(
+        *arguments, env={"SAGEMAKER_MODEL_PATH": str(folder), **(env or {})}
+    )
 
 
 def ping(server: Server) -> tuple[int, Any]:
@@ -152,8 +154,8 @@ def test_decorators_win_next_with_a_sync_handler(tmp_path: Path) -> None:
 
 
 def test_explicit_names_win_next_with_a_pydantic_body(tmp_path: Path) -> None:
-    # By the other door: python -m.
-    with start(tmp_path, EXPLICIT_NAMES, door=serve_module) as server:
+    # Started as a module: python -m.
+    with start(tmp_path, EXPLICIT_NAMES, start_server=serve_module) as server:
         assert server.client.get("/openapi.json").json()["openapi"]
         assert ping(server) == (203, "explicit name")
         body = {"document": {"parts": [{"text": "a"}, {"text": "b"}]}, "number": 1}

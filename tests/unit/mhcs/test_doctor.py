@@ -92,17 +92,17 @@ def test_an_engine_that_nothing_patches_is_a_problem(
 
 @pytest.mark.usefixtures("engine_is_installed")
 @pytest.mark.parametrize(
-    ("name", "value", "door"),
+    ("name", "value", "activation"),
     [
         ("MHCS_DISABLE", "vllm", "not patched: disabled by MHCS_DISABLE"),
         ("MHCS_AUTO", "0", "not patched: MHCS_AUTO and the customising variables"),
     ],
 )
 def test_the_doctor_says_why_an_engine_is_not_patched(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, door: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, activation: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert door in doctor_says()[1]
+    assert activation in doctor_says()[1]
 
 
 @pytest.mark.usefixtures("engine_is_installed", "model_path")

@@ -183,9 +183,15 @@ def test_before_vllm_calls_us_a_variable_lets_us_in(project: Project) -> None:
     }
     project.write("vllm 0.11.0+cpu CPU", files)
     project.write("vllm 0.11.2 CPU", files)
-    doors = "bootstrap", ".pth"
-    assert [project.cell("0.11.0 CPU", door) for door in doors] == ["-", "run"]
-    assert [project.cell("0.11.2 CPU", door) for door in doors] == ["run", "source"]
+    activations = "bootstrap", ".pth"
+    assert [project.cell("0.11.0 CPU", activation) for activation in activations] == [
+        "-",
+        "run",
+    ]
+    assert [project.cell("0.11.2 CPU", activation) for activation in activations] == [
+        "run",
+        "source",
+    ]
 
 
 def test_an_engine_has_those_of_the_gpu_tests_that_name_it(project: Project) -> None:
