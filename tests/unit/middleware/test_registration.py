@@ -65,7 +65,7 @@ def test_what_is_no_callable_is_an_error(place: str, registered: Any) -> None:
 @pytest.mark.parametrize("other", [PassOn, functools.partial(pass_on)], ids=type)
 def test_a_second_one_is_an_error_that_names_both(place: str, other: Any) -> None:
     DECORATORS[place](leave)
-    with pytest.raises(error_of(place), match=f"two for {place}: ") as raised:
+    with pytest.raises(error_of(place), match=f"registered as {place}: ") as raised:
         DECORATORS[place](other)
     named = "PassOn" if other is PassOn else "pass_on"
     assert "customised.leave" in str(raised.value)

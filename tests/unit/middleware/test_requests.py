@@ -64,7 +64,7 @@ async def test_a_second_call_without_the_body_says_what_to_do(
     app = app_with(handler, pre_post_process=again)
     exchange = await Exchange(app, (b"a", b"b")).run()
     assert (exchange.status, bodies) == (500, [b"ab"])
-    assert "await request.body() before it" in caplog.text
+    assert "await request.body() before the first call" in caplog.text
 
 
 def test_it_may_return_the_first_of_two_streams() -> None:
