@@ -235,9 +235,9 @@ def cats(tmp_path: Path) -> Adapter:
 async def test_an_answer_that_never_comes_is_given_up(
     tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch, cats: Adapter
 ) -> None:
-    monkeypatch.setattr(adapters_module, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(adapters_module, "_LOAD_TIMEOUT_S", 0.01)
     promise = Promise(None, comes=False)
-    with pytest.raises(AdapterEngineError, match="has not answered for 0 s"):
+    with pytest.raises(AdapterEngineError, match="no response within 0 s"):
         await backend_of(promise).load(cats)
     assert promise.is_aborted
 
@@ -266,10 +266,10 @@ async def test_an_engine_that_has_ended_is_waited_for_no_longer(
 async def test_an_abort_that_fails_is_not_the_error(
     tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch, cats: Adapter
 ) -> None:
-    monkeypatch.setattr(adapters_module, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(adapters_module, "_LOAD_TIMEOUT_S", 0.01)
     promise = Promise(None, comes=False)
     monkeypatch.setattr(promise, "abort", None)
-    with pytest.raises(AdapterEngineError, match="has not answered for 0 s"):
+    with pytest.raises(AdapterEngineError, match="no response within 0 s"):
         await backend_of(promise).load(cats)
 
 
@@ -436,7 +436,7 @@ def test_a_server_of_another_role_takes_no_adapters(role: str) -> None:
 
     for given in (role, SimpleNamespace(name=role)):
         reason = TensorRTAdapters(Able(server_role=given)).unavailable()
-        assert reason == f"This server takes no adapters: its role is {role}."
+        assert reason == f"This server does not support adapters: its role is {role}."
 
 
 def test_annotations_for_type_checkers_only_do_no_harm() -> None:
