@@ -47,9 +47,7 @@ def poetry(checkout: Path, *arguments: str) -> str:
         "VIRTUAL_ENV": "",
     }
     command = [*UV, "tool", "run", "--quiet", "poetry", *arguments]
-    end = run_until_exit(
-        command, {**os.environ, **env}, cwd=checkout, timeout=TIMEOUT_S
-    )
+    end = run_until_exit(command, env, cwd=checkout, timeout=TIMEOUT_S)
     assert end.status == 0, end.stdout + end.stderr
     return end.stdout
 
