@@ -63,7 +63,7 @@ def test_a_decorator_refuses_what_cannot_be_called(decorator: Any) -> None:
     "decorator", [sagemaker.register_handler, sagemaker.override_handler]
 )
 def test_handlers_have_two_names(decorator: Any) -> None:
-    with pytest.raises(ValueError, match="no handler 'pong': use one of"):
+    with pytest.raises(ValueError, match="Unknown handler 'pong': use one of"):
         decorator("pong")
 
 
