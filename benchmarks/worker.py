@@ -45,7 +45,7 @@ async def handle_orders(cases: Mapping[str, Case]) -> None:
             print(json.dumps(pairs), flush=True)
 
 
-def lifespan(setup: Setup, app: FastAPI) -> AbstractAsyncContextManager[None]:
+def lifespan(setup: Setup, app: FastAPI) -> AbstractAsyncContextManager[object]:
     """Return the app's lifespan, which servers enter before the first request."""
     if setup.registered:  # Adapters are registered inside of it.
         return nullcontext()
