@@ -10,7 +10,7 @@ from model_hosting_container_standards.engines.api import Engine
 from model_hosting_container_standards.engines.registry import installed_engines
 from model_hosting_container_standards.settings import Settings, read_settings
 
-from .guard import guarded
+from .patch_errors import guarded
 
 
 def patch_engines() -> None:
@@ -40,7 +40,9 @@ def _watch_refusals(settings: Settings) -> None:
         return  # There is no supervisor.
     consequence = "The server is restarted even if its arguments are rejected."
     with guarded("Watching for rejected arguments", consequence):
-        from .refusal import exit_when_refused  # Imported late: few processes need it.
+        from .argument_errors import (
+            exit_when_refused,  # Imported late: few processes need it.
+        )
 
         commands = [engine.command for engine in installed_engines()]
         exit_when_refused(

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from layouts import environment_of
-from mhcs.serve import inquiry
+from mhcs.serve import parser_process
 from mhcs.serve.variables import is_secret
 from model_hosting_container_standards.engines.registry import installed_engines
 from serve_plans import (
@@ -220,7 +220,7 @@ def test_the_contracts_rules_hold(
     put_on_path(monkeypatch, tmp_path)
     hide(monkeypatch, "tensorrt_llm")
     if source == HANGS:
-        monkeypatch.setattr(inquiry, "_LIMIT_S", 1.0)
+        monkeypatch.setattr(parser_process, "_LIMIT_S", 1.0)
     made = plan(SM_VLLM_XYZ="", SM_VLLM_MIDDLEWARE='["a"]')
     assert (made.is_checked, made.problems) == (False, [])
     assert made.command[-3:] == ["--middleware", '["a"]', "--xyz"]

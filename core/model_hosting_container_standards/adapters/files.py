@@ -11,7 +11,7 @@ import msgspec
 
 from ..exceptions import AdapterError, AdapterNotFoundError
 from .base_model import BaseModel
-from .fit import check_fit
+from .compatibility import check_fit
 from .misplaced import CONFIG, not_an_adapter
 from .weights import WEIGHTS, check_values, find_weights
 

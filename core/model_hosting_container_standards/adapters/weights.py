@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ..exceptions import AdapterError
+from .finite_weights import not_finite
 from .tensors import Tensor, printable, read_header
-from .values import not_finite
 
 SAFETENSORS: Final = "adapter_model.safetensors"
 #: In the order in which engines try them.

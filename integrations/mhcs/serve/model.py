@@ -11,7 +11,7 @@ import msgspec
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings
 
-from .given import Given
+from .inputs import Inputs
 from .model_folder import ModelFolder, read_folder
 from .variables import MODEL
 
@@ -33,7 +33,7 @@ class Model(msgspec.Struct, frozen=True):
     options: Sequence[str] = ()
 
 
-def find_model(given: Given, settings: Settings, environ: Mapping[str, str]) -> Model:
+def find_model(given: Inputs, settings: Settings, environ: Mapping[str, str]) -> Model:
     """Return the model.
 
     In order of precedence: the command line and its configuration file, the engine's
@@ -57,7 +57,7 @@ def find_model(given: Given, settings: Settings, environ: Mapping[str, str]) -> 
 
 
 def _find_unnamed(
-    given: Given, settings: Settings, environ: Mapping[str, str]
+    given: Inputs, settings: Settings, environ: Mapping[str, str]
 ) -> Model:
     """Return the model of the model folder, or else of the hub."""
     folder = _read_model_folder(settings.model_path)

@@ -12,12 +12,12 @@ from model_hosting_container_standards.handlers.customer_handler import (
 )
 from model_hosting_container_standards.settings import READ_BY_SERVERS, Settings
 
-from . import inquiry
+from . import parser_process
 from .arguments import Arguments
 from .engines import executable_path
-from .given import Given, read_given
-from .inquiry import Inquiry
+from .inputs import Inputs, read_inputs
 from .model import Model, find_model
+from .parser_process import ParserRequest
 from .variables import read_service_links
 
 
@@ -64,7 +64,7 @@ def make_plan(
         LookupError: there is no engine, the choice is ambiguous, or several models are
             named.
     """
-    given = read_given(environ, arguments)
+    given = read_inputs(environ, arguments)
     model, missing = _find_model(given, settings, environ)
     options = [
         *(model.options if model is not None else ()),
@@ -89,7 +89,7 @@ def make_plan(
 
 
 def _find_model(
-    given: Given, settings: Settings, environ: Mapping[str, str]
+    given: Inputs, settings: Settings, environ: Mapping[str, str]
 ) -> tuple[Model | None, list[str]]:
     try:
         return find_model(given, settings, environ), []
@@ -98,13 +98,13 @@ def _find_model(
 
 
 def _write(
-    given: Given, options: Sequence[str], *, check: bool
+    given: Inputs, options: Sequence[str], *, check: bool
 ) -> tuple[Arguments, bool]:
     """Return the variables as arguments, and whether the parser has checked them."""
     if given.written.problems or not (check or given.is_in_doubt()):
         return given.written, False
     others = [*options, *given.line.arguments]
-    result = inquiry.ask(Inquiry(given.engine, given.variables, others))
+    result = parser_process.ask(ParserRequest(given.engine, given.variables, others))
     return result or given.written, result is not None
 
 
@@ -128,7 +128,7 @@ def check_server(settings: Settings) -> None:
     check_customer_script(settings)
 
 
-def _notes(given: Given, settings: Settings) -> Iterator[str]:
+def _notes(given: Inputs, settings: Settings) -> Iterator[str]:
     if given.config is not None:
         yield from given.config.left_out()
     yield from given.command.unused(settings)

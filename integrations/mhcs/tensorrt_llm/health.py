@@ -7,7 +7,7 @@ import contextlib
 import signal
 from typing import Any, Final
 
-from mhcs.guard import logger
+from mhcs.patch_errors import logger
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 
 #: A token that every model has, so that no text must be tokenized.

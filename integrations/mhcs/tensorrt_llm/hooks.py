@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import wrapt
 
-from mhcs.guard import guarded, logger
+from mhcs.patch_errors import guarded, logger
 
 from .requests import answer_by_adapter, answering_methods
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from fastapi import FastAPI, HTTPException
 
 from mhcs.addresses import server_name
-from mhcs.guard import guarded
+from mhcs.patch_errors import guarded
 from model_hosting_container_standards.engines import (
     FIRST_ID,
     Adapter,
@@ -35,8 +35,8 @@ from model_hosting_container_standards.exceptions import (
 from .base_model import UNCHECKED, read_base_model
 from .errors import translate_engine_errors
 from .leasing import hold_leases, lease_adapters
+from .lora_requests import LiveList, LiveRegistry, live_registry, own_names
 from .model_names import wrap_model_checks
-from .registry import LiveList, LiveRegistry, live_registry, own_names
 
 #: With it, vLLM resolves unknown adapter names itself, by its LoRA resolvers.
 RUNTIME_UPDATING: Final = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"

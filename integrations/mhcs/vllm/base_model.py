@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mhcs.guard import guarded
+from mhcs.patch_errors import guarded
 from model_hosting_container_standards.engines import (
     UNKNOWN,
     BaseModel,

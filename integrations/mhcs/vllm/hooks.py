@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import wrapt
 
-from mhcs.guard import guarded, logger
+from mhcs.patch_errors import guarded, logger
 
 #: Modules that define build_app: up to 0.28, and since 0.29.
 BUILD_APP_MODULES: Final = (

@@ -19,7 +19,7 @@ from model_hosting_container_standards.exceptions import (
 )
 
 from .errors import client_error
-from .registry import MakeRequest
+from .lora_requests import MakeRequest
 
 
 def lease_adapters(

@@ -18,7 +18,7 @@ from model_hosting_container_standards.engines import base_model_answers, join_n
 from model_hosting_container_standards.exceptions import AdapterNotFoundError
 
 from .errors import client_error
-from .registry import own_names
+from .lora_requests import own_names
 
 #: The method by which all releases check a request's model, of the ``OpenAIServing*``
 #: object that serves a route.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model_hosting_container_standards.adapters import values
+from model_hosting_container_standards.adapters import finite_weights
 from model_hosting_container_standards.adapters.weights import (
     Weights,
     check_values,
@@ -130,9 +130,9 @@ def tensor(dtype: str, *numbers: bytes) -> Stored:
     return Stored(dtype, (len(data) // len(zero),), data)
 
 
-@pytest.fixture(params=[values._CHUNK, 8], ids=["at once", "in pieces"])
+@pytest.fixture(params=[finite_weights._CHUNK, 8], ids=["at once", "in pieces"])
 def _chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(values, "_CHUNK", request.param)
+    monkeypatch.setattr(finite_weights, "_CHUNK", request.param)
 
 
 @pytest.mark.usefixtures("_chunk")

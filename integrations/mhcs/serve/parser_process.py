@@ -35,7 +35,7 @@ _LIMIT_S: Final = 90.0
 _ENVIRONMENT: Final = {"MHCS_AUTO": "0", "MPI4PY_RC_INITIALIZE": "0"}
 
 
-class Inquiry(msgspec.Struct):
+class ParserRequest(msgspec.Struct):
     """The input of the parser's process.
 
     Args:
@@ -48,7 +48,7 @@ class Inquiry(msgspec.Struct):
     others: Sequence[str]
 
 
-def ask(inquiry: Inquiry) -> Arguments | None:
+def ask(question: ParserRequest) -> Arguments | None:
     """Return the arguments as the parser requires them; None if it cannot be run.
 
     Raises:
@@ -56,7 +56,7 @@ def ask(inquiry: Inquiry) -> Arguments | None:
     """
     with TemporaryDirectory(prefix="mhcs-") as folder:
         request, result = Path(folder, "request"), Path(folder, "result")
-        request.write_bytes(msgspec.json.encode(inquiry))
+        request.write_bytes(msgspec.json.encode(question))
         command = [sys.executable, "-m", __name__, str(request), str(result)]
         with Path(folder, "errors").open("w+", errors="replace") as errors:
             reason = _run(command, errors.fileno())
@@ -65,7 +65,7 @@ def ask(inquiry: Inquiry) -> Arguments | None:
             lines = Path(errors.name).read_text(errors="replace").splitlines()
     logger.info(
         "Cannot check arguments with the parser of %s (%s): %s",
-        inquiry.engine,
+        question.engine,
         reason,
         lines[-1] if lines else "no message",
     )
@@ -88,12 +88,12 @@ def _run(command: Sequence[str], errors: int) -> str:
 
 def answer(request: Path, result: Path) -> None:
     """Write the result file, in the parser's process; nothing without a parser."""
-    inquiry = msgspec.json.decode(request.read_bytes(), type=Inquiry)
+    question = msgspec.json.decode(request.read_bytes(), type=ParserRequest)
     engines = {engine.name: engine for engine in installed_engines()}
-    command = engines[inquiry.engine].command
+    command = engines[question.engine].command
     if command is None or (parser := command.parser()) is None:
         return
-    written = write_all(inquiry.variables, command, parser, inquiry.others)
+    written = write_all(question.variables, command, parser, question.others)
     temporary = result.with_name("new")
     temporary.write_bytes(msgspec.json.encode(written))
     temporary.rename(result)

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from mhcs.guard import guarded
+from mhcs.patch_errors import guarded
 from model_hosting_container_standards.exceptions import ConfigurationError
 
 

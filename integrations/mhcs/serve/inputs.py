@@ -15,7 +15,7 @@ from .engines import choose_engine
 from .variables import EngineVariable, read_variables
 
 
-class Given(msgspec.Struct, frozen=True):
+class Inputs(msgspec.Struct, frozen=True):
     """The chosen engine, and all options that are given for it.
 
     Args:
@@ -41,7 +41,7 @@ class Given(msgspec.Struct, frozen=True):
         return any(is_doubtful(variable, self.command) for variable in self.variables)
 
 
-def read_given(environ: Mapping[str, str], arguments: Sequence[str]) -> Given:
+def read_inputs(environ: Mapping[str, str], arguments: Sequence[str]) -> Inputs:
     """Choose the engine, and read its variables and the command line.
 
     Raises:
@@ -60,4 +60,4 @@ def read_given(environ: Mapping[str, str], arguments: Sequence[str]) -> Given:
     ]
     config = read_config_file(command, line, variables)
     written = write_all(variables, command, None)
-    return Given(engine, command, line, variables, config, written)
+    return Inputs(engine, command, line, variables, config, written)
