@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapter_engine import write_adapter
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 from layouts import SUPPORT
 from servers import Server
 

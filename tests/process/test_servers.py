@@ -61,10 +61,10 @@ def test_what_a_process_leaves_in_shared_memory_is_known() -> None:
 #: Says whether a process that it starts ignores signals.
 STARTS: Final = """
 import signal, subprocess, sys
-from servers import hear_ignored_signals
+from servers import catch_ignored_signals
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     signal.signal(number, signal.SIG_IGN)
-hear_ignored_signals()
+catch_ignored_signals()
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     signal.raise_signal(number)
 command = "from signal import *; print(SIG_IGN in map(getsignal, (1, 2, 3)))"

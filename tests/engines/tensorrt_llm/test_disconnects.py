@@ -9,7 +9,7 @@ import pytest
 
 from adapter_engine import write_adapter
 from customised import KINDS
-from decorated import SESSION
+from invocations_app import SESSION
 from promises.conftest import StandIn
 from promises.requests import ADAPTER
 from promises.test_disconnects import check_disconnect

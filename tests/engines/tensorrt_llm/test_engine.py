@@ -19,7 +19,6 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from adapter_engine import AdapterEngine, write_adapter
-from leased import within_request
 from mhcs.tensorrt_llm import adapters as adapters_module
 from mhcs.tensorrt_llm import engine, hooks
 from mhcs.tensorrt_llm.adapters import TensorRTAdapters
@@ -40,6 +39,7 @@ from model_hosting_container_standards.exceptions import (
     HandlerFileNotFoundError,
     StorageError,
 )
+from request_scope import within_request
 from safetensors_files import save, zeros
 from servers import polling
 

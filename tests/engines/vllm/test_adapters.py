@@ -17,7 +17,6 @@ import pytest
 from fastapi import FastAPI, HTTPException
 
 from adapter_engine import Gate, write_adapter
-from leased import within_request
 from mhcs.vllm.adapters import VLLMAdapters
 from model_hosting_container_standards.adapters.adapter import AdapterSpec
 from model_hosting_container_standards.adapters.registry import AdapterRegistry
@@ -26,6 +25,7 @@ from model_hosting_container_standards.exceptions import (
     AdapterEngineError,
     AdapterError,
 )
+from request_scope import within_request
 
 
 class LoRARequest(msgspec.Struct):

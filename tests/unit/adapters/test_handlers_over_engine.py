@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.testclient import TestClient
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 from model_hosting_container_standards import sagemaker
 
 

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from adapter_engine import DEADLY, AdapterEngine, Gate, app_of, write_adapter
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from adapter_engine import BROKEN, AdapterEngine, app_of, write_adapter
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 from model_hosting_container_standards.adapters.adapter import Adapter
 from model_hosting_container_standards.exceptions import AdapterCapacityError
 

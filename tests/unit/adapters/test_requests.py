@@ -20,7 +20,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from adapter_engine import AdapterEngine, Gate, app_of, write_adapter
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 from model_hosting_container_standards.exceptions import AdapterError
 
 Ask = Callable[[httpx.AsyncClient], Coroutine[Any, Any, list[str]]]

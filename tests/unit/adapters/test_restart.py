@@ -20,7 +20,7 @@ from adapter_engine import (
     app_of,
     write_adapter,
 )
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 from model_hosting_container_standards.exceptions import (
     AdapterCrashError,
     AdapterEngineError,

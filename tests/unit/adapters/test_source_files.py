@@ -19,7 +19,7 @@ from adapter_engine import (
     app_of,
     write_adapter,
 )
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 
 ROOT = "SAGEMAKER_ADAPTERS_ROOT"
 

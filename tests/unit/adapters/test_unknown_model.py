@@ -11,7 +11,7 @@ from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
-from decorated import ADAPTER, ATTRIBUTES
+from invocations_app import ADAPTER, ATTRIBUTES
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.adapters.unknown_model import base_model_answers
 from model_hosting_container_standards.exceptions import ConfigurationError

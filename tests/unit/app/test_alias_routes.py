@@ -14,11 +14,11 @@ import model_hosting_container_standards.engines.registry as engine_registry
 from adapter_engine import AdapterEngine, Published
 from customised import app_with
 from fixtures import Script, SetLimits
+from metrics_page import scrape
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.engines.api import Engine
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import read_settings
-from scraped import scrape
 
 HEALTH: Final = "AIP_HEALTH_ROUTE"
 PREDICT: Final = "AIP_PREDICT_ROUTE"

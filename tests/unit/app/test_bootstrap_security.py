@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Securit
 from fastapi.security import APIKeyHeader
 
 import model_hosting_container_standards.engines.registry as engine_registry
-from decorated import Completion, of_vllm
 from fixtures import Includer, Script, client_of, copy_flat, include, include_nested
+from invocations_app import Completion, of_vllm
 from mhcs.vllm.engine import VLLM
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.exceptions import HandlerNotCallableError

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, field_validator
 from starlette.types import Message, Receive, Scope, Send
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
-from decorated import ADAPTER, ATTRIBUTES
+from invocations_app import ADAPTER, ATTRIBUTES
 from model_hosting_container_standards.adapters.adapter import AdapterSpec
 from model_hosting_container_standards.adapters.registry import AdapterRegistry
 from model_hosting_container_standards.app.inference_routes import (

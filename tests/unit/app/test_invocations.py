@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.testclient import TestClient
 
 import model_hosting_container_standards.sagemaker as sagemaker
-from decorated import (
+from invocations_app import (
     NOT_ENABLED,
     SESSION,
     client_of,

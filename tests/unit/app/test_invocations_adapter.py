@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 import model_hosting_container_standards.sagemaker as sagemaker
-from decorated import (
+from invocations_app import (
     ADAPTER,
     client_of,
     echo,

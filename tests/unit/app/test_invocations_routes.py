@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 import model_hosting_container_standards.engines.registry as engine_registry
 import model_hosting_container_standards.sagemaker as sagemaker
-from decorated import (
+from fixtures import Script
+from invocations_app import (
     ADAPTER,
     ATTRIBUTES,
     Completion,
@@ -17,7 +18,6 @@ from decorated import (
     echo,
     of_vllm,
 )
-from fixtures import Script
 from mhcs.vllm.engine import VLLM
 
 

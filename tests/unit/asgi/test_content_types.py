@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel, model_validator
 
 import model_hosting_container_standards.engines.registry as engine_registry
-from decorated import ADAPTER, ATTRIBUTES, echo, take_model
+from invocations_app import ADAPTER, ATTRIBUTES, echo, take_model
 from mhcs.vllm.engine import VLLM
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.asgi.body import as_json

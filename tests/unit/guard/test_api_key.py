@@ -17,10 +17,10 @@ import model_hosting_container_standards.engines.registry as engine_registry
 import model_hosting_container_standards.sagemaker as sagemaker
 from adapter_engine import AdapterEngine, Published
 from customised import app_with
+from metrics_page import scrape
 from mhcs.tensorrt_llm import engine as tensorrt_llm
 from mhcs.vllm import engine as vllm
 from model_hosting_container_standards.exceptions import ConfigurationError
-from scraped import scrape
 
 KEY: Final = "s3cret"
 RIGHT: Final = {"Authorization": f"Bearer {KEY}"}

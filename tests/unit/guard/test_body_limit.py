@@ -19,8 +19,8 @@ from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect
 
 from customised import app_with
+from metrics_page import scrape
 from model_hosting_container_standards.guard.request_guard import RequestGuard
-from scraped import scrape
 from servers import HOST, Server
 
 LIMIT: Final = 10

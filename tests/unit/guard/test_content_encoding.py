@@ -17,7 +17,7 @@ from starlette.types import Message
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
 from customised import app_with, client_with, send_back
-from decorated import ADAPTER, SESSION, client_of, echo, parse
+from invocations_app import ADAPTER, SESSION, client_of, echo, parse
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.guard import content_encoding
 from session_client import NEW

@@ -15,7 +15,7 @@ from customised import (
     send_back,
 )
 from fixtures import Script
-from marked import MIDDLEWARE, PLACES, SOURCE, error_of
+from middleware_source import MIDDLEWARE, PLACES, SOURCE, error_of
 from model_hosting_container_standards.exceptions import (
     FormatterRegistrationError,
     MiddlewareError,

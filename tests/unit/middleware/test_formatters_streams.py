@@ -11,7 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from customised import Exchange, app_with, client_with
 from servers import polling
-from streamed import COUNT, Source, handler_of
+from stepped_stream import COUNT, Source, handler_of
 
 
 async def words() -> StreamingResponse:

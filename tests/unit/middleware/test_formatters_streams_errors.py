@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from customised import Exchange, app_with, client_with
-from streamed import COUNT, Source, handler_of
+from stepped_stream import COUNT, Source, handler_of
 
 SECRET: Final = "the text of an error"
 

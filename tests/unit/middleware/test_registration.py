@@ -17,7 +17,7 @@ from customised import (
     pass_on,
 )
 from fixtures import Script
-from marked import FORMATTERS, MIDDLEWARE, PLACES, SOURCE, error_of
+from middleware_source import FORMATTERS, MIDDLEWARE, PLACES, SOURCE, error_of
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.common.fastapi.middleware import (
     custom_middleware,

@@ -20,7 +20,7 @@ from customised import (
     leave,
     pass_on,
 )
-from streamed import COUNT, Source, handler_of
+from stepped_stream import COUNT, Source, handler_of
 
 #: What a server says of itself: the newer one tells of a disconnect by its ``send``.
 SPECIFICATIONS: Final = ("2.3", "2.4")

@@ -24,10 +24,10 @@ from starlette.requests import ClientDisconnect
 import model_hosting_container_standards.sagemaker as sagemaker
 from adapter_engine import AdapterEngine, write_adapter
 from customised import app_with
+from metrics_page import Page, scrape
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.tracking.request_tracker import RequestTracker
-from scraped import Page, scrape
 from servers import Server, polling
 
 REQUESTS: Final = "sagemaker_requests_total"

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.testclient import TestClient
 from starlette.types import Message
 
-from decorated import NOT_ENABLED, SESSION, client_of, echo
+from invocations_app import NOT_ENABLED, SESSION, client_of, echo
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.sessions.manager import get_session_manager
 from session_client import NEW, NEW_SESSION, ask, close, count, refusal

@@ -11,7 +11,7 @@ import pytest
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.testclient import TestClient
 
-from decorated import ADAPTER, SESSION, client_of, echo, parse, take_model
+from invocations_app import ADAPTER, SESSION, client_of, echo, parse, take_model
 from model_hosting_container_standards import sagemaker
 from session_client import ask, begin, refusal
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from decorated import client_of, echo
+from invocations_app import client_of, echo
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.exceptions import SessionNotFoundError
 from model_hosting_container_standards.sessions.manager import SessionManager

@@ -8,7 +8,7 @@ from fastapi.exceptions import HTTPException
 from fastapi.responses import JSONResponse, Response
 from fastapi.testclient import TestClient
 
-from decorated import SESSION
+from invocations_app import SESSION
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.sessions.manager import get_session_manager
 from session_client import ask, begin, not_found, refusal

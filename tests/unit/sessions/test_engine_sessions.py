@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from decorated import SESSION
+from invocations_app import SESSION
 from session_client import CLOSE, NEW, ask, begin, close, count, not_found, refusal
 from session_engine import Engine
 

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from decorated import parse
+from invocations_app import parse
 from model_hosting_container_standards import sagemaker
 from session_client import CLOSE, NEW, ask, begin, close, not_found, refusal
 from session_engine import Close, Engine, Open

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from decorated import SESSION, client_of, echo
+from invocations_app import SESSION, client_of, echo
 from model_hosting_container_standards import sagemaker
 from session_client import CLOSE, ask, begin, content, not_found, refusal
 

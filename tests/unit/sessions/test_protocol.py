@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from decorated import NOT_ENABLED, SESSION, client_of
+from invocations_app import NOT_ENABLED, SESSION, client_of
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.sessions.manager import get_session_manager
 from session_client import (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request
 
-from decorated import NOT_ENABLED, parse
+from invocations_app import NOT_ENABLED, parse
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.exceptions import (
     ConfigurationError,
