@@ -128,7 +128,7 @@ def test_nothing_to_run_is_an_error() -> None:
         ("SUPERVISOR_CONFIG_PATH", "/no/such/folder/supervisord.conf"),
     ],
 )
-def test_a_bad_value_is_named(name: str, value: str) -> None:
+def test_bad_value_is_named(name: str, value: str) -> None:
     end = run_until_exit([SUPERVISOR, "true"], {name: value})
     assert end.status == 1
     assert f"{name}={value!r} is not allowed" in end.stderr
