@@ -15,7 +15,7 @@ TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm format lint docs test test-vllm moved-names gpu-test all serve tiny-model bench bench-serving bench-ping clean pre-commit-install
+.PHONY: help install dev vllm format lint docs test test-vllm test-poetry moved-names gpu-test all serve tiny-model bench bench-serving bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -88,6 +88,9 @@ test-vllm: dev ## the tests of a real vLLM in a new environment with vLLM VERSIO
 	PYTHONPATH=tools $(BIN)/python -m old_vllm "$(VERSION)" $(OLD)
 	$(OLD)/bin/python -m pytest -m vllm --junitxml=$(RESULT) $(DISTRIBUTED) $(ARGS)
 	rm -rf $(OLD)
+
+test-poetry: dev ## Poetry installs this package, which takes minutes
+	TEST_POETRY=1 $(BIN)/python -m pytest tests/process/test_poetry.py $(ARGS)
 
 moved-names: dev ## the names that vLLM moved, from the wheels of all its releases (2.4 GB)
 	PYTHONPATH=tools $(BIN)/python -m moved_names --download build/wheels

@@ -131,7 +131,7 @@ class AdapterConflictError(AdapterError):
 
 
 class AdapterCapacityError(AdapterError):
-    """The engine has no room for it."""
+    """The engine has no free slot for the adapter, or cannot pin any."""
 
     status_code: ClassVar[int] = 507
 

@@ -1,1 +1,1 @@
-"""What every hosting contract needs: code references, handlers, routing, transforms."""
+"""Import paths of the published 0.1.x."""
