@@ -1,4 +1,4 @@
-"""The decorated app as that of an engine, for which adapters are registered."""
+"""The decorated app as the app of an engine with registered adapters."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from model_hosting_container_standards.engines.runtime import EngineRuntime
 
 
 class Backend(AdapterBackend):
-    """An ``AdapterBackend`` that takes no time: what is measured is the rest."""
+    """An ``AdapterBackend`` that does nothing, so that only our code is measured."""
 
     server_name: Final = "bench"
-    #: With more than that, a request looks whether the adapter's files are there.
+    #: With more adapters, each request checks that the adapter's files exist.
     cache_size: Final = 16
 
     def attach(self, _adapters: RegisteredAdapters) -> None:
-        """It has no routes of its own that should see them."""
+        """Do nothing: this engine has no routes of its own."""
 
     def own_models(self) -> Collection[str]:
         return ("base",)
@@ -41,30 +41,30 @@ class Backend(AdapterBackend):
         """Load nothing."""
 
     async def unload(self, _adapter: Adapter) -> None:
-        """Nothing was loaded."""
+        """Unload nothing."""
 
 
 class Engine(api.Engine):
-    """The ``Engine`` that owns every app."""
+    """An ``Engine`` that owns every app."""
 
     description = EngineDescription(name="bench", loads_adapters=True)
 
     def owns(self, _app: FastAPI) -> bool:
         return True
 
-    def start(self, app: FastAPI) -> Running:
-        return Running(app)
+    def start(self, app: FastAPI) -> Runtime:
+        return Runtime(app)
 
 
-class Running(EngineRuntime):
-    """Its ``EngineRuntime``."""
+class Runtime(EngineRuntime):
+    """The ``EngineRuntime`` of the benchmark's engine."""
 
     def adapter_backend(self) -> Backend:
         return Backend()
 
 
 def build(state: Path) -> FastAPI:
-    """Return the decorated app, which keeps its adapters' table below ``state``."""
+    """Return the decorated app, whose adapter table is stored below ``state``."""
     engines = [Engine()]
     published = mock.patch.object(registry, "installed_engines", return_value=engines)
     environ = mock.patch.dict(os.environ, SAGEMAKER_ADAPTERS_PATH=str(state))
@@ -74,7 +74,7 @@ def build(state: Path) -> FastAPI:
 
 @asynccontextmanager
 async def start_with(count: int) -> AsyncIterator[FastAPI]:
-    """Start the app with so many adapters."""
+    """Start the app with ``count`` registered adapters."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         app = build(folder / "state")

@@ -1,4 +1,4 @@
-"""Requests about adapters, and the folders they are about."""
+"""Requests that register and use adapters, and the adapters' folders."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Final
 from exchange import Exchange, json_exchange
 from traffic import ADAPTER, ADAPTER_HEADER, PATH
 
-#: Enough for every measurement. Requests are for the first one.
+#: Adapters for all measurements. Requests use the first one.
 NAMES: Final = (ADAPTER, *(f"adapter-{number:04}" for number in range(1, 1000)))
 
 
-#: As small as an adapter can be: for one module of one input and one output.
+#: The smallest possible adapter: one module with one input and one output.
 _TENSORS: Final = {
     "layers.0.lora_A.weight": {
         "dtype": "F32",
@@ -31,7 +31,7 @@ _TENSORS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class AdapterRequest:
-    """A request without anything that matters little: ``body`` is JSON, or nothing."""
+    """A minimal request, with a JSON body or none."""
 
     method: str
     target: str
@@ -49,12 +49,12 @@ def registration(name: str, src: str) -> AdapterRequest:
 
 
 def ask_for(adapter: str) -> AdapterRequest:
-    """Return a request to be answered by an adapter."""
+    """Return an inference request with the adapter header."""
     return AdapterRequest("POST", PATH, {"model": "base"}, adapter)
 
 
 def write_adapter(folder: Path) -> str:
-    """Write what is taken for an adapter, and return its path."""
+    """Write a minimal valid adapter and return its path."""
     folder.mkdir()
     (folder / "adapter_config.json").write_text('{"r": 8}')
     header = json.dumps(_TENSORS).encode()

@@ -1,4 +1,4 @@
-"""Sends requests to an app with adapters, and tells how long each of them took.
+"""Sends requests to an app with adapters and reports how long each one took.
 
 Runs in the environment of our package, as ``adapter_worker.py FOLDER``; processes with
 the same folder are processes of one server. Reads requests from standard input, the
@@ -21,7 +21,7 @@ from adapter_requests import AdapterRequest
 NANOSECONDS: Final = 1e6
 
 
-async def answer_orders(folder: Path) -> None:
+async def handle_orders(folder: Path) -> None:
     app = adapter_app.build(folder)
     async with app.router.lifespan_context(app):
         gc.collect()
@@ -35,4 +35,4 @@ async def answer_orders(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(answer_orders(Path(sys.argv[1])))
+    asyncio.run(handle_orders(Path(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""The app that is measured: as a plain server has it, and as vLLM decorates it."""
+"""The measured app: plain, and decorated as vLLM decorates it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 async def check_content_type(raw_request: Request) -> None:
-    """Refuse what is no JSON, as JSON APIs do in a dependency of their routes."""
+    """Reject requests that are not JSON, as JSON APIs do in a route dependency."""
     content_type = raw_request.headers.get("content-type", "").lower()
     if content_type.split(";", maxsplit=1)[0] != "application/json":
         raise RequestValidationError(["Unsupported Media Type: only JSON is allowed."])
@@ -43,12 +43,12 @@ async def stream() -> AsyncIterator[bytes]:
 
 
 def build_bare() -> FastAPI:
-    """Return the app without any package of ours."""
+    """Return the app without a package for SageMaker."""
     return _build(_unchanged, _unchanged)
 
 
 def build_standard() -> FastAPI:
-    """Return the app with the package of this environment, in vLLM's way."""
+    """Return the app decorated as in vLLM, by the package of this environment."""
     import model_hosting_container_standards.sagemaker as standards
 
     def decorate_invocations(handler: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Measures all sides in turns, so that whatever the machine does hits all alike."""
+"""Measures all sides alternately, so that other load affects all of them equally."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Effort:
     """How much is measured.
 
     Args:
-        starts: how often each side's process is started anew; where its memory lies
-            decides a few percent.
-        visits: how often the sides take turns on each case.
-        rounds: how often the bare and the decorated app take turns in a visit.
+        starts: how often each side's process is restarted; its memory layout changes
+            results by a few percent.
+        visits: how often each case is measured on each side, alternately.
+        rounds: how often a visit measures the bare and the decorated app, alternately.
     """
 
     starts: int
@@ -62,7 +62,7 @@ def compare(
     cases: Sequence[Case],
     effort: Effort,
 ) -> Figures:
-    """Measure every case on every side that has it."""
+    """Measure every case on every side that supports it."""
     pairs: _Pairs = {}
     for _ in range(effort.starts):
         for key, found in _compare_once(start, sides, cases, effort).items():

@@ -1,4 +1,4 @@
-"""A client's connection to a server on this machine, as plain as can be."""
+"""A minimal HTTP client connection to a local server."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Connection:
         while _END not in answer or len(answer) < _total(answer):
             received = self._socket.recv(65536)
             if not received:
-                raise ConnectionError(f"The server hung up after {answer!r}")
+                raise ConnectionError(f"The server closed after {answer!r}")
             answer += received
         if not answer.startswith(b"HTTP/1.1 200 "):
             raise ConnectionError(f"The server answered {answer!r}")
 
 
 def _total(answer: bytes) -> int:
-    """Return how long the answer is as a whole, given its head."""
+    """Return the length of the complete response, given its head."""
     head, _, _ = answer.partition(_END)
     found = _LENGTH.search(head)
     return len(head) + len(_END) + (int(found[1]) if found else 0)

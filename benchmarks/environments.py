@@ -1,4 +1,4 @@
-"""The Python environments of the sides, made once below ``build/``."""
+"""The Python environments of the sides, created once below ``build/``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDER: Final = ROOT / "build" / "bench"
-#: The last FastAPI on which the published package's handlers are not lost.
+#: The last FastAPI on which the handlers of the published package work.
 COMMON_FASTAPI: Final = "0.136.3"
 _PUBLISHED: Final = "model-hosting-container-standards==0.1.16"
 _SERVER: Final = "uvicorn[standard]"
@@ -24,13 +24,13 @@ _PTH_FILES: Final = ("mhcs.pth", "mhcs.start")
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A virtual environment: what is in it, and whether our package is, and how.
+    """A virtual environment and its contents.
 
     Args:
-        requirements: what pip installs.
-        like: an environment whose versions of everything are to be had here too.
-        ours: whether it has our package, built from this working tree.
-        start_files: whether our package's start files stay in it.
+        requirements: the requirements that pip installs.
+        like: an environment whose package versions are used as constraints.
+        ours: whether our package is installed, built from this working tree.
+        start_files: whether our package's start files are kept.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Environment:
         return str(self.folder / "bin" / "python")
 
     def make(self) -> None:
-        """Make the environment, or bring it up to date, or find that it is."""
+        """Create or update the environment, unless it is current."""
         wheel = build_wheel() if self.ours else None
         stamp = self.folder / "made-of"
         before = stamp.read_text().splitlines() if stamp.exists() else []
@@ -76,8 +76,8 @@ class Environment:
             constraints = self.folder / "constraints.txt"
             pins = [f"{k}=={v}" for k, v in known.items() if not _is_ours(k)]
             constraints.write_text("\n".join(pins))
-            what = [*self.requirements, *([str(wheel)] if wheel else [])]
-            self._pip("install", "-qq", "-c", str(constraints), *what)
+            requirements = [*self.requirements, *([str(wheel)] if wheel else [])]
+            self._pip("install", "-qq", "-c", str(constraints), *requirements)
         elif wheel:
             self._pip("install", "-qq", "--no-deps", str(wheel))
         if not self.start_files:
@@ -100,7 +100,7 @@ OURS: Final = Environment(
     "ours", (f"fastapi=={COMMON_FASTAPI}", _SERVER, _TRACING), like=PUBLISHED
 )
 NEWEST: Final = Environment("newest", ("fastapi", _SERVER, _TRACING))
-# Names of one length, as the interpreter copies paths a good deal while it starts.
+# Names of equal length, as the interpreter's start-up time depends on path lengths.
 WITH_START_FILES: Final = Environment("start1")
 WITHOUT_START_FILES: Final = Environment("start0", start_files=False)
 ENVIRONMENTS: Final = (
@@ -114,7 +114,7 @@ ENVIRONMENTS: Final = (
 
 @cache
 def build_wheel() -> Path:
-    """Return a wheel of this working tree, built when the sources have changed."""
+    """Return a wheel of this working tree, rebuilt if the sources have changed."""
     folder = FOLDER / "wheels" / _hash_of_sources()
     if not list(folder.glob("*.whl")):
         print("building the wheel", flush=True)

@@ -1,4 +1,4 @@
-"""A request to an ASGI app, without a server in between."""
+"""Sends a request to an ASGI app, without a server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # Not there where nothing is asked, only told what to ask.
+if TYPE_CHECKING:  # Not installed where requests are only described, not sent.
     from fastapi import FastAPI
 
 Message = MutableMapping[str, Any]
@@ -15,7 +15,7 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
 class Exchange:
-    """One request, whose body comes in chunks, and what the app sent back."""
+    """One request, with a chunked body, and the app's response."""
 
     __slots__ = ("_end", "_messages", "chunks", "headers", "scope", "status")
 
@@ -54,10 +54,10 @@ class Exchange:
         return b"".join(self.chunks)
 
     async def ask(self, app: FastAPI, status: int = 200) -> bytes:
-        """Return what the app answers.
+        """Send the request to the app and return the response's body.
 
         Raises:
-            SystemExit: it does so with another status.
+            SystemExit: the response has another status.
         """
         await app(self.scope, self.receive, self.send)
         if self.status != status:
@@ -67,7 +67,7 @@ class Exchange:
     async def receive(self) -> Message:
         message = next(self._messages, None)
         if message is None:
-            # As a client does that hangs up when it has the answer, not before.
+            # Like a client that disconnects after it has received the response.
             await self._end.wait()
             return {"type": "http.disconnect"}
         return message
@@ -89,7 +89,7 @@ def json_exchange(
     document: dict[str, Any] | None = None,
     headers: RawHeaders = (),
 ) -> Exchange:
-    """Return a request without anything that matters little: JSON, or nothing."""
+    """Return a minimal request, with a JSON body or none."""
     body = b"" if document is None else json.dumps(document).encode()
     about = [
         (b"content-type", b"application/json"),

@@ -1,4 +1,4 @@
-"""What the package adds to the start of Python, and to imports."""
+"""Measures what the package adds to the start of Python and to import time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from environments import WITH_START_FILES, WITHOUT_START_FILES, Environment
 from sides import PLAIN_ENVIRON, Side
 
 _MILLISECONDS: Final = 1e6
-# After fastapi, as every server that uses the package has imported it already.
+# fastapi is imported first, as in every server that uses the package.
 _IMPORT: Final = """
 import fastapi, time
 start = time.perf_counter()
@@ -28,7 +28,7 @@ _STARTS: Final[Mapping[str, tuple[Environment, Mapping[str, str]]]] = {
 
 
 def measure_imports(rounds: int, sides: Sequence[Side]) -> dict[str, float]:
-    """Return by side the milliseconds the import takes, the median of all rounds."""
+    """Return the import time in milliseconds by side, as the median of all rounds."""
     times: dict[str, list[float]] = {side.name: [] for side in sides}
     for _ in range(rounds):
         for side in sides:
@@ -37,7 +37,7 @@ def measure_imports(rounds: int, sides: Sequence[Side]) -> dict[str, float]:
 
 
 def measure_starts(rounds: int) -> dict[str, list[float]]:
-    """Return the milliseconds of ``python -c pass``, one for each round.
+    """Return the times of ``python -c pass`` in milliseconds, one for each round.
 
     Without our start files ("bare"), and with them "off" and "armed".
     """

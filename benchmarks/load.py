@@ -1,4 +1,4 @@
-"""Load on a server, as ``vllm bench serve`` makes it."""
+"""Generates load on a server with ``vllm bench serve``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from servers import Server, environment
 CLIENTS: Final = 32
 NAMES: Final = tuple(f"serving-{number}" for number in range(1, 9))
 _V1: Final = "/v1/completions"
-# It wants a path that ends so, and the server does not look at the query.
+# The command requires a path with this ending; the server ignores the query.
 _INVOCATIONS: Final = f"/invocations?as={_V1}"
 _LENGTHS: Final = ("--random-input-len=32", "--random-output-len=32", "--ignore-eos")
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Requests of one kind, and what ``vllm bench serve`` is told to send them."""
+    """A kind of requests, and the arguments of ``vllm bench serve`` for them."""
 
     title: str
     endpoint: str
@@ -32,9 +32,9 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one run: throughputs in 1/s, latencies of whole requests in milliseconds.
+    """One run's throughputs in 1/s, and latencies of complete requests in milliseconds.
 
-    ``cpu`` are the milliseconds that the process of the routes computed for a request.
+    ``cpu`` is the CPU time of the API server's process per request, in milliseconds.
     """
 
     requests: float
@@ -55,8 +55,8 @@ class Pair:
 _BY_MODEL: Final = ("--lora-assignment=round-robin", "--lora-modules", *NAMES)
 _ONE_BY_MODEL: Final = ("--lora-modules", NAMES[0])
 _BY_HEADER: Final = ("--header", f"{ADAPTER}={NAMES[0]}")
-# Never the base model and adapters in one run: on a CPU, vLLM 0.32 answers requests for
-# the base model wrongly that it computes together with those for adapters.
+# Never the base model and adapters in one run: on a CPU, vLLM 0.32 returns wrong
+# results for the base model if requests for adapters are in the same batch.
 PAIRS: Final = (
     Pair(
         Load("base model, `/v1/completions`", _V1),
@@ -74,12 +74,12 @@ PAIRS: Final = (
 
 
 def run(load: Load, server: Server, requests: int, seed: int) -> Outcome:
-    """Send so many requests, and return how it went. The seed makes the prompts.
+    """Send requests with prompts from ``seed``, and return the measured values.
 
     Raises:
-        SystemExit: the command failed, or not all of them were answered.
+        SystemExit: the command failed, or not all requests succeeded.
     """
-    before = _computed(server.pid)
+    before = _cpu_time(server.pid)
     with tempfile.TemporaryDirectory() as folder:
         result = ["--save-result", "--result-dir", folder, "--result-filename=result"]
         command = [*_command(server.url, requests, seed), *result]
@@ -92,7 +92,7 @@ def run(load: Load, server: Server, requests: int, seed: int) -> Outcome:
         found["output_throughput"],
         found["median_e2el_ms"],
         found["p99_e2el_ms"],
-        (_computed(server.pid) - before) / (CLIENTS + requests),
+        (_cpu_time(server.pid) - before) / (CLIENTS + requests),
     )
 
 
@@ -108,8 +108,8 @@ def _execute(command: list[str]) -> None:
         raise SystemExit(f"{command} ended\n{done.stdout.decode()}")
 
 
-def _computed(pid: int) -> float:
-    """Return the milliseconds a process has computed, without its children."""
+def _cpu_time(pid: int) -> float:
+    """Return the CPU time of a process in milliseconds, without its children."""
     _, _, fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
     user, system = fields.split()[11:13]
     return (int(user) + int(system)) * 1000 / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""The decorated app in middleware that changes nothing."""
+"""The decorated app with middleware that passes everything through."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _calls: Final[Counter[str]] = Counter()
 
 
 async def start(middleware: Collection[str]) -> FastAPI:
-    """Return the app in the middleware of these names.
+    """Return the app with the middleware of these names.
 
     Raises:
-        SystemExit: a request does not go once through each of them.
+        SystemExit: a request does not pass exactly once through each of them.
     """
     if middleware:
         _register(middleware)
@@ -49,7 +49,7 @@ async def throttle(
 
 
 def _register(names: Collection[str]) -> None:
-    # Imported late: what it takes to import is no part of an app without middleware.
+    # Imported late: an app without middleware does not import it.
     from model_hosting_container_standards.common.fastapi.middleware import (
         custom_middleware,
         input_formatter,

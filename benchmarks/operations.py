@@ -1,4 +1,4 @@
-"""How long it takes to register adapters, to list them, and to notice them."""
+"""Measures how long it takes to register, list and first use adapters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Operations = Mapping[str, float]
 
 
 def measure_operations(rounds: int, count: int) -> Operations:
-    """Return the medians next to so many adapters that are registered already."""
+    """Return the median times while ``count`` other adapters are registered."""
     with tempfile.TemporaryDirectory() as folder:
         server = Server(Path(folder))
         with closing(server):
@@ -64,7 +64,7 @@ class Server:
         _time(self._first, registration(name, write_adapter(self._folder / name)))
 
     def measure(self) -> Iterator[tuple[str, float]]:
-        """Yield operations and the milliseconds they took; in the end all is undone."""
+        """Yield operations and their times in milliseconds; the state is restored."""
         first, second = self._first, self._second
         known, new = ask_for(NAMES[0]), registration(_NEW, self._new)
         path = f"/adapters/{_NEW}"
@@ -80,6 +80,6 @@ class Server:
 
 
 def _time(process: Script, request: AdapterRequest) -> float:
-    process.tell(asdict(request))
-    taken: float = process.hear()
+    process.send(asdict(request))
+    taken: float = process.receive()
     return taken

@@ -1,4 +1,4 @@
-"""The decorated app with what operators may turn on, and without what is always on."""
+"""The decorated app with and without observability, key and limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VARIABLES: Final = {
 
 
 def build_without() -> FastAPI:
-    """Return the decorated app without anything around it."""
+    """Return the decorated app without the outer middleware."""
     from model_hosting_container_standards.app.server_runtime import ServerRuntime
 
     with mock.patch.object(ServerRuntime, "surround"):
@@ -31,9 +31,10 @@ def build_without() -> FastAPI:
 
 @contextmanager
 def start(operations: str) -> Iterator[FastAPI]:
-    """Return the app with what is always on, or with all there is.
+    """Return the app with the operations that are always on, or with optional ones.
 
-    It is surrounded when it answers its first request, here.
+    The outer middleware is built at the first request, which must be sent inside the
+    context.
     """
     if operations == ALL_ON:
         _record_spans()
@@ -43,19 +44,19 @@ def start(operations: str) -> Iterator[FastAPI]:
 
 
 async def check(app: FastAPI, operations: str) -> None:
-    """Make sure that there is what is measured.
+    """Check that the operations to be measured are on.
 
     Raises:
-        SystemExit: it is not.
+        SystemExit: they are not.
     """
     exchange = json_exchange("POST", PATH, {"model": "base"})
     await exchange.ask(app, status=200 if operations == ALWAYS_ON else 401)
     if b"x-request-id" not in dict(exchange.headers):
-        raise SystemExit("The answer has no id")
+        raise SystemExit("The response has no request id")
 
 
 def _record_spans() -> None:
-    """Set OpenTelemetry up, but send nothing: whoever does has a thread for it."""
+    """Set up OpenTelemetry without an exporter, which would use another thread."""
     from opentelemetry import trace
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 

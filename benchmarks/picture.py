@@ -1,4 +1,4 @@
-"""The ratios as bars: ``results.svg``, for light and dark pages."""
+"""Draws the ratios as bars in ``results.svg``, for light and dark pages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SIDES: Final = (
     ("newest", "ours, newest FastAPI", "#2f81f7"),
 )
 _HEIGHT: Final = 0.8
-#: Bars end here, as one of 30 would leave nothing of those around 1.
+#: Longer bars are cut off here, so that those around 1 remain readable.
 _LONGEST: Final = 5
-#: Inside its bar, clear of the lines.
+#: Style of the numbers inside the bars.
 _VALUE: Final[dict[str, Any]] = {"color": "white", "va": "center_baseline", "size": 7}
 _STYLE: Final = {
     "svg.fonttype": "none",

@@ -1,4 +1,4 @@
-"""A real vLLM with more to do than it can: how long ``/ping`` takes meanwhile."""
+"""Measures the latency of ``/ping`` on an overloaded real vLLM."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import httpx
 
 from real import COMPLETION, serve
 
-#: Requests that are answered at once, and that wait for their turn.
+#: Concurrent requests, running and queued.
 STREAMS: Final = 64
-#: How many the engine computes at once.
+#: How many requests the engine runs at once.
 AT_ONCE: Final = 32
 PINGS_PER_SECOND: Final = 50
 _PERCENTILES: Final = (50.0, 99.0, 99.9, 100.0)
@@ -26,9 +26,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60)
     seconds = parser.parse_args().seconds
-    # What we need to find the tests' modules is nothing to vLLM.
+    # PYTHONPATH is for the tests' modules and must not reach vLLM.
     with serve(f"--max-num-seqs={AT_ONCE}", env={"PYTHONPATH": ""}) as server:
-        # In a process of its own, or its work would be measured.
+        # In a separate process, whose work does not delay the pings.
         load = multiprocessing.get_context("spawn").Process(
             target=make_load, args=(server.url,), daemon=True
         )
@@ -81,7 +81,7 @@ async def measure(url: str, seconds: int) -> tuple[list[float], dict[int, int]]:
 
         end = time.monotonic() + seconds
         asked: list[asyncio.Task[None]] = []
-        # None waits for another: one that is slow must not spare the server the next.
+        # Pings do not wait for each other, so a slow one does not reduce the load.
         while time.monotonic() < end:
             asked.append(asyncio.create_task(one()))
             await asyncio.sleep(1 / PINGS_PER_SECOND)

@@ -1,4 +1,4 @@
-"""The numbers as rows, and as the tables of ``results.md``."""
+"""Formats the results as rows, and writes them as tables of ``results.md``."""
 
 from __future__ import annotations
 
@@ -178,12 +178,12 @@ the greatest ratio among the process starts."""
 _ADAPTERS: Final = """\
 ## Adapters
 
-What ours takes for an operation on adapters, when so many are registered already."""
+Times of our package for operations on adapters, by the number of registered ones."""
 _SESSIONS: Final = """\
 ## Sessions
 
-What it takes to begin a session, how long the event loop does nothing else meanwhile,
-and what a handler waits for the values of one."""
+How long it takes to create a session, how long that blocks the event loop, and how long
+a handler waits for a session's values."""
 _MEASURED: Final = "## How it is measured"
 _NOTES: Final = """\
 - `/ping` and `/invocations` are decorated in vLLM's way and included from an
@@ -197,28 +197,28 @@ _NOTES: Final = """\
   timed in CPU time; where it says uvicorn, they come over a kept-alive connection on
   the loopback interface (uvloop, httptools, no access log), one after the other, and
   are timed by the clock.
-- The bare and the decorated app take turns in one process, the sides' processes take
-  turns too, and each process is started several times. A number is the median of all
-  rounds; a ratio the median of the rounds' ratios. The garbage collector runs as in
-  vLLM: on, with everything frozen that is there before the first request.
-- Formatters and the throttle function are async, and return what they get: the request,
-  the response, what `call_next` returned. "200 chunks" is a stream of as many events
-  of some 60 bytes, which the handler has at once.
-- "Of a session": sessions are on, and the request has the header of one that was begun
-  before; their folder is a temporary one.
-- "Ids and metrics" are what every server has: its request has an id, which goes to the
-  engine and back, and is counted. "All operations": a key, a limit of the body and logs
-  as JSON too; "a span" is one of OpenTelemetry that is recorded and not sent. They are
-  next to the decorated app without any of it, not to the bare one.
-- "Registered adapters" are those of an engine that takes no time and keeps 16 of them:
-  the request holds a lease of its adapter, and where more are registered than the
-  engine keeps, it looks whether the adapter's files are there. Without them the header
-  is only written into the body.
-- Operations on adapters are requests, timed by the clock: two processes of one server
-  share a table in a temporary folder, and take turns. The engine takes no time here
-  either: what a real one needs to load an adapter is its own.
-- Sessions are begun by requests, one after the other, timed by the clock. All that
-  expire have been begun before, and nobody has asked for one since. A stall is how late
-  a task of the event loop is that sleeps for a millisecond again and again.
+- The bare and the decorated app are measured alternately in one process, the sides'
+  processes alternately too, and each process is started several times. A number is the
+  median of all rounds; a ratio the median of the rounds' ratios. The garbage collector
+  runs as in vLLM: on, with all objects frozen that exist before the first request.
+- Formatters and the throttle function are async and return their input unchanged: the
+  request, the response, the result of `call_next`. "200 chunks" is a stream of 200
+  events of some 60 bytes, which the handler yields without waiting.
+- "Of a session": sessions are on, and the request has the header of an existing one;
+  sessions are stored in a temporary folder.
+- "Ids and metrics" are always on: each request is counted and gets an id, which is
+  passed to the engine and returned. "All operations" adds an API key, a limit of the
+  body's size and JSON logs; "a span" of OpenTelemetry is recorded but not exported.
+  These are compared with the decorated app without any of them, not with the bare one.
+- "Registered adapters" belong to an engine that does nothing and caches 16 of them: the
+  request leases its adapter and, if more are registered than the engine caches, checks
+  that the adapter's files exist. Without an engine, the header is only written into the
+  body.
+- Operations on adapters are requests, measured in wall-clock time: two processes of one
+  server share a table in a temporary folder and are used alternately. The engine does
+  nothing here either: the time of a real one to load an adapter is not included.
+- Sessions are created by requests, one after the other, measured in wall-clock time.
+  Those that expire were created before and not used since. A stall is the delay of a
+  task on the event loop that repeatedly sleeps for a millisecond.
 - Imports and starts of Python are medians over fresh processes, which take turns;
   `mhcs.pth` is compared with the same environment without that file."""

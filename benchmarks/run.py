@@ -1,7 +1,7 @@
-"""The figures of the documentation: ours and the published package beside the bare app.
+"""Compares our package and the published one with the bare app, for the documentation.
 
-``--quick`` only shows that everything runs. What cannot be measured is left out and
-reported; the exit status is 0 in any case, as numbers are no test.
+``--quick`` only checks that everything runs. Failed measurements are reported and left
+out; the exit status is always 0, as benchmarks are not tests.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ HERE: Final = Path(__file__).resolve().parent
 class Plan:
     """How much is measured.
 
-    Requests of both kinds, operations on adapters, processes that begin sessions, and
-    how many of those have expired, imports, starts of Python.
+    ``sessions`` is the number of processes that create sessions, each with ``expired``
+    expired ones. All other fields are repetitions.
     """
 
     in_process: Effort
@@ -132,7 +132,7 @@ def _measure_sessions(
 
 @contextmanager
 def _reported(what: str) -> Iterator[None]:
-    """Report a process that could not be run, and go on without its numbers."""
+    """Report a process that failed and continue without its numbers."""
     try:
         yield
     except (OSError, subprocess.SubprocessError) as error:

@@ -1,7 +1,7 @@
-"""Serves the bare app and the decorated one with uvicorn, each on a port of its own.
+"""Serves the bare app and the decorated one with uvicorn, each on its own port.
 
-Runs in the environment of a side. Prints the two ports, as JSON, and serves until its
-standard input ends.
+Runs in the environment of a side. Prints the two ports as JSON and serves until its
+standard input is closed.
 """
 
 from __future__ import annotations

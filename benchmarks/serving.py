@@ -1,6 +1,7 @@
-"""A real vLLM under load: /invocations next to /v1/completions, in one server.
+"""Compares /invocations with /v1/completions on a real vLLM under load.
 
-``--quick`` only shows that everything runs. Numbers are no test, whatever they are.
+``--quick`` only checks that everything runs. Benchmarks are not tests: results never
+make them fail.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from servers import Server
 from serving_report import Rounds, write_serving
 
 HERE: Final = Path(__file__).resolve().parent
-# Without a cache of prefixes, which would know the prompts of the run before.
+# Without prefix caching, which would have cached the prompts of the previous run.
 _OPTIONS: Final = ("--max-loras=8", "--max-cpu-loras=16", "--no-enable-prefix-caching")
 
 
@@ -25,7 +26,7 @@ def main() -> None:
     arguments = _parse_arguments()
     rounds, requests = (1, 64) if arguments.quick else (7, 1000)
     _make_adapters()
-    # What we need to find the tests' modules is nothing to vLLM.
+    # PYTHONPATH is for the tests' modules and must not reach vLLM.
     with serve(*_OPTIONS, env={"PYTHONPATH": ""}) as server:
         _register(server)
         measured = _measure(server, rounds, requests)

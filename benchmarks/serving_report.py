@@ -1,4 +1,4 @@
-"""What a real vLLM did under load, as the page ``serving.md``."""
+"""Writes the results of a real vLLM under load as the page ``serving.md``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from load import CLIENTS, Load, Outcome, Pair
 from tables import describe_machine, table
 
-#: Rounds of each pair: what the engine's route did, and what ours did.
+#: Rounds of each pair: the outcomes of the engine's route and of ours.
 Rounds = Mapping[Pair, Sequence[tuple[Outcome, Outcome]]]
 
 _TARGET: Final = 0.99
@@ -83,7 +83,7 @@ _TITLE: Final = """\
 # A real vLLM under load
 
 Written by `make bench-serving`. One `vllm serve` of a tiny Llama with random weights,
-asked by `vllm bench serve`: `/invocations` next to the engine's own route."""
+loaded by `vllm bench serve`: `/invocations` compared with the engine's own route."""
 _NOTES: Final = """\
 How it is measured:
 
@@ -94,7 +94,7 @@ How it is measured:
 - The two routes of a pair get the same prompts, one after the other, and take turns;
   {rounds} round(s). A number is the median of all rounds, a ratio the median of theirs;
   a latency is that of a whole request.
-- "CPU" is what the process that has the routes computes for a request; the engine is
-  another process. It tells more than the throughput where other things run as well.
-- A tiny model makes the most of what the routes cost: a large one takes longer for the
-  same requests, and the routes do not."""
+- "CPU" is the API server's CPU time per request; the engine is another process. It is
+  more reliable than the throughput on a machine with other load.
+- A tiny model shows the highest relative cost of the routes: a large one takes longer
+  for the same requests, the routes do not."""

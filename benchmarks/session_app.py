@@ -16,13 +16,13 @@ from exchange import json_exchange
 from traffic import PATH, SESSION_HEADER
 
 _NEW: Final = b"x-amzn-sagemaker-new-session-id"
-#: Longer than anything is measured.
+#: Lifetime of sessions in seconds, longer than any measurement.
 _SECONDS: Final = 86_400
 
 
 @contextmanager
 def build(seconds: int = _SECONDS) -> Iterator[FastAPI]:
-    """Build the app; its sessions live so long, and are gone in the end."""
+    """Build the app; its sessions expire after ``seconds`` and are deleted at exit."""
     with tempfile.TemporaryDirectory() as folder:
         variables = {
             "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "true",
@@ -35,17 +35,17 @@ def build(seconds: int = _SECONDS) -> Iterator[FastAPI]:
 
 @asynccontextmanager
 async def start() -> AsyncIterator[tuple[FastAPI, str]]:
-    """Build the app, and begin a session in it."""
+    """Build the app and create a session in it."""
     header = SESSION_HEADER.lower().encode(), b"unknown"
     with build() as app:
-        # Else nobody looks at the header.
+        # Check that sessions are on: otherwise the header is ignored.
         unknown = json_exchange("POST", PATH, {"model": "base"}, [header])
         await unknown.ask(app, status=400)
         yield app, await begin(app)
 
 
 async def begin(app: FastAPI) -> str:
-    """Begin a session, and return its id."""
+    """Create a session and return its id."""
     exchange = json_exchange("POST", PATH, {"requestType": "NEW_SESSION"})
     await exchange.ask(app)
     return dict(exchange.headers)[_NEW].decode().partition(";")[0]

@@ -1,4 +1,4 @@
-"""How long it takes to begin sessions, and how long everything else waits meanwhile."""
+"""Measures how long it takes to create sessions, and how long the event loop stalls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sides import Script, Side
 
 
 def measure_sessions(starts: int, expired: int, side: Side) -> Operations:
-    """Return the medians of so many processes, each with so many expired sessions."""
+    """Return the medians over ``starts`` processes with ``expired`` sessions each."""
     return medians(pair for _ in range(starts) for pair in _measure_once(expired, side))
 
 
@@ -18,4 +18,4 @@ def _measure_once(expired: int, side: Side) -> Iterator[tuple[str, float]]:
     values = ["values"] if side.environment.ours else []
     script = Script(side, "session_worker.py", str(expired), *values)
     with closing(script):
-        yield from script.hear().items()
+        yield from script.receive().items()

@@ -1,8 +1,8 @@
-"""Begins sessions where many have expired; tells how long that takes, and stalls.
+"""Creates sessions while many others expire, and measures the time and stalls.
 
 Runs in the environment of a side, as ``session_worker.py EXPIRED [values]``: with
-``values``, which only ours has, those of a session are written and read as well. Prints
-one JSON object: milliseconds by operation.
+``values``, which only our package supports, session values are written and read as
+well. Prints one JSON object: milliseconds by operation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fastapi import FastAPI
 import session_app
 
 NANOSECONDS: Final = 1e6
-#: As sessions that expire have to live until all of them have begun.
+#: Sets the lifetime of sessions, as all must be created before the first one expires.
 _BEGUN_IN_A_SECOND: Final = 500
 _REPEATED: Final = 200
 _TICK_MS: Final = 1
@@ -33,7 +33,7 @@ async def measure(expired: int, *, values: bool) -> dict[str, float]:
         found = {"begin a session": await begin_many(app, expired)}
         if time.monotonic() - start > seconds:
             raise SystemExit(f"{expired} sessions: not begun within {seconds} s")
-        # One more, as a session may live until the end of a second.
+        # One more second, as expiry times are rounded up.
         await asyncio.sleep(seconds + 1)
         beginning = asyncio.create_task(begin_many(app, _REPEATED))
         stall = await longest_stall(beginning)
@@ -44,7 +44,7 @@ async def measure(expired: int, *, values: bool) -> dict[str, float]:
 
 
 async def begin_many(app: FastAPI, count: int) -> float:
-    """Return the median."""
+    """Create sessions; return the median time in milliseconds."""
     times = []
     for _ in range(count):
         start = time.perf_counter_ns()
@@ -54,10 +54,10 @@ async def begin_many(app: FastAPI, count: int) -> float:
 
 
 async def longest_stall(task: asyncio.Task[float]) -> float:
-    """Return how late the event loop was, at most, until the task is done."""
+    """Return the longest delay of the event loop, in ms, until the task is done."""
     longest, last = 0.0, time.perf_counter_ns()
     while not task.done():
-        # Not 0, as a loop that never sleeps leaves no time to the thread it waits for.
+        # Not 0: a busy loop would leave no time to the thread that it waits for.
         await asyncio.sleep(_TICK_MS / 1000)
         now = time.perf_counter_ns()
         longest, last = max(longest, (now - last) / NANOSECONDS - _TICK_MS), now
@@ -66,7 +66,7 @@ async def longest_stall(task: asyncio.Task[float]) -> float:
 
 
 def time_values(session_id: str) -> dict[str, float]:
-    # Imported late: the published package has other ones.
+    # Imported late: the published package does not have this module.
     from model_hosting_container_standards.sessions.manager import get_session_manager
 
     sessions = get_session_manager()
@@ -79,7 +79,7 @@ def time_values(session_id: str) -> dict[str, float]:
 
 
 def time_call(call: Callable[[], object]) -> float:
-    """Return the median."""
+    """Return the median time of a call in milliseconds."""
     times = []
     for _ in range(_REPEATED):
         start = time.perf_counter_ns()

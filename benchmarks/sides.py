@@ -1,4 +1,4 @@
-"""The sides that are compared, as processes that measure when they are told to."""
+"""The compared sides, as worker processes that measure on request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from environments import NEWEST, OURS, PUBLISHED, Environment
 from traffic import CASES, Case, Setup
 
 _HERE: Final = Path(__file__).resolve().parent
-#: Our variables, and whatever else may be set here, would change what is measured.
+#: A minimal environment: other variables could change the results.
 PLAIN_ENVIRON: Final = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
 _SECONDS: Final = 10
 
@@ -24,13 +24,13 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A package in an environment, next to the bare app in that environment."""
+    """A package in an environment, compared with the bare app in that environment."""
 
     name: str
     environment: Environment
 
     def has(self, case: Case) -> bool:
-        """Whether the package can do it: the published one cannot do all of it."""
+        """Whether the package supports the case; the published one lacks some."""
         setup = case.setup
         return self.environment.ours or not (setup.registered or setup.operations)
 
@@ -43,7 +43,7 @@ SIDES: Final = (
 
 
 class Script:
-    """One of our scripts in a side's environment; it ends when its input does."""
+    """A script that runs in a side's environment until its input is closed."""
 
     def __init__(self, side: Side, script: str, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -54,16 +54,16 @@ class Script:
             env=PLAIN_ENVIRON,
         )
 
-    def tell(self, order: Any) -> None:
+    def send(self, order: Any) -> None:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
 
-    def hear(self) -> Any:
-        """Return the next line it writes.
+    def receive(self) -> Any:
+        """Return the script's next line, decoded from JSON.
 
         Raises:
-            ChildProcessError: it ended instead.
+            ChildProcessError: the script has exited.
         """
         assert self._process.stdout
         line = self._process.stdout.readline()
@@ -84,7 +84,7 @@ class Script:
 
 
 class InProcess:
-    """Calls a side's apps directly. Each setup has a process, started when needed."""
+    """Calls a side's apps directly, in one process per setup, started on demand."""
 
     def __init__(self, side: Side) -> None:
         self._side = side
@@ -92,8 +92,8 @@ class InProcess:
 
     def measure(self, case: Case, rounds: int) -> list[Pair]:
         script = self._scripts.get(case.setup) or self._start(case.setup)
-        script.tell({"case": case.name, "rounds": rounds})
-        return [(bare, decorated) for bare, decorated in script.hear()]
+        script.send({"case": case.name, "rounds": rounds})
+        return [(bare, decorated) for bare, decorated in script.receive()]
 
     def close(self) -> None:
         for script in self._scripts.values():
@@ -106,11 +106,11 @@ class InProcess:
 
 
 class OverLoopback:
-    """Asks a side's apps through uvicorn."""
+    """Sends requests to a side's apps through uvicorn."""
 
     def __init__(self, side: Side) -> None:
         self._script = Script(side, "server.py")
-        self._bare, self._decorated = map(Connection, self._script.hear())
+        self._bare, self._decorated = map(Connection, self._script.receive())
 
     def measure(self, case: Case, rounds: int) -> list[Pair]:
         pairs = [

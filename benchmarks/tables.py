@@ -1,4 +1,4 @@
-"""What all pages of results have: tables in Markdown, and the machine."""
+"""Markdown tables and the machine's description, for all pages of results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a table, numbers to the right."""
+    """Return a table whose columns are right-aligned, except the first."""
     rule = ["---", *["---:"] * (len(heading) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heading, rule, *lines))
 

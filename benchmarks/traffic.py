@@ -1,4 +1,4 @@
-"""The requests that are measured, as ASGI events and as bytes on a connection."""
+"""The measured requests, as ASGI messages and as bytes on a connection."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from exchange import Exchange, Message
 PATH: Final = "/invocations"
 ADAPTER_HEADER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
 ADAPTER: Final = "my-adapter"
-#: What MHCS_API_KEY is where all operations are on.
+#: Value of MHCS_API_KEY when all operations are on.
 KEY: Final = "8f7c3f0c7a444d7e9c7e3a1de4b0a7d1"
-#: What of the operations there is: what always is, what can be turned on too, all.
+#: Values of ``Setup.operations``: always on, with key, limit and logs, with spans too.
 ALWAYS_ON: Final = "ids and metrics"
 TURNED_ON: Final = "all but spans"
 ALL_ON: Final = "all"
 SESSION_HEADER: Final = "X-Amzn-SageMaker-Session-Id"
-#: How many there are in a streamed answer, each in a message of its own.
+#: Number of events in a streamed response, each in its own ASGI message.
 EVENTS: Final = 200
-#: How uvicorn cuts a body into messages.
+#: Size of uvicorn's body messages, in bytes.
 CHUNK: Final = 64 * 1024
 _MEGABYTE: Final = 1_000_000
 _SENTENCE: Final = (
     'The quick brown fox said "jump over the lazy dog", and so they did, all day.\n'
 )
-# What a load balancer and SageMaker's platform send along.
+# Headers that a load balancer and SageMaker add.
 _HEADERS: Final = (
     ("Host", "127.0.0.1:8080"),
     ("User-Agent", "AHC/2.0"),
@@ -46,15 +46,15 @@ _HEADERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What the decorated app has beside its decorators: one setup, one process.
+    """The configuration of the decorated app; each setup has its own process.
 
     Args:
-        registered: how many adapters it has; 0: it knows nothing of adapters, and
-            passes on whatever the header says.
-        middleware: what is around it, and changes nothing.
-        sessions: whether they are on, and each request belongs to one.
-        operations: what of them it has, next to the same app without; "": it is next
-            to the bare app.
+        registered: number of registered adapters; 0: there is no engine, and the
+            header is only written into the body.
+        middleware: names of pass-through middleware.
+        sessions: whether sessions are on, and each request belongs to one.
+        operations: which operations are on; the app is then compared with the
+            decorated app without any. "": it is compared with the bare app.
     """
 
     registered: int = 0
@@ -77,9 +77,9 @@ class Case:
     """One kind of request.
 
     Args:
-        target: the most that ratios to bare should be.
-        calls: how many are timed together.
-        session: the id of the session it belongs to, once there is one.
+        target: the highest acceptable ratio to the bare app.
+        calls: how many requests are timed together.
+        session: the id of the request's session, once it has been created.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Case:
 
     @cached_property
     def headers(self) -> list[tuple[str, str]]:
-        """Twelve of them, and the adapter's, the session's or the key's one."""
+        """Twelve headers, and those of the adapter, the session and the key."""
         length = ("Content-Length", str(len(self.body)))
         adapter = [(ADAPTER_HEADER, ADAPTER)] if self.with_adapter else []
         session = [(SESSION_HEADER, self.session)] if self.session else []
@@ -111,7 +111,7 @@ class Case:
 
     @cached_property
     def wire(self) -> bytes:
-        """The request as HTTP/1.1 has it."""
+        """The request in HTTP/1.1."""
         lines = [f"{name}: {value}" for name, value in self.headers]
         head = "\r\n".join([f"POST {PATH} HTTP/1.1", *lines, "", ""])
         return head.encode() + self.body

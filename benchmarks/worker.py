@@ -1,9 +1,9 @@
-"""Calls the bare app and the decorated one, in one process and in turns.
+"""Calls the bare app and the decorated one alternately in one process.
 
 Runs in the environment of a side, as ``worker.py CASE...``, with cases of one setup.
-Reads orders from standard input, a JSON object a line: ``{"case": NAME, "rounds": N}``;
-answers each with one line, N pairs of microseconds of CPU time per request: bare,
-decorated.
+Reads JSON objects from standard input, one per line: ``{"case": NAME, "rounds": N}``;
+responds to each with one line: N pairs of CPU time per request in microseconds, of the
+bare and of the decorated app.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import Final
 
@@ -28,18 +28,14 @@ from traffic import ADAPTER, CASES, EVENTS, Case, Setup
 NANOSECONDS: Final = 1000
 
 
-async def answer_orders(cases: Mapping[str, Case]) -> None:
+async def handle_orders(cases: Mapping[str, Case]) -> None:
     (setup,) = {case.setup for case in cases.values()}
-    async with (
-        start(setup) as (standard, session),
-        # As servers do before the first request.
-        standard.router.lifespan_context(standard),
-    ):
+    async with start(setup) as (standard, session), lifespan(setup, standard):
         bare = build_base(setup)
         cases = {k: replace(case, session=session) for k, case in cases.items()}
         for case in cases.values():
             await check(bare, standard, case)
-        # As vLLM does before it serves: what is there stays, and is looked at no more.
+        # As vLLM does before it serves: existing objects are excluded from collection.
         gc.collect()
         gc.freeze()
         for line in sys.stdin:
@@ -49,11 +45,18 @@ async def answer_orders(cases: Mapping[str, Case]) -> None:
             print(json.dumps(pairs), flush=True)
 
 
+def lifespan(setup: Setup, app: FastAPI) -> AbstractAsyncContextManager[object]:
+    """Return the app's lifespan, which servers enter before the first request."""
+    if setup.registered:  # Adapters are registered inside of it.
+        return nullcontext()
+    return app.router.lifespan_context(app)
+
+
 def build_base(setup: Setup) -> FastAPI:
-    """Return what the decorated app is compared with."""
+    """Return the app that the decorated app is compared with."""
     if not setup.operations:
         return application.build_bare()
-    # Imported late: the published package has none.
+    # Imported late: the published package does not support operations.
     from operations_app import build_without
 
     return build_without()
@@ -63,7 +66,7 @@ def build_base(setup: Setup) -> FastAPI:
 async def start(setup: Setup) -> AsyncIterator[tuple[FastAPI, str]]:
     """Start the decorated app, and the session of its requests if it has sessions."""
     if setup.registered:
-        # Imported late: the published package has no adapters to register.
+        # Imported late: the published package does not register adapters.
         from adapter_app import start_with
 
         async with start_with(setup.registered) as app:
@@ -82,16 +85,16 @@ async def start(setup: Setup) -> AsyncIterator[tuple[FastAPI, str]]:
 
 
 async def check(bare: FastAPI, standard: FastAPI, case: Case) -> None:
-    """Make sure that both apps do what they are measured for."""
+    """Check that both apps respond as expected."""
     plain, exchange = case.exchange(), case.exchange()
     await plain.ask(bare)
     content = await exchange.ask(standard)
     if case.with_adapter:
-        right = json.loads(content)["model"] == ADAPTER
+        is_expected = json.loads(content)["model"] == ADAPTER
     else:
         count = EVENTS if "stream" in case.document else 1
-        right = len(plain.chunks) == len(exchange.chunks) == count
-    if not right:
+        is_expected = len(plain.chunks) == len(exchange.chunks) == count
+    if not is_expected:
         raise SystemExit(f"{case.title}: the answer is {content!r}")
 
 
@@ -100,7 +103,7 @@ async def measure(
 ) -> list[tuple[float, float]]:
     bare, standard = apps
     pairs = []
-    # One round to warm the caches, which another process had before.
+    # One extra round, to warm the CPU caches.
     for number in range(rounds + 1):
         if number % 2:
             pair = (
@@ -124,4 +127,4 @@ async def measure_block(app: FastAPI, case: Case) -> float:
 
 
 if __name__ == "__main__":
-    asyncio.run(answer_orders({name: CASES[name] for name in sys.argv[1:]}))
+    asyncio.run(handle_orders({name: CASES[name] for name in sys.argv[1:]}))

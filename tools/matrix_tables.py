@@ -1,4 +1,4 @@
-"""What ``matrix.py`` knows: engines, releases, what each test shows, what was read."""
+"""Tables for ``matrix.py``: engines, releases, columns of tests, facts from sources."""
 
 from typing import Final, NamedTuple
 
@@ -8,9 +8,9 @@ MAIN: Final = "main"
 NEVER: Final = "1000000"
 STAND_IN: Final = "stand-in"
 
-#: How the engines are called in the table, in labels by their distribution's name.
+#: Names of the engines in labels (that of the distribution) and in the table.
 ENGINES: Final = {"vllm": "vLLM", "tensorrt-llm": "TensorRT-LLM"}
-#: Each has a row, whether or not it was run.
+#: Releases that have a row even if they were not tested.
 RELEASES: Final = {
     "vllm": (
         *("0.6.6", "0.8.5", "0.10.2", "0.11.0", "0.11.2", "0.13.0"),
@@ -26,15 +26,15 @@ FEATURES: Final = (
 
 
 class Span(NamedTuple):
-    """The releases of an engine from ``first`` on, up to the last before ``below``."""
+    """The releases of an engine from ``first`` to the last one before ``below``."""
 
     engine: str
     first: str
     below: str = NEVER
 
 
-#: Releases that are alike to us: in where vLLM has ``build_app`` and what it takes, or
-#: in what the ``__init__`` of TensorRT-LLM's server takes.
+#: Releases that are patched alike: vLLM's ``build_app`` has the same module and
+#: signature, or the ``__init__`` of TensorRT-LLM's server has the same signature.
 ALIKE: Final = {
     Span("vllm", "0.6", "0.7"): "0.6",
     Span("vllm", "0.7", "0.10"): "0.7 - 0.9",
@@ -49,7 +49,7 @@ ALIKE: Final = {
     Span("tensorrt-llm", "1.2", "1.3"): "1.2",
     Span("tensorrt-llm", "1.3"): "1.3 and newer",
 }
-#: What each folder of ``tests/support/standins`` stands for, as ids of tests name it.
+#: The releases that each folder of ``tests/support/standins``, a test id, represents.
 STAND_INS: Final = {
     "v0_6": Span("vllm", "0.6", "0.7"),
     "v0_10": Span("vllm", "0.7", "0.11.1"),
@@ -68,7 +68,7 @@ STAND_INS: Final = {
 # Tests are named as in the XML:
 # `tests.engines.real_vllm.test_adapters::test_name[its-id]`.
 STAND_IN_ID: Final = r"\[(?:.*-)?(v\d+_\d+|trtllm_(?:\d+_\d+|main))[-\]]"
-#: Tests of an engine itself. Where two engines share a suite, the id says which it is.
+#: Tests of a real engine. If two engines share a suite, the test id has the engine.
 REAL: Final = {
     r"tests\.engines\.real_vllm\.": "vllm",
     r"gpu_tests\.\w+::\w+\[(?:.*-)?vllm[-\]]": "vllm",
@@ -82,7 +82,7 @@ _OPENED: Final = _ACTIVATION + r"(?:customers|contracts|routes)_\w+"
 _DOOR: Final = _OPENED + r"\[(?:.*-)?"
 _SESSIONS: Final = _REAL + "sessions_and_middleware::test_"
 
-#: Tests that match a pattern show what is behind it. What matches none is ignored.
+#: The columns that tests matching a pattern count for. Other tests are ignored.
 SHOWN: Final = {
     _DOOR + "its own call": ("bootstrap",),
     _DOOR + r"import mhcs\.auto\]": ("hook",),
@@ -118,11 +118,11 @@ SHOWN: Final = {
 }
 #: Releases that call ``bootstrap`` by themselves.
 CALL_US: Final = Span("vllm", "0.11.1")
-#: In addition, on releases that do: servers for which no variable asks for a patch.
+#: Additional patterns for such releases: servers without a variable for the patch.
 SHOWN_UNASKED: Final = {
     _REAL + "adapters::test_(?:each_adapter|all_clients)_": ("bootstrap",),
 }
-#: And on those that do not: a variable is all that lets us in.
+#: Additional patterns for other releases: servers that are patched by a variable.
 SHOWN_PATCHED: Final = {
     _REAL + "engine_routes::test_(?:ping|the_log|a_completion)_": (".pth",),
     _PROMISE + "(?:ping_answers|invocations_answers|the_scripts)_": (".pth",),
@@ -132,27 +132,27 @@ SHOWN_PATCHED: Final = {
 
 SOURCE: Final = "source"
 ABSENT: Final = "-"
-#: Facts about releases that nothing has to be run for.
+#: Facts read in the sources of releases, which need no test.
 READ: Final = {
-    # Of the releases that call us it is build_app's last step.
+    # In the releases that call bootstrap, it is the last step of build_app.
     Span("vllm", "0", "0.11.1"): {"bootstrap": ABSENT},
     Span("vllm", "0.11.1"): {"bootstrap": SOURCE},
-    # Where build_app is defined, and that a hook there comes in time.
+    # The module that defines build_app; an import hook there runs early enough.
     Span("vllm", "0.6"): {"hook": SOURCE, ".pth": SOURCE, "mhcs run": SOURCE},
-    # The old and the new path of each name, and load_lora_adapter.
+    # The old and the new path of each moved name, and load_lora_adapter.
     Span("vllm", "0.7"): {"moved names": SOURCE, "adapters": SOURCE},
-    # --api-server-count came with 0.9.
+    # --api-server-count was added in 0.9.
     Span("vllm", "0", "0.9"): {"two processes": ABSENT},
-    # None has a route of ours. The app is made inside __init__, in every release, and
-    # takes routes and middleware after it.
+    # No release has our routes. Every release creates the app in __init__, after which
+    # routes and middleware can be added.
     Span("tensorrt-llm", "0.17"): {
         "bootstrap": ABSENT,
         **dict.fromkeys(("hook", ".pth", "mhcs run", "handlers", "middleware"), SOURCE),
     },
-    # A request may name an adapter from 1.0 on.
+    # Since 1.0, requests may have an adapter.
     Span("tensorrt-llm", "0", "1.0"): {"adapters": ABSENT},
     Span("tensorrt-llm", "1.0"): {"adapters": SOURCE},
-    # The newest has --num_serve_frontends.
+    # Only the main branch has --num_serve_frontends.
     Span("tensorrt-llm", "0", MAIN): {"two processes": ABSENT},
     Span("tensorrt-llm", MAIN): {"two processes": SOURCE},
 }

@@ -1,4 +1,4 @@
-"""Parts of Markdown pages that programs write, each between two marks of its own."""
+"""Replaces generated parts of Markdown pages, each between two marks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def marks(name: str) -> tuple[str, str]:
-    """Return the lines that begin and end the part called ``name``."""
+    """Return the lines before and after the part called ``name``."""
     return f"<!-- {name} -->", f"<!-- /{name} -->"
 
 
@@ -21,7 +21,7 @@ def with_part(text: str, name: str, content: str, path: Path) -> str:
     _, ended, after = rest.partition(end)
     if not (begun and ended):
         raise SystemExit(
-            f"{path} has no place for the {name}: put the lines {begin} and {end}, in "
-            "this order, where it shall be."
+            f"{path} has no place for the {name}: insert the lines {begin} and {end}, "
+            "in this order, at its place."
         )
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"

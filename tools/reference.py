@@ -1,11 +1,11 @@
-"""Write the generated parts of docs: variables, commands, packages and pages.
+"""Write the generated parts of the documentation: variables, commands and packages.
 
     python tools/reference.py
     python tools/reference.py --check
 
-The table of variables comes from the settings table of the core, the options of each
-command from its own parser, the packages from import-linter's layers in pyproject.toml
-and their docstrings, the pages for llms.txt from mkdocs.yml. With --check nothing is
+The table of variables is generated from the settings table of the core, the options of
+each command from its parser, the packages from import-linter's layers in pyproject.toml
+and their docstrings, the pages for llms.txt from mkdocs.yml. With --check, nothing is
 written, and the exit status is 1 if a page is not current.
 """
 
@@ -28,7 +28,7 @@ from pages import with_part
 
 ROOT: Final = Path(__file__).parent.parent
 CORE: Final = ROOT / "core" / "model_hosting_container_standards"
-#: Defaults that are written otherwise than the value they are parsed to.
+#: Defaults whose documented form differs from their parsed value.
 WRITTEN: Final = {
     "SAGEMAKER_CONTAINER_LOG_LEVEL": logging.getLevelName(logging.ERROR),
     "MHCS_LOG_FORMAT": "text",
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def update(path: Path, name: str, content: str, *, check: bool) -> None:
-    """Write a part of a page, or say that it is not current."""
+    """Write a part of a page; with ``check``, raise if it is not current."""
     before = path.read_text()
     after = with_part(before, name, content, path)
     if before == after:
@@ -82,7 +82,7 @@ def default(row: Variable[Any]) -> str:
 
 
 def as_written(value: object) -> str:
-    """Return a default as it would be set in the environment; "" for none."""
+    """Return a default as written in the environment; "" if there is none."""
     if isinstance(value, bool):
         return str(value).lower()
     if value == {} and isinstance(value, Mapping):
@@ -150,7 +150,7 @@ def described(action: argparse.Action) -> str:
 
 
 def packages() -> str:
-    """Return the core's packages, layer by layer, with what their docstrings say."""
+    """Return the core's packages by layer, with the first line of their docstrings."""
     rows = [
         (str(number), f"`{name}`", summary(name))
         for number, layer in enumerate(layers(), start=1)

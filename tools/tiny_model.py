@@ -1,12 +1,12 @@
-"""Write a tiny Llama that any vLLM serves, for tests and for a first look.
+"""Write a tiny Llama that every release of vLLM can serve, for tests and tutorials.
 
     python tools/tiny_model.py build/tiny-llama --lora french --lora poet
 
-writes the model to build/tiny-llama (1 MB, random weights, the same every time) and
-LoRA adapters beside it, to build/french and build/poet. What is there is left alone,
-so adapters may be made for any model of a Llama's layout.
+writes the model to build/tiny-llama (1 MB, random but reproducible weights) and LoRA
+adapters to build/french and build/poet. Existing folders are not changed, so adapters
+can be written for any model with the Llama architecture.
 
-Its text makes no sense but is legible, and differs from adapter to adapter.
+The generated text is meaningless but legible, and differs between adapters.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# torch and transformers take seconds to import, and a second run needs neither.
+# torch and transformers take seconds to import, and are only needed to write files.
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 VOCABULARY = 512
 HIDDEN = 128
 LAYERS = 2
-HEADS = 2  # of size 64, which every attention back end knows
+HEADS = 2  # of size 64, which every attention back end supports
 LORA_RANK = 8
 LORA_TARGETS = ["q_proj", "v_proj"]
 
@@ -69,9 +69,9 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def make_once(destination: Path, write: Callable[[Path], None]) -> None:
-    """Make a folder that is there as a whole or not at all, by whoever is first."""
+    """Create a folder atomically, unless another process has created it first."""
     if is_there(destination):
-        print(f"{destination} is there")
+        print(f"{destination} exists")
         return
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent) as unfinished:
@@ -95,7 +95,7 @@ def write_model(folder: Path) -> None:
 
     disable_progress_bar()
     tokenizer = train_tokenizer()
-    # Inside tokenizer_config.json, where every release of transformers looks for it.
+    # The chat template is in tokenizer_config.json, which all transformers read.
     tokenizer.save_pretrained(folder, save_jinja_files=False)
     change(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
     random_llama(tokenizer).save_pretrained(folder)
@@ -126,10 +126,10 @@ def train_tokenizer() -> "PreTrainedTokenizerFast":
 
 
 def change(config: Path, **settings: str) -> None:
-    """Add what an older transformers asks for, by names that newer ones understand.
+    """Add settings that older releases of transformers require.
 
-    Up to 4.55 it looks for torch_dtype; up to 4.57 it does not know the class that a
-    newer one has written.
+    Up to 4.55 they read torch_dtype; up to 4.57 they do not know the tokenizer class
+    that newer releases write.
     """
     settings = {**json.loads(config.read_text()), **settings}
     config.write_text(json.dumps(settings, indent=2))
@@ -150,7 +150,7 @@ def random_llama(tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
         max_position_embeddings=2048,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        # Large weights make clear favourites: the same greedy text on every machine.
+        # Large weights separate the logits: the same greedy text on every machine.
         initializer_range=0.3,
     )
     model = LlamaForCausalLM(config).to(torch.bfloat16)
@@ -160,9 +160,9 @@ def random_llama(tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
 
 
 def illegible_tokens(tokenizer: "PreTrainedTokenizerFast") -> list[int]:
-    """Tokens that are not letters, the end of the text among them.
+    """Return the tokens that are not letters, including the end-of-text token.
 
-    Their score is always 0, so a greedy answer is legible and as long as was asked for.
+    Their logits are set to 0, so that greedy text is legible and has the full length.
     """
     words = (tokenizer.decode([token]).strip() for token in range(VOCABULARY))
     return [token for token, word in enumerate(words) if not is_word(word)]
@@ -173,7 +173,7 @@ def is_word(text: str) -> bool:
 
 
 def write_adapter(model: Path, folder: Path) -> None:
-    """Write a LoRA adapter as PEFT does. Another name, another adapter."""
+    """Write a LoRA adapter in PEFT's format, with weights seeded by its name."""
     from safetensors.torch import save_file
 
     seed = zlib.crc32(folder.name.encode())
@@ -207,7 +207,7 @@ def adapter_weights(config: dict[str, Any], seed: int) -> "dict[str, Tensor]":
 
 
 def adapter_shapes(config: dict[str, Any], target: str) -> dict[str, tuple[int, int]]:
-    """The shapes of the two halves, as (rows, columns)."""
+    """Return the shapes of the two matrices, as (rows, columns)."""
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     size = config.get("head_dim") or hidden // heads
     if target == "v_proj":

@@ -16,7 +16,7 @@ StorageError                  a state folder or its database cannot be used
 RequirementsError             requirements.txt of the model folder cannot be installed
 EngineUnhealthyError          the engine is dead (503)
 AdapterError                  a request about an adapter cannot be fulfilled (400)
-  AdapterNotFoundError          there is no such adapter, or no such folder (404)
+  AdapterNotFoundError          the adapter or its folder does not exist (404)
   AdapterConflictError          the name is taken (409)
   AdapterCapacityError          the engine has no room for it (507)
   AdapterEngineError            the engine is not available (503)
@@ -82,7 +82,7 @@ class FormatterRegistrationError(MiddlewareError):
 
 
 class SessionNotFoundError(ValueError):
-    """There is no live session of this id: it is unknown, closed or expired."""
+    """The session id is unknown, or its session is closed or expired."""
 
     def __init__(self, session_id: object) -> None:
         super().__init__(f"session not found: {session_id}")
@@ -119,7 +119,7 @@ class AdapterError(Exception):
 
 
 class AdapterNotFoundError(AdapterError):
-    """There is no such adapter, or no such folder to load it from."""
+    """The adapter, or the folder to load it from, does not exist."""
 
     status_code: ClassVar[int] = 404
 

@@ -1,4 +1,4 @@
-"""Finds names of vLLM that releases moved, and writes the table of them.
+"""Finds names that moved between releases of vLLM, and writes their table.
 
     PYTHONPATH=tools python -m moved_names --download WHEELS
 

@@ -16,11 +16,11 @@ from .table import as_json, group, unresolved, version_key
 
 ROOT: Final = Path(__file__).parents[2]
 TABLE: Final = ROOT / "integrations" / "mhcs" / "vllm" / "moved_names.json"
-#: What scripts import from.
+#: Packages that customers' scripts import from.
 PACKAGES: Final = (
     *("vllm.entrypoints", "vllm.lora", "vllm.sampling_params", "vllm.utils"),
 )
-#: Before the first that can be run on a CPU.
+#: Releases before the first one that can be run on a CPU.
 EARLIER: Final = ("vllm==0.7.3", "vllm==0.6.6.post1", "vllm==0.6.3.post1")
 
 
@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def download(folder: Path) -> None:
-    """Fetch the wheels of all releases, 2.4 GB."""
+    """Download the wheels of all releases, 2.4 GB."""
     options = ("--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder))
     for wheel in (*EARLIER, *(release.wheel for release in RELEASES.values())):
         print(f"downloading {wheel}", flush=True)
@@ -57,20 +57,20 @@ def read_releases(folder: Path) -> Sequence[Release]:
     """Return the releases whose wheels are in a folder, the oldest first."""
     releases = [read_wheel(wheel, "vllm") for wheel in folder.glob("*.whl")]
     if len(releases) < 2:
-        sys.exit(f"{folder} has no two wheels to compare: add --download.")
+        sys.exit(f"{folder} has fewer than two wheels to compare: add --download.")
     return sorted(releases, key=lambda release: version_key(release.version))
 
 
 def report(
     history: History, moves: Sequence[Moved], releases: Sequence[Release]
 ) -> None:
-    """Print what the sources leave open: judgements.py has what was decided."""
+    """Print undecided candidates; decisions are recorded in judgements.py."""
     for place, candidates in sorted(history.doubtful.items()):
         for candidate, likeness in candidates.items():
-            print(f"not taken for the same: {place} and {candidate} ({likeness:.2f})")
+            print(f"not matched: {place} and {candidate} ({likeness:.2f})")
     for release in releases:
         for move in unresolved(moves, release):
-            print(f"nowhere in {release.version}: {move.old}")
+            print(f"no replacement in {release.version}: {move.old}")
 
 
 if __name__ == "__main__":

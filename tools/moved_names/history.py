@@ -1,4 +1,4 @@
-"""Where a definition went, from one release to the next."""
+"""Follows definitions from one release to the next."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Final, NamedTuple
 
 from .sources import Place, Release
 
-#: The least share of identifiers that two versions of one definition have in common.
+#: Minimum share of common identifiers in two versions of the same definition.
 ALIKE: Final = 0.3
 
 
 class Moved(NamedTuple):
-    """A name that left its place.
+    """A name that was moved or removed.
 
-    ``last`` is the last release with it there. ``new`` is its next place, which it may
-    have left as well; None: it is nowhere.
+    ``last`` is the last release with the old place. ``new`` is the next place, from
+    which the name may have moved again; None: it was removed.
     """
 
     old: Place
@@ -42,7 +42,7 @@ class History:
         self.releases = releases
         self.renamed = renamed
         self.accepted = accepted
-        #: Where a definition may have gone, and how like that is to it.
+        #: Possible new places of a definition, with their similarity.
         self.doubtful: dict[Place, Mapping[Place, float]] = {}
 
     def moves(self, packages: Sequence[str]) -> Iterator[Moved]:
@@ -107,17 +107,17 @@ def _is_in(module: str, packages: Sequence[str]) -> bool:
 
 
 def _is_public(name: str) -> bool:
-    """Whether others may import a name: not what each module has for itself."""
+    """Whether a name is meant to be imported: not private, nor a logger."""
     return not name.startswith("_") and name != "logger" and len(name) > 1
 
 
 def _is_of_its_module(release: Release, place: Place) -> bool:
-    """Whether other modules have something else by that name: a ``router``."""
+    """Whether other modules use the name for something else, such as ``router``."""
     assigned = isinstance(release.binding(place), ast.Assign)
     return assigned and place.name.islower()
 
 
 def _likeness(older: Release, old: Place, newer: Release, new: Place) -> float:
-    """Return the share of identifiers that both definitions have."""
+    """Return the share of identifiers that two definitions have in common."""
     before, after = older.words(old), newer.words(new)
     return len(before & after) / len(before | after) if before | after else 1.0

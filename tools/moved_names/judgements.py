@@ -1,6 +1,6 @@
-"""What was looked at by a person: the sources alone do not tell it.
+"""Decisions that were made by reading vLLM's releases on both sides of a move.
 
-Of vLLM, read in the releases on both sides of each move.
+They cannot be derived automatically.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def _place(reference: str) -> Place:
     return Place(module.replace("_.", "vllm.entrypoints.", 1), name)
 
 
-#: Classes that do the same work under another name, up to keywords.
+#: Classes that were renamed but kept their purpose, except for some keywords.
 RENAMED: Final[Mapping[Place, Place]] = {
     _place(old): _place(new)
     for old, new in (
@@ -80,7 +80,7 @@ RENAMED: Final[Mapping[Place, Place]] = {
     )
 }
 
-#: Where definitions moved of which little stayed but the name and what it is for.
+#: Moved definitions that were rewritten but kept their name and purpose.
 ACCEPTED: Final = frozenset(
     map(
         _place,
@@ -98,7 +98,7 @@ ACCEPTED: Final = frozenset(
 )
 
 _STRUCTURED: Final = "SamplingParams(structured_outputs=StructuredOutputsParams(...))"
-#: What does the work today of what is gone, but is called in another way.
+#: Replacements for removed names that are called differently.
 INSTEAD: Final[Mapping[str, str]] = {
     "GuidedDecodingRequest": _STRUCTURED,
     "LLMGuidedOptions": _STRUCTURED,

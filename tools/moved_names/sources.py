@@ -1,4 +1,4 @@
-"""What the modules of a release define, read from its wheel."""
+"""Reads the definitions in the modules of a release from its wheel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from zipfile import ZipFile
 
-#: At the beginning of a line: definitions of a module, and little else.
+#: Matches definitions at module level, and few other lines.
 _DEFINITION: Final = re.compile(
     rb"^(?:(?:async[ ]+def|def|class)[ ]+(\w+)|(\w+)[ ]*(?::[^=\n]*)?=(?!=))", re.M
 )
@@ -27,7 +27,7 @@ class Place(NamedTuple):
         return f"{self.module}:{self.name}"
 
 
-#: What a module binds a name to: a definition, or the place it is imported from.
+#: The value of a name in a module: a definition, or the place it is imported from.
 Binding = ast.stmt | Place
 
 
@@ -41,11 +41,11 @@ class Module:
 
     @cached_property
     def bindings(self) -> Mapping[str, Binding]:
-        """What it binds each name to once it is imported."""
+        """The binding of each name after the module has been imported."""
         return dict(self._bind(ast.parse(self._source).body))
 
     def defined_names(self) -> Iterator[str]:
-        """Yield names that it probably defines, without parsing it."""
+        """Yield names that the module probably defines, without parsing it."""
         for match in _DEFINITION.finditer(self._source):
             yield (match[1] or match[2]).decode()
 
@@ -80,12 +80,12 @@ class Release:
         self.modules = modules
 
     def binding(self, place: Place) -> Binding | None:
-        """Return what is bound at a place, None if nothing is."""
+        """Return the binding of a place, or None."""
         module = self.modules.get(place.module)
         return module.bindings.get(place.name) if module is not None else None
 
     def definition(self, place: Place) -> Place | None:
-        """Return where what is bound at a place is defined, None if nowhere."""
+        """Return the place of the definition that a place refers to, or None."""
         seen = set()
         while place not in seen:
             seen.add(place)
@@ -115,7 +115,7 @@ class Release:
 
 
 def read_wheel(path: Path, package: str) -> Release:
-    """Return the release whose wheel this is."""
+    """Return the release in a wheel."""
     version = path.name.split("-")[1].partition(".post")[0]
     with ZipFile(path) as wheel:
         files = [name for name in wheel.namelist() if name.endswith(".py")]
@@ -143,11 +143,11 @@ def _defined(node: ast.stmt) -> Iterator[str]:
 
 
 def _parts(node: ast.If | ast.Try | ast.With) -> Iterator[Iterable[ast.stmt]]:
-    """Yield the blocks of a statement that an import may run."""
+    """Yield the blocks of a statement that may run during an import."""
     if isinstance(node, ast.If):
         words = {*_words(node.test)}
         if "TYPE_CHECKING" in words:
-            # Its assignments stand for what a type checker gets.
+            # Assignments in the else branch only replace names for type checkers.
             yield (n for n in node.orelse if not isinstance(n, ast.Assign))
             return
         if "__name__" in words:

@@ -1,4 +1,4 @@
-"""The table of moved names: what it says of each, and its file."""
+"""Builds the table of moved names and its file."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from .history import Moved
 from .sources import Place, Release
 
-#: For each module, names by what became of them: as ``Move`` in core/.../moved_names.py
-#: has it, without the names.
+#: For each module, the moved names by the other fields of ``Move``: the last release,
+#: the new place, the replacement.
 Table = Mapping[str, Mapping[tuple[str, str, str], list[str]]]
 
 
 def group(moves: Iterable[Moved], instead: Mapping[str, str]) -> Table:
-    """Return, for each module, the names that went the same way together.
+    """Return, for each module, the moved names grouped by their new place.
 
     Args:
-        instead: what does the work of names that are gone.
+        instead: replacements of removed names.
     """
     table: dict[str, dict[tuple[str, str, str], list[str]]] = {}
     for old, last, new in sorted(moves, key=lambda move: move.old):
@@ -29,7 +29,7 @@ def group(moves: Iterable[Moved], instead: Mapping[str, str]) -> Table:
 
 
 def as_json(table: Table) -> str:
-    """Return the file's content: a line for each group, so that changes show."""
+    """Return the file's content, one line per group, which gives readable diffs."""
     modules = []
     for module, groups in table.items():
         ordered = sorted(groups.items(), key=lambda item: version_key(item[0][0]))
@@ -39,7 +39,7 @@ def as_json(table: Table) -> str:
 
 
 def unresolved(moves: Iterable[Moved], release: Release) -> Iterator[Moved]:
-    """Yield the names that a release has lost, and that lead to nothing it has."""
+    """Yield the names missing in a release whose replacements are missing as well."""
     steps = {move.old: move for move in moves}
     for move in steps.values():
         if is_newer(release.version, move.last):
@@ -65,6 +65,6 @@ def _shown(old: Place, new: Place | None) -> str:
 
 
 def _document(key: tuple[str, str, str], names: list[str]) -> dict[str, Any]:
-    """Return a group without what is empty."""
+    """Return a group without its empty fields."""
     fields = dict(zip(("last", "place", "instead"), key, strict=True))
     return {"names": names, **{name: text for name, text in fields.items() if text}}

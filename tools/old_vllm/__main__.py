@@ -11,12 +11,12 @@ from .releases import RELEASES
 def main() -> None:
     parser = argparse.ArgumentParser(prog="old_vllm", description=__doc__)
     parser.add_argument("version", help=f"one of {', '.join(RELEASES)}")
-    parser.add_argument("folder", type=Path, help="made anew, whatever it holds")
+    parser.add_argument("folder", type=Path, help="created anew, even if it exists")
     arguments = parser.parse_args()
     release = RELEASES.get(arguments.version)
     if release is None:
         sys.exit(
-            f"There is no recipe for a vLLM {arguments.version!r}. Name one of "
+            f"There is no recipe for vLLM {arguments.version!r}. Use one of "
             f"{', '.join(RELEASES)}, as in make test-vllm VERSION=0.28.0, or write a "
             "recipe in tools/old_vllm/releases.py."
         )

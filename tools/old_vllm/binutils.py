@@ -1,11 +1,11 @@
-"""The compiler and its tools, which say what is in a library and make new ones."""
+"""Runs the compiler and binutils, which inspect and create shared libraries."""
 
 import subprocess
 import sys
 
 
 def run(*command: str) -> str:
-    """Return what a command printed. What it has to complain about, it says itself."""
+    """Return a command's standard output; its errors go to standard error."""
     try:
         end = subprocess.run(command, stdout=subprocess.PIPE, check=False, text=True)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""An environment of one release: its wheel, its torch, and this package."""
+"""Creates the environment of a release: its wheel, its torch, and this package."""
 
 import platform
 import re
@@ -16,14 +16,14 @@ from . import nvidia, symbol_versions
 from .releases import Release
 
 ROOT: Final = Path(__file__).parents[2]
-#: The Pythons that all of these releases have wheels for.
+#: Python versions for which all of these releases have wheels.
 PYTHONS: Final = ((3, 11), (3, 12))
 UV: Final = (sys.executable, "-m", "uv")
-#: What comes before the rest or not at all.
+#: Requirements that are installed first or left out.
 EXCLUDED: Final = (*LEFT_OUT, "intel-extension-for-pytorch")
-#: What torch asks for and has no use for on a CPU: several GB.
+#: Requirements of torch that are not used on a CPU, several GB.
 OF_CUDA: Final = re.compile("nvidia|cuda|triton")
-#: Loads what a server loads before it reads its model, and what only ours has.
+#: Imports what a server imports before it loads its model, and this package.
 PROBE: Final = (
     "import mhcs.vllm;"
     "import vllm._C, vllm.entrypoints.openai.api_server;"
@@ -33,14 +33,14 @@ PROBE: Final = (
 
 
 def build(release: Release, folder: Path) -> None:
-    """Make ``folder`` an environment in which ``vllm serve`` and the tests run."""
+    """Create an environment in ``folder`` that runs ``vllm serve`` and the tests."""
     require_wheels()
     started = time.monotonic()
     uv("venv", "--clear", "--python", sys.executable, str(folder))
     python = folder / "bin" / "python"
     install_torch(release, python)
     install_vllm(release, python)
-    symbol_versions.forgive(site_packages(python) / "vllm")
+    symbol_versions.weaken_requirement(site_packages(python) / "vllm")
     probe(release, python)
     say(f"vLLM {release.version} is ready, {time.monotonic() - started:.0f} s")
 
@@ -56,7 +56,7 @@ def require_wheels() -> None:
 
 
 def install_torch(release: Release, python: Path) -> None:
-    """Install torch, and nothing of what it asks for."""
+    """Install torch without its requirements."""
     say(f"installing torch {release.torch}")
     alone = (f"torch=={release.torch}", *release.companions)
     uv("pip", "install", "--python", str(python), "--no-deps", *alone)
@@ -64,9 +64,9 @@ def install_torch(release: Release, python: Path) -> None:
 
 
 def install_vllm(release: Release, python: Path) -> None:
-    """Install the release, what it needs, this package and what its tests need.
+    """Install the release, this package, and the requirements of both and the tests.
 
-    In one go: this package is what the release's requirement of it is met by.
+    In one command, so that this package satisfies the release's requirement of it.
     """
     say(f"installing vLLM {release.version}")
     with tempfile.TemporaryDirectory() as name:
@@ -80,7 +80,7 @@ def install_vllm(release: Release, python: Path) -> None:
             *("--group", f"{ROOT / 'pyproject.toml'}:dev", "--editable", str(ROOT)),
             *(release.wheel, release.transformers, entry),
             *requirements_of_torch(site_packages(python)),
-            # It was in every environment once, and so was never asked for.
+            # Older releases use it without requiring it.
             "setuptools",
         )
 
@@ -101,9 +101,9 @@ def probe(release: Release, python: Path) -> None:
     end = subprocess.run(command, capture_output=True, check=False, text=True)
     if end.returncode:
         sys.exit(
-            f"{end.stdout}{end.stderr}\nvLLM {release.version} does not load: its "
-            "recipe in tools/old_vllm/releases.py lacks something, or one of its "
-            "requirements has had a release that it does not know."
+            f"{end.stdout}{end.stderr}\nvLLM {release.version} cannot be imported: its "
+            "recipe in tools/old_vllm/releases.py is incomplete, or a newer release of "
+            "one of its requirements is incompatible."
         )
 
 

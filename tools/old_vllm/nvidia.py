@@ -1,12 +1,12 @@
 """Stand-ins for NVIDIA's libraries, without which a CUDA build of torch does not load.
 
-The torch of an older vLLM is published with CUDA alone, and asks the loader for a dozen
-of NVIDIA's libraries, which are several GB. On a machine without a GPU none of them
-has anything to do. So each is replaced by a library of its name that has the functions
-torch refers to, and whose every function returns an error. torch sees what it sees on
-a machine without a driver: no device. Nothing of torch itself is changed.
+The torch of an older vLLM is only published with CUDA, and is linked to a dozen of
+NVIDIA's libraries, several GB in total. Without a GPU they are not used. Each of them
+is replaced by a library of the same name with the functions that torch refers to, all
+of which return an error, so that torch finds no device, as on a machine without a
+driver. torch itself is not changed.
 
-A CPU build of torch needs none of this and is left as it is.
+A CPU build of torch does not need this and is left unchanged.
 """
 
 import re
@@ -19,20 +19,20 @@ from typing import Final
 
 from .binutils import run
 
-#: Its functions take the names that are looked up in any library, too.
+#: This library also gets the functions without a version, found in any library.
 RUNTIME: Final = re.compile(r"libcudart\.so")
 LIBRARY: Final = re.compile(r"lib(cu|nv|nccl)\w*\.so")
 FUNCTION: Final = re.compile(r"(__)?(cu|nv|nccl)[A-Za-z]*[A-Z]")
 TEXT: Final = re.compile(r"GetError(String|Name)$|GetErrorString$")
 
-# Instructions of x86-64. 100 is cudaErrorNoDevice; to the other libraries any number
-# but 0 is an error. Only what returns a text must return one.
+# Instructions of x86-64. 100 is cudaErrorNoDevice; in the other libraries, every number
+# except 0 is an error. Functions that return a text must return a valid pointer.
 ERROR: Final = "movl $100, %eax"
 MESSAGE: Final = "leaq message(%rip), %rax"
 
 
 def stand_in(libraries: Path) -> None:
-    """Write to the folder of torch's libraries what they need of NVIDIA's."""
+    """Write the stand-ins that torch's libraries need into their folder."""
     torch = [str(file) for file in sorted(libraries.glob("lib*.so*"))]
     versions, functions = versions_by_library(torch), functions_by_version(torch)
     for name in missing(torch):
@@ -43,7 +43,7 @@ def stand_in(libraries: Path) -> None:
 
 
 def missing(torch: list[str]) -> list[str]:
-    """Return NVIDIA's libraries that the loader would look for, and not find."""
+    """Return the names of NVIDIA's libraries that the loader would not find."""
     headers = run("readelf", "--dynamic", "--wide", *torch)
     needed = {*re.findall(r"\(NEEDED\).*\[(.+)\]", headers)}
     present = {Path(file).name for file in torch}
@@ -51,7 +51,7 @@ def missing(torch: list[str]) -> list[str]:
 
 
 def versions_by_library(torch: list[str]) -> dict[str, set[str]]:
-    """Return the versions of symbols that each library must have: mostly its name."""
+    """Return the symbol versions that each library must define; mostly its name."""
     found = defaultdict(set)
     library = ""
     for line in run("readelf", "--version-info", "--wide", *torch).splitlines():
@@ -63,7 +63,7 @@ def versions_by_library(torch: list[str]) -> dict[str, set[str]]:
 
 
 def functions_by_version(torch: list[str]) -> dict[str, set[str]]:
-    """Return the names torch refers to; "" has those that come from any library."""
+    """Return the functions torch refers to, by version; "" has those without one."""
     found = defaultdict(set)
     names = run("nm", "--dynamic", "--undefined-only", *torch)
     for line in re.findall(r"^ +U (\S+)$", names, re.MULTILINE):
@@ -74,7 +74,7 @@ def functions_by_version(torch: list[str]) -> dict[str, set[str]]:
 
 
 def write_library(file: Path, functions: dict[str, set[str]]) -> None:
-    """Compile a library of functions, by their versions, that do nothing."""
+    """Compile a library of functions that only return an error, by their versions."""
     with tempfile.TemporaryDirectory() as name:
         source, versions = Path(name, "source.s"), Path(name, "versions")
         source.write_text(assembly({*chain(*functions.values())}))

@@ -1,4 +1,4 @@
-"""What each release of vLLM needs to serve on a CPU."""
+"""Requirements of each release of vLLM to serve on a CPU."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -6,15 +6,15 @@ from typing import Final, NamedTuple
 
 class Release(NamedTuple):
     version: str
-    #: The torch that the release's extension was compiled for; another does not load.
+    #: The torch that the release's extension was compiled for; others do not work.
     torch: str
-    #: The newest transformers of that time, where later ones lack what it imports.
+    #: Upper limit for transformers, if newer ones lack names that the release imports.
     transformers: str = "transformers"
-    #: What it imports on a CPU, and its wheel does not ask for. Installed without its
-    #: own requirements, as torch is.
+    #: Packages that it imports on a CPU but does not require. Installed without their
+    #: own requirements, like torch.
     companions: tuple[str, ...] = ()
-    #: Another build of it, where the usual one asks for a newer C or C++ library than
-    #: many machines have.
+    #: Another build, if the usual one needs a newer C or C++ library than many machines
+    #: have.
     other_wheel: str = ""
 
     @property
@@ -23,7 +23,7 @@ class Release(NamedTuple):
 
 
 def _intel(torch: str) -> tuple[str, ...]:
-    """Intel's kernels for a torch, which attention on a CPU was made of up to 0.11."""
+    """Return Intel's kernels for a torch, used for attention on a CPU up to 0.11."""
     return (f"intel-extension-for-pytorch=={torch}",)
 
 

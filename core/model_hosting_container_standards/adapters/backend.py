@@ -56,13 +56,13 @@ class RegisteredAdapters(Protocol):
 class AdapterBackend(Protocol):
     """The interface of an engine that loads LoRA adapters.
 
-    A subclass has the defaults of an engine that keeps all adapters, pins none, and
-    knows nothing of its model. Its methods raise an :class:`AdapterError`, whose status
-    and text the client gets.
+    The defaults are those of an engine that keeps all adapters, does not pin any, and
+    does not know its model's layout. Methods raise an :class:`AdapterError`, whose
+    status and text are sent to the client.
 
-    An engine knows an adapter by ``adapter.id``, a number, or ``adapter.engine_name``.
-    Neither is ever given a second time, and the name is the adapter's own if it can be.
-    An engine that has its own ids keeps them by one of the two.
+    An engine refers to an adapter by ``adapter.id``, an integer, or
+    ``adapter.engine_name``, which is the adapter's own name if possible. Neither is
+    ever reused. An engine with its own ids maps them from one of the two.
     """
 
     @property
@@ -91,17 +91,17 @@ class AdapterBackend(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many adapters can run at once, and so be pinned; 0: no pinning."""
+        """The number of adapters that can run at once or be pinned; 0: no pinning."""
         return 0
 
     @property
     def slots_option(self) -> str | None:
-        """The engine's option that says how many there are; None: it has none."""
+        """The engine's option for the number of slots; None: it has none."""
         return None
 
     @property
     def cache_size(self) -> int | None:
-        """How many adapters the engine keeps before evicting the oldest; None: all.
+        """The number of adapters that the engine keeps before evicting; None: all.
 
         An evicted adapter is reloaded from its path when it is used.
         """

@@ -1,4 +1,4 @@
-"""What holds the registered adapters of a server."""
+"""The storage interface of registered adapters."""
 
 from __future__ import annotations
 
@@ -7,81 +7,81 @@ from typing import Any, Final, Protocol
 
 from .adapter import Adapter, AdapterSpec
 
-#: Ids of ours begin where no engine's own counter gets to.
+#: Our ids start at a number that no engine's own counter reaches.
 FIRST_ID: Final = 1 << 20
 
-#: Gets how many adapters of the engine are pinned, and how many are not.
+#: Called with the numbers of pinned and of other adapters of the engine.
 Check = Callable[[int, int], None]
 
 
 class AdapterTable(Protocol):
-    """One truth for all processes of a server, on one machine or on several.
+    """The adapters of all processes of a server, on one machine or on several.
 
     Every method that changes something is one transaction, which all processes see.
-    ``check`` arguments see what the table would be like after it, and raise to undo it.
-    An id, and an engine name, is never given a second time.
+    ``check`` arguments are called before it is committed, with the new numbers, and
+    raise to roll it back. Ids and engine names are never reused.
     """
 
     @property
     def registrations(self) -> int:
-        """How often something was registered until the last view."""
+        """The number of registrations until the last :meth:`view`."""
 
     def view(self) -> Mapping[str, Adapter]:
-        """Return what is registered now, by name, in the order of names.
+        """Return the registered adapters by name, sorted by name.
 
-        The same object as before, unless something has changed: every request asks.
+        Called for every request; returns the same object until something has changed.
         """
 
     def get(self, name: str) -> Adapter:
         """Return a registered adapter.
 
         Raises:
-            AdapterNotFoundError: there is none of this name.
+            AdapterNotFoundError: no adapter has this name.
         """
 
     def rows(self) -> list[Adapter]:
-        """Return all adapters, with those that are being loaded or are draining."""
+        """Return all adapters, including those that are being loaded or draining."""
 
     def rows_of(self, name: str) -> list[Adapter]:
-        """Return those of one name, of which one at most is registered."""
+        """Return all adapters of one name, at most one of which is registered."""
 
     def has(self, adapter_id: int) -> bool:
-        """Whether there is an adapter of this id, in whatever state."""
+        """Whether an adapter has this id, in any state."""
 
     def reserve(
         self, spec: AdapterSpec, path: str, by_handler: bool, check: Check
     ) -> Adapter:
-        """Add an adapter that is being loaded: it has an id, and no request sees it."""
+        """Add an adapter in the state of loading, with an id, invisible to requests."""
 
     def add_bundled(self, found: Sequence[tuple[AdapterSpec, str]]) -> list[str]:
-        """Register what comes with the model, with its path, and return the new names.
+        """Register the adapters of the model folder; return the new names.
 
-        A name that came with it before is not new, nor is one that is registered.
+        Names that were added from the folder before, or are registered, are not new.
         """
 
     def complete(self, adapter: Adapter, *, loaded: bool) -> Adapter | None:
-        """Let requests see an adapter; return what had its name and now leaves."""
+        """Make an adapter visible; return the one it replaces, now draining."""
 
     def drain(self, name: str) -> Adapter | None:
-        """Let no new request see an adapter; return it, if there was one."""
+        """Hide an adapter from new requests; return it, or None if it is unknown."""
 
     def discard(self, adapter_id: int) -> None:
-        """Forget an adapter that no request sees."""
+        """Delete an adapter that no request uses."""
 
     def change(
         self, adapter: Adapter, check: Check | None = None, **columns: Any
     ) -> Adapter:
-        """Change fields of a registered adapter, and return it as it is then.
+        """Change fields of a registered adapter, and return the new state.
 
         Raises:
-            AdapterNotFoundError: it is not there any more.
+            AdapterNotFoundError: the adapter is no longer registered.
         """
 
     def fail(self, adapter: Adapter, reason: str) -> None:
-        """Keep an adapter that cannot be loaded any more, with the reason."""
+        """Mark an adapter that can no longer be loaded as failed, with the reason."""
 
     def unload_all(self) -> None:
-        """Note that the engine has just started, and has nothing."""
+        """Mark all adapters as not loaded: the engine has just started."""
 
     def close(self) -> None:
-        """Let go of what the table is in."""
+        """Close the table's storage."""

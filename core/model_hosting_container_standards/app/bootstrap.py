@@ -1,4 +1,4 @@
-"""The one way in: give an app the routes of SageMaker's contract."""
+"""``bootstrap(app)``: adds the routes of SageMaker's contract to an app."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ _STATE: Final = "model_hosting_container_standards"
 
 
 def bootstrap(app: FastAPI) -> FastAPI:
-    """Give ``app`` the routes of SageMaker's contract, and return it.
+    """Add the routes of SageMaker's contract to ``app`` and return it.
 
-    Reads the environment, loads the customer script, resolves who answers ``/ping`` and
-    ``/invocations``, and puts those routes before the app's own. A second call on the
-    same app changes nothing.
+    Reads the environment, loads the customer script, resolves the handlers of ``/ping``
+    and ``/invocations``, and puts their routes before the app's own. A second call on
+    the same app changes nothing.
 
     Raises:
         ConfigurationError: an environment variable has a value that is not allowed.
-        HandlerResolutionError: a handler that was asked for cannot be used.
-        MiddlewareError: the same of a middleware or formatter.
-        TypeError: ``app`` is no FastAPI app.
+        HandlerResolutionError: a configured handler cannot be used.
+        MiddlewareError: a configured middleware or formatter cannot be used.
+        TypeError: ``app`` is not a FastAPI app.
     """
     if not isinstance(app, FastAPI):
         raise TypeError(f"bootstrap() takes a FastAPI app, not {type(app).__name__}.")
@@ -72,10 +72,10 @@ def bootstrap(app: FastAPI) -> FastAPI:
 
 @contextmanager
 def _undone_on_error(app: FastAPI) -> Iterator[None]:
-    """Put the app back if an error is raised, so that it can be bootstrapped again."""
+    """Restore the app if an error is raised, so that it can be bootstrapped again."""
     routes = [*app.router.routes]
     exception_handlers = {**app.exception_handlers}
-    # The lifespan, the middleware stack and what builds it.
+    # These include the lifespan, the middleware stack and the method that builds it.
     attributes = [(owner, {**vars(owner)}) for owner in (app, app.router)]
     try:
         yield
@@ -99,76 +99,76 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     if engine is not None:
         install_moved_names(engine.moved_names)
     script = load_customer_script(settings)
-    running = cache(partial(engine.start, app)) if engine else None
-    adapters = _make_adapters(engine, running, settings)
-    finder = HandlerResolver(app, engine, settings, script, adapters.base_model)
-    ping = finder.find(PING_ROUTE)
-    invocations = finder.find(INVOCATIONS_ROUTE)
+    get_runtime = cache(partial(engine.start, app)) if engine else None
+    adapters = _make_adapters(engine, get_runtime, settings)
+    resolver = HandlerResolver(app, engine, settings, script, adapters.base_model)
+    ping = resolver.find(PING_ROUTE)
+    invocations = resolver.find(INVOCATIONS_ROUTE)
     middleware = find_middleware(settings, script)
-    layers = _make_layers(app, middleware)
+    customer_middleware = _make_customer_middleware(app, middleware)
     _add_metrics(app, settings, engine)
     add_adapter_routes(app, adapters, settings)
     aliases = alias_routes(settings, engine.inference_paths(app) if engine else ())
     by_customer = invocations is not None and invocations.by_customer
-    # A customer's own handler may know encodings that nothing here does.
+    # A customer's own handler may support encodings that this package does not.
     any_encoding = {INVOCATIONS} if by_customer else ()
-    serving = _make_serving(
-        app, settings, engine, running, aliases, adapters, any_encoding
+    server_runtime = _make_server_runtime(
+        app, settings, engine, get_runtime, aliases, adapters, any_encoding
     )
-    # After it, as what is put first last is found soonest.
+    # After the metrics and adapter routes: the last route that is put first wins.
     if ping is not None:
-        _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), serving))
+        _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), server_runtime))
     if invocations is not None:
-        session = _session_step(app, settings, invocations)
-        endpoint = _invocations(finder, invocations, session, adapters)
+        session_middleware = _make_session_middleware(app, settings, invocations)
+        endpoint = _invocations(resolver, invocations, session_middleware, adapters)
         _put_first(app, INVOCATIONS_ROUTE, aliases, endpoint)
-    # From the inside out.
+    # Wrap the app from the inside out.
     if engine is not None:
-        _lead_inference_routes(finder, engine, adapters)
-    if layers is not None:
-        layers.surround(app)
-    serving.surround(app)
-    for route, answer in ((PING_ROUTE, ping), (INVOCATIONS_ROUTE, invocations)):
-        _log(route, answer)
+        _wrap_inference_routes(resolver, engine, adapters)
+    if customer_middleware is not None:
+        customer_middleware.surround(app)
+    server_runtime.surround(app)
+    for route, resolved in ((PING_ROUTE, ping), (INVOCATIONS_ROUTE, invocations)):
+        _log(route, resolved)
     for place, found in middleware.items():
         logger.info("%s: %s: %s", place, describe(found.function), found.source)
 
 
 def _make_adapters(
     engine: Engine | None,
-    running: Callable[[], EngineRuntime] | None,
+    get_runtime: Callable[[], EngineRuntime] | None,
     settings: Settings,
 ) -> AdapterRuntime:
-    if engine is None or running is None or not engine.description.loads_adapters:
+    if engine is None or get_runtime is None or not engine.description.loads_adapters:
         return AdapterRuntime(None, settings)
-    return AdapterRuntime(lambda: running().adapter_backend(), settings)
+    return AdapterRuntime(lambda: get_runtime().adapter_backend(), settings)
 
 
-def _make_layers(
+def _make_customer_middleware(
     app: FastAPI, middleware: Mapping[str, FoundMiddleware]
 ) -> CustomerMiddleware | None:
     if not middleware:
         return None
-    # Only a server with middleware needs all that comes with it.
+    # Imported late: only an app with customers' middleware needs it.
     from ..middleware.stack import make_customer_middleware
 
     return make_customer_middleware(app, middleware)
 
 
 def _add_metrics(app: FastAPI, settings: Settings, engine: Engine | None) -> None:
-    # Before prometheus_client looks for it, and says less.
+    # Read first: its error says more than that of prometheus_client.
     folder = settings.metrics_folder
-    # Imported late: with it that comes, which only a server needs.
+    # Imported late: it imports prometheus_client, which only a server needs.
     from .metrics_route import add_metrics
 
     add_metrics(app, engine, folder)
 
 
-def _make_serving(
+def _make_server_runtime(
     app: FastAPI,
     settings: Settings,
     engine: Engine | None,
-    running: Callable[[], EngineRuntime] | None,
+    get_runtime: Callable[[], EngineRuntime] | None,
     aliases: Mapping[str, str],
     adapters: AdapterRuntime,
     any_encoding: Collection[str],
@@ -177,22 +177,22 @@ def _make_serving(
     from .server_runtime import ServerRuntime
 
     return ServerRuntime(
-        app, engine, running, settings, aliases, adapters, any_encoding
+        app, engine, get_runtime, settings, aliases, adapters, any_encoding
     )
 
 
 def _put_first(
     app: FastAPI, route: RouteConfig, aliases: Mapping[str, str], endpoint: ASGIApp
 ) -> None:
-    """Put a route, and its aliases, before all others.
+    """Insert a route and its aliases before all others.
 
-    On every FastAPI version, the first one wins.
+    In every FastAPI version, the first matching route wins.
     """
     name, methods = f"sagemaker_{route.handler}", [*route.methods]
-    further = [alias for alias, path in aliases.items() if path == route.path]
-    for path in (*further, route.path):
+    alias_paths = [alias for alias, path in aliases.items() if path == route.path]
+    for path in (*alias_paths, route.path):
         app.router.routes.insert(0, Route(path, endpoint, methods=methods, name=name))
-    for alias in further:
+    for alias in alias_paths:
         logger.info("%s is answered as %s", alias, route.path)
 
 
@@ -201,54 +201,56 @@ def _with_head(ping: ResolvedHandler) -> dict[str, ASGIApp]:
 
 
 def _invocations(
-    finder: HandlerResolver,
-    answer: ResolvedHandler,
-    session: SessionMiddleware,
+    resolver: HandlerResolver,
+    resolved: ResolvedHandler,
+    session_middleware: SessionMiddleware,
     adapters: AdapterRuntime,
 ) -> Invocations:
-    handler = answer.handlers["POST"]
-    fields = adapter_fields(answer.function) if answer.function else ()
-    routes: dict[str, ASGIApp] | None = {} if answer.by_route else None
-    by_engine = answer.by_route and finder.engine is not None
-    if answer.by_route and finder.engine is not None:
-        fields = fields or (AdapterField(finder.engine.description.adapter_path),)
-        routes = dict(_choosable_routes(finder, finder.engine))
-    # An app with a route of its own has its own word on content types.
-    own = find_routes(finder.app, INVOCATIONS_ROUTE.path, INVOCATIONS_ROUTE.methods)
-    if routes is not None and not own:
+    handler = resolved.handlers["POST"]
+    fields = adapter_fields(resolved.function) if resolved.function else ()
+    routes: dict[str, ASGIApp] | None = {} if resolved.by_route else None
+    by_engine = resolved.by_route and resolver.engine is not None
+    if resolved.by_route and resolver.engine is not None:
+        fields = fields or (AdapterField(resolver.engine.description.adapter_path),)
+        routes = dict(_selectable_routes(resolver, resolver.engine))
+    # An app with an /invocations route of its own checks content types itself.
+    own_routes = find_routes(
+        resolver.app, INVOCATIONS_ROUTE.path, INVOCATIONS_ROUTE.methods
+    )
+    if routes is not None and not own_routes:
         handler = (
             handler if isinstance(handler, BodyRouter) else JSONContentType(handler)
         )
         routes = {path: JSONContentType(route) for path, route in routes.items()}
-    step = AdapterMiddleware(fields, adapters, takes_forms=by_engine)
-    unknown = UnknownModels() if finder.settings.unknown_model else None
-    return Invocations(handler, session, step, routes, unknown)
+    adapter_middleware = AdapterMiddleware(fields, adapters, takes_forms=by_engine)
+    unknown = UnknownModels() if resolver.settings.unknown_model else None
+    return Invocations(handler, session_middleware, adapter_middleware, routes, unknown)
 
 
-def _lead_inference_routes(
-    finder: HandlerResolver, engine: Engine, adapters: AdapterRuntime
+def _wrap_inference_routes(
+    resolver: HandlerResolver, engine: Engine, adapters: AdapterRuntime
 ) -> None:
-    """Let the adapter header count on the engine's own inference routes too."""
-    router = finder.app.router
+    """Apply the adapter header on the engine's own inference routes too."""
+    router = resolver.app.router
     inner = router.middleware_stack
     field = AdapterField(engine.description.adapter_path)
     handlers = {
-        path: finder.with_default_model(path, inner)
-        for path in engine.inference_paths(finder.app)
+        path: resolver.with_default_model(path, inner)
+        for path in engine.inference_paths(resolver.app)
     }
     if handlers:
-        step = AdapterMiddleware([field], adapters, takes_forms=True)
-        routes = InferenceRoutes(inner, handlers, step)
+        adapter_middleware = AdapterMiddleware([field], adapters, takes_forms=True)
+        routes = InferenceRoutes(inner, handlers, adapter_middleware)
         router.middleware_stack = routes  # type: ignore[assignment] # any ASGI app
 
 
-def _session_step(
-    app: FastAPI, settings: Settings, answer: ResolvedHandler
+def _make_session_middleware(
+    app: FastAPI, settings: Settings, resolved: ResolvedHandler
 ) -> SessionMiddleware:
     engine = claim_engine_sessions(app)
     if not settings.sessions_enabled:
-        return SessionsDisabled(passes_header=answer.by_customer)
-    # With them comes SQLite, which only a server with sessions needs.
+        return SessionsDisabled(passes_header=resolved.by_customer)
+    # Imported late: only a server with sessions needs SQLite.
     from ..sessions.errors import add_not_found_handler
     from ..sessions.manager import open_sessions
     from ..sessions.protocol import SessionProtocol
@@ -257,26 +259,29 @@ def _session_step(
         engine.configure(settings)
     sessions = open_sessions(settings)
     add_not_found_handler(app)
-    return SessionProtocol(sessions, engine, session_field_of(answer.function))
+    return SessionProtocol(sessions, engine, session_field_of(resolved.function))
 
 
-def _choosable_routes(
-    finder: HandlerResolver, engine: Engine
+def _selectable_routes(
+    resolver: HandlerResolver, engine: Engine
 ) -> Iterator[tuple[str, ASGIApp]]:
-    """Yield what the route attribute may choose: nothing less protected."""
-    for path in engine.inference_paths(finder.app):
-        target = find_target(finder.app, path, "POST")
-        if target is not None and finder.protects(INVOCATIONS_ROUTE, path):
-            yield path, finder.with_default_model(path, target)
+    """Yield the inference routes that the custom attribute ``route`` may select.
+
+    A route with weaker protection than ``/invocations`` is left out.
+    """
+    for path in engine.inference_paths(resolver.app):
+        target = find_target(resolver.app, path, "POST")
+        if target is not None and resolver.protects(INVOCATIONS_ROUTE, path):
+            yield path, resolver.with_default_model(path, target)
 
 
-def _log(route: RouteConfig, answer: ResolvedHandler | None) -> None:
-    if answer is None:
+def _log(route: RouteConfig, resolved: ResolvedHandler | None) -> None:
+    if resolved is None:
         logger.error(
-            "Nothing answers %s, which SageMaker needs: define a handler for it in the "
-            "customer script, or register one.",
+            "Nothing answers %s, which SageMaker requires: define a handler for it in "
+            "the customer script, or register one.",
             route.path,
         )
         return
-    function = f" {describe(answer.function)}" if answer.function else ""
-    logger.info("%s is answered by%s: %s", route.path, function, answer.source)
+    function = f" {describe(resolved.function)}" if resolved.function else ""
+    logger.info("%s is answered by%s: %s", route.path, function, resolved.source)

@@ -26,8 +26,8 @@ class ServerRuntime:
     """Tracks an app's requests, checks its engine and shuts it down gracefully.
 
     Args:
-        running: returns the engine's runtime once the app has started; None without
-            an engine.
+        get_runtime: returns the engine's runtime once the app has started; None
+            without an engine.
         aliases: alias paths of the contract's routes, see :func:`alias_routes`.
         any_encoding: labels of the routes whose handlers get bodies of any encoding.
 
@@ -39,7 +39,7 @@ class ServerRuntime:
         self,
         app: FastAPI,
         engine: Engine | None,
-        running: Callable[[], EngineRuntime] | None,
+        get_runtime: Callable[[], EngineRuntime] | None,
         settings: Settings,
         aliases: Mapping[str, str],
         adapters: AdapterRuntime,
@@ -47,7 +47,7 @@ class ServerRuntime:
     ) -> None:
         inference_paths = engine.inference_paths(app) if engine else ()
         routes = known_routes(inference_paths, aliases)
-        self._layers = OuterMiddleware(
+        self._outer_middleware = OuterMiddleware(
             app, settings, engine, routes, adapters, any_encoding
         )
         heartbeat = (
@@ -56,7 +56,7 @@ class ServerRuntime:
         self._tracker = RequestTracker(routes, OwnRequests(heartbeat))
         stall_s = settings.ping_stall
         self._health = (
-            EngineHealth(running, self._tracker, stall_s) if running else None
+            EngineHealth(get_runtime, self._tracker, stall_s) if get_runtime else None
         )
         self._shutdown = GracefulShutdown(
             app,
@@ -78,8 +78,10 @@ class ServerRuntime:
         app.build_middleware_stack = lambda: self._around(build())  # type: ignore[method-assign]
 
     def _around(self, app: ASGIApp) -> ASGIApp:
-        self._tracker.app = self._layers.around(app)
-        self._tracker.decompressing_app = self._layers.around_decompression(app)
+        self._tracker.app = self._outer_middleware.around(app)
+        self._tracker.decompressing_app = self._outer_middleware.around_decompression(
+            app
+        )
         return self._tracker
 
     async def _stop(self) -> None:

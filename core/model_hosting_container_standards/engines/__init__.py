@@ -1,8 +1,8 @@
-"""What an inference engine is, and all that its folder needs of this package.
+"""The interface for inference engines, and all that their folders import.
 
 An engine imports from here, from ``exceptions`` and ``settings``, and calls
-``sagemaker.bootstrap``. Each name is imported when it is first asked for: engines are
-patched in processes that serve nothing, which need no FastAPI.
+``sagemaker.bootstrap``. Each name is imported at its first use: engines are also
+patched in processes that do not serve and do not need FastAPI.
 """
 
 from __future__ import annotations

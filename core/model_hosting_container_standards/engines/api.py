@@ -1,11 +1,12 @@
-"""The seam between the standards and an inference engine.
+"""The interface between the standards and an inference engine.
 
 An engine is one object, published under the entry-point group
-``model_hosting_container_standards.engines``. Everything this package needs to know of
-it comes through that object; nothing in the core imports an engine.
+``model_hosting_container_standards.engines``. This package uses an engine only through
+that object; nothing in the core imports an engine.
 
-It has three parts: a description, which is data; the activation, which is the methods
-of :class:`Engine`; and a runtime, which is made when an app of the engine has started.
+It has three parts: a description, which is data; the activation, which consists of the
+methods of :class:`Engine`; and a runtime, which is created once an app of the engine
+has started.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
 
 
 class Engine:
-    """Gives an engine's apps the standards. An engine overrides what it needs.
+    """Base class of engines. An engine overrides the methods that it supports.
 
     Importing it imports neither the engine nor FastAPI.
     """
@@ -37,48 +38,48 @@ class Engine:
         return self.description.name
 
     def patch(self) -> None:
-        """Register import hooks that have the engine's apps bootstrapped.
+        """Register import hooks that call ``bootstrap`` for the engine's apps.
 
-        The engine itself must not be imported here. One that calls ``bootstrap(app)``
-        by itself needs none.
+        The engine itself must not be imported here. An engine that calls
+        ``bootstrap(app)`` by itself needs no hooks.
         """
 
     def problems(self) -> Iterable[str]:
-        """Say what in the environment keeps the engine from being patched, if any."""
+        """Return reasons in the environment why the engine cannot be patched."""
         return ()
 
     def owns(self, app: FastAPI) -> bool:
-        """Whether the engine built this app; all else is asked for such apps alone."""
+        """Whether the engine built this app; the methods below get only such apps."""
         del app
         return False
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
-        """Return the app's routes a client may choose by the ``route`` attribute.
+        """Return the app's routes that a client may select by the ``route`` attribute.
 
-        The adapter header counts on them, whichever way a request comes there. Asked
-        before the app starts: its routes are there.
+        The adapter header applies to them, however a request gets there. Called before
+        the app starts, when its routes have been registered.
         """
         del app
         return ()
 
     def api_keys(self, app: FastAPI) -> Collection[str]:
-        """Return the keys that the engine's own routes ask clients for.
+        """Return the API keys that the engine's own routes require.
 
-        Asked before the app starts, so that a server without its key does not start.
+        Called before the app starts, so that a key that cannot be read stops the start.
         """
         del app
         return ()
 
     def start(self, app: FastAPI) -> EngineRuntime:
-        """Return what the engine can do, once for an app that has started."""
+        """Return the engine's runtime; called once, when an app has started."""
         return EngineRuntime(app)
 
     @property
     def command(self) -> EngineCommand | None:
-        """The command that serves by the engine; None: ``mhcs serve`` has none."""
+        """The engine's server command; None: ``mhcs serve`` does not support it."""
         return None
 
     @property
     def moved_names(self) -> MovedNames:
-        """What the engine's modules have lost in the release that is installed."""
+        """Names that the engine's modules no longer have in the installed release."""
         return {}

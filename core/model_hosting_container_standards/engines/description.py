@@ -1,4 +1,4 @@
-"""What is known of an engine before it runs."""
+"""The static description of an engine."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import msgspec
 class EngineDescription(msgspec.Struct, frozen=True, kw_only=True):
     """An engine's name and its routes.
 
-    ``name`` is its top-level package, such as ``"vllm"``, and what operators call it,
-    in ``MHCS_DISABLE`` for one.
+    ``name`` is its top-level package, such as ``"vllm"``, and the name that operators
+    use, for example in ``MHCS_DISABLE``.
 
-    ``health_path`` is the engine's own route that answers ``/ping`` where it has no
+    ``health_path`` is the engine's own route that answers ``/ping`` if it has no
     ``/ping``.
 
-    ``invocation_paths`` says where ``/invocations`` goes when the engine has no such
-    route of its own. It maps a key of the request body, such as ``"messages"``, to the
-    engine's routes for bodies with that key, of which the first one that a server has
-    answers. The first key that the body has decides.
+    ``invocation_paths`` routes ``/invocations`` if the engine has no such route of its
+    own. It maps a key of the request body, such as ``"messages"``, to the engine's
+    routes for bodies with that key; the first of them that the server has is used. If a
+    body has several of the keys, the first one in the mapping decides.
 
     ``adapter_path`` is the body field in which the engine expects the name of an
-    adapter, and ``loads_adapters`` tells that its runtime has an adapter backend.
+    adapter. ``loads_adapters`` is true if its runtime has an adapter backend.
 
-    ``metrics_is_json`` tells that the engine's ``/metrics`` is JSON instead of text for
-    Prometheus: it is served at ``/metrics/json`` then, and ours takes its place.
+    ``metrics_is_json`` is true if the engine's ``/metrics`` is JSON instead of text for
+    Prometheus: it is then served at ``/metrics/json``, and ours replaces it.
     """
 
     name: str

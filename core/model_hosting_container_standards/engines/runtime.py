@@ -1,4 +1,4 @@
-"""A running engine, as far as the standards use it."""
+"""The interface of a running engine."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
 
 
 class EngineRuntime:
-    """What a running engine can do. The defaults are those of one that can do nothing.
+    """Base class of running engines; by default, no capability is supported.
 
-    Made once for an app that has started: whatever its lifespan makes is there.
+    Created once for an app that has started, after its lifespan has set up its state.
 
     Args:
-        app: the engine's app. The engine may be reached through it, or be somewhere
-            else, such as in a global of a module.
+        app: the engine's app. The engine may be reached through it, or in another way,
+            such as a global of a module.
     """
 
     def __init__(self, app: FastAPI) -> None:
         self.app = app
 
     def adapter_backend(self) -> AdapterBackend | None:
-        """Return what loads adapters, if the description says so."""
+        """Return the adapter backend, if the description has ``loads_adapters``."""
         return None
 
     async def check(self) -> None:
-        """Return once the engine answers, without generating anything.
+        """Return once the engine has responded, without generating anything.
 
-        An engine that cannot be asked is looked at. Called for each ``/ping``; one call
-        at a time.
+        An engine without such a call is inspected instead. Called for each ``/ping``;
+        one call at a time.
 
         Raises:
             EngineUnhealthyError: the engine is dead.
         """
 
     async def probe_generation(self) -> None:
-        """Return once the engine is seen to work, or cannot be seen.
+        """Return once the engine is known to make progress, or cannot be probed.
 
-        Called when requests have waited for long and none got anything. It generates a
-        token of its own. Cancelled when the answer is not needed any more.
+        Called when requests have waited long without any progress. It generates a token
+        of its own. Cancelled when the result is no longer needed.
 
         Raises:
             EngineUnhealthyError: the engine is dead.
         """
 
     def processes(self) -> Collection[int]:
-        """Return the ids of the processes on this machine that compute for the app.
+        """Return the pids of the engine's processes on this machine.
 
-        Without those that spin while they have nothing to do. Called when the engine
-        does not answer: an engine that computes is given more time.
+        Leave out processes that use CPU time when idle. Called when the engine does not
+        respond: an engine that uses CPU time is given more time.
         """
         return ()

@@ -35,7 +35,7 @@ def _make_decorator(
     name: str, register: Callable[[str, Callable[..., Any]], None]
 ) -> Callable[[H], H]:
     if name not in HANDLER_NAMES:
-        raise ValueError(f"There is no handler {name!r}: use one of {HANDLER_NAMES}.")
+        raise ValueError(f"Unknown handler {name!r}: use one of {HANDLER_NAMES}.")
 
     def decorate(handler: H) -> H:
         register(name, handler)

@@ -8,12 +8,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..asgi.errors import RecordingSend, answer_error
 
-#: Where a scope has what receives outside the class that is to be called next.
+#: Scope key of the ``receive`` that was passed to the customer's class.
 _OUTER_RECEIVE: Final = "model_hosting_container_standards.receive"
 
 
 class ASGIMiddleware:
-    """Calls an instance of a customer's class, and answers what it raises."""
+    """Calls an instance of a customer's class and turns exceptions into responses."""
 
     def __init__(self, middleware: ASGIApp) -> None:
         self.middleware = middleware
@@ -23,35 +23,36 @@ class ASGIMiddleware:
             await self.middleware(scope, receive, send)
             return
         scope[_OUTER_RECEIVE] = receive
-        noting = RecordingSend(send)
+        recording_send = RecordingSend(send)
         try:
-            await self.middleware(scope, receive, noting)
+            await self.middleware(scope, receive, recording_send)
         except Exception as error:  # noqa: BLE001 - customers raise anything
-            await answer_error(error, scope, receive, noting)
+            await answer_error(error, scope, receive, recording_send)
 
 
 class InsideBaseHTTP:
-    """An app in Starlette's ``BaseHTTPMiddleware``, which sees its client leave.
+    """Keeps client disconnects visible to an app inside ``BaseHTTPMiddleware``.
 
-    That class receives in a task of its own. Whoever polls, as ``is_disconnected`` and
-    with it TensorRT-LLM does, has given up before the task begins, and would compute
-    for nobody. So, once it has the body, the app receives from outside of the class.
+    Starlette's class runs ``receive`` in a separate task. ``Request.is_disconnected``,
+    which TensorRT-LLM polls, gives up before that task starts, so the engine would
+    keep generating for a client that has gone. Once the body is complete, the app
+    therefore uses the ``receive`` that was passed to the class.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The class may have made another scope, without it.
+        # The class may have created a new scope without the key.
         outer: Receive = scope.pop(_OUTER_RECEIVE, receive)
-        is_whole = False
+        body_complete = False
 
-        async def receive_on() -> Message:
-            nonlocal is_whole
-            if is_whole:
+        async def receive_message() -> Message:
+            nonlocal body_complete
+            if body_complete:
                 return await outer()
             message = await receive()
-            is_whole = not message.get("more_body", False)
+            body_complete = not message.get("more_body", False)
             return message
 
-        await self.app(scope, receive_on, send)
+        await self.app(scope, receive_message, send)

@@ -1,4 +1,4 @@
-"""Bodies as customers give them: bytes, text, or a dict or list for JSON."""
+"""Encodes bodies that customers return: bytes, text, or a dict or list as JSON."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Header = tuple[bytes, bytes]
 
 
 def is_content(value: Any) -> bool:
-    """Whether somebody who returned or assigned this meant a body."""
+    """Whether a returned or assigned value is a body."""
     return isinstance(value, _CONTENT)
 
 
 def is_json(value: Any) -> bool:
-    """Whether it is a body that is written as JSON."""
+    """Whether a body is to be encoded as JSON."""
     return isinstance(value, dict | list)
 
 
@@ -26,7 +26,7 @@ def encode_content(content: Any) -> bytes:
     """Return the bytes of a body.
 
     Raises:
-        TypeError: it is none, or holds what JSON cannot.
+        TypeError: ``content`` is not a body, or cannot be encoded as JSON.
     """
     if not is_content(content):
         raise TypeError(
@@ -45,10 +45,10 @@ def _encode_json(content: Any) -> bytes:
 
 
 def with_header(headers: list[Header], name: bytes, value: bytes) -> list[Header]:
-    """Return the headers with one of them replaced, or added."""
+    """Return the headers with ``name`` set to ``value``."""
     return [*without_headers(headers, name), (name, value)]
 
 
 def without_headers(headers: list[Header], *names: bytes) -> list[Header]:
-    """Return the headers but for these."""
+    """Return the headers except those in ``names``."""
     return [item for item in headers if item[0] not in names]

@@ -1,4 +1,4 @@
-"""The decorators by which middleware and formatters are registered."""
+"""Decorators that register middleware and formatters."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ M = TypeVar("M", bound=Callable[..., Any])
 
 
 def custom_middleware(name: str) -> Callable[[M], M]:
-    """Put the decorated middleware around the app; it is returned unchanged.
+    """Register the decorated middleware and return it unchanged.
 
-    ``"throttle"`` is outermost of all; ``"pre_post_process"`` is inside the engine's
-    own middleware. It is a function ``(request, call_next)``, sync or async, or an ASGI
-    class, made with the app as its only argument. It sees every HTTP request.
+    ``"throttle"`` is the outermost middleware; ``"pre_post_process"`` runs inside the
+    engine's own middleware. The middleware is a function ``(request, call_next)``, sync
+    or async, or an ASGI class that takes the app as its only argument. It is called
+    for every HTTP request.
 
     Raises:
-        MiddlewareRegistrationError: there is no such name, it is no callable, or there
-            is another one already.
+        MiddlewareRegistrationError: ``name`` is unknown, the middleware is not a
+            callable, or another one is registered under this name.
     """
     if name not in MIDDLEWARE:
         raise MiddlewareRegistrationError(
-            f"There is no middleware {name!r}: use one of {MIDDLEWARE}."
+            f"Unknown middleware {name!r}: use one of {MIDDLEWARE}."
         )
 
     def decorate(middleware: M) -> M:
@@ -35,29 +36,31 @@ def custom_middleware(name: str) -> Callable[[M], M]:
 
 
 def input_formatter(func: M) -> M:
-    """Let a function see every HTTP request; it is returned unchanged.
+    """Register a function that is called with every HTTP request; return it unchanged.
 
-    ``fn(request)``, sync or async, may change the request it gets and return nothing,
-    or return another request, or a body: bytes, text, or a dict or list for JSON.
+    ``fn(request)``, sync or async, changes the request in place and returns nothing,
+    or returns another request, or a body: bytes, text, or a dict or list for JSON.
 
     Raises:
-        FormatterRegistrationError: it is no callable, or there is another one already.
+        FormatterRegistrationError: ``func`` is not a callable, or another input
+            formatter is registered.
     """
     middleware_registry.add(INPUT_FORMATTER, func)
     return func
 
 
 def output_formatter(func: M) -> M:
-    """Let a function see every HTTP response; it is returned unchanged.
+    """Register a function that is called with every HTTP response; return it unchanged.
 
-    ``fn(response)``, sync or async, may change ``status_code``, ``headers`` and
-    ``body`` and return nothing, or return another response, or a body as an input
-    formatter does. A stream has ``body_iterator`` instead of ``body``: leave it, and
-    chunks pass by; assign an iterator, and its chunks are sent; read it to the end and
-    assign ``body``, and the response is whole.
+    ``fn(response)``, sync or async, changes ``status_code``, ``headers`` and ``body``
+    in place and returns nothing, or returns another response, or a body as an input
+    formatter does. A stream has ``body_iterator`` instead of ``body``: if it is left
+    alone, chunks are sent unchanged; if another iterator is assigned, that one's chunks
+    are sent; to send one complete response, read it to the end and assign ``body``.
 
     Raises:
-        FormatterRegistrationError: it is no callable, or there is another one already.
+        FormatterRegistrationError: ``func`` is not a callable, or another output
+            formatter is registered.
     """
     middleware_registry.add(OUTPUT_FORMATTER, func)
     return func

@@ -1,4 +1,4 @@
-"""Input and output formatters: functions of the request, and of the response."""
+"""Input and output formatters: customers' functions of a request or a response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..asgi.endpoint import as_async
 from ..asgi.errors import RecordingSend, answer_error
 from .content import is_content
-from .interceptor import ResponseInterceptor, State, seen_whole
+from .interceptor import ResponseInterceptor, State, without_opaque_sends
 from .request import ReplayableRequest
 from .response import InterceptedResponse
 from .threads import run_in_extra_thread
@@ -24,7 +24,7 @@ Format = Callable[..., Awaitable[Any]]
 
 
 class Formatters:
-    """Lets functions change requests before the app answers, and what it answers."""
+    """Calls the input formatter before the app and the output formatter after it."""
 
     def __init__(
         self,
@@ -33,8 +33,8 @@ class Formatters:
         format_output: Callable[..., Any] | None,
     ) -> None:
         self.app = app
-        self._input = _async(format_input)
-        self._output = _async(format_output)
+        self._input = _as_async_format(format_input)
+        self._output = _as_async_format(format_output)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,22 +43,22 @@ class Formatters:
         if self._input is not None:
             request = ReplayableRequest(scope, receive)
             try:
-                scope, receive = request.passed_on(await self._input(request))
+                scope, receive = request.to_forward(await self._input(request))
             except Exception as error:  # noqa: BLE001 - customers raise anything
                 await answer_error(error, scope, receive, RecordingSend(send))
                 return
         if self._output is None:
             await self.app(scope, receive, send)
         else:
-            scope = seen_whole(scope)
+            scope = without_opaque_sends(scope)
             await FormatterCall(self._output, scope, receive, send).run(self.app)
 
 
 class FormatterCall:
-    """One response on its way through an output formatter.
+    """One request whose response goes through the output formatter.
 
-    That of a whole response is called where the app sends it. That of a stream may read
-    it, so it gets a task of its own, beside the app.
+    For a complete response, the formatter is called within the app's ``send``. For a
+    stream, which the formatter may read, it runs in a separate task.
     """
 
     def __init__(
@@ -68,96 +68,96 @@ class FormatterCall:
         self._scope = scope
         self._receive = receive
         self._send = RecordingSend(send)
-        self._passage = ResponseInterceptor(self._send, self._on_response)
+        self._interceptor = ResponseInterceptor(self._send, self._on_response)
         self._app: asyncio.Task[Any] | None = None
-        self._beside: asyncio.Future[None] | None = None
-        self._is_ended = False
+        self._stream_task: asyncio.Future[None] | None = None
+        self._app_cancelled = False
         self._error: Exception | None = None
-        self._passed_on: InterceptedResponse | None = None
+        self._forwarded: InterceptedResponse | None = None
 
     async def run(self, inner: ASGIApp) -> None:
-        """Let the app answer, and the formatter see it."""
+        """Call the app and pass its response to the formatter."""
         error = None
         self._app = asyncio.current_task()
         try:
-            await inner(self._scope, self._receive, self._passage.send)
+            await inner(self._scope, self._receive, self._interceptor.send)
         except asyncio.CancelledError:
-            if not self._is_ended:
-                self._end_formatter()
+            if not self._app_cancelled:
+                self._cancel_formatter()
                 raise
-        except Exception as raised:  # noqa: BLE001 - raised further below
+        except Exception as raised:  # noqa: BLE001 - raised again below
             error = raised
         finally:
-            # What is cancelled from now on is no app any more.
+            # The app has returned: the task must not be cancelled from here on.
             app, self._app = self._app, None
-        self._passage.fail(error)
+        self._interceptor.fail(error)
         try:
-            if self._is_ended and _uncancel(app):
+            if self._app_cancelled and _uncancel(app):
                 raise asyncio.CancelledError
             await self._finish()
         except asyncio.CancelledError:
-            self._end_formatter()
+            self._cancel_formatter()
             raise
-        if error is not None and not self._passage.error_is_seen:
+        if error is not None and not self._interceptor.error_was_raised:
             raise error
 
     async def _finish(self) -> None:
-        if self._beside is not None:
+        if self._stream_task is not None:
             with contextlib.suppress(ClientDisconnect):
-                await self._beside
+                await self._stream_task
         if self._error is not None:
             raise self._error
-        if self._passed_on is not None and self._passed_on.background is not None:
-            await self._passed_on.background()
+        if self._forwarded is not None and self._forwarded.background is not None:
+            await self._forwarded.background()
 
-    def _end_formatter(self) -> None:
-        if self._beside is not None:
-            self._beside.cancel()
+    def _cancel_formatter(self) -> None:
+        if self._stream_task is not None:
+            self._stream_task.cancel()
 
-    def _end_app(self) -> None:
-        """End the app if nobody wants what it still sends."""
-        if self._app is not None and self._passage.state is State.HELD:
-            self._is_ended = True
-            # First, as an app may take the cancellation for a reason to send more.
-            self._passage.close()
+    def _cancel_app(self) -> None:
+        """Cancel the app if the rest of its response is not needed."""
+        if self._app is not None and self._interceptor.state is State.HELD:
+            self._app_cancelled = True
+            # Close first: an app may send more messages when it is cancelled.
+            self._interceptor.close()
             self._app.cancel()
 
     async def _on_response(self, response: InterceptedResponse) -> None:
         if response.is_stream:
-            self._beside = asyncio.ensure_future(self._answer(response))
+            self._stream_task = asyncio.ensure_future(self._format_and_send(response))
             return
         try:
-            await self._answer(response)
+            await self._format_and_send(response)
         except Exception as error:  # noqa: BLE001 - raised once the app has ended
             self._error = error
 
-    async def _answer(self, response: InterceptedResponse) -> None:
+    async def _format_and_send(self, response: InterceptedResponse) -> None:
         try:
             result = _as_response(await self._format_output(response), response)
             if result is response and response.is_passed_on:
-                await self._passage.send_on(response)
-                self._passed_on = response
+                await self._interceptor.forward(response)
+                self._forwarded = response
             else:
                 await result(self._scope, self._receive, self._send)
         except Exception as error:  # noqa: BLE001 - customers raise anything
             await answer_error(error, self._scope, self._receive, self._send)
         finally:
-            self._end_app()
+            self._cancel_app()
 
 
 def _uncancel(task: asyncio.Task[Any] | None) -> bool:
-    """Take back our cancellation; tell whether there is another, which 3.10 cannot."""
+    """Undo our cancellation; return whether another is pending (never on 3.10)."""
     if task is None or sys.version_info < (3, 11):
         return False
     return task.uncancel() > 0
 
 
-def _async(function: Callable[..., Any] | None) -> Format | None:
+def _as_async_format(function: Callable[..., Any] | None) -> Format | None:
     return None if function is None else as_async(function, run_in_extra_thread)
 
 
 def _as_response(result: Any, response: InterceptedResponse) -> Response:
-    """Return what a formatter meant by what it returned."""
+    """Return the response for a formatter's return value."""
     if is_content(result):
         response.body = result
         return response

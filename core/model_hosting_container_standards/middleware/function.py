@@ -13,12 +13,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..asgi.endpoint import as_async, describe
 from ..asgi.errors import RecordingSend, answer_error
-from .interceptor import ResponseInterceptor, State, seen_whole
+from .interceptor import ResponseInterceptor, State, without_opaque_sends
 from .request import ReplayableRequest
 from .response import InterceptedResponse
 from .threads import run_in_extra_thread
 
-_ROUTED: Final = (
+_ROUTER_KEYS: Final = (
     "app_root_path",
     "endpoint",
     "path_params",
@@ -29,7 +29,7 @@ _ROUTED: Final = (
 
 
 class FunctionMiddleware:
-    """Calls a function, in whose ``call_next`` the app answers."""
+    """Calls a customer's function, whose ``call_next`` calls the app."""
 
     def __init__(self, app: ASGIApp, function: Callable[..., Any]) -> None:
         self.app = app
@@ -40,15 +40,17 @@ class FunctionMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        noting = RecordingSend(send)
-        exchange = MiddlewareCall(self.app, seen_whole(scope), receive, noting)
+        recording_send = RecordingSend(send)
+        call = MiddlewareCall(
+            self.app, without_opaque_sends(scope), receive, recording_send
+        )
         try:
-            response = await self._call(exchange.request, exchange.call_next)
-            await exchange.answer(self._check(response))
+            response = await self._call(call.request, call.call_next)
+            await call.answer(self._check(response))
         except Exception as error:  # noqa: BLE001 - customers raise anything
-            await answer_error(error, scope, receive, noting)
+            await answer_error(error, scope, receive, recording_send)
         finally:
-            await exchange.end()
+            await call.end()
 
     def _check(self, response: Any) -> Response:
         if not isinstance(response, Response):
@@ -60,21 +62,21 @@ class FunctionMiddleware:
 
 
 class MiddlewareCall:
-    """A request on its way through the function, and what the app answers."""
+    """One call of a customer's function, with the calls it makes of the app."""
 
     def __init__(
         self, app: ASGIApp, scope: Scope, receive: Receive, send: RecordingSend
     ) -> None:
         self.request = ReplayableRequest(scope, receive)
         self._calls: list[NextCall] = []
-        self._is_over = False
+        self._is_finished = False
         self._app = app
         self._scope = scope
         self._send = send
         self._scope_before: Scope = {}
 
     def call_next(self, request: Request) -> Any:
-        """Let the app answer: in a coroutine awaitable, in a thread at once."""
+        """Call the app: return an awaitable on the event loop, block in a thread."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -82,24 +84,24 @@ class MiddlewareCall:
         return self._call_next(request)
 
     async def answer(self, response: Response) -> None:
-        """Send what the function returned."""
+        """Send the response that the function returned."""
         for call in self._calls:
-            if call.has_passed_on(response):
-                await call.send_on()
+            if call.is_unchanged(response):
+                await call.forward()
                 return
         await response(self._scope, self.request.receive, self._send)
 
     async def end(self) -> None:
-        """End the app wherever it runs, before the request ends.
+        """Cancel calls of the app that still run, and wait for them.
 
         Raises:
-            Exception: what the app raised after it had answered.
+            Exception: the app's error, if it was raised after the response started.
         """
-        self._is_over = True
+        self._is_finished = True
         running = [call.task for call in self._calls if not call.task.done()]
         if running:
             for call in self._calls:
-                call.abandon()
+                call.cancel()
             try:
                 await asyncio.wait(running)
             except asyncio.CancelledError:
@@ -107,69 +109,69 @@ class MiddlewareCall:
                     task.cancel()
                 raise
         for call in self._calls:
-            if error := call.unseen_error():
+            if error := call.unraised_error():
                 raise error
 
     async def _call_next(self, request: Request) -> Response:
-        if self._is_over:
+        if self._is_finished:
             raise RuntimeError("call_next was called after the request had ended.")
-        scope, receive = self.request.passed_on(request)
+        scope, receive = self.request.to_forward(request)
         if not self._calls:
             self._scope_before = dict(scope)
         elif scope is self._scope:
-            scope = _unrouted(scope, self._scope_before)
+            scope = _reset_routing(scope, self._scope_before)
         call = NextCall(self._app, scope, receive, self._send)
         self._calls.append(call)
         return await call.wait()
 
 
 class NextCall:
-    """One call of ``call_next``: the app answers in a task of its own."""
+    """One call of ``call_next``, which runs the app in a separate task."""
 
     def __init__(
         self, app: ASGIApp, scope: Scope, receive: Receive, send: RecordingSend
     ) -> None:
         loop = asyncio.get_running_loop()
         self._response: asyncio.Future[InterceptedResponse] = loop.create_future()
-        self._passage = ResponseInterceptor(send, self._on_response)
-        self.task = asyncio.ensure_future(app(scope, receive, self._passage.send))
+        self._interceptor = ResponseInterceptor(send, self._on_response)
+        self.task = asyncio.ensure_future(app(scope, receive, self._interceptor.send))
         self.task.add_done_callback(self._on_end)
 
     async def wait(self) -> InterceptedResponse:
-        """Return the response; the app ends if nobody waits for it any more."""
+        """Return the response; cancel the app if the caller is cancelled."""
         try:
             return await self._response
         except asyncio.CancelledError:
-            self.abandon()
+            self.cancel()
             raise
 
-    def has_passed_on(self, response: Response) -> bool:
-        """Whether this is the call's response, and a stream left as it was."""
-        own = self._answered()
+    def is_unchanged(self, response: Response) -> bool:
+        """Whether ``response`` is this call's own, a stream that was not changed."""
+        own = self._finished_response()
         return own is not None and own is response and own.is_passed_on
 
-    async def send_on(self) -> None:
-        """Let the stream through, to its end."""
+    async def forward(self) -> None:
+        """Forward the unchanged stream until it ends."""
         response = self._response.result()
-        await self._passage.send_on(response)
+        await self._interceptor.forward(response)
         await self.task
         if response.background is not None:
             await response.background()
 
-    def abandon(self) -> None:
-        """End the app if nobody wants what it still sends."""
-        if self._passage.state is not State.COMPLETE:
-            # First, as an app may take the cancellation for a reason to send more.
-            self._passage.close()
+    def cancel(self) -> None:
+        """Cancel the app if its response is not complete."""
+        if self._interceptor.state is not State.COMPLETE:
+            # Close first: an app may send more messages when it is cancelled.
+            self._interceptor.close()
             self.task.cancel()
 
-    def unseen_error(self) -> BaseException | None:
-        """Return what the app, which has ended, raised without anybody seeing it."""
-        if self.task.cancelled() or self._answered() is None:
+    def unraised_error(self) -> BaseException | None:
+        """Return the error of a finished app that has not been raised anywhere yet."""
+        if self.task.cancelled() or self._finished_response() is None:
             return None
-        return None if self._passage.error_is_seen else self.task.exception()
+        return None if self._interceptor.error_was_raised else self.task.exception()
 
-    def _answered(self) -> InterceptedResponse | None:
+    def _finished_response(self) -> InterceptedResponse | None:
         response = self._response
         done = response.done() and not response.cancelled()
         return response.result() if done and not response.exception() else None
@@ -180,13 +182,13 @@ class NextCall:
 
     def _on_end(self, task: asyncio.Future[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        self._passage.fail(error)
+        self._interceptor.fail(error)
         if not self._response.done():
             self._response.set_exception(error or ClientDisconnect())
 
 
-def _unrouted(scope: Scope, before: Scope) -> Scope:
-    """Return a scope without what routers wrote into it after ``before``."""
-    unrouted = {key: value for key, value in scope.items() if key not in _ROUTED}
-    unrouted.update((key, before[key]) for key in _ROUTED if key in before)
-    return unrouted
+def _reset_routing(scope: Scope, before: Scope) -> Scope:
+    """Return the scope with the keys that routers set restored from ``before``."""
+    reset = {key: value for key, value in scope.items() if key not in _ROUTER_KEYS}
+    reset.update((key, before[key]) for key in _ROUTER_KEYS if key in before)
+    return reset

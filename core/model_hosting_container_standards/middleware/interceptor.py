@@ -1,4 +1,4 @@
-"""Between an app that sends its response and a customer's code that sees it first."""
+"""Intercepts an app's response, so that a customer's code can change it first."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from .response import InterceptedResponse
 
 _START: Final = "http.response.start"
 _BODY: Final = "http.response.body"
-#: By these a server sends what nobody here would see.
-_UNSEEN: Final = ("http.response.pathsend", "http.response.zerocopysend")
+#: ASGI extensions that send a body without a message that could be intercepted.
+_OPAQUE_SENDS: Final = ("http.response.pathsend", "http.response.zerocopysend")
 
 
 class State(enum.Enum):
-    """What becomes of a message of the app."""
+    """How the app's next message is handled."""
 
-    #: The response is not there yet: it is kept.
+    #: The response has not started: the message is kept.
     BEFORE = enum.auto()
-    #: It waits until it is read, or the rest is let through.
+    #: The app waits until the chunk is read or the stream is forwarded.
     HELD = enum.auto()
-    #: It goes to the client.
+    #: The message is sent to the client.
     OPEN = enum.auto()
-    #: The response is complete, or nobody wants more of it: it is dropped.
+    #: The response is complete or closed: the message is dropped.
     COMPLETE = enum.auto()
 
 
 class ResponseInterceptor:
-    """Has the ``send`` of an app whose response goes to ``on_response`` first.
+    """Provides an app's ``send`` and passes the response to ``on_response`` first.
 
-    The response is there with its first chunk: if that is the last one too, it is a
-    whole response, else a stream. Of a stream the app makes one chunk ahead, and waits
-    until that is read, or until the rest is let through, which costs next to nothing.
+    ``on_response`` is called with the first chunk: if that is also the last one, the
+    response is complete, otherwise it is a stream. In a stream the app is one chunk
+    ahead: it waits until that chunk is read, or until the rest is forwarded, which
+    costs almost nothing per chunk.
     """
 
     def __init__(
@@ -45,61 +46,65 @@ class ResponseInterceptor:
         send: RecordingSend,
         on_response: Callable[[InterceptedResponse], Awaitable[None]],
     ) -> None:
-        self._noting = send
+        self._recording_send = send
         self._send = send.send
         self._on_response = on_response
         self._start: Message | None = None
         self._first: bytes | None = None
         self._pending: Message | None = None
-        #: Wakes the app, and whoever reads the stream.
-        self._taken: asyncio.Future[None] | None = None
-        self._arrived: asyncio.Future[None] | None = None
+        #: Futures that wake the app and the reader of the stream.
+        self._chunk_taken: asyncio.Future[None] | None = None
+        self._chunk_ready: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
         self.state = State.BEFORE
-        self._receiver: Callable[[Message], Awaitable[None]] = self._take
-        #: Whether somebody who read the stream has got the app's error.
-        self.error_is_seen = False
+        self._on_message: Callable[[Message], Awaitable[None]] = self._receive_message
+        #: Whether the app's error was raised to the reader of the stream.
+        self.error_was_raised = False
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Take a message from the app."""
-        # What is open costs each chunk no coroutine of ours.
-        return self._receiver(message)
+        """Handle a message from the app."""
+        # A forwarded stream needs no coroutine of ours per chunk.
+        return self._on_message(message)
 
-    async def send_on(self, response: InterceptedResponse) -> None:
-        """Send what there is of a stream, and let the rest through as it comes.
+    async def forward(self, response: InterceptedResponse) -> None:
+        """Send the start of a stream, and forward the rest unchanged.
 
         Raises:
-            RuntimeError: some of it has been read, and would be lost.
+            RuntimeError: part of the stream has been read and would be lost.
         """
         if self._first is None:
             raise RuntimeError(
                 "response.body_iterator was read, but nothing was assigned: assign "
                 "response.body, or another response.body_iterator."
             )
-        await self._noting(response.head())
+        await self._recording_send(response.head())
         await self._send({"type": _BODY, "body": self._first, "more_body": True})
-        self._receiver = self._send
+        self._on_message = self._send
         self.state = State.OPEN
-        _wake(self._taken)
+        _wake(self._chunk_taken)
 
     def close(self) -> None:
-        """Drop what the app still sends: nobody wants it."""
+        """Drop the app's further messages, unless the stream is being forwarded."""
         if self.state is not State.OPEN:
             self.state = State.COMPLETE
             self._pending = None
-            _wake(self._taken)
+            _wake(self._chunk_taken)
 
     def fail(self, error: BaseException | None = None) -> None:
-        """Let whoever reads the stream know that the app has ended; None: too soon."""
-        self._error = error or ClientDisconnect()
-        _wake(self._arrived)
+        """Tell the reader of the stream that the app has ended.
 
-    async def _take(self, message: Message) -> None:
+        Args:
+            error: the app's error; None if it returned before the stream was complete.
+        """
+        self._error = error or ClientDisconnect()
+        _wake(self._chunk_ready)
+
+    async def _receive_message(self, message: Message) -> None:
         if self._start is None:
             if message["type"] == _START:
                 self._start = message
             else:
-                # Such as the debug information that a test client asks for.
+                # For example the debug messages of Starlette's test client.
                 await self._send(message)
         elif message["type"] == _BODY and self.state is State.BEFORE:
             await self._begin(self._start, message)
@@ -120,9 +125,9 @@ class ResponseInterceptor:
     async def _offer(self, message: Message) -> None:
         if self.state is State.HELD:
             self._pending = message
-            _wake(self._arrived)
-            self._taken = asyncio.get_running_loop().create_future()
-            await self._taken
+            _wake(self._chunk_ready)
+            self._chunk_taken = asyncio.get_running_loop().create_future()
+            await self._chunk_taken
             if self._pending is None:
                 return
             self._pending = None
@@ -141,22 +146,24 @@ class ResponseInterceptor:
     async def _next(self) -> Message:
         while self._pending is None:
             if self._error is not None:
-                self.error_is_seen = True
+                self.error_was_raised = True
                 raise self._error
-            self._arrived = asyncio.get_running_loop().create_future()
-            await self._arrived
+            self._chunk_ready = asyncio.get_running_loop().create_future()
+            await self._chunk_ready
         message, self._pending = self._pending, None
-        _wake(self._taken)
+        _wake(self._chunk_taken)
         return message
 
 
-def seen_whole(scope: Scope) -> Scope:
-    """Return the scope without what lets the app send more than its messages say."""
+def without_opaque_sends(scope: Scope) -> Scope:
+    """Return the scope without extensions that send bodies outside of messages."""
     extensions = scope.get("extensions")
-    if not extensions or extensions.keys().isdisjoint(_UNSEEN):
+    if not extensions or extensions.keys().isdisjoint(_OPAQUE_SENDS):
         return scope
-    left = {name: value for name, value in extensions.items() if name not in _UNSEEN}
-    return {**scope, "extensions": left}
+    kept = {
+        name: value for name, value in extensions.items() if name not in _OPAQUE_SENDS
+    }
+    return {**scope, "extensions": kept}
 
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:

@@ -1,4 +1,4 @@
-"""What decorators registered, one for each place in the app."""
+"""Registry of middleware and formatters: one function per place in the app."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MIDDLEWARE: Final = (THROTTLE, PRE_POST_PROCESS)
 
 
 class MiddlewareRegistry:
-    """One registration a place, for every app of the process.
+    """Holds one registration per place, for all apps of the process.
 
-    A second one is an error, as nothing tells which of them is meant; but a module that
-    is loaded again may register the same function again.
+    A second registration is an error, because it is ambiguous which one is meant; but a
+    module that is loaded again may register the same function again.
     """
 
     __slots__ = ("_by_place",)
@@ -31,7 +31,7 @@ class MiddlewareRegistry:
         """Register a middleware or formatter.
 
         Raises:
-            MiddlewareError: it is no callable, or there is another one.
+            MiddlewareError: ``registered`` is not a callable, or the place is taken.
         """
         error = registration_error(place)
         if not callable(registered):
@@ -42,7 +42,7 @@ class MiddlewareRegistry:
         other = self._by_place.get(place)
         if other is not None and not _is_same(other, registered):
             raise error(
-                f"There are two for {place}: {describe(other)} and "
+                f"Two functions are registered as {place}: {describe(other)} and "
                 f"{describe(registered)}. Register one that calls both."
             )
         self._by_place[place] = registered
@@ -60,14 +60,14 @@ class MiddlewareRegistry:
 def registration_error(
     place: str,
 ) -> type[MiddlewareRegistrationError] | type[FormatterRegistrationError]:
-    """Return the class of errors about a place."""
+    """Return the error class for a place: middleware or formatter."""
     if place in MIDDLEWARE:
         return MiddlewareRegistrationError
     return FormatterRegistrationError
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Whether both are one function of a module, which may have been loaded again."""
+    """Whether both are the same function, even if its module was loaded twice."""
     if one is other:
         return True
     names = [(f.__module__, f.__qualname__) for f in (one, other) if _is_named(f)]
@@ -75,7 +75,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _is_named(function: Any) -> bool:
-    """Whether its name tells it from all others: not if a function made it."""
+    """Whether its qualified name is unique: not for lambdas and local functions."""
     return "<" not in getattr(function, "__qualname__", "<")
 
 

@@ -1,4 +1,4 @@
-"""The request a middleware or formatter sees, and what goes on from it."""
+"""The request that a middleware or formatter gets, and the one that is forwarded."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from .content import (
 
 
 class ReplayableRequest(JSONRequest):
-    """A request that may be read here, and once more by whoever it is passed on to."""
+    """A request whose body can be read here and again by the app it is forwarded to."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._received: list[Message] = []
-        self._unread = receive
-        self._is_taken = False
+        self._receive_original = receive
+        self._is_consumed = False
         super().__init__(scope, self._record)
 
-    def passed_on(self, result: Any) -> tuple[Scope, Receive]:
-        """Return the request that goes on, given what a customer made of this one.
+    def to_forward(self, result: Any) -> tuple[Scope, Receive]:
+        """Return scope and receive for the app, given a customer's return value.
 
-        ``result`` is None or this request, which may have been changed, or another
-        request, or a body.
+        ``result`` is None or this request, possibly changed, or another request, or a
+        body.
 
         Raises:
-            TypeError: it is none of these.
-            RuntimeError: the app has got the body already, and nobody else has it.
+            TypeError: ``result`` is none of these.
+            RuntimeError: the app has already consumed the body, and no copy was kept.
         """
         if is_content(result):
-            scope = _of_content(self.scope, is_json(result))
+            scope = _scope_of_new_body(self.scope, is_json(result))
             return self._with_body(scope, encode_content(result))
         request = self if result is None else result
         if not isinstance(request, Request):
@@ -46,53 +46,53 @@ class ReplayableRequest(JSONRequest):
                 f"A request was expected, not {type(result).__name__}: return a "
                 "request or a body (bytes, text, a dict or a list), or nothing."
             )
-        is_own = request.receive in (self._record, empty_receive)
-        read = (request, self) if is_own else (request,)
+        reads_ours = request.receive in (self._record, empty_receive)
+        read = (request, self) if reads_ours else (request,)
         for reader in read:
             if (body := getattr(reader, "_body", None)) is not None:
                 return self._with_body(request.scope, body)
-        if not is_own:
+        if not reads_ours:
             return request.scope, request.receive
-        if self._is_taken:
+        if self._is_consumed:
             raise RuntimeError(
-                "The body has gone with the first call_next: await request.body() "
-                "before it, to pass the request on twice."
+                "The first call_next consumed the body: to call it twice, await "
+                "request.body() before the first call."
             )
         if not self._received:
-            return request.scope, self._hand_out
-        # What was read as a stream is read again as it came.
-        return request.scope, replay([*self._received], self._hand_out)
+            return request.scope, self._receive_for_app
+        # Chunks that were read from request.stream() are replayed one by one.
+        return request.scope, replay([*self._received], self._receive_for_app)
 
     def _with_body(self, scope: Scope, body: bytes) -> tuple[Scope, Receive]:
-        # It need not be held twice.
+        # The recorded chunks are not needed any more.
         self._received.clear()
         scope = _with_length(scope, len(body))
         return scope, replay([{"type": "http.request", "body": body}], self._after_body)
 
     async def _record(self) -> Message:
-        message = await self._unread()
+        message = await self._receive_original()
         self._received.append(message)
         return message
 
-    async def _hand_out(self) -> Message:
-        """Receive for the app, which reads what nobody has read here."""
-        message = await self._unread()
+    async def _receive_for_app(self) -> Message:
+        """Receive for the app, when the body has not been read here."""
+        message = await self._receive_original()
         if message.get("body") or message.get("more_body"):
-            self._is_taken = True
+            self._is_consumed = True
         elif message["type"] == "http.request":
             self._received.append(message)
         return message
 
     async def _after_body(self) -> Message:
-        """Receive what comes after the client's body, which has been replaced."""
+        """Receive for the app, skipping the client's body, which was replaced."""
         while True:
-            message = await self._unread()
+            message = await self._receive_original()
             if message["type"] != "http.request":
                 return message
 
 
-def _of_content(scope: Scope, json: bool) -> Scope:
-    """Return the scope of a request that has new content."""
+def _scope_of_new_body(scope: Scope, json: bool) -> Scope:
+    """Return the scope of a request whose body was replaced."""
     headers = without_headers(scope["headers"], b"content-encoding")
     if json:
         headers = with_header(headers, b"content-type", JSON_TYPE)
@@ -102,9 +102,11 @@ def _of_content(scope: Scope, json: bool) -> Scope:
 def _with_length(scope: Scope, length: int) -> Scope:
     value = str(length).encode()
     headers = dict(scope["headers"])
-    # A chunked body has none, and needs none.
-    told = headers.get(b"content-length", headers.get(b"transfer-encoding") and value)
-    if told == value:
+    # A chunked body does not need a content-length.
+    current = headers.get(
+        b"content-length", headers.get(b"transfer-encoding") and value
+    )
+    if current == value:
         return scope
     changed = with_header(scope["headers"], b"content-length", value)
     return {**scope, "headers": changed}

@@ -1,4 +1,4 @@
-"""Which middleware and formatters an app gets: environment, or decorator."""
+"""Resolves middleware and formatters from the environment and from decorators."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .registry import (
     middleware_registry,
 )
 
-#: Each place, and the variable that goes before its decorator.
+#: Each place, and the variable that takes precedence over its decorator.
 PLACES: Final[Mapping[str, Variable[str | None]]] = {
     THROTTLE: Settings.throttle,
     PRE_POST_PROCESS: Settings.pre_post_process,
@@ -35,7 +35,7 @@ _DECORATORS: Final = {place: f'custom_middleware("{place}")' for place in MIDDLE
 
 
 class FoundMiddleware(msgspec.Struct, frozen=True):
-    """What goes to a place, and who says so."""
+    """The function for a place, and the variable or decorator that named it."""
 
     function: Callable[..., Any]
     source: str
@@ -44,19 +44,19 @@ class FoundMiddleware(msgspec.Struct, frozen=True):
 def find_middleware(
     settings: Settings, script: ModuleType | None
 ) -> dict[str, FoundMiddleware]:
-    """Return what goes to each place that has something.
+    """Return the function of each place that has one.
 
-    Each is looked for by itself: a variable for one takes nothing from the others.
+    A variable for one place does not disable the decorators of the others.
 
     Raises:
-        MiddlewareError: a spec names nothing that can be used.
+        MiddlewareError: a spec cannot be resolved.
     """
     specified = {
         place: _load(place, settings, script)
         for place, variable in PLACES.items()
         if variable.read(settings)
     }
-    # After it: what was loaded just now may have decorated something.
+    # After loading the specs, since a module just loaded may use the decorators.
     found = {**_decorated(), **specified}
     return {place: found[place] for place in PLACES if place in found}
 

@@ -1,4 +1,4 @@
-"""The response a middleware or formatter sees, and what it sends on."""
+"""The response that a middleware or formatter gets and may change."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _WITHOUT_BODY: Final = frozenset({204, 304})
 
 
 class InterceptedResponse(Response):
-    """What the app answers, on its way to the client.
+    """The app's response before it is sent to the client.
 
-    ``status_code`` and ``headers`` may be changed. A whole response has a ``body`` to
-    read and assign. A stream has a ``body_iterator``: assign another one to change the
-    chunks; read it to the end and assign ``body`` to send them as one.
+    ``status_code`` and ``headers`` may be changed. A complete response has a ``body``
+    to read and assign. A stream has a ``body_iterator``: assign another one to change
+    the chunks; to send one complete response, read it to the end and assign ``body``.
     """
 
     def __init__(
         self, start: Message, body: bytes | None, chunks: AsyncIterable[Chunk] | None
     ) -> None:
         self.status_code = start["status"]
-        # A copy: an app may send one list again and again.
+        # A copy: an app may reuse its list of headers.
         self.raw_headers = [*start.get("headers", ())]
         self.background = None
         self._body = body
@@ -55,12 +55,12 @@ class InterceptedResponse(Response):
 
     @property
     def is_stream(self) -> bool:
-        """Whether it is sent chunk by chunk, so that it has no ``body``."""
+        """Whether it is sent in chunks and therefore has no ``body``."""
         return self._body is None
 
     @property
     def body_iterator(self) -> AsyncIterable[Chunk]:
-        """The chunks of a stream; the body alone, of a whole response."""
+        """The chunks of a stream; the whole body if it is not a stream."""
         return self._chunks or _once(self.body)
 
     @body_iterator.setter
@@ -70,7 +70,7 @@ class InterceptedResponse(Response):
 
     @property
     def is_passed_on(self) -> bool:
-        """Whether it is a stream whose chunks are still the app's own."""
+        """Whether it is a stream whose chunks were not replaced."""
         return self._body is None and self._chunks is self._own_chunks
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -89,7 +89,7 @@ class InterceptedResponse(Response):
             await self.background()
 
     def head(self) -> Message:
-        """Return the message that begins it, as it is now."""
+        """Return its ``http.response.start`` message."""
         return {
             "type": "http.response.start",
             "status": self.status_code,

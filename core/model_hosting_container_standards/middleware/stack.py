@@ -1,4 +1,4 @@
-"""Where middleware of customers goes in an app."""
+"""Builds customers' middleware and places it in an app."""
 
 from __future__ import annotations
 
@@ -30,43 +30,44 @@ from .resolution import FoundMiddleware
 
 
 class Layer(msgspec.Struct):
-    """Middleware as an ASGI app, and the place in it where the inner app goes."""
+    """Middleware as an ASGI app, and the placeholder for the app inside it."""
 
     entry: ASGIApp
     inner: InnerApp
 
 
 class CustomerMiddleware(msgspec.Struct):
-    """What goes outside the app's own middleware, and inside it."""
+    """Customers' middleware outside and inside the app's own middleware."""
 
     outer: Layer | None
     inner: Layer | None
 
     def surround(self, app: FastAPI) -> None:
-        """Put them around the app when the server starts, or into what was kept for it.
+        """Wrap the app when the server starts, or fill a deferred app's placeholders.
 
-        Until then an engine may add middleware of its own.
+        Until the start, an engine may still add middleware of its own.
         """
-        openings = deferred_bootstrap_of(app)
-        if openings is None:
+        placeholders = deferred_bootstrap_of(app)
+        if placeholders is None:
             outer, inner = map(_as_middleware, (self.outer, self.inner))
             surround_middleware(app, outer, inner)
             return
-        for layer, opening in (
-            (self.outer, openings.outer),
-            (self.inner, openings.inner),
+        for layer, placeholder in (
+            (self.outer, placeholders.outer),
+            (self.inner, placeholders.inner),
         ):
             if layer is not None:
-                opening.app = _connect(layer, opening.app)
+                placeholder.app = _connect(layer, placeholder.app)
 
 
 def make_customer_middleware(
     app: FastAPI, found: Mapping[str, FoundMiddleware]
 ) -> CustomerMiddleware:
-    """Make what was found, so that what cannot be made stops the start.
+    """Instantiate the middleware that was found; an error stops the server's start.
 
     Raises:
-        MiddlewareError: one of them cannot be used.
+        MiddlewareError: a class cannot be instantiated, or a function has a signature
+            that does not fit.
     """
     if app.middleware_stack is not None and deferred_bootstrap_of(app) is None:
         raise MiddlewareRegistrationError(
@@ -105,7 +106,7 @@ def _formatter(
 
 
 def _make(place: str, found: FoundMiddleware, app: ASGIApp) -> ASGIApp:
-    """Return a middleware around ``app``."""
+    """Return ``app`` wrapped in the middleware."""
     function = found.function
     if (cls := _asgi_class(function)) is not None:
         _check_arguments(place, found, function, "app")
@@ -118,7 +119,7 @@ def _make(place: str, found: FoundMiddleware, app: ASGIApp) -> ASGIApp:
 
 
 def _asgi_class(function: Callable[..., Any]) -> type | None:
-    """Return the class, if its instances are called ``(scope, receive, send)``."""
+    """Return the class if its instances are ASGI apps, otherwise None."""
     cls = unwrap(function)
     if not inspect.isclass(cls):
         return None
@@ -130,13 +131,13 @@ def _construct(place: str, found: FoundMiddleware, *args: Any) -> Any:
         return found.function(*args)
     except Exception as error:
         raise registration_error(place)(
-            f"{found.source}: {describe(found.function)} cannot be made: "
+            f"{found.source}: {describe(found.function)} cannot be instantiated: "
             f"{type(error).__name__}: {error}"
         ) from error
 
 
 def _instance(place: str, found: FoundMiddleware) -> Callable[..., Any]:
-    """Return what is called: of a class, an instance."""
+    """Return the function, or an instance if it is a class."""
     if not inspect.isclass(found.function):
         return found.function
     instance: Callable[..., Any] = _construct(place, found)

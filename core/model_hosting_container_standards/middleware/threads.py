@@ -1,4 +1,4 @@
-"""Threads for customers' functions that are not async."""
+"""Runs customers' sync functions in threads."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 async def run_in_extra_thread(
     function: Callable[..., T], *args: Any, **kwargs: Any
 ) -> T:
-    """Run a function in a thread that is not one of those of the handlers.
+    """Run a function in a thread outside the handlers' thread pool.
 
-    Those are 40. Middleware that holds one while a handler inside waits for one would
-    hold up everything, and so ``/ping``.
+    That pool has 40 threads. If sync middleware held them while sync handlers inside it
+    wait for one, every request would block, including ``/ping``.
     """
     call = functools.partial(function, *args, **kwargs)
     return await to_thread.run_sync(call, limiter=CapacityLimiter(1))

@@ -1,4 +1,4 @@
-"""What holds the sessions of a server."""
+"""The storage interface of sessions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import msgspec
 
 
 class StoredSession(msgspec.Struct, frozen=True):
-    """A session as the table had it when the table was at ``version``.
+    """A session as stored when the table was at ``version``.
 
-    ``engine_id`` is what the engine calls it, as JSON; None: the engine knows nothing.
+    ``engine_id`` is the engine's id of the session, as JSON; None: the engine has none.
     ``expires`` is in Unix seconds.
     """
 
@@ -21,23 +21,23 @@ class StoredSession(msgspec.Struct, frozen=True):
 
 
 class SessionTable(Protocol):
-    """One truth for all processes of a server, on one machine or on several.
+    """The sessions of all processes of a server, on one machine or on several.
 
-    Any thread may use it. Every method that changes something is one transaction.
+    Thread-safe. Every method that changes something is one transaction.
     """
 
     def create(self, session_id: str, expires: int, engine_id: str | None) -> None:
-        """Add a session, instead of one that had its id."""
+        """Add a session, or replace the one with the same id."""
 
     def find(self, session_id: str) -> StoredSession:
         """Return a live session.
 
         Raises:
-            SessionNotFoundError: there is none.
+            SessionNotFoundError: the session is unknown, closed or expired.
         """
 
     def end(self, session_id: str) -> bool:
-        """End a session; tell whether it was live."""
+        """End a session; return whether it was live."""
 
     def put(self, session_id: str, name: str, value: str) -> None:
         """Set a value of a live session.
@@ -47,18 +47,18 @@ class SessionTable(Protocol):
         """
 
     def get(self, session_id: str, name: str) -> str | None:
-        """Return a value of a live session, None if it has none of this name.
+        """Return a value of a live session, or None if it is not set.
 
         Raises:
             SessionNotFoundError: there is no such session.
         """
 
     def check(self) -> None:
-        """See that the table can be read.
+        """Check that the table can be read.
 
         Raises:
-            StorageError: it cannot.
+            StorageError: the table cannot be read.
         """
 
     def close(self) -> None:
-        """Let go of what the table is in."""
+        """Close the table's storage."""

@@ -45,6 +45,8 @@ class DeferredSignals:
         self._wakeup = -1
 
     def install(self, loop: AbstractEventLoop) -> None:
+        if self._loop is not None:
+            return  # The app's lifespan was entered twice.
         if threading.current_thread() is not threading.main_thread():
             return
         current = {number: signal.getsignal(number) for number in self._numbers}

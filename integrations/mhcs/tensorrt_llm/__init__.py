@@ -1,4 +1,4 @@
-"""TensorRT-LLM: where it is patched, and what the core needs to know of it."""
+"""TensorRT-LLM: its description for the core, its patches and its runtime."""
 
 from .engine import engine
 

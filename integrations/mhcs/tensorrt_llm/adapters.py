@@ -1,8 +1,8 @@
-"""Adapters of a TensorRT-LLM server, which itself can neither load nor unload any.
+"""Adapters of a TensorRT-LLM server, which has no calls to load or unload them.
 
-It reads an adapter when the first request brings its path, and keeps it by its number
-alone: a number that came again with another path would answer from the old weights. So
-a number names one registration for ever, and what is unregistered is only forgotten.
+The engine loads an adapter at the first request with its path, and caches it by its
+integer id alone: the same id with another path would use the cached weights. Therefore
+an id is never reused, and unregistering does not involve the engine.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ from .requests import (
 )
 
 _FORMATS: Final = WEIGHTS[:2]
-#: Servers that have no model for text, whatever their class could do with one.
-_ROLES_WITHOUT: Final = ("EMBEDDING", "MM_ENCODER", "VISUAL_GEN")
-#: How long the engine may take to load an adapter, with all else it has to do.
-_PATIENCE_S: Final = 45.0
-#: Up to 1.2 the engine ends with an adapter that it cannot load, and tells nobody who
-#: waits: so often it is looked at.
-_LOOK_S: Final = 0.1
+#: Server roles without text generation, and thus without adapters.
+_ROLES_WITHOUT_ADAPTERS: Final = ("EMBEDDING", "MM_ENCODER", "VISUAL_GEN")
+#: Seconds that the engine may take to load an adapter while it serves other requests.
+_LOAD_TIMEOUT_S: Final = 45.0
+#: Seconds between two checks whether the engine is still alive. Up to 1.2, an adapter
+#: that cannot be loaded ends the engine, and requests that wait get no error.
+_POLL_S: Final = 0.1
 
 
 class TensorRTAdapters(AdapterBackend):
@@ -65,19 +65,19 @@ class TensorRTAdapters(AdapterBackend):
 
     @property
     def server_name(self) -> str:
-        # Known since the server was told where to listen. All its front ends share it.
+        # Set when the server starts to listen. All its front ends share the address.
         address = getattr(self._server, "binding_addr", None) or ""
         host, _, port = address.removeprefix("http://").rpartition(":")
         return server_name("tensorrt_llm", host, port)
 
     def unavailable(self) -> str | None:
         role = getattr(self._server, "server_role", None)
-        if (name := getattr(role, "name", role)) in _ROLES_WITHOUT:
-            return f"This server takes no adapters: its role is {name}."
+        if (name := getattr(role, "name", role)) in _ROLES_WITHOUT_ADAPTERS:
+            return f"This server does not support adapters: its role is {name}."
         if not takes_adapters(self._server):
             return (
-                "This server takes no adapters: TensorRT-LLM has them since 1.0, for "
-                "completions and chat."
+                "This server does not support adapters: TensorRT-LLM has them since "
+                "1.0, for completions and chat."
             )
         if self._lora_config is None:
             return (
@@ -95,14 +95,14 @@ class TensorRTAdapters(AdapterBackend):
 
     @cached_property
     def _base_model(self) -> BaseModel | None:
-        """The Hugging Face checkpoint; an engine that was built has no such thing."""
+        """The Hugging Face checkpoint; None for a prebuilt TensorRT engine."""
         generator = generator_of(self._server)
         given = getattr(getattr(generator, "args", None), "model", None)
         folder = getattr(generator, "_hf_model_dir", None) or given
         if not isinstance(folder, str | Path):
             return None
         modules = read_checkpoint(Path(folder))
-        # It looks for layers by their numbers, whatever is before them.
+        # TensorRT-LLM matches layers by their numbers and ignores the prefix.
         return None if modules is None else Checkpoint(modules, any_prefix=True)
 
     @property
@@ -122,7 +122,7 @@ class TensorRTAdapters(AdapterBackend):
         return [self._server.model]
 
     async def load(self, adapter: Adapter) -> None:
-        """Have one token generated: what is wrong with an adapter is known then."""
+        """Generate one token with the adapter, which reports errors in it."""
         _check_format(adapter)
         check_files(adapter)
         if (cause := cause_of_death(self._server)) is not None:
@@ -136,33 +136,33 @@ class TensorRTAdapters(AdapterBackend):
 
     async def _generate_token(self, lora_request: Any) -> None:
         promise = generate_token(generator_of(self._server), lora_request)
-        answering = asyncio.ensure_future(promise.aresult())
+        result = asyncio.ensure_future(promise.aresult())
         try:
-            await self._wait_for(answering)
+            await self._wait_for(result)
         finally:
-            if not answering.done():
-                answering.cancel()
-                with contextlib.suppress(Exception):  # of an engine that is gone
+            if not result.done():
+                result.cancel()
+                with contextlib.suppress(Exception):  # raised by a dead engine
                     promise.abort()
 
-    async def _wait_for(self, answering: asyncio.Future[Any]) -> None:
-        """Wait for an answer, but neither for ever nor of an engine that has died.
+    async def _wait_for(self, result: asyncio.Future[Any]) -> None:
+        """Wait for the result, until a timeout or until the engine has died.
 
         Raises:
-            TimeoutError: there is none.
+            TimeoutError: there is no result.
         """
-        for _ in range(math.ceil(_PATIENCE_S / _LOOK_S)):
-            await asyncio.wait({answering}, timeout=_LOOK_S)
-            if answering.done():
-                answering.result()
+        for _ in range(math.ceil(_LOAD_TIMEOUT_S / _POLL_S)):
+            await asyncio.wait({result}, timeout=_POLL_S)
+            if result.done():
+                result.result()
                 return
             if cause_of_death(self._server) is not None:
                 break
-        raise TimeoutError(f"it has not answered for {_PATIENCE_S:.0f} s.")
+        raise TimeoutError(f"no response within {_LOAD_TIMEOUT_S:.0f} s.")
 
     def _explain(self, adapter: Adapter, error: Exception) -> AdapterError:
-        """Return what the engine reports, or cannot any more, as one of our errors."""
-        # Whatever it says at its end, no request is at fault for it.
+        """Return an error of the engine, or its death, as one of our errors."""
+        # Checked first: the last error of a dying engine may look like the request's.
         if (cause := cause_of_death(self._server)) is not None:
             return AdapterCrashError(
                 f"TensorRT-LLM's engine has ended while it loaded adapter "
@@ -174,7 +174,7 @@ class TensorRTAdapters(AdapterBackend):
         return AdapterEngineError(f"TensorRT-LLM's engine failed: {reason}")
 
     async def unload(self, adapter: Adapter) -> None:
-        """Do nothing: the engine drops what has not been used for longest."""
+        """Do nothing: the engine evicts the least recently used adapters itself."""
 
     @property
     def _lora_config(self) -> Any:

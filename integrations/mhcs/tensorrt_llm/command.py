@@ -1,4 +1,4 @@
-"""``trtllm-serve``, as ``mhcs serve`` starts it. This does not import TensorRT-LLM."""
+"""The ``trtllm-serve`` command for ``mhcs serve``. Does not import TensorRT-LLM."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ class TensorRTCommand(EngineCommand):
     )
 
     def read_config(self, file: Path) -> dict[str, Any]:
-        # Its options are not those of the command line, and none is a model.
+        # The file's options are not command-line options, and none sets the model.
         if not file.is_file():
-            raise ValueError("there is no such file")
+            raise ValueError("the file does not exist")
         return {}
 
     def unused(self, settings: Settings) -> Iterable[str]:
         name = Settings.adapters_in_memory.name
         if settings.raw(name):
             yield (
-                f"{name} does nothing: TensorRT-LLM has no option for it. Write "
-                "max_cpu_loras into lora_config of the file of --extra_llm_api_options."
+                f"{name} has no effect: TensorRT-LLM has no command-line option for "
+                "it. Set max_cpu_loras under lora_config in the file of "
+                "--extra_llm_api_options."
             )
 
     def mentions(self, flag: str) -> bool:

@@ -1,4 +1,4 @@
-"""TensorRT-LLM, as the core sees it. Importing this does not import TensorRT-LLM."""
+"""The ``Engine`` of TensorRT-LLM, for the core. Does not import TensorRT-LLM."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from .runtime import TensorRTRuntime
 
-#: Routes that run a model, but read their request by themselves.
-READ_BY_THEMSELVES: Final = frozenset({"/v1/videos", "/v1/videos/generations"})
+#: Inference routes that parse the request themselves, so that it has no model class.
+UNTYPED_ROUTES: Final = frozenset({"/v1/videos", "/v1/videos/generations"})
 
 
 class TensorRTLLM(Engine):
@@ -29,11 +29,11 @@ class TensorRTLLM(Engine):
         invocation_paths={
             "messages": ["/v1/chat/completions"],
             "prompt": ["/v1/completions", "/v1/images/generations"],
-            # A server that embeds, or makes images, does nothing else.
+            # A server of embeddings or of images has no other inference route.
             "input": ["/v1/embeddings", "/v1/responses"],
         },
         loads_adapters=True,
-        # Each time it is what has come since the last time.
+        # Each response has the statistics since the previous one.
         metrics_is_json=True,
     )
 
@@ -41,43 +41,43 @@ class TensorRTLLM(Engine):
         hooks.patch()
 
     def owns(self, app: FastAPI) -> bool:
-        # As the hook has left it: without that, its requests do not know of adapters.
+        # Set by the hook, without which requests do not support adapters.
         return hasattr(app.state, "openai_server")
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
-        # Imported late, as all that only a server needs.
+        # Imported late: only a server needs it.
         from model_hosting_container_standards.engines import (
             find_inference_paths,
             find_routes,
         )
 
-        found = find_inference_paths(app, _is_any)
-        unseen = (p for p in READ_BY_THEMSELVES if find_routes(app, p, ["POST"]))
-        return found.union(unseen)
+        typed = find_inference_paths(app, _is_any)
+        untyped = (p for p in UNTYPED_ROUTES if find_routes(app, p, ["POST"]))
+        return typed.union(untyped)
 
     def start(self, app: FastAPI) -> TensorRTRuntime:
-        # Imported late, as all that only a server needs.
+        # Imported late: only a server needs it.
         from .runtime import TensorRTRuntime
 
         return TensorRTRuntime(app)
 
     @property
     def command(self) -> EngineCommand:
-        # Imported late, as only what starts servers needs it.
+        # Imported late: only commands that start servers need it.
         from .command import TensorRTCommand
 
         return TensorRTCommand()
 
     @property
     def moved_names(self) -> MovedNames:
-        # Imported late, as all that only a server needs.
+        # Imported late: only a server that loads a script needs it.
         from .moved_names import MOVED_NAMES
 
         return MOVED_NAMES
 
 
 def _is_any(_module: str) -> bool:
-    """The app is the server's own: its routes are methods of that, or of its bases."""
+    """Accept every module: all routes are methods of the server or its base classes."""
     return True
 
 

@@ -1,4 +1,4 @@
-"""Whether TensorRT-LLM's engine is well: ``/health`` says so in the newest alone."""
+"""Health of TensorRT-LLM's engine, which only the newest ``/health`` reports."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, Final
 from mhcs.guard import logger
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 
-#: Any model has this token, so that none has to be made of a text.
+#: A token that every model has, so that no text must be tokenized.
 _ANY_TOKEN: Final = 0
-#: What the engine calls an error of one request, after which it goes on.
+#: The engine's class for an error of a single request, which the engine survives.
 _REQUEST_ERROR: Final = "RequestError"
-#: Whether the server has been told to end.
-_IS_ENDING: Final = "tensorrt_llm_is_ending"
+#: Attribute of ``app.state``: SIGTERM was sent to the server.
+_IS_TERMINATING: Final = "tensorrt_llm_is_ending"
 
 
 def generator_of(server: Any) -> Any:
@@ -24,7 +24,7 @@ def generator_of(server: Any) -> Any:
 
 
 def generate_token(generator: Any, lora_request: Any = None) -> Any:
-    """Have a token generated; return the promise of it."""
+    """Start the generation of one token; return its ``RequestOutput``."""
     from tensorrt_llm import SamplingParams
 
     return generator.generate_async(
@@ -35,13 +35,13 @@ def generate_token(generator: Any, lora_request: Any = None) -> Any:
 
 
 def cause_of_death(server: Any) -> str | None:
-    """Return why the engine has ended, as far as its front end knows; None: it lives.
+    """Return why the engine has ended, or None while it is alive.
 
-    There is nothing that could be asked: the front end looks at what it was told.
+    The engine cannot be queried: this reads the errors that it has reported so far.
     """
     generator = generator_of(server)
     executor = getattr(generator, "_executor", None)
-    # The next request gets what is in the queue. It stays where it is.
+    # The next request raises the error in the queue: it is only read here.
     errors = getattr(executor, "_error_queue", None)
     reported = [getattr(executor, "_fatal_error", None), *getattr(errors, "queue", ())]
     for error in reported:
@@ -56,25 +56,25 @@ def cause_of_death(server: Any) -> str | None:
 
 
 def is_request_error(error: BaseException) -> bool:
-    """Whether the engine says of an error that one request is at fault."""
+    """Whether the engine attributes an error to a single request."""
     return any(kind.__name__ == _REQUEST_ERROR for kind in type(error).__mro__)
 
 
 def check(server: Any) -> None:
-    """Look whether the engine lives; a server without one is told to end.
+    """Check that the engine is alive; if it has ended, shut the server down.
 
     Raises:
         EngineUnhealthyError: the engine has ended.
     """
     if (cause := cause_of_death(server)) is not None:
-        _end(server)
+        _terminate(server)
         raise EngineUnhealthyError(f"TensorRT-LLM's engine is dead: {cause}")
 
 
 async def probe_generation(server: Any) -> None:
-    """Have one token generated, which a request that waits cannot tell from its own.
+    """Generate one token, in the engine's queue like the requests of clients.
 
-    An engine that makes images has no tokens: that it says so is an answer.
+    An engine of images rejects the request, which is a response as well.
 
     Raises:
         EngineUnhealthyError: the engine has ended.
@@ -89,14 +89,14 @@ async def probe_generation(server: Any) -> None:
     check(server)
 
 
-def _end(server: Any) -> None:
-    """End the server as SIGTERM does, once: its engine does not come back.
+def _terminate(server: Any) -> None:
+    """Send SIGTERM to the server, once: its engine cannot recover.
 
-    The newest releases do so in their ``/health``, by SIGINT, if nothing has begun to
-    shut the engine down by then; the others answer errors for ever.
+    In the newest releases, ``/health`` sends SIGINT, unless the engine is already
+    shutting down; older releases keep responding with errors.
     """
     state = server.app.state
-    if not getattr(state, _IS_ENDING, False):
-        setattr(state, _IS_ENDING, True)
-        logger.error("TensorRT-LLM's engine is dead, so its server ends.")
+    if not getattr(state, _IS_TERMINATING, False):
+        setattr(state, _IS_TERMINATING, True)
+        logger.error("TensorRT-LLM's engine is dead: shutting its server down.")
         signal.raise_signal(signal.SIGTERM)

@@ -1,10 +1,10 @@
-"""Where TensorRT-LLM is patched: its server calls ``bootstrap`` once it has its routes.
+"""Import hooks that patch TensorRT-LLM to call ``bootstrap`` once it has its routes.
 
-They are there when it is made. Upstream is about to make it first, for it to listen
-while the model is loaded, and the routes once the app runs.
+Releases register the routes when the server object is created. Upstream's main branch
+creates it first, to listen while the model is loaded, and registers them later.
 
-The modules are imported by MPI workers and postprocessing workers too, which run the
-console script again: there, wrapping the classes is all that happens.
+MPI workers and postprocessing workers import these modules too, since they run the
+console script again: there, the classes are wrapped but never used.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ REQUEST_MODULE: Final = "tensorrt_llm.executor.request"
 SERVER_MODULE: Final = "tensorrt_llm.serve.openai_server"
 DISAGGREGATED_MODULE: Final = "tensorrt_llm.serve.openai_disagg_server"
 COMMAND_MODULE: Final = "tensorrt_llm.commands.serve"
-#: Whether routes are being registered.
-_REGISTERS: Final = "tensorrt_llm_registers"
+#: Attribute of ``app.state`` while a method that registers routes is running.
+_IS_REGISTERING: Final = "tensorrt_llm_registers"
 CONSEQUENCE: Final = (
     "/ping, /invocations and /adapters will be missing: use a release of TensorRT-LLM "
     "that this version supports, or update model-hosting-container-standards."
 )
-#: What a release lacks that has another ``LoRARequest``.
+#: Consequence if the ``LoRARequest`` of a release cannot be patched.
 PATH_CONSEQUENCE: Final = (
     "Clients of chat and completions may learn which paths exist: use a release of "
     "TensorRT-LLM that this version supports, or update "
     "model-hosting-container-standards."
 )
 DISAGGREGATED_PROBLEM: Final = (
-    "`trtllm-serve disaggregated` has a server of its own, which gets no /ping, "
-    "/invocations and /adapters: use `trtllm-serve MODEL` to serve on SageMaker."
+    "/ping, /invocations and /adapters are not added to the server of `trtllm-serve "
+    "disaggregated`: use `trtllm-serve MODEL` to serve on SageMaker."
 )
 GRPC_PROBLEM: Final = (
-    "`trtllm-serve --grpc` has no HTTP server that could get /ping, /invocations and "
-    "/adapters: leave --grpc out to serve on SageMaker."
+    "`trtllm-serve --grpc` has no HTTP server, to which /ping, /invocations and "
+    "/adapters could be added: omit --grpc to serve on SageMaker."
 )
 
 
 def patch() -> None:
-    """Register the hooks. TensorRT-LLM is not imported."""
+    """Register the import hooks. Does not import TensorRT-LLM."""
     wrapt.register_post_import_hook(_patch_lora_request, REQUEST_MODULE)
     wrapt.register_post_import_hook(_patch_server, SERVER_MODULE)
     wrapt.register_post_import_hook(_report_disaggregated, DISAGGREGATED_MODULE)
@@ -68,18 +68,22 @@ def _patch_server(module: ModuleType) -> None:
 
 
 def _patch_lora_request(module: ModuleType) -> None:
-    """Let the path of a request be looked at by who makes one, and not when it comes.
+    """Move the check that an adapter's path exists from validation to construction.
 
-    Whoever sends one is refused, and is not to learn by how which paths there are. What
-    a request brings is not made by calling the class, as anything else is.
+    A client's ``lora_request`` is always rejected; a check during validation would give
+    different errors for existing and missing paths, and thus disclose which exist.
+    Validation of requests calls ``__post_init__`` but not ``__init__``, which all other
+    code calls.
     """
     with guarded(f"Patching {module.__name__}", PATH_CONSEQUENCE):
-        kind: Any = vars(module).get("LoRARequest")
-        # None up to 0.21 reads one from a request; since 1.4 none looks at the path.
-        check = vars(kind).get("__post_init__") if kind is not None else None
+        lora_class: Any = vars(module).get("LoRARequest")
+        # Up to 0.21, requests have no such field; since 1.4, the path is not checked.
+        check = (
+            vars(lora_class).get("__post_init__") if lora_class is not None else None
+        )
         if check is not None:
-            kind.__post_init__ = _pass_on
-            _wrap(kind, "__init__", _followed_by(check))
+            lora_class.__post_init__ = _skip_check
+            _wrap(lora_class, "__init__", _followed_by(check))
 
 
 def _followed_by(check: Callable[[Any], None]) -> Callable[..., Any]:
@@ -92,8 +96,8 @@ def _followed_by(check: Callable[[Any], None]) -> Callable[..., Any]:
     return make
 
 
-def _pass_on(_instance: Any) -> None:
-    """Find nothing wrong."""
+def _skip_check(_instance: Any) -> None:
+    """Skip the check."""
 
 
 def _report_disaggregated(module: ModuleType) -> None:
@@ -108,10 +112,10 @@ def _report_grpc(module: ModuleType) -> None:
 
 
 def _wrap(holder: Any, name: str, wrapper: Callable[..., Any]) -> None:
-    """Wrap what is there and not wrapped yet; other releases may not have it.
+    """Wrap a function once, if this release has it.
 
     Args:
-        holder: None where the release does not even have that.
+        holder: the class or module; None if the release does not have it.
     """
     function = holder and inspect.getattr_static(holder, name, None)
     if function is not None and not isinstance(function, wrapt.FunctionWrapper):
@@ -131,19 +135,19 @@ def _reporting(problem: str) -> Callable[..., Any]:
 def _bootstrap_server(
     wrapped: Callable[..., Any], server: Any, args: Any, kwargs: Any
 ) -> None:
-    # Every release has other arguments. None of them is looked at.
+    # The arguments differ between releases; none is used here.
     wrapped(*args, **kwargs)
     app = getattr(server, "app", None)
     if app is None:
         with guarded("Giving TensorRT-LLM's server its routes"):
             raise LookupError(f"The server has no app. {CONSEQUENCE}")
         return
-    # As vLLM does for its own: customers' handlers get at the engine by way of it.
+    # Like vLLM's app.state: it gives customers' handlers access to the engine.
     app.state.openai_server = server
     if _has_routes(app):
         _bootstrap(app)
     elif _registering_methods(type(server)):
-        # Imported late: workers register the hooks too, and need no FastAPI.
+        # Imported late: workers register the hooks too, but do not need FastAPI.
         from model_hosting_container_standards.engines import defer_bootstrap
 
         defer_bootstrap(app)
@@ -155,18 +159,18 @@ def _bootstrap_server(
 def _bootstrap_late(
     wrapped: Callable[..., Any], server: Any, args: Any, kwargs: Any
 ) -> Any:
-    """Bootstrap a server that registers its routes when it is there, and runs already.
+    """Bootstrap a server that registers its routes after it was created.
 
-    A method may call others of them: the first that was called is done last.
+    Such a method may call others: only the outermost call bootstraps the app.
     """
     state = getattr(getattr(server, "app", None), "state", None)
-    if not hasattr(state, "openai_server") or hasattr(state, _REGISTERS):
+    if not hasattr(state, "openai_server") or hasattr(state, _IS_REGISTERING):
         return wrapped(*args, **kwargs)
-    setattr(state, _REGISTERS, True)
+    setattr(state, _IS_REGISTERING, True)
     try:
         result = wrapped(*args, **kwargs)
     finally:
-        delattr(state, _REGISTERS)
+        delattr(state, _IS_REGISTERING)
     if _has_routes(server.app):
         _bootstrap(server.app)
     return result
@@ -181,8 +185,8 @@ def _has_routes(app: Any) -> bool:
 
 
 def _bootstrap(app: Any) -> None:
-    # Imported late, as above. Not guarded: a customer's handler that cannot be used
-    # must stop the start.
+    # Imported late, as above. Unguarded: an unusable customer handler must stop the
+    # server's start.
     from model_hosting_container_standards.sagemaker import bootstrap
 
     bootstrap(app)

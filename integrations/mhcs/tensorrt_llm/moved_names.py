@@ -1,7 +1,7 @@
-"""Names that releases of TensorRT-LLM moved, as far as its sources are known.
+"""Names that moved between releases of TensorRT-LLM.
 
-What scripts import from ``tensorrt_llm``, ``llmapi`` and ``serve`` has stayed since
-0.17, the first release that is served.
+The names that scripts import from ``tensorrt_llm``, ``llmapi`` and ``serve`` have not
+moved since 0.17, the first supported release.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from tensorrt_llm.commands import serve
 
 
 def make_parser() -> ClickParser | None:
-    """Return the parser of the subcommand that is the default."""
+    """Return the parser of the default subcommand, or None if it does not use click."""
     command = serve.serve
     return (
         ClickParser(command, ["model"]) if isinstance(command, click.Command) else None
@@ -17,10 +17,10 @@ def make_parser() -> ClickParser | None:
 
 
 class ClickParser:
-    """The ``Parser`` of a command line that click reads.
+    """The ``Parser`` of a click command.
 
     Args:
-        before: what the command line needs before any option.
+        before: positional arguments that precede the options.
     """
 
     def __init__(self, command: click.Command, before: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ class ClickParser:
         try:
             self._command.make_context(name, [*self._before, *arguments])
         except click.exceptions.Exit:
-            return "it prints something, and no server is started"
+            return "it prints something and exits, without starting a server"
         except click.ClickException as error:
             return error.format_message()
         return None

@@ -1,11 +1,11 @@
-"""Requests to TensorRT-LLM's server, led to the adapter that their model names.
+"""Selects the adapter that the model name of a TensorRT-LLM request refers to.
 
-The engine computes by an adapter when a generation begins with a ``lora_request`` that
-gives its number and path. Clients name adapters; numbers and paths are not theirs.
+The engine uses an adapter if a generation starts with a ``lora_request``, which has the
+adapter's integer id and path. Clients send only the adapter's name.
 
-The name is read around the server's methods, where its routes and customers' handlers
-meet. The generations that such a method begins are given the ``lora_request``: not all
-methods have one in their requests to pass on.
+The name is read by wrapping the server's methods, which routes and customers' handlers
+both call. The ``lora_request`` is then added to every generation that such a method
+starts, since not all request classes have a field for it.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
-if TYPE_CHECKING:  # Workers load this module too, and answer no requests.
+if TYPE_CHECKING:  # Workers load this module too, but do not serve requests.
     from fastapi.responses import JSONResponse
 
     from model_hosting_container_standards.engines import Adapter, RegisteredAdapters
 
 FIELD: Final = "lora_request"
-#: Where an app has its adapters, once it has started.
+#: Attribute of ``app.state`` with the registered adapters, once the app has started.
 ADAPTERS: Final = "sagemaker_adapters"
-#: Who asks how many tokens there may be, has some generated; or else the model does not
-#: run, as where a prompt is only made tokens of.
+#: Fields that limit the number of tokens: a request class with one of them generates,
+#: unlike for example one for tokenization.
 _LIMITS: Final = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
-#: What the server answers at 200 when it has met a dead engine, or nothing at all.
-_NOTHING: Final = b'{"detail":"None"}'
-_ERRORS: Final = 400
-_OWN_PATH: Final = (
-    f"{FIELD} names a path of this server: register the adapter by POST /adapters, and "
-    "give its name as the model."
+#: Body of the 200 that the server may send when its engine is dead.
+_EMPTY_BODY: Final = b'{"detail":"None"}'
+_FIRST_ERROR_STATUS: Final = 400
+_PATH_REJECTED: Final = (
+    f"{FIELD} is not allowed, as it has a path on the server: register the adapter by "
+    "POST /adapters, and send its name as the model."
 )
-#: The adapter of the request that a method of the server answers.
+#: The adapter of the request that is being served.
 _ANSWERING: Final[ContextVar[Adapter | None]] = ContextVar("ANSWERING", default=None)
 
 
 def answering_methods(server_class: type) -> Iterator[tuple[str, bool]]:
-    """Yield what answers requests that name a model and run it, and who knows adapters.
+    """Yield the methods that serve inference requests, and whether they take adapters.
 
-    Those are what routes call, and health checks and customers' handlers. What has an
-    underscore is theirs to call, and answers with anything.
+    These are the public coroutine methods that routes, health checks and customers'
+    handlers call. Private methods are left out: they are called by the public ones.
     """
     for name in dir(server_class):
         method = inspect.getattr_static(server_class, name)
@@ -56,34 +56,38 @@ def _parameter_hints(method: Callable[..., Any]) -> Iterable[Any]:
     try:
         hints = get_type_hints(method)
     except (NameError, TypeError):
-        # Some are for type checkers only. Those of requests are what FastAPI reads.
+        # Some hints are only defined for type checkers; those of requests never are,
+        # since FastAPI reads them.
         hints = inspect.get_annotations(method)
-    # Responses name a model as well.
+    # Without the response, which has a model as well.
     return [hint for name, hint in hints.items() if name != "return"]
 
 
 def takes_adapters(server: Any) -> bool:
-    """Whether a server answers any request by an adapter."""
-    return any(able for _, able in answering_methods(type(server)))
+    """Whether any method of a server supports adapters."""
+    return any(
+        takes_adapters_itself
+        for _, takes_adapters_itself in answering_methods(type(server))
+    )
 
 
 async def answer_by_adapter(
     wrapped: Callable[..., Any], server: Any, args: Any, kwargs: Any
 ) -> Any:
-    """Let the engine answer by the adapter that the request's model names, if any."""
-    # Imported late: workers import what has these methods, and never call them.
+    """Serve a request with the adapter that its model name refers to, if any."""
+    # Imported late: workers import the wrapped classes but never call the methods.
     from model_hosting_container_standards.exceptions import AdapterError, StorageError
 
-    asked = [value for value in (*args, *kwargs.values()) if hasattr(value, "model")]
-    if not asked:
+    requests = [value for value in (*args, *kwargs.values()) if hasattr(value, "model")]
+    if not requests:
         return await wrapped(*args, **kwargs)
     try:
-        adapter = await _adapter_of(server, asked[0])
+        adapter = await _adapter_of(server, requests[0])
     except (AdapterError, StorageError) as error:
         return _refusal(error)
     token = _ANSWERING.set(adapter)
     try:
-        return _checked(server, await wrapped(*args, **kwargs))
+        return _check_engine(server, await wrapped(*args, **kwargs))
     finally:
         _ANSWERING.reset(token)
 
@@ -91,63 +95,64 @@ async def answer_by_adapter(
 def generate_by_adapter(
     wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any
 ) -> Any:
-    """Begin a generation by the adapter of the request that is answered, if any."""
+    """Start a generation with the adapter of the current request, if any."""
     if (adapter := _ANSWERING.get()) is not None:
         kwargs = {**kwargs, FIELD: make_lora_request(adapter)}
     return wrapped(*args, **kwargs)
 
 
 async def _adapter_of(server: Any, request: Any) -> Adapter | None:
-    """Return the adapter that a request names, if any.
+    """Return the adapter that a request's model name refers to, if any.
 
     Raises:
-        AdapterError: it cannot be answered so, or brings a path of its own.
+        AdapterError: the adapter cannot be used, or the request has a ``lora_request``.
     """
     from model_hosting_container_standards.exceptions import AdapterError
 
     adapter = _ANSWERING.get()
     if adapter is not None and adapter.name == request.model:
-        return adapter  # One method has called another.
+        return adapter  # One wrapped method has called another.
     adapters: RegisteredAdapters | None = getattr(server.app.state, ADAPTERS, None)
-    adapter = None if adapters is None else await _find(adapters, request.model)
+    adapter = None if adapters is None else await _lease(adapters, request.model)
     if adapter is None and getattr(request, FIELD, None) is not None:
-        raise AdapterError(_OWN_PATH)
+        raise AdapterError(_PATH_REJECTED)
     return adapter
 
 
-async def _find(adapters: RegisteredAdapters, name: Any) -> Adapter | None:
+async def _lease(adapters: RegisteredAdapters, name: Any) -> Adapter | None:
     from model_hosting_container_standards.exceptions import AdapterError
 
     if not isinstance(name, str) or adapters.find(name) is None:
         return None
-    # To the request's end, and the engine keeps it whatever becomes of it here.
+    # Leased until the end of the request; the engine itself never unloads it.
     adapter = await adapters.keep_loaded(name)
     if adapter.by_handler:
         raise AdapterError(
-            f"Adapter {name!r} was loaded by a handler, which has to answer for it too."
+            f"Adapter {name!r} was loaded by a handler, so that a handler must serve "
+            "its requests too."
         )
     check_files(adapter)
     return adapter
 
 
 def check_files(adapter: Adapter) -> None:
-    """Look for an adapter's files.
+    """Check that an adapter's files still exist.
 
     Raises:
-        AdapterNotFoundError: they are gone. Up to 1.3 the engine looks at each
-            request's too; since then it would break off the answer.
+        AdapterNotFoundError: they do not. Up to 1.3 the engine checks each request's
+            path as well; since then it would abort the response.
     """
     from model_hosting_container_standards.engines import has_files
     from model_hosting_container_standards.exceptions import AdapterNotFoundError
 
     if not has_files(adapter.path):
         raise AdapterNotFoundError(
-            f"The files of adapter {adapter.name!r} are gone from {adapter.path}."
+            f"The files of adapter {adapter.name!r} no longer exist in {adapter.path}."
         )
 
 
 def make_lora_request(adapter: Adapter) -> Any:
-    """Return what a generation brings to be one by an adapter."""
+    """Return the engine's ``LoRARequest`` of an adapter."""
     from tensorrt_llm.executor.request import LoRARequest
 
     return LoRARequest(
@@ -157,19 +162,19 @@ def make_lora_request(adapter: Adapter) -> Any:
     )
 
 
-def _checked(server: Any, answer: Any) -> Any:
-    """Return an answer, but of a dead engine that it is dead: a 503.
+def _check_engine(server: Any, response: Any) -> Any:
+    """Return the response, or a 503 if the engine is dead.
 
-    Its own are a 400, as if a request were at fault, or a 200 that says nothing.
+    TensorRT-LLM itself sends a 400, as for an invalid request, or an empty 200.
     """
     from .health import cause_of_death
 
-    says_nothing = answer is None or getattr(answer, "body", None) == _NOTHING
-    if not says_nothing and getattr(answer, "status_code", 0) < _ERRORS:
-        return answer
+    is_empty = response is None or getattr(response, "body", None) == _EMPTY_BODY
+    if not is_empty and getattr(response, "status_code", 0) < _FIRST_ERROR_STATUS:
+        return response
     cause = cause_of_death(server)
-    if cause is None and not says_nothing:
-        return answer
+    if cause is None and not is_empty:
+        return response
     reason = "TensorRT-LLM's engine is dead" + (f": {cause}" if cause else ".")
     return _error(503, "EngineUnhealthyError", reason)
 
@@ -180,7 +185,7 @@ def _refusal(error: Exception) -> JSONResponse:
 
 
 def _error(code: int, kind: str, message: str) -> JSONResponse:
-    """Return an error as the server's own methods do."""
+    """Return an error response in the format of the server's own methods."""
     from fastapi.responses import JSONResponse
 
     content = {

@@ -1,4 +1,4 @@
-"""A running TensorRT-LLM, as the core sees it."""
+"""The ``EngineRuntime`` of TensorRT-LLM."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from .adapters import TensorRTAdapters
 
 
 class TensorRTRuntime(EngineRuntime):
-    """The ``EngineRuntime`` of an app whose state has TensorRT-LLM's server.
+    """The runtime of an app whose ``state`` holds TensorRT-LLM's server.
 
-    It has no processes: they spin while they have nothing to do.
+    It reports no processes: they use CPU time even when idle, so that their CPU time
+    does not tell whether they work.
     """
 
     def adapter_backend(self) -> TensorRTAdapters:

@@ -1,4 +1,4 @@
-"""vLLM: what the standards need to know of it, and where it is patched."""
+"""vLLM: its description for the core, its patches and its runtime."""
 
 from .engine import engine
 

@@ -1,7 +1,7 @@
 """Adapters of a vLLM server.
 
-What is registered shows up in vLLM's own registry, so that ``/v1`` answers by it as
-``/invocations`` does; the engine behind it is told by way of its client.
+Registered adapters are visible in vLLM's own registry, so that ``/v1`` routes use them
+as ``/invocations`` does. The engine loads and unloads them through its client.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from model_hosting_container_standards.exceptions import (
 )
 
 from .base_model import UNCHECKED, read_base_model
-from .errors import errors_of_the_engine
-from .leasing import keep_leases, lease_generations
-from .model_names import watch_model_names
+from .errors import translate_engine_errors
+from .leasing import hold_leases, lease_adapters
+from .model_names import wrap_model_checks
 from .registry import LiveList, LiveRegistry, live_registry, own_names
 
-#: Lets vLLM itself look for adapters whose names it does not know.
+#: With it, vLLM resolves unknown adapter names itself, by its LoRA resolvers.
 RUNTIME_UPDATING: Final = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 _FLAGS: Final = frozenset({"is_3d_lora_weight"})
 
@@ -62,7 +62,7 @@ class VLLMAdapters(AdapterBackend):
 
     def unavailable(self) -> str | None:
         if not hasattr(self._state, "engine_client"):
-            return "This server has no engine that could load adapters."
+            return "This server has no engine to load adapters."
         if self._lora_config is None:
             return "LoRA is not enabled: start vLLM with --enable-lora."
         return None
@@ -82,42 +82,42 @@ class VLLMAdapters(AdapterBackend):
 
     @property
     def cache_size(self) -> int:
-        kept: int = self._lora_config.max_cpu_loras or self.slots
-        return kept
+        size: int = self._lora_config.max_cpu_loras or self.slots
+        return size
 
     @property
     def flags(self) -> Collection[str]:
         return _FLAGS & inspect.signature(_request_type()).parameters.keys()
 
     def prepare(self) -> None:
-        watch_model_names(self._state)
+        wrap_model_checks(self._state)
 
     def attach(self, adapters: RegisteredAdapters) -> None:
         self._registry = live_registry(self._models.lora_requests, adapters, _request)
         self._models.lora_requests = self._registry
         for name in ("load_lora_adapter", "unload_lora_adapter"):
             if method := getattr(self._models, name, None):
-                setattr(self._models, name, self._sparing(adapters, method))
+                setattr(self._models, name, self._reject_registered(adapters, method))
         for name in ("generate", "encode"):
             if method := getattr(self._client, name, None):
-                leased = lease_generations(adapters, method, _request)
+                leased = lease_adapters(adapters, method, _request)
                 setattr(self._client, name, leased)
         responses = getattr(self._state, "openai_serving_responses", None)
         for name in ("_run_background_request", "_run_background_request_stream"):
             if method := getattr(responses, name, None):
-                setattr(responses, name, keep_leases(adapters, method))
+                setattr(responses, name, hold_leases(adapters, method))
 
     def own_models(self) -> Collection[str]:
         return [model.name for model in self._models.base_model_paths]
 
     def own_adapters(self) -> Collection[str]:
         if self._registry is not None:
-            return self._registry.foreign()
+            return self._registry.engine_names()
         return own_names(self._models.lora_requests)
 
     def resolves_natively(self, name: str) -> bool:
         if self.unavailable():
-            return True  # vLLM refuses what it does not know.
+            return True  # vLLM rejects unknown names itself.
         if name in self.own_models() or name in self.own_adapters():
             return True
         if not getattr(self._models, "lora_resolvers", ()):
@@ -126,33 +126,33 @@ class VLLMAdapters(AdapterBackend):
 
     async def load(self, adapter: Adapter) -> None:
         request = _request(adapter, adapter.engine_name)
-        with errors_of_the_engine(AdapterError):
+        with translate_engine_errors(AdapterError):
             await self._client.add_lora(request)
 
     async def unload(self, adapter: Adapter) -> None:
         if remove := getattr(self._client, "remove_lora", None):
-            with errors_of_the_engine(AdapterEngineError):
+            with translate_engine_errors(AdapterEngineError):
                 await remove(adapter.id)
 
     async def pin(self, adapter: Adapter) -> None:
         pin = getattr(self._client, "pin_lora", None)
         if pin is None:
             raise AdapterCapacityError("This release of vLLM cannot pin adapters.")
-        with errors_of_the_engine(AdapterCapacityError):
+        with translate_engine_errors(AdapterCapacityError):
             await pin(adapter.id)
 
     async def unpin(self, adapter: Adapter) -> None:
-        """Load it anew: vLLM has no other way.
+        """Unload and reload the adapter: vLLM has no call to unpin one.
 
-        In between, a step of the engine that needs the adapter loads it by itself.
+        If the engine needs the adapter in between, it loads it by itself.
         """
         await self.unload(adapter)
         await self.load(adapter)
 
-    def _sparing(
+    def _reject_registered(
         self, adapters: RegisteredAdapters, method: Callable[..., Any]
     ) -> Callable[..., Any]:
-        """Let vLLM's own load and unload routes refuse what is registered with us."""
+        """Make vLLM's own load and unload routes reject adapters of ``/adapters``."""
 
         @functools.wraps(method)
         async def load_or_unload(request: Any, *args: Any, **kwargs: Any) -> Any:
@@ -168,15 +168,15 @@ class VLLMAdapters(AdapterBackend):
             try:
                 return await method(request, *args, **kwargs)
             finally:
-                self._keep_registry()
+                self._restore_registry()
 
         return load_or_unload
 
-    def _keep_registry(self) -> None:
-        """Put ours back: where the registry is a list, vLLM unloads by a new one."""
-        registry, found = self._registry, self._models.lora_requests
-        if isinstance(registry, LiveList) and found is not registry:
-            registry[:] = [own for own in found if own.lora_int_id < FIRST_ID]
+    def _restore_registry(self) -> None:
+        """Restore our registry: vLLM replaces a list when it unloads an adapter."""
+        registry, current = self._registry, self._models.lora_requests
+        if isinstance(registry, LiveList) and current is not registry:
+            registry[:] = [own for own in current if own.lora_int_id < FIRST_ID]
             self._models.lora_requests = registry
 
     @property
@@ -209,7 +209,7 @@ def _request_type() -> Any:
 
 
 def _request(adapter: Adapter, name: str) -> Any:
-    """Return what vLLM calls an adapter by ``name``."""
+    """Return the ``LoRARequest`` by which vLLM refers to the adapter as ``name``."""
     return _request_type()(
         lora_name=name,
         lora_int_id=adapter.id,
@@ -219,7 +219,7 @@ def _request(adapter: Adapter, name: str) -> Any:
 
 
 def _check_root(adapters: RegisteredAdapters, src: str) -> None:
-    """Keep vLLM's own load route to the folder adapters may be loaded from."""
+    """Apply ``SAGEMAKER_ADAPTERS_ROOT`` to vLLM's own load route."""
     if adapters.root is not None:
         try:
             locate(src, adapters.root)

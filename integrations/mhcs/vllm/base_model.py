@@ -1,8 +1,8 @@
-"""The model of a vLLM server, as adapters have to fit it.
+"""Module names and widths of a vLLM server's model, which adapters must match.
 
-vLLM applies to a module what an adapter has under the module's name, and ignores the
-rest. The front end has no modules: their names are those of the checkpoint, unless the
-model's class knows better.
+vLLM applies the tensors that an adapter has for a module's name, and ignores all
+others. The API server does not load the modules: their names are taken from the
+checkpoint and, where they differ, mapped by the model's class.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from model_hosting_container_standards.engines import (
 )
 
 UNCHECKED: Final = (
-    "Whether adapters fit the model is not checked: vLLM ignores what does not."
+    "Adapters are not checked against the model: vLLM ignores tensors that do not fit."
 )
 _GENERATES: Final = "generate"
-#: How the names of tensors end, of an adapter and of a checkpoint.
+#: Suffixes of tensor names in an adapter and in a checkpoint.
 _LORA: Final = ".lora_A.weight"
 _WEIGHT: Final = ".weight"
 
 
 def read_base_model(vllm_config: Any) -> BaseModel | None:
-    """Return the model of a server; None: nothing is known of it."""
+    """Return the model of a server, or None if its modules cannot be determined."""
     config = vllm_config.model_config
     folder = _folder(config, getattr(vllm_config, "load_config", None))
     modules = None if folder is None else read_checkpoint(folder)
@@ -47,8 +47,8 @@ def read_base_model(vllm_config: Any) -> BaseModel | None:
 class VLLMModel(Checkpoint):
     """A model that vLLM has loaded from a checkpoint.
 
-    One with several stacks of layers, or that does not generate text, may have them
-    under another prefix than the checkpoint; any other has the checkpoint's.
+    The module prefix may differ from the checkpoint's if the model has several stacks
+    of layers or does not generate text; otherwise it is the same.
     """
 
     def __init__(self, modules: Mapping[str, Widths], config: Any) -> None:
@@ -66,7 +66,7 @@ class VLLMModel(Checkpoint):
 
     @cached_property
     def _names(self) -> ClassNames | None:
-        # Its class takes a second to import: only for what is not found without it.
+        # Importing the class takes a second: only for names not found without it.
         with guarded("Reading the names of the model's class", UNCHECKED):
             from vllm.model_executor.model_loader.utils import get_model_architecture
 
@@ -75,12 +75,12 @@ class VLLMModel(Checkpoint):
 
 
 class ClassNames(msgspec.Struct):
-    """Names as a model's class has them.
+    """Module names as the model's class defines them.
 
     Args:
-        mapper: renames what is in a checkpoint, and in adapters; None: nothing is.
-        ignored: beginnings of names that adapters may have, and vLLM leaves out.
-        modules: those of the checkpoint, renamed.
+        mapper: vLLM's mapper of names in checkpoints and adapters; None: no renaming.
+        ignored: prefixes of adapter tensors that vLLM skips.
+        modules: the checkpoint's modules by their new names.
     """
 
     mapper: Any
@@ -92,8 +92,8 @@ class ClassNames(msgspec.Struct):
             return UNKNOWN
         new = rename(self.mapper, name, _LORA)
         if new is None:
-            return UNKNOWN  # vLLM says what it makes of it.
-        # A checkpoint without a head has no prefix for the rest.
+            return UNKNOWN  # vLLM itself reports how it handles such a name.
+        # The modules of a checkpoint without a head have no prefix.
         prefix, _, rest = new.partition(".")
         if prefix and "." not in Place(rest).stack and rest in self.modules:
             return self.modules[rest]
@@ -101,9 +101,9 @@ class ClassNames(msgspec.Struct):
 
 
 def names_of(model_class: type, modules: Mapping[str, Widths]) -> ClassNames:
-    """Return the names that a class of vLLM's has for the modules of a checkpoint."""
+    """Return a checkpoint's modules by the names that vLLM's model class uses."""
     mapper = getattr(model_class, "hf_to_vllm_mapper", None)
-    # Since 0.20: that of renamings alone. The whole one drops what is not loaded.
+    # Since 0.20: the renamings alone. The complete mapper drops weights not loaded.
     get_renaming = getattr(mapper, "get_rename_mapper", None)
     mapper = mapper if get_renaming is None else get_renaming()
     packed = getattr(model_class, "packed_modules_mapping", None) or {}
@@ -119,23 +119,26 @@ def names_of(model_class: type, modules: Mapping[str, Widths]) -> ClassNames:
 
 
 def _packed(name: str, packed: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Yield what is one module with this one in some of vLLM, HF and checkpoints."""
+    """Yield the names of a packed module, such as ``qkv_proj``, and of its parts.
+
+    vLLM, Hugging Face and checkpoints differ in whether they pack a module.
+    """
     parent, dot, last = name.rpartition(".")
     for whole, parts in packed.items():
         if last == whole or last in parts:
             yield from (f"{parent}{dot}{other}" for other in (whole, *parts))
 
 
-def rename(mapper: Any, name: str, ending: str) -> str | None:
-    """Return what the mapper makes of a module's name; None: it is left out."""
+def rename(mapper: Any, name: str, suffix: str) -> str | None:
+    """Return the mapped name of a module, or None if the mapper drops it."""
     if mapper is None:
         return name
-    new: str | None = mapper._map_name(name + ending)
-    return None if new is None else new.removesuffix(ending)
+    new: str | None = mapper._map_name(name + suffix)
+    return None if new is None else new.removesuffix(suffix)
 
 
 def _folder(config: Any, load_config: Any) -> Path | None:
-    """Return where the checkpoint is on this machine; no hub is asked."""
+    """Return the checkpoint's local folder, without any request to a hub."""
     if Path(config.model).is_dir():
         return Path(config.model)
     from huggingface_hub import snapshot_download
@@ -148,12 +151,12 @@ def _folder(config: Any, load_config: Any) -> Path | None:
             local_files_only=True,
         )
     except (OSError, ValueError):
-        return None  # A file, or weights that are loaded from elsewhere.
+        return None  # A single file, or weights loaded from another location.
     return Path(snapshot)
 
 
 def _has_parts(config: Any) -> bool:
-    """Whether there is more than one stack of layers: for images, for an encoder."""
+    """Whether there are several stacks of layers: multimodal, or encoder-decoder."""
     whole = config.hf_config
     is_text = getattr(config, "hf_text_config", whole) is whole
     return not is_text or getattr(whole, "is_encoder_decoder", False)
@@ -161,6 +164,6 @@ def _has_parts(config: Any) -> bool:
 
 def _layer_count(hf_config: Any) -> LayerCount | None:
     layers = getattr(hf_config, "num_hidden_layers", None)
-    # They follow the others, and adapters may have some for them.
-    more = getattr(hf_config, "num_nextn_predict_layers", None) or 0
-    return None if layers is None else LayerCount(layers + more)
+    # MTP layers are numbered after the others, and adapters may have tensors for them.
+    nextn_layers = getattr(hf_config, "num_nextn_predict_layers", None) or 0
+    return None if layers is None else LayerCount(layers + nextn_layers)

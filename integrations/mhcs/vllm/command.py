@@ -1,4 +1,4 @@
-"""``vllm serve``, as ``mhcs serve`` starts it. Importing this does not import vLLM."""
+"""The ``vllm serve`` command for ``mhcs serve``. Does not import vLLM."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model_hosting_container_standards.settings import Settings
 
 from ..serve.command_line import has_option, last_value
 
-#: Where releases define the options of ``vllm serve``, below the package.
+#: Files below the package in which releases define the options of ``vllm serve``.
 _SOURCES: Final = (
     "engine/arg_utils.py",
     "entrypoints/*/cli_args.py",
@@ -53,10 +53,10 @@ class VLLMCommand(EngineCommand):
     def model_in(
         self, folder: Path, files: Collection[str], given: Sequence[str]
     ) -> tuple[str, list[str]]:
-        """Return the folder, or the GGUF file in it, which vLLM wants to be named.
+        """Return the folder, or the path of the GGUF file in it, which vLLM requires.
 
-        vLLM reads a tokenizer out of such a file, which takes long and is not always
-        the same: one beside it is better.
+        vLLM can extract a tokenizer from a GGUF file, but that is slow and not always
+        equivalent: tokenizer files beside it are preferred.
         """
         ggufs = sorted(name for name in files if name.endswith(".gguf"))
         if not ggufs or any(name.endswith((".safetensors", ".bin")) for name in files):
@@ -68,14 +68,17 @@ class VLLMCommand(EngineCommand):
                 "Parts of one model have to be joined by gguf-split first."
             )
         has_tokenizer = not _TOKENIZERS.isdisjoint(files)
-        wants = has_tokenizer and not has_option(given, "--tokenizer")
-        return str(folder / ggufs[0]), ["--tokenizer", str(folder)] if wants else []
+        adds_tokenizer = has_tokenizer and not has_option(given, "--tokenizer")
+        return str(folder / ggufs[0]), [
+            "--tokenizer",
+            str(folder),
+        ] if adds_tokenizer else []
 
     def read_config(self, file: Path) -> dict[str, Any]:
         import yaml  # vLLM needs it too.
 
         if file.suffix not in _YAML:
-            raise ValueError("vLLM reads a file that ends in .yaml or .yml")
+            raise ValueError("vLLM requires a file that ends in .yaml or .yml")
         try:
             document = yaml.safe_load(file.read_text())
         except OSError as error:
@@ -96,17 +99,17 @@ class VLLMCommand(EngineCommand):
         slots = last_value(given, ("--max-loras",)) or ""
         if slots.isdecimal() and int(slots) > count:
             name = Settings.adapters_in_memory.name
-            allowed = f"--max-loras is {slots}, and all of these are in memory"
+            allowed = f"it must be at least --max-loras, which is {slots}"
             raise ConfigurationError(name, str(count), allowed)
         return ["--max-cpu-loras", str(count)]
 
     def mentions(self, flag: str) -> bool:
-        # An option of JSON may have its fields set one by one: --config.level.
+        # Fields of a JSON option may be set separately: --compilation-config.level.
         flag = flag.partition(".")[0]
         if flag.startswith(_NO):
             flag = f"--{flag.removeprefix(_NO)}"
         field = flag.removeprefix("--").replace("-", "_")
-        # In quotes, or as a field that becomes an option.
+        # As a quoted flag, or as a dataclass field that becomes an option.
         pattern = re.compile(
             rf"[\"']{re.escape(flag)}[\"']|^ +{field} *:", re.MULTILINE
         )
@@ -117,10 +120,10 @@ class VLLMCommand(EngineCommand):
         return [file.read_text() for file in _find_sources()]
 
     def parser(self) -> Parser | None:
-        # With --omni, another package takes the command line over.
+        # vllm_omni replaces the command line when it is started with --omni.
         if find_spec("vllm_omni") is not None:
             return None
-        # Imported late: it imports vLLM's command line, and so most of vLLM.
+        # Imported late: it imports vLLM's command line and with it most of vLLM.
         from .parser import make_parser
 
         return make_parser()

@@ -1,4 +1,4 @@
-"""vLLM, as the core sees it. Importing this does not import vLLM."""
+"""The ``Engine`` of vLLM, for the core. Importing this does not import vLLM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .runtime import VLLMRuntime
 
-#: What vLLM takes for its ``--api-key`` where there is none.
+#: vLLM's default for ``--api-key``.
 _API_KEY: Final = "VLLM_API_KEY"
 
 
@@ -27,7 +27,7 @@ class VLLM(Engine):
 
     description = EngineDescription(
         name="vllm",
-        # For 0.6, the last release line without an /invocations of its own.
+        # For 0.6, the last release line without its own /invocations.
         invocation_paths={
             "messages": ["/v1/chat/completions"],
             "prompt": ["/v1/completions"],
@@ -49,26 +49,26 @@ class VLLM(Engine):
         return any(_is_of_vllm(module) for module in modules if module)
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
-        # Imported late, as all that only a server needs.
+        # Imported late: only a server needs it.
         from model_hosting_container_standards.engines import find_inference_paths
 
         return find_inference_paths(app, _is_of_vllm)
 
     def api_keys(self, app: FastAPI) -> Collection[str]:
-        # One up to 0.9, and several since.
+        # A string up to 0.9, a list since.
         given = getattr(getattr(app.state, "args", None), "api_key", None)
         keys = [given] if isinstance(given, str) else given or []
         return [key for key in keys or [os.environ.get(_API_KEY, "")] if key]
 
     def start(self, app: FastAPI) -> VLLMRuntime:
-        # Imported late, as all that only a server needs.
+        # Imported late: only a server needs it.
         from .runtime import VLLMRuntime
 
         return VLLMRuntime(app)
 
     @property
     def command(self) -> EngineCommand:
-        # Imported late, as only what starts servers needs it.
+        # Imported late: only commands that start servers need it.
         from .command import VLLMCommand
 
         return VLLMCommand()
@@ -89,7 +89,7 @@ def _is_of_vllm(module: str) -> bool:
 
 
 def _routes(app: FastAPI) -> Iterator[Any]:
-    # Imported late: vLLM's workers load this module too, and need no FastAPI.
+    # Imported late: vLLM's workers load this module too, but do not need FastAPI.
     from model_hosting_container_standards.engines import iter_routes
 
     return iter_routes(app)

@@ -1,4 +1,4 @@
-"""Errors of vLLM's engine as ours, and ours as those that vLLM's routes answer."""
+"""Translates errors of vLLM's engine to ours, and ours to errors of vLLM's routes."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from model_hosting_container_standards.exceptions import (
     AdapterError,
 )
 
-#: What the engine's processes say around the reason.
-_AROUND_THE_REASON: Final = re.compile(
+#: Text that vLLM's processes put around the reason of an error.
+_ERROR_WRAPPING: Final = re.compile(
     r"^Call to \w+ method failed: |^Worker failed with error '"
     r"|', please check the stack trace above for the root cause$"
 )
 
 
 def client_error(error: AdapterError) -> Exception:
-    """Return what vLLM answers by a status below 500."""
+    """Return an exception to which vLLM's routes respond with a 4xx status."""
     import vllm
 
     kind = getattr(getattr(vllm, "exceptions", None), "VLLMNotFoundError", ValueError)
-    told: Exception = kind(str(error))
-    return told
+    translated: Exception = kind(str(error))
+    return translated
 
 
 @contextlib.contextmanager
-def errors_of_the_engine(kind: type[AdapterError]) -> Iterator[None]:
-    """Raise what the engine's process reports as one of our errors.
+def translate_engine_errors(kind: type[AdapterError]) -> Iterator[None]:
+    """Raise errors of the engine's process as ``kind``.
 
-    Its type is lost on the way: vLLM's client raises a bare ``Exception``.
+    Their type is lost between the processes: vLLM's client raises a bare ``Exception``.
     """
     try:
         yield
@@ -43,5 +43,5 @@ def errors_of_the_engine(kind: type[AdapterError]) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    reason = _AROUND_THE_REASON.sub("", _AROUND_THE_REASON.sub("", str(error)))
+    reason = _ERROR_WRAPPING.sub("", _ERROR_WRAPPING.sub("", str(error)))
     return reason or repr(error)

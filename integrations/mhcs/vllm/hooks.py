@@ -1,7 +1,7 @@
-"""Where vLLM is patched: everything it does is call ``bootstrap(app)``.
+"""Import hooks that patch vLLM to call ``bootstrap(app)``.
 
-vLLM >= 0.11.1 calls it by itself, and a second call changes nothing, so one patch
-serves every release.
+vLLM >= 0.11.1 calls it by itself. A second call has no effect, so the same patch is
+used for every release.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import wrapt
 
 from mhcs.guard import guarded, logger
 
-#: Where build_app is defined: up to 0.28, and since 0.29.
+#: Modules that define build_app: up to 0.28, and since 0.29.
 BUILD_APP_MODULES: Final = (
     "vllm.entrypoints.openai.api_server",
     "vllm.entrypoints.launchers.app",
 )
-#: Where serve_http is defined. It gets the finished app also when api_server runs as
-#: __main__, which no import hook sees.
+#: Modules that define serve_http. It gets the finished app even if api_server runs as
+#: __main__, for which no import hook is called.
 SERVE_HTTP_MODULES: Final = (
     "vllm.entrypoints.launcher",
     "vllm.entrypoints.launchers.launcher",
 )
-#: Where several API servers are started from, since 0.9.
+#: The module that starts several API servers, since 0.9.
 LAUNCHER_MODULE: Final = "vllm.entrypoints.cli.serve"
 RUST_FRONTEND: Final = "VLLM_USE_RUST_FRONTEND"
 RUST_PROBLEM: Final = (
-    f"{RUST_FRONTEND} starts vLLM's HTTP server in Rust: there is no Python app that "
-    "could get /ping, /invocations and /adapters. Unset it to serve on SageMaker."
+    f"{RUST_FRONTEND} starts vLLM's HTTP server in Rust, to which /ping, /invocations "
+    "and /adapters cannot be added. Unset it to serve on SageMaker."
 )
 CONSEQUENCE: Final = (
     "/ping and /invocations will be missing or vLLM's own: use a release of vLLM that "
@@ -41,15 +41,15 @@ CONSEQUENCE: Final = (
 
 
 def patch() -> None:
-    """Register the hooks. vLLM is not imported."""
+    """Register the import hooks. Does not import vLLM."""
     for name in BUILD_APP_MODULES:
         wrapt.register_post_import_hook(_patch_build_app, name)
     for name in SERVE_HTTP_MODULES:
         wrapt.register_post_import_hook(_patch_serve_http, name)
     wrapt.register_post_import_hook(_patch_launcher, LAUNCHER_MODULE)
-    # By name: a spawned child learns of its parent only after its imports.
-    is_first = multiprocessing.current_process().name == "MainProcess"
-    if uses_rust_frontend() and is_first:
+    # By name: multiprocessing.parent_process() is None during a child's imports.
+    is_main = multiprocessing.current_process().name == "MainProcess"
+    if uses_rust_frontend() and is_main:
         logger.error(RUST_PROBLEM)
 
 
@@ -70,11 +70,11 @@ def _patch_serve_http(module: ModuleType) -> None:
 
 def _patch_launcher(module: ModuleType) -> None:
     with guarded(f"Patching {module.__name__}"):
-        from .launcher import finishing, with_board
+        from .launcher import wait_gracefully, with_heartbeats
 
         wrappers = {
-            "run_multi_api_server": with_board,
-            "wait_for_completion_or_failure": finishing,
+            "run_multi_api_server": with_heartbeats,
+            "wait_for_completion_or_failure": wait_gracefully,
         }
         # Releases before 0.9 have one API server.
         if wrappers.keys() <= vars(module).keys():
@@ -86,7 +86,7 @@ def _wrap(module: ModuleType, name: str, wrapper: Callable[..., Any]) -> None:
     function = vars(module).get(name)
     if function is None:
         raise LookupError(f"{module.__name__} has no {name}. {CONSEQUENCE}")
-    # What a module only imported is patched where it is defined; what is patched stays.
+    # A function is patched only in the module that defines it, and only once.
     if function.__module__ == module.__name__ and not isinstance(
         function, wrapt.FunctionWrapper
     ):
@@ -97,7 +97,7 @@ def _bootstrap_result(
     wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any
 ) -> Any:
     app = wrapped(*args, **kwargs)
-    # As vLLM >= 0.11.1 does by itself: its port is there.
+    # As vLLM >= 0.11.1 does by itself: args has the port.
     if args and not hasattr(app.state, "args"):
         app.state.args = args[0]
     return _bootstrap(app)
@@ -111,8 +111,8 @@ def _bootstrap_argument(
 
 
 def _bootstrap(app: Any) -> Any:
-    """Not guarded: a customer's handler that cannot be used must stop the start."""
-    # Imported late: workers register the hooks too, and need no FastAPI.
+    """Call ``bootstrap``, unguarded: an unusable customer handler stops the start."""
+    # Imported late: workers register the hooks too, but do not need FastAPI.
     from model_hosting_container_standards.sagemaker import bootstrap
 
     return bootstrap(app)

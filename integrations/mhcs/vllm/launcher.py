@@ -1,8 +1,9 @@
-"""The launcher of several API servers: told to end, it lets all of them finish first.
+"""Graceful shutdown of vLLM's launcher of several API servers.
 
-It would give them a few seconds each, and answers nothing itself, so that nobody else
-is there to hear of signals. Under ``standard-supervisor``, which does the same for any
-command, there is nothing to do.
+On SIGTERM, the launcher waits until all API servers have finished their requests; by
+itself it would give them only a few seconds each. It serves no requests, so the signal
+handling of ``bootstrap`` does not apply to it. Under ``standard-supervisor``, which
+does the same for any command, nothing is patched.
 """
 
 from __future__ import annotations
@@ -26,60 +27,63 @@ from model_hosting_container_standards.settings import Settings, read_settings
 
 _POLL_S: Final = 0.05
 _FOLDER: Final = Settings.heartbeat_dir.name
-_NUMBERS: Final = (signal.SIGTERM, signal.SIGINT)
-#: How long the launcher has to end after its servers, in seconds.
-_END_S: Final = 4.0
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+#: Seconds that the launcher has to exit after its servers.
+_EXIT_S: Final = 4.0
 
 
-def with_board(
+def with_heartbeats(
     wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any
 ) -> Any:
-    """Give the API servers a place where they say that they have finished."""
+    """Start the API servers with a heartbeat directory, and watch it at shutdown."""
     if os.environ.get(_FOLDER):
         return wrapped(*args, **kwargs)
     with TemporaryDirectory(prefix="mhcs-") as folder:
         os.environ[_FOLDER] = folder
-        finish = Finish(HeartbeatDirectory(Path(folder)), read_settings().drain_seconds)
-        _finishes.append(finish)
+        handler = DrainSignalHandler(
+            HeartbeatDirectory(Path(folder)), read_settings().drain_seconds
+        )
+        _handlers_to_install.append(handler)
         try:
             return wrapped(*args, **kwargs)
         finally:
-            _finishes.remove(finish)
+            _handlers_to_install.remove(handler)
             del os.environ[_FOLDER]
 
 
-def finishing(
+def wait_gracefully(
     wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any
 ) -> Any:
-    """Wait for the API servers, with our handler of SIGTERM before the launcher's."""
-    for finish in _finishes:
-        finish.install()
+    """Wait for the API servers with our signal handlers in front of the launcher's."""
+    for handler in _handlers_to_install:
+        handler.install()
     return wrapped(*args, **kwargs)
 
 
-#: What :func:`with_board` has made, for :func:`finishing` to find.
-_finishes: Final[list[Finish]] = []
+#: Handlers that :func:`with_heartbeats` created and :func:`wait_gracefully` installs.
+_handlers_to_install: Final[list[DrainSignalHandler]] = []
 
 
-class Finish:
-    """A handler of signals that has all servers finish before another one hears of it.
+class DrainSignalHandler:
+    """A signal handler that drains all API servers before the original handler runs.
 
-    A second SIGINT is heard of at once: somebody is in a hurry.
+    A second SIGINT runs the original handler at once.
 
     Args:
-        seconds: how long they may take.
+        heartbeats: the directory in which the API servers are registered.
+        drain_s: seconds that the servers may take.
     """
 
-    def __init__(self, board: HeartbeatDirectory, seconds: int) -> None:
-        self._board = board
-        self._seconds = seconds
+    def __init__(self, heartbeats: HeartbeatDirectory, drain_s: int) -> None:
+        self._heartbeats = heartbeats
+        self._drain_s = drain_s
         self._handlers: dict[int, Any] = {}
         self._waiting: threading.Thread | None = None
         self._is_done = False
 
     def install(self) -> None:
-        self._handlers = {number: signal.getsignal(number) for number in _NUMBERS}
-        for number in _NUMBERS:
+        self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        for number in _SIGNALS:
             signal.signal(number, self)
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
@@ -88,17 +92,17 @@ class Finish:
                 signal.signal(each, handler)
             signal.raise_signal(number)
         elif self._waiting is None:
-            deadline = time.monotonic() + self._seconds + LAST_WORD_S
-            self._board.request_shutdown(deadline - LAST_WORD_S)
-            die_at(deadline + _END_S)
+            deadline = time.monotonic() + self._drain_s + LAST_WORD_S
+            self._heartbeats.request_shutdown(deadline - LAST_WORD_S)
+            die_at(deadline + _EXIT_S)
             self._waiting = threading.Thread(
                 target=self._wait, args=(deadline, number), daemon=True
             )
             self._waiting.start()
 
     def _wait(self, deadline: float, number: int) -> None:
-        while not self._board.is_empty() and time.monotonic() < deadline:
+        while not self._heartbeats.is_empty() and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         self._is_done = True
-        # Handlers run in the main thread alone.
+        # Send the signal again: Python runs handlers only in the main thread.
         os.kill(os.getpid(), number)

@@ -1,4 +1,4 @@
-"""Adapters are leased while vLLM computes by them."""
+"""Leases adapters while vLLM generates with them."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ from .errors import client_error
 from .registry import MakeRequest
 
 
-def lease_generations(
+def lease_adapters(
     adapters: RegisteredAdapters, method: Callable[..., Any], make_request: MakeRequest
 ) -> Callable[..., Any]:
-    """Have the engine told of an adapter while, and only while, there is one.
+    """Wrap ``generate`` or ``encode`` of vLLM's client to lease the request's adapter.
 
-    Here and not in front of a route: this is where all of vLLM's routes meet.
+    All of vLLM's routes go through these methods, so that none has to be wrapped.
     """
     position = [*inspect.signature(method).parameters].index("lora_request")
 
     @functools.wraps(method)
     def generate(*args: Any, **kwargs: Any) -> Any:
-        by_position = len(args) > position
-        request = args[position] if by_position else kwargs.get("lora_request")
+        is_positional = len(args) > position
+        request = args[position] if is_positional else kwargs.get("lora_request")
         if request is None or request.lora_int_id < FIRST_ID:
             return method(*args, **kwargs)
         return leased(request, [*args], kwargs)
 
     async def leased(request: Any, args: Any, kwargs: Any) -> AsyncIterator[Any]:
-        # A lease of its own beside that of the HTTP request: of one that has ended, the
-        # engine may still be computing, and there are others than HTTP's.
+        # In addition to the HTTP request's lease: the engine may still run after that
+        # request has ended, and some generations do not belong to an HTTP request.
         adapter = await _lease(adapters, request.lora_name)
         try:
-            engines = make_request(adapter, adapter.engine_name)
+            lora_request = make_request(adapter, adapter.engine_name)
             if len(args) > position:
-                args[position] = engines
+                args[position] = lora_request
             else:
-                kwargs["lora_request"] = engines
-            # Releases from 0.11.1 to 0.15 pass a request that has been made already.
+                kwargs["lora_request"] = lora_request
+            # Releases from 0.11.1 to 0.15 pass a complete engine request instead.
             if args and getattr(args[0], "lora_request", None) is not None:
-                args[0].lora_request = engines
+                args[0].lora_request = lora_request
             async with contextlib.aclosing(method(*args, **kwargs)) as outputs:
                 async for output in outputs:
                     yield output
@@ -61,10 +61,10 @@ def lease_generations(
     return generate
 
 
-def keep_leases(
+def hold_leases(
     adapters: RegisteredAdapters, method: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Let what goes on after its request, with several generations, keep its leases."""
+    """Wrap a background task of several generations: it holds its request's leases."""
 
     @functools.wraps(method)
     def run(*args: Any, **kwargs: Any) -> Any:

@@ -1,7 +1,8 @@
-"""What vLLM answers to a model's name that it does not know.
+"""Responses to requests that name an unknown model.
 
-It lists the names of its base model, in some releases, and on some routes. Here all of
-them list the adapters too; or the base model answers, where it is asked to.
+vLLM lists the names of its base model, but only in some releases and on some routes.
+The wrapper makes all of them list the base model and the adapters, or lets the base
+model answer if ``MHCS_UNKNOWN_MODEL=base`` is set.
 """
 
 from __future__ import annotations
@@ -19,25 +20,26 @@ from model_hosting_container_standards.exceptions import AdapterNotFoundError
 from .errors import client_error
 from .registry import own_names
 
-#: Where all releases check a request's model: a method of what serves a route.
+#: The method by which all releases check a request's model, of the ``OpenAIServing*``
+#: object that serves a route.
 _CHECK: Final = "_check_model"
 
 
-def watch_model_names(state: State) -> None:
-    """Be asked for every name that vLLM does not know."""
-    for serving in _servings(state):
-        # Its own is its class's.
+def wrap_model_checks(state: State) -> None:
+    """Wrap the model check of every ``OpenAIServing*`` object of the app."""
+    for serving in _serving_objects(state):
+        # An unwrapped method is defined in the class, not in the instance.
         if _CHECK not in vars(serving):
-            setattr(serving, _CHECK, _checking(serving, getattr(serving, _CHECK)))
+            setattr(serving, _CHECK, _wrap_check(serving, getattr(serving, _CHECK)))
 
 
-def _servings(state: State) -> Iterator[Any]:
+def _serving_objects(state: State) -> Iterator[Any]:
     for value in state._state.values():
         if hasattr(value, _CHECK) and hasattr(value, "models"):
             yield value
 
 
-def _checking(serving: Any, method: Callable[..., Any]) -> Callable[..., Any]:
+def _wrap_check(serving: Any, method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     async def check_model(request: Any, *args: Any, **kwargs: Any) -> Any:
         refusal = await method(request, *args, **kwargs)
@@ -50,7 +52,7 @@ def _checking(serving: Any, method: Callable[..., Any]) -> Callable[..., Any]:
             request.model = _base_names(serving)[0]
             return None
         message = _describe(serving, request.model)
-        if error is None:  # Pooling raises it by itself, later on and without a list.
+        if error is None:  # Pooling would raise it later, without a list of names.
             raise client_error(AdapterNotFoundError(message))
         error.message = message
         return refusal

@@ -1,6 +1,6 @@
-"""Names that releases of vLLM moved.
+"""Names that moved between releases of vLLM.
 
-They are in ``moved_names.json``, which ``tools/moved_names`` makes of the releases.
+The table ``moved_names.json`` is generated from the releases by ``tools/moved_names``.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _RELEASE: Final = re.compile(r"\d+(\.\d+)+")
 
 
 def moved_names() -> MovedNames:
-    """Return what the installed release has lost; all there is if none is known."""
+    """Return the names missing in the installed release; all if that is unknown."""
     table = msgspec.json.decode(_TABLE.read_bytes(), type=dict[str, list[Move]])
     installed = _release(_installed_version())
     if not installed:
         return table
-    lost = {
+    missing = {
         module: [move for move in moves if _release(move.last) < installed]
         for module, moves in table.items()
     }
-    return {module: moves for module, moves in lost.items() if moves}
+    return {module: moves for module, moves in missing.items() if moves}
 
 
 def _installed_version() -> str:
-    # The package itself, where it is loaded: its distribution may be another's.
+    # Prefer the loaded package: the distribution's metadata may belong to another one.
     version: object = getattr(sys.modules.get("vllm"), "__version__", None)
     if isinstance(version, str):
         return version
@@ -44,6 +44,6 @@ def _installed_version() -> str:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """Return the numbers that a version begins with: of a nightly, its base's."""
-    found = _RELEASE.match(version)
-    return tuple(map(int, found[0].split("."))) if found else ()
+    """Return the release numbers of a version; of a nightly, those of its base."""
+    match = _RELEASE.match(version)
+    return tuple(map(int, match[0].split("."))) if match else ()

@@ -8,7 +8,7 @@ from ..serve.argparse_parser import ArgparseParser
 
 
 def make_parser() -> ArgparseParser:
-    """Return the parser as vLLM's command makes it, with this one subcommand."""
+    """Return the parser of the ``vllm`` command, with ``serve`` alone as subcommand."""
     parser = serve.FlexibleArgumentParser(prog="vllm")
     subcommands = parser.add_subparsers(dest="subparser")
     [command] = serve.cmd_init()

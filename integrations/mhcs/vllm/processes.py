@@ -1,4 +1,4 @@
-"""Which processes compute for vLLM's server."""
+"""Finds the engine's processes of a vLLM server."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Final
 
 from model_hosting_container_standards.engines import descendants
 
-#: What vLLM calls those processes, since 0.10.
+#: Parts of the titles that vLLM gives these processes, since 0.10.
 _TITLES: Final = (b"EngineCore", b"Worker")
 
 
 def engine_processes() -> Collection[int]:
-    """Return the engine's processes, as far as they are on this machine.
+    """Return the pids of the engine's processes on this machine.
 
-    One API server has started them; several are beside them, and none of these counts.
-    Before they have titles, all that one API server has started are taken for them.
+    They are children of a single API server, or siblings of several API servers, which
+    are left out. Until the processes have titles, all children of a single API server
+    count as the engine's.
     """
     is_one_of_several = multiprocessing.parent_process() is not None
     pids = descendants(os.getppid() if is_one_of_several else os.getpid())
@@ -30,4 +31,4 @@ def _title(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return b""  # It is gone.
+        return b""  # The process has exited.

@@ -1,4 +1,7 @@
-"""vLLM's registry of adapters, kept current: a list until 0.9, a dict since 0.10."""
+"""A live view of registered adapters as vLLM's registry.
+
+vLLM's registry is a list up to 0.9 and a dict since 0.10.
+"""
 
 from __future__ import annotations
 
@@ -7,50 +10,51 @@ from typing import Any
 
 from model_hosting_container_standards.engines import Adapter, RegisteredAdapters
 
-#: What vLLM calls an adapter by a name: a ``LoRARequest``.
+#: Returns vLLM's ``LoRARequest`` for an adapter and the name that clients use.
 MakeRequest = Callable[[Adapter, str], Any]
 
 
 class Entries:
-    """vLLM's entries for what is registered, remade only when that changes."""
+    """vLLM's entries for the registered adapters, rebuilt only when those change."""
 
     def __init__(self, adapters: RegisteredAdapters, make_request: MakeRequest) -> None:
         self._adapters = adapters
         self._make_request = make_request
         self._view: Mapping[str, Adapter] | None = None
         self._entries: dict[str, Any] = {}
-        self._before: dict[str, Any] = {}
+        self._previous: dict[str, Any] = {}
 
     def find(self, name: str) -> Any:
         """Return the entry of a name, or None.
 
-        vLLM asks several times for one request, which keeps what it has found first.
+        vLLM looks a name up several times per request; all lookups of a request return
+        the same adapter.
         """
-        entry = self._of_the_view().get(name)
+        entry = self._current_entries().get(name)
         adapter = self._adapters.find(name)
         if adapter is None or adapter.by_handler or not adapter.answers:
             return None
         if entry is None or entry.lora_int_id != adapter.id:
-            return self._make_request(adapter, name)  # It has left, or been replaced.
+            return self._make_request(adapter, name)  # Unregistered or replaced since.
         return entry
 
     def latest(self, name: str) -> Any:
-        """Return the entry of a name that was there a moment ago, or None.
+        """Return the entry of a name, also if it was just unregistered, or None.
 
-        Outside of requests, it may leave between two questions.
+        Outside of requests, an adapter may be unregistered between two lookups.
         """
-        return self.find(name) or self._before.get(name)
+        return self.find(name) or self._previous.get(name)
 
     def current(self) -> dict[str, Any]:
-        """Return the entries as the request under way sees them."""
+        """Return the entries as seen by the current request, which holds leases."""
         leased = map(self.find, self._adapters.leased_by_request())
         own = {entry.lora_name: entry for entry in leased if entry is not None}
-        return {**self._of_the_view(), **own} if own else self._of_the_view()
+        return {**self._current_entries(), **own} if own else self._current_entries()
 
-    def _of_the_view(self) -> dict[str, Any]:
+    def _current_entries(self) -> dict[str, Any]:
         view = self._adapters.view()
         if view is not self._view:
-            self._before = self._entries
+            self._previous = self._entries
             self._entries = {
                 name: self._make_request(adapter, name)
                 for name, adapter in view.items()
@@ -61,18 +65,21 @@ class Entries:
 
 
 class LiveDict(dict[str, Any]):
-    """A registry by name. What vLLM itself puts into it, it keeps."""
+    """vLLM's registry since 0.10, by name. Entries that vLLM adds itself are kept."""
 
     def __init__(self, own: Mapping[str, Any], entries: Entries) -> None:
         super().__init__(own)
         self._registered = entries
 
-    def foreign(self) -> Collection[str]:
+    def engine_names(self) -> Collection[str]:
         return [*super().keys()]
 
     def _all(self) -> dict[str, Any]:
-        # Not dict.copy, which asks keys(), which asks this.
-        own = {name: super(LiveDict, self).__getitem__(name) for name in self.foreign()}
+        # Not dict.copy: it calls keys(), which calls this method.
+        own = {
+            name: super(LiveDict, self).__getitem__(name)
+            for name in self.engine_names()
+        }
         return {**own, **self._registered.current()}
 
     def __contains__(self, name: object) -> bool:
@@ -106,17 +113,17 @@ class LiveDict(dict[str, Any]):
 
 
 class LiveList(list[Any]):
-    """A registry of releases that go through it for a name."""
+    """vLLM's registry up to 0.9, a list that is searched for a name."""
 
     def __init__(self, own: Collection[Any], entries: Entries) -> None:
         super().__init__(own)
         self._registered = entries
 
-    def foreign(self) -> Collection[str]:
+    def engine_names(self) -> Collection[str]:
         return [entry.lora_name for entry in super().__iter__()]
 
     def __iter__(self) -> Iterator[Any]:
-        # As in LiveDict: its own come first, and a name of ours hides one of its own.
+        # As in LiveDict: vLLM's own come first, unless ours has the same name.
         ours = self._registered.current()
         for entry in super().__iter__():
             if entry.lora_name not in ours:
@@ -133,11 +140,11 @@ LiveRegistry = LiveDict | LiveList
 def live_registry(
     own: Any, adapters: RegisteredAdapters, make_request: MakeRequest
 ) -> LiveRegistry:
-    """Return a registry of vLLM's own entries and of what is registered with us."""
+    """Return a registry of vLLM's own entries and of the registered adapters."""
     entries = Entries(adapters, make_request)
     return (LiveDict if isinstance(own, dict) else LiveList)(own, entries)
 
 
 def own_names(own: Any) -> Collection[str]:
-    """Return the names in a registry that is vLLM's alone."""
+    """Return the names in one of vLLM's original registries."""
     return [*own] if isinstance(own, dict) else [entry.lora_name for entry in own]

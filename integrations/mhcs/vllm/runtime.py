@@ -1,4 +1,4 @@
-"""A running vLLM, as the core sees it."""
+"""The ``EngineRuntime`` of vLLM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .processes import engine_processes
 
 
 class VLLMRuntime(EngineRuntime):
-    """The ``EngineRuntime`` of a vLLM app, whose state has the engine's client."""
+    """The runtime of a vLLM app, whose ``state`` holds the engine's client."""
 
     def adapter_backend(self) -> VLLMAdapters:
         return VLLMAdapters(self.app)

@@ -241,7 +241,7 @@ def test_a_disaggregated_server_is_reported_and_not_patched(release: str) -> Non
     with trtllm(release, command=command, env=BY_AUTO) as server:
         assert server.client.get("/ping").status_code == 404
         output = server.output()
-    assert output.count("`trtllm-serve disaggregated` has a server of its own") == 1
+    assert output.count("not added to the server of `trtllm-serve disaggregated`") == 1
     assert "use `trtllm-serve MODEL` to serve on SageMaker" in output
 
 
@@ -250,7 +250,7 @@ def test_grpc_is_reported() -> None:
         for _ in polling(30):
             if "--grpc" in server.output():
                 break
-        assert "leave --grpc out to serve on SageMaker" in server.output()
+        assert "omit --grpc to serve on SageMaker" in server.output()
 
 
 # --- patches that fail -------------------------------------------------------------

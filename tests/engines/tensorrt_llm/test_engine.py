@@ -235,9 +235,9 @@ def cats(tmp_path: Path) -> Adapter:
 async def test_missing_response_times_out(
     tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch, cats: Adapter
 ) -> None:
-    monkeypatch.setattr(adapters_module, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(adapters_module, "_LOAD_TIMEOUT_S", 0.01)
     promise = Promise(None, comes=False)
-    with pytest.raises(AdapterEngineError, match="has not answered for 0 s"):
+    with pytest.raises(AdapterEngineError, match="no response within 0 s"):
         await backend_of(promise).load(cats)
     assert promise.is_aborted
 
@@ -266,10 +266,10 @@ async def test_ended_engine_is_not_waited_for(
 async def test_failed_abort_does_not_hide_the_error(
     tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch, cats: Adapter
 ) -> None:
-    monkeypatch.setattr(adapters_module, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(adapters_module, "_LOAD_TIMEOUT_S", 0.01)
     promise = Promise(None, comes=False)
     monkeypatch.setattr(promise, "abort", None)
-    with pytest.raises(AdapterEngineError, match="has not answered for 0 s"):
+    with pytest.raises(AdapterEngineError, match="no response within 0 s"):
         await backend_of(promise).load(cats)
 
 
@@ -436,7 +436,7 @@ def test_server_with_another_role_has_no_adapters(role: str) -> None:
 
     for given in (role, SimpleNamespace(name=role)):
         reason = TensorRTAdapters(Able(server_role=given)).unavailable()
-        assert reason == f"This server takes no adapters: its role is {role}."
+        assert reason == f"This server does not support adapters: its role is {role}."
 
 
 def test_type_checking_annotations_are_tolerated() -> None:

@@ -109,7 +109,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     module: Any = ModuleType("vllm")
     module.SamplingParams = module.PoolingParams = SimpleNamespace
     monkeypatch.setitem(sys.modules, "vllm", module)
-    monkeypatch.setattr(health, "_LOOK_S", LOOK_S)
+    monkeypatch.setattr(health, "_POLL_S", LOOK_S)
 
 
 @pytest.fixture(autouse=True)

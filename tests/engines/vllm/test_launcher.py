@@ -55,13 +55,13 @@ def launch():
     folder = os.environ["MHCS_HEARTBEAT_DIR"]
     server = subprocess.Popen([sys.executable, "-c", SERVER, folder])
     try:
-        ours.finishing(wait, None, (), {})
+        ours.wait_gracefully(wait, None, (), {})
     finally:
         server.kill()
         server.wait()
 
 
-ours.with_board(launch, None, (), {})
+ours.with_heartbeats(launch, None, (), {})
 """
 
 

@@ -63,7 +63,7 @@ def test_decorator_rejects_objects_that_are_not_callable(decorator: Any) -> None
     "decorator", [sagemaker.register_handler, sagemaker.override_handler]
 )
 def test_unknown_handler_name_is_an_error(decorator: Any) -> None:
-    with pytest.raises(ValueError, match="no handler 'pong': use one of"):
+    with pytest.raises(ValueError, match="Unknown handler 'pong': use one of"):
         decorator("pong")
 
 

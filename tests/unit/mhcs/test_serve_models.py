@@ -361,7 +361,7 @@ def test_tensorrt_llms_file_names_no_model(engine: str, folder: Path) -> None:
     file = config(folder, "model: X\n")
     for name in ("EXTRA_LLM_API_OPTIONS", "CONFIG"):
         assert served(folder, **{f"SM_TRTLLM_{name}": file}) == "org/model"
-        with pytest.raises(ConfigurationError, match="there is no such file"):
+        with pytest.raises(ConfigurationError, match="the file does not exist"):
             served(folder, **{f"SM_TRTLLM_{name}": f"{file}x"})
 
 
@@ -403,7 +403,9 @@ def test_the_platforms_limit_of_adapters_is_the_engines(folder: Path) -> None:
     mine = {**on, "SM_VLLM_MAX_CPU_LORAS": "2"}
     assert options(**mine) == ["--enable-lora", "--max-cpu-loras", "2"]
     assert options(**on, SM_VLLM_MAX_LORAS="8")[:2] == KEPT
-    with pytest.raises(ConfigurationError, match=f"{ADAPTERS}='8'.*--max-loras is 9"):
+    with pytest.raises(
+        ConfigurationError, match=f"{ADAPTERS}='8'.*--max-loras, which is 9"
+    ):
         options("--max-loras", "9", **on, SM_VLLM_MAX_LORAS="8")
     with pytest.raises(ConfigurationError, match=f"{ADAPTERS}='many'"):
         options(**on, **{ADAPTERS: "many"})
@@ -414,7 +416,7 @@ def test_tensorrt_llm_has_it_in_its_own_file(engine: str) -> None:
     made: Plan = plan(**{ADAPTERS: "8"})
     assert words_of(made) == ["trtllm-serve", "org/model", *ADDRESS]
     [note] = made.notes
-    assert "Write max_cpu_loras into lora_config" in note
+    assert "Set max_cpu_loras under lora_config" in note
 
 
 # --- folders that cannot be read ---------------------------------------------------

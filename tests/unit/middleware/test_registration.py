@@ -67,7 +67,7 @@ def test_second_registration_is_an_error_that_names_both(
     place: str, other: Any
 ) -> None:
     DECORATORS[place](leave)
-    with pytest.raises(error_of(place), match=f"two for {place}: ") as raised:
+    with pytest.raises(error_of(place), match=f"registered as {place}: ") as raised:
         DECORATORS[place](other)
     named = "PassOn" if other is PassOn else "pass_on"
     assert "customised.leave" in str(raised.value)

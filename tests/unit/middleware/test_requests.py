@@ -64,7 +64,7 @@ async def test_second_call_next_without_body_explains_what_to_do(
     app = app_with(handler, pre_post_process=again)
     exchange = await Exchange(app, (b"a", b"b")).run()
     assert (exchange.status, bodies) == (500, [b"ab"])
-    assert "await request.body() before it" in caplog.text
+    assert "await request.body() before the first call" in caplog.text
 
 
 def test_first_of_two_streams_can_be_returned() -> None:

@@ -45,3 +45,13 @@ async def test_two_apps_of_a_process_see_the_same_handler() -> None:
     assert not second.ends_server(signal.SIGTERM)
     second.remove()
     first.remove()
+
+
+async def test_installing_twice_keeps_the_original_handler() -> None:
+    """As an app does whose lifespan is entered twice."""
+    original = signal.getsignal(signal.SIGTERM)
+    signals = deferred()
+    signals.install(asyncio.get_running_loop())
+    assert not signals.ends_server(signal.SIGTERM)
+    signals.remove()
+    assert signal.getsignal(signal.SIGTERM) is original

@@ -276,7 +276,7 @@ def test_the_promises_are_kept_for_each_tensorrt_llm(project: Project) -> None:
 
 
 def test_a_page_that_is_not_what_the_results_give_is_found(project: Project) -> None:
-    assert "write it by `python tools/matrix.py`" in project.refuse("--check")
+    assert "write it with `python tools/matrix.py`" in project.refuse("--check")
     assert project.matrix().returncode == 0
     text = project.page.read_text()
     assert text.startswith("Before\n<!-- matrix -->\n\n| vLLM |")
@@ -285,13 +285,13 @@ def test_a_page_that_is_not_what_the_results_give_is_found(project: Project) -> 
     assert project.page.read_text() == text
 
     project.page.write_text(text.replace("| source |", "| run |", 1))
-    assert "is not what" in project.refuse("--check")
+    assert "does not match" in project.refuse("--check")
     project.page.write_text(text)
     entry = {"engine": "vllm", "release": "0.33.0", "hardware": "CPU"}
     tests = {"adapters": {"passed": 1}}
     entries = [{**entry, "date": "2026-11-23", "tests": tests}]
     project.results.write_text(json.dumps(entries))
-    assert "is not what" in project.refuse("--check")
+    assert "does not match" in project.refuse("--check")
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_page_without_a_place_for_it_is_an_error(project: Project, text: str) 
     for arguments in ((), ("--check",), ("--run", ON_0_32, xml)):
         error = project.refuse(*arguments)
         assert f"{project.page} has no place for the matrix" in error
-        assert "put the lines <!-- matrix --> and <!-- /matrix -->" in error
+        assert "insert the lines <!-- matrix --> and <!-- /matrix -->" in error
 
 
 # --- what cannot be used -----------------------------------------------------------
@@ -314,14 +314,14 @@ def test_a_page_without_a_place_for_it_is_an_error(project: Project, text: str) 
 )
 def test_broken_results_are_an_error(project: Project, text: str) -> None:
     project.results.write_text(text)
-    assert f"{project.results} is no list of runs" in project.refuse()
+    assert f"{project.results} is not a list of runs" in project.refuse()
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "is no XML, or not all of it: no element found"),
-        ("<testsuites><testsuite timestamp='2026-11-23'>", "is no XML, or not all"),
+        ("", "is not valid XML: no element found"),
+        ("<testsuites><testsuite timestamp='2026-11-23'>", "is not valid XML"),
         ("<html></html>", "is not what `pytest --junitxml="),
     ],
 )
@@ -391,7 +391,7 @@ def test_a_stand_in_of_unknown_releases_is_an_error(project: Project) -> None:
         )
     )
     error = project.refuse("--run", "stand-ins", xml)
-    assert "the stand-in v9_0 stands for is not in tools/matrix_tables.py" in error
+    assert "releases of stand-in v9_0 are not in tools/matrix_tables.py" in error
 
 
 # --- our own tests -----------------------------------------------------------------

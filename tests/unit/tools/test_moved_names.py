@@ -192,7 +192,7 @@ def test_the_table_follows_names_from_release_to_release(
 def test_what_is_only_alike_is_left_to_a_person(wheels: Path, tmp_path: Path) -> None:
     end = run_tool(wheels, "--table", tmp_path / "table.json")
     assert (
-        "not taken for the same: vllm.entrypoints.protocol:Rewritten and "
+        "not matched: vllm.entrypoints.protocol:Rewritten and "
         "vllm.entrypoints.rewritten:Rewritten"
     ) in end.stdout
 
