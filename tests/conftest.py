@@ -1,4 +1,4 @@
-"""Every test starts from the state of a fresh import."""
+"""Fixtures for all tests; each starts from the state of a fresh import."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from model_hosting_container_standards import testing
 from model_hosting_container_standards.settings import variables
 from other_process import Other
 from real import RELEASE, ROOT
-from servers import hear_ignored_signals
+from servers import catch_ignored_signals
 
 pytest_plugins = ["leaks"]
 
-#: Tests whose servers serve several files.
+#: Groups of files that share servers.
 SHARED: Final = ("real_vllm/test_adapters", "promises/")
 
 
 def pytest_configure() -> None:
-    hear_ignored_signals()
-    # PyTorch makes this folder when it is imported; by default in the temporary folder.
+    catch_ignored_signals()
+    # PyTorch makes this folder on import; by default in the temporary folder.
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(ROOT / "build" / "torchinductor")
 
 
-#: What takes longest, by a part of its path. It comes first, so that no process is left
-#: with it in the end; real engines, which need the processor, by turns with the others.
+#: The slowest tests, by a part of their path. They run first, so that no worker is left
+#: with one at the end; real engines, which need the CPU, alternate with the others.
 LONGEST: Final = (
     "real_vllm/test_container",
     "promises/",
@@ -54,9 +54,9 @@ LONGEST: Final = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what takes longest first, and let reports say what was tested.
+    """Run the slowest tests first, and record the tested vLLM in the reports.
 
-    tools/matrix.py believes nothing else.
+    tools/matrix.py relies on that record alone.
     """
     items.sort(key=_place)
     for item in items:
@@ -71,7 +71,7 @@ def _place(item: pytest.Item) -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Run a file in one process, and so files that share servers."""
+    """Run each file, or group of files that share servers, in one worker."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByServers(LoadScopeScheduling):  # type: ignore[misc]
@@ -84,7 +84,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No variable of ours is set, no handler registered, the model folder is empty."""
+    """Unset our variables, reset registered handlers, make an empty model folder."""
     names = [name for variable in variables() for name in variable.names]
     for name in names:
         monkeypatch.delenv(name, raising=False)
@@ -98,13 +98,13 @@ def fresh_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
 
 @pytest.fixture
 def model_folder(tmp_path: Path) -> Path:
-    """The folder SAGEMAKER_MODEL_PATH names."""
+    """The folder of SAGEMAKER_MODEL_PATH."""
     return tmp_path / "model"
 
 
 @pytest.fixture
 def script(model_folder: Path) -> Script:
-    """Write a file of the model folder, the customer script by default."""
+    """Write a file into the model folder, by default the customer script."""
 
     def write(source: str, name: str = "model.py") -> Path:
         path = model_folder / name
@@ -117,14 +117,14 @@ def script(model_folder: Path) -> Script:
 
 @pytest.fixture(params=[include, include_nested, copy_flat])
 def includer(request: pytest.FixtureRequest) -> Includer:
-    """The ways an engine gives its routes to its app."""
+    """The ways in which an engine adds its routes to its app."""
     way: Includer = request.param
     return way
 
 
 @pytest.fixture
 def engine_app(includer: Includer) -> FastAPI:
-    """An engine's app, with routes that know nothing of us."""
+    """An engine's app with plain routes."""
     app, router = FastAPI(), APIRouter()
 
     @router.get("/health")
@@ -151,14 +151,14 @@ def engine_app(includer: Includer) -> FastAPI:
 def client(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[TestClient]:
-    """A client of the server whose adapters the test's ``engine`` loads."""
+    """A client of a server whose adapters the test's ``engine`` loads."""
     with TestClient(app_of(engine, monkeypatch)) as client:
         yield client
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Other]]:
-    """Start a process that does one thing, and ends with the test."""
+    """Start a process that calls one function, and ends with the test."""
     started: list[Other] = []
 
     def begin(target: Callable[..., Any], *args: Any) -> Other:
@@ -172,7 +172,7 @@ def start() -> Iterator[Callable[..., Other]]:
 
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> SetLimits:
-    """Turn the throttle on, as an operator does."""
+    """Turn the throttle on by environment variables."""
 
     def set_limits(
         in_flight: object = "", per_second: object = "", by_variable: bool = True
@@ -188,7 +188,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> SetLimits:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that anybody may read."""
+    """A folder that every user may read."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "model")
         folder.parent.chmod(0o755)

@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapter_engine import write_adapter
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 from layouts import SUPPORT
 from servers import Server
 
@@ -77,7 +77,7 @@ def encodings(name: str) -> Iterator[bytes]:
 @example("x" * 256)
 @example("\U0001f600" * 256)
 @example("%20a%2F")
-def test_what_registers_is_read_asked_for_and_deleted(
+def test_accepted_names_can_be_read_used_and_deleted(
     client: httpx.Client, src: str, name: str
 ) -> None:
     registered = register(client, name, src)
@@ -101,7 +101,7 @@ def test_what_registers_is_read_asked_for_and_deleted(
 
 @pytest.mark.parametrize("space", [" ", "\t", "\u00a0", "\u2003", "\u3000"])
 @pytest.mark.parametrize("form", ["{}a", "a{}", "{}", "{0}a b{0}"])
-def test_white_space_at_an_end_is_a_400_that_says_so(
+def test_leading_or_trailing_whitespace_is_a_400(
     client: httpx.Client, src: str, space: str, form: str
 ) -> None:
     answer = register(client, form.format(space), src)
@@ -111,7 +111,7 @@ def test_white_space_at_an_end_is_a_400_that_says_so(
 
 
 @pytest.mark.parametrize("name", ["\u00c3\u00a9", "caf\u00c3\u00a9", "\u00c2\u00a3 5"])
-def test_a_name_that_a_header_makes_another_one_is_a_400(
+def test_name_that_is_ambiguous_in_a_header_is_a_400(
     client: httpx.Client, src: str, name: str
 ) -> None:
     """In latin-1 its bytes are those of a shorter name in UTF-8: which of both?"""
@@ -123,13 +123,13 @@ def test_a_name_that_a_header_makes_another_one_is_a_400(
     client.delete(f"/adapters/{quote(shorter)}").raise_for_status()
 
 
-def test_a_name_of_lone_surrogates_is_a_400(client: httpx.Client, src: str) -> None:
+def test_name_with_lone_surrogates_is_a_400(client: httpx.Client, src: str) -> None:
     content = b'{"name": "\\ud800", "src": "%b"}' % src.encode()
     answer = client.post("/adapters", content=content)
     assert answer.status_code == 400
 
 
-def test_names_are_compared_as_they_are(client: httpx.Client, src: str) -> None:
+def test_names_are_not_normalised(client: httpx.Client, src: str) -> None:
     """Nothing on the way makes one of them the other: both can be registered."""
     names: Any = ["e\u0301", "\u00e9", "a b", "a  b", "A", "a", "a/b", "a//b", "a%2Fb"]
     for name in names:

@@ -1,4 +1,4 @@
-"""Two processes of one server do what comes to their minds; a dict says what is true.
+"""Random operations by two processes of one server, compared with a dict.
 
 Processes are killed at any time, also in the middle of what they do, and take up where
 they left. What is not told for certain then, the next operation on that name settles.

@@ -58,17 +58,19 @@ def server(env: dict[str, str]) -> Iterator[Server]:
         yield server
 
 
-def test_a_server_that_is_not_to_be_patched_is_not(env: dict[str, str]) -> None:
+def test_disabled_server_is_not_patched(env: dict[str, str]) -> None:
     with Server(UVICORN, env) as server:
         assert server.client.get("/ping").status_code == 404
 
 
-def test_invocations_go_where_the_description_says(server: Server) -> None:
+def test_invocations_use_described_routes(server: Server) -> None:
     answer = server.client.post("/invocations", json={"prompt": "hello"})
     assert answer.json() == {"text": "base: hello"}
 
 
-def test_adapters_are_loaded_used_and_unloaded(server: Server, tmp_path: Path) -> None:
+def test_adapters_can_be_loaded_used_and_unloaded(
+    server: Server, tmp_path: Path
+) -> None:
     src = write_adapter(tmp_path / "fr", "bonjour")
     client, body, headers = server.client, {"prompt": "hello"}, {ADAPTER: "fr"}
     assert client.post("/invocations", json=body, headers=headers).status_code == 404
@@ -83,7 +85,7 @@ def test_adapters_are_loaded_used_and_unloaded(server: Server, tmp_path: Path) -
     assert answer.status_code == 404
 
 
-def test_the_doctor_and_serve_know_the_engine(env: dict[str, str]) -> None:
+def test_doctor_and_serve_know_engine(env: dict[str, str]) -> None:
     doctor = run_until_exit([COMMANDS / "mhcs", "doctor"], {**env, "MHCS_AUTO": "1"})
     assert "acme: patched when it is imported, because of MHCS_AUTO=1" in doctor.stdout
     variables = {"SM_ACME_MODEL": "org/model", "SM_ACME_MAX_BATCH": "8"}

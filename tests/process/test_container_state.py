@@ -1,4 +1,4 @@
-"""State is a container's own: neither another one nor a new one finds any of it."""
+"""State belongs to one container; other and new containers never see it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def names(server: Server) -> list[str]:
     return [adapter["name"] for adapter in listed]
 
 
-def test_two_addresses_of_a_port_are_two_servers(
+def test_same_port_on_two_addresses_is_two_servers(
     serve: StartServer, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -74,9 +74,7 @@ def test_two_addresses_of_a_port_are_two_servers(
     assert names(first) == ["a"]
 
 
-def test_a_server_that_starts_again_finds_its_own(
-    serve: StartServer, tmp_path: Path
-) -> None:
+def test_restarted_server_finds_its_state(serve: StartServer, tmp_path: Path) -> None:
     first = serve()
     register(first, tmp_path / "a")
     session = begin(first.client)
@@ -90,7 +88,7 @@ GENERATE: Final = {"model": "standin", "prompt": "hello"}
 
 
 @needs_namespaces
-def test_a_new_container_starts_empty(serve: StartServer, tmp_path: Path) -> None:
+def test_new_container_starts_empty(serve: StartServer, tmp_path: Path) -> None:
     first = serve(*UNSHARE)
     register(first, tmp_path / "a")
     session = begin(first.client)
@@ -101,7 +99,7 @@ def test_a_new_container_starts_empty(serve: StartServer, tmp_path: Path) -> Non
 
 
 @needs_namespaces
-def test_sessions_are_known_to_the_servers_of_their_container(
+def test_servers_of_one_container_share_sessions(
     serve: StartServer,
 ) -> None:
     first, second, other = serve(), serve(), serve(*UNSHARE)
@@ -121,12 +119,12 @@ def ids(prefix: Sequence[str], processes: int = 1) -> list[str]:
     return done.stdout.split()
 
 
-def test_all_processes_of_a_container_agree() -> None:
+def test_processes_of_a_container_have_the_same_id() -> None:
     assert {*ids((), processes=2)} == {container_id()}
 
 
 @needs_namespaces
-def test_containers_differ_whatever_they_share() -> None:
+def test_containers_have_different_ids() -> None:
     apart = [ids(UNSHARE, processes=2) for _ in range(2)]
     # As with `docker run --pid=host`, of which process 1 is the machine's.
     of_the_host = ids(("unshare", "--mount"))
@@ -134,7 +132,7 @@ def test_containers_differ_whatever_they_share() -> None:
     assert len({container_id(), *apart[0], *apart[1], *of_the_host}) == 4
 
 
-def test_a_process_that_sees_nothing_has_an_id_as_well(tmp_path: Path) -> None:
+def test_process_without_readable_mounts_has_an_id(tmp_path: Path) -> None:
     assert container_id(tmp_path) == container_id(tmp_path) != container_id()
 
 
@@ -145,7 +143,7 @@ def overlay(
     return f"{ENDED}\n{line}\n{PROC}\n"
 
 
-def test_a_root_is_told_by_what_is_on_top() -> None:
+def test_topmost_mount_identifies_root() -> None:
     assert root_mount(overlay()) == "0:58 / overlay overlay upperdir=/var/a/diff"
     assert root_mount(overlay(upper="/var/b/diff")) != root_mount(overlay())
     assert root_mount(overlay(mount="ro", filesystem="ro")) == root_mount(overlay())

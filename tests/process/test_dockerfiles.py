@@ -1,4 +1,4 @@
-"""The examples' Dockerfiles are as a linter wants them."""
+"""The examples' Dockerfiles pass the linter."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ HADOLINT: Final = shutil.which("hadolint", path=str(Path(sys.executable).parent)
 
 @pytest.mark.skipif(HADOLINT is None, reason="there is no hadolint for this machine")
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
-def test_the_linter_has_nothing_to_say(file: Path) -> None:
+def test_linter_reports_nothing(file: Path) -> None:
     end = run_until_exit([str(HADOLINT), "--no-color", file])
     assert (end.status, end.stdout) == (0, ""), end.stdout + end.stderr
 
 
-def test_there_is_one_for_each_engine() -> None:
+def test_every_engine_has_a_dockerfile() -> None:
     engines = {file.parent.name for file in DOCKERFILES}
     assert engines == {"vllm", "tensorrt_llm"}

@@ -1,4 +1,4 @@
-"""What README.md and docs/ show is true of the code, as far as tests can tell."""
+"""README.md and docs/ agree with the code."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def of_command(command: Command) -> str:
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=of_block)
-def test_python_compiles_and_its_imports_of_ours_exist(block: Block) -> None:
+def test_python_blocks_compile_and_their_imports_exist(block: Block) -> None:
     for node in ast.walk(ast.parse(block.text)):
         if isinstance(node, ast.ImportFrom) and is_ours(node.module or ""):
             module = importlib.import_module(node.module or "")
@@ -76,7 +76,7 @@ def scripts() -> list[Block]:
 
 
 @pytest.mark.parametrize("block", scripts(), ids=of_block)
-def test_a_script_is_served(
+def test_script_is_served(
     block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = serve(block, tmp_path, monkeypatch)
@@ -106,7 +106,7 @@ def script_of(page: str) -> Block:
     return block
 
 
-def test_the_script_for_clients_of_tgi_translates_both_ways(
+def test_tgi_script_translates_requests_and_responses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = script_of("docs/how-to/migrate-from-tgi.md")
@@ -117,7 +117,7 @@ def test_the_script_for_clients_of_tgi_translates_both_ways(
     assert json.loads(answer["generated_text"]) == sent
 
 
-def test_the_adapter_gets_into_the_field_that_the_script_names(
+def test_adapter_is_written_into_field_named_by_script(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = script_of("docs/how-to/adapters.md")
@@ -127,7 +127,7 @@ def test_the_adapter_gets_into_the_field_that_the_script_names(
     assert answer.json() == {"a": 1, "options": {"adapter": "fr"}}
 
 
-def test_a_server_of_ones_own_is_one(tmp_path: Path) -> None:
+def test_custom_server_works(tmp_path: Path) -> None:
     page = DOCS / "how-to" / "own-server.md"
     server, *registrations = documentation.blocks_of(page)
     path = tmp_path / "server.py"
@@ -167,7 +167,7 @@ def test_every_command_is_known() -> None:
 
 
 @pytest.mark.parametrize("command", named("make"), ids=of_command)
-def test_make_has_the_target(command: Command) -> None:
+def test_make_target_exists(command: Command) -> None:
     check_make(command.words[1:])
 
 
@@ -179,7 +179,7 @@ def check_make(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", named("mhcs"), ids=of_command)
-def test_mhcs_has_the_command_and_its_options(command: Command) -> None:
+def test_mhcs_command_and_options_exist(command: Command) -> None:
     check_mhcs(command.words[1:])
 
 
@@ -198,12 +198,12 @@ def check_mhcs(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", named("generate-supervisor-config"), ids=of_command)
-def test_the_configuration_can_be_generated(command: Command) -> None:
+def test_configuration_can_be_generated(command: Command) -> None:
     assert make_parser().parse_args(command.words[1:]).command == "vllm"
 
 
 @pytest.mark.parametrize("command", named("python"), ids=of_command)
-def test_a_tool_takes_the_options(command: Command) -> None:
+def test_tool_accepts_options(command: Command) -> None:
     _, tool, *arguments = command.words
     source = (ROOT / tool).read_text()
     for argument in arguments:
@@ -211,14 +211,14 @@ def test_a_tool_takes_the_options(command: Command) -> None:
 
 
 @pytest.mark.parametrize("command", named("curl"), ids=of_command)
-def test_what_curl_sends_is_json(command: Command) -> None:
+def test_curl_bodies_are_json(command: Command) -> None:
     pairs = itertools.pairwise(command.words)
     for body in (after for word, after in pairs if word == "-d"):
         assert "..." in body or json.loads(body)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=of_page)
-def test_commands_within_the_text_exist(page: Path) -> None:
+def test_commands_in_prose_exist(page: Path) -> None:
     for span in documentation.code_spans(page):
         first, *words = span.split()
         if first == "make":
@@ -227,7 +227,7 @@ def test_commands_within_the_text_exist(page: Path) -> None:
             check_mhcs(words)
 
 
-def test_doctor_prints_the_sections_that_the_guide_shows(
+def test_doctor_prints_documented_sections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     page = DOCS / "how-to" / "diagnose.md"
@@ -250,18 +250,18 @@ def sections(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("block", blocks("json", "yaml"), ids=of_block)
-def test_data_parses(block: Block) -> None:
+def test_data_blocks_parse(block: Block) -> None:
     assert all(yaml.safe_load_all(block.text))
 
 
 @pytest.mark.parametrize("block", blocks("dockerfile"), ids=of_block)
-def test_images_are_those_of_the_examples(block: Block) -> None:
+def test_images_match_examples(block: Block) -> None:
     examples = [path.read_text() for path in ROOT.glob("examples/containers/*/*")]
     for image in re.findall(r"^FROM (\S+)", block.text, re.MULTILINE):
         assert image == "AWS_IMAGE" or any(f"FROM {image}" in text for text in examples)
 
 
-def test_the_metrics_are_those_there_are() -> None:
+def test_documented_metrics_exist() -> None:
     sagemaker.bootstrap(FastAPI())
     names = {
         sample
@@ -279,7 +279,7 @@ def rows_of(page: Path, heading: str) -> list[list[str]]:
     return [re.findall(r"`([\w.]+)", line) for line in lines if line.startswith("| `")]
 
 
-def test_the_names_of_modules_exist() -> None:
+def test_module_names_exist() -> None:
     page = DOCS / "reference" / "python.md"
     for module, *names in rows_of(page, "Other modules"):
         found = importlib.import_module(module)
@@ -313,7 +313,7 @@ def test_variables_exist(page: Path) -> None:
     assert unknown <= TABLE | NOT_OURS
 
 
-def test_the_reference_has_every_variable() -> None:
+def test_reference_lists_every_variable() -> None:
     text = (DOCS / "reference" / "environment.md").read_text()
     assert all(f"`{name}`" in text for name in TABLE)
 
@@ -338,17 +338,17 @@ def test_relative_links_resolve(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=of_page)
-def test_paths_of_the_repository_exist(page: Path) -> None:
+def test_repository_paths_exist(page: Path) -> None:
     for span in documentation.code_spans(page):
         assert not FOLDERS.match(span) or [*ROOT.glob(span.rstrip("/"))], span
 
 
-def test_the_list_for_language_models_names_pages() -> None:
+def test_llms_txt_lists_pages() -> None:
     for link in documentation.links(DOCS / "llms.txt"):
         assert (DOCS / link).with_suffix(".md").exists(), link
 
 
-def test_the_readme_is_short() -> None:
+def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
 
 
@@ -357,7 +357,7 @@ def test_generated_parts_are_current() -> None:
     assert end.status == 0, end.stderr
 
 
-def test_a_generated_part_that_is_not_current_is_an_error(tmp_path: Path) -> None:
+def test_outdated_generated_part_is_an_error(tmp_path: Path) -> None:
     for page in ("reference/environment.md", "reference/command-line.md"):
         (tmp_path / page).parent.mkdir(exist_ok=True)
         (tmp_path / page).write_text("<!-- settings -->\n<!-- /settings -->\n")

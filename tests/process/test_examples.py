@@ -29,11 +29,11 @@ EXAMPLES = ROOT / "examples"
         ("containers/vllm/Dockerfile", "docs/how-to/build-an-image.md"),
     ],
 )
-def test_the_page_shows_the_file(file: str, page: str) -> None:
+def test_page_shows_example_file(file: str, page: str) -> None:
     assert (EXAMPLES / file).read_text() in (ROOT / page).read_text()
 
 
-def test_a_minimal_script_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_minimal_script_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGEMAKER_MODEL_PATH", str(EXAMPLES / "minimal"))
     client = TestClient(sagemaker.bootstrap(FastAPI()))
     assert client.get("/ping").status_code == 200
@@ -41,7 +41,7 @@ def test_a_minimal_script_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer.json() == {"you_sent": {"a": 1}}
 
 
-def test_a_server_of_ones_own_answers() -> None:
+def test_custom_server_answers() -> None:
     app = runpy.run_path(str(EXAMPLES / "fastapi_server" / "server.py"))["app"]
     client = TestClient(app)
     assert client.get("/ping").json() == "up"
@@ -49,7 +49,7 @@ def test_a_server_of_ones_own_answers() -> None:
 
 
 @pytest.mark.parametrize("release", ["trtllm_0_21", "trtllm_1_3"])
-def test_a_script_for_tensorrt_llm_lets_it_answer(release: str) -> None:
+def test_tensorrt_llm_script_calls_engine(release: str) -> None:
     env = {"SAGEMAKER_MODEL_PATH": str(EXAMPLES / "trtllm_completion")}
     with trtllm(release, env=env) as server:
         body = {"model": "standin", "prompt": "hello"}

@@ -1,4 +1,4 @@
-"""What does not depend on FastAPI's version holds on each that engines bring."""
+"""Tests that run on every FastAPI version that engines require."""
 
 from __future__ import annotations
 
@@ -58,15 +58,13 @@ def python(fastapi: str) -> Path:
     return kept_venv(folder, fastapi, *TOOLS, "--editable", str(ROOT))
 
 
-def test_the_environment_has_the_version_it_is_named_for(
-    fastapi: str, python: Path
-) -> None:
+def test_environment_has_expected_fastapi(fastapi: str, python: Path) -> None:
     version = "from importlib.metadata import version; print(version('fastapi'))"
     wanted = fastapi.partition("==")[2].removesuffix("*")
     assert run(python, "-c", version).startswith(wanted)
 
 
-def test_the_tests_pass(fastapi: str, python: Path) -> None:
+def test_suite_passes(fastapi: str, python: Path) -> None:
     files = [str(file) for glob in FILES for file in UNIT.glob(glob)]
     assert files
     relaxed = [f"-W{warning}" for warning in VERSIONS[fastapi]]

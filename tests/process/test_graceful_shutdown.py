@@ -1,4 +1,4 @@
-"""The end of a server: real processes that are told to end while they answer."""
+"""Graceful shutdown of real server processes with requests in flight."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def tell_to_end(server: Server) -> None:
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_what_is_being_answered_is_finished(folder: Path, loop: str) -> None:
+def test_requests_in_flight_finish(folder: Path, loop: str) -> None:
     with serve(folder, f"--loop={loop}") as server:
         clients = Clients(server)
         whole, events = clients.post(wait=True), clients.post(stream=EVENTS)
@@ -235,7 +235,7 @@ def test_what_is_being_answered_is_finished(folder: Path, loop: str) -> None:
 
 
 @pytest.mark.parametrize("server", [{"seconds": 1}], indirect=True)
-def test_what_takes_too_long_ends_as_a_client_can_see(
+def test_requests_over_the_deadline_fail_visibly(
     server: Server, clients: Clients
 ) -> None:
     events, other = clients.post(stream=EVENTS), clients.post(stream="text/plain")
@@ -253,9 +253,7 @@ def test_what_takes_too_long_ends_as_a_client_can_see(
 
 
 @pytest.mark.parametrize("server", [{"seconds": 0}], indirect=True)
-def test_nobody_waits_where_nothing_may_be_waited_for(
-    server: Server, clients: Clients
-) -> None:
+def test_zero_grace_period_ends_at_once(server: Server, clients: Clients) -> None:
     whole = clients.post(wait=True)
     clients.wait_until_begun(1)
     os.kill(server.pid, signal.SIGTERM)
@@ -267,7 +265,7 @@ LOOPS: Final = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
 
 @LOOPS
-def test_a_child_that_is_told_to_end_ends_alone(folder: Path, loop: str) -> None:
+def test_signal_to_child_ends_child_only(folder: Path, loop: str) -> None:
     with serve(folder, f"--loop={loop}") as server:
         assert server.client.get("/fork").json() == 7
         for _ in range(5):
@@ -275,7 +273,7 @@ def test_a_child_that_is_told_to_end_ends_alone(folder: Path, loop: str) -> None
 
 
 @LOOPS
-def test_others_may_listen_for_signals_too(folder: Path, loop: str) -> None:
+def test_other_signal_handlers_are_called(folder: Path, loop: str) -> None:
     with serve(folder, f"--loop={loop}") as server:
         server.client.get("/late").raise_for_status()
         clients = Clients(server)
@@ -289,7 +287,7 @@ def test_others_may_listen_for_signals_too(folder: Path, loop: str) -> None:
 
 
 @pytest.mark.parametrize("server", [{"seconds": 1}], indirect=True)
-def test_a_stream_that_was_only_asked_for_is_ended_too(
+def test_stream_before_its_first_chunk_is_ended(
     server: Server, clients: Clients
 ) -> None:
     with server.new_client() as client, client.stream("GET", "/events") as answer:
@@ -316,7 +314,7 @@ ENDS: Final = pytest.mark.parametrize("end", [interrupt, exit_by_itself])
 
 
 @ENDS
-def test_the_deadline_holds_whatever_begins_the_end(folder: Path, end: Any) -> None:
+def test_deadline_applies_to_every_cause_of_shutdown(folder: Path, end: Any) -> None:
     with serve(folder, seconds=1, command=ENGINES_OWN) as server:
         clients = Clients(server)
         whole = clients.post(wait=True)
@@ -328,7 +326,7 @@ def test_the_deadline_holds_whatever_begins_the_end(folder: Path, end: Any) -> N
 
 
 @ENDS
-def test_what_is_being_answered_is_finished_whatever_begins_the_end(
+def test_requests_in_flight_finish_for_every_cause_of_shutdown(
     folder: Path, end: Any
 ) -> None:
     with serve(folder, command=ENGINES_OWN) as server:
@@ -344,9 +342,7 @@ def test_what_is_being_answered_is_finished_whatever_begins_the_end(
 
 
 @pytest.mark.parametrize("end", [interrupt, exit_by_itself, tell_to_end])
-def test_a_request_that_does_not_end_does_not_keep_the_process(
-    folder: Path, end: Any
-) -> None:
+def test_hung_request_does_not_delay_exit(folder: Path, end: Any) -> None:
     (folder / "app.py").write_text(IMPATIENT + APP)
     with serve(folder, seconds=1, command=ENGINES_OWN) as server:
         clients = Clients(server)
@@ -359,9 +355,7 @@ def test_a_request_that_does_not_end_does_not_keep_the_process(
 
 
 @pytest.mark.parametrize("end", [interrupt, exit_by_itself])
-def test_an_app_that_does_not_end_does_not_keep_the_process(
-    folder: Path, end: Any
-) -> None:
+def test_hung_app_shutdown_does_not_delay_exit(folder: Path, end: Any) -> None:
     (folder / "app.py").write_text(
         IMPATIENT
         + APP.replace("sagemaker.bootstrap", f"{HANGS}\n\nsagemaker.bootstrap")
@@ -371,15 +365,15 @@ def test_an_app_that_does_not_end_does_not_keep_the_process(
         assert server.wait(20) == -signal.SIGKILL
 
 
-def test_a_program_may_go_on_after_its_server(folder: Path) -> None:
-    """Where it was not told to end, and serves no engine."""
+def test_program_can_continue_after_its_server(folder: Path) -> None:
+    """If it received no signal, and serves no engine."""
     (folder / "app.py").write_text(IMPATIENT + APP)
     with serve(folder, command=ENGINES_OWN, GOES_ON_S="4") as server:
         exit_by_itself(server)
         assert server.wait(20) == 0
 
 
-def test_whoever_interrupts_twice_is_in_a_hurry(server: Server) -> None:
+def test_second_interrupt_exits_at_once(server: Server) -> None:
     clients = Clients(server)
     whole = clients.post(wait=True)
     clients.wait_until_begun(1)
@@ -393,12 +387,12 @@ def test_whoever_interrupts_twice_is_in_a_hurry(server: Server) -> None:
     clients.close()
 
 
-def test_an_idle_server_ends_at_once(server: Server) -> None:
+def test_idle_server_exits_at_once(server: Server) -> None:
     os.kill(server.pid, signal.SIGTERM)
     assert server.wait(10) == -signal.SIGTERM
 
 
-def test_a_second_signal_changes_nothing(server: Server, clients: Clients) -> None:
+def test_second_sigterm_changes_nothing(server: Server, clients: Clients) -> None:
     whole = clients.post(wait=True)
     clients.wait_until_begun(1)
     tell_to_end(server)
@@ -409,7 +403,7 @@ def test_a_second_signal_changes_nothing(server: Server, clients: Clients) -> No
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_supervisor_lets_every_process_finish(folder: Path, workers: int) -> None:
+def test_supervisor_lets_every_process_finish(folder: Path, workers: int) -> None:
     """Whatever a server of several processes makes of SIGTERM, it comes afterwards."""
     with serve(folder, f"--workers={workers}", under=[SUPERVISOR]) as server:
         clients = Clients(server)
@@ -425,7 +419,7 @@ def test_the_supervisor_lets_every_process_finish(folder: Path, workers: int) ->
         clients.close()
 
 
-def test_the_supervisor_waits_no_longer_than_it_may(folder: Path) -> None:
+def test_supervisor_waits_no_longer_than_the_deadline(folder: Path) -> None:
     with serve(folder, "--workers=2", seconds=1, under=[SUPERVISOR]) as server:
         clients = Clients(server)
         events = clients.post(stream=EVENTS)
@@ -436,7 +430,7 @@ def test_the_supervisor_waits_no_longer_than_it_may(folder: Path) -> None:
         clients.close()
 
 
-def test_a_server_that_ends_of_its_own_accord_has_crashed(folder: Path) -> None:
+def test_exit_without_signal_is_a_crash(folder: Path) -> None:
     """As vLLM does once its engine is dead: with status 0."""
     ends = "import os\n\n\n@app.get('/end')\nasync def end():\n    os._exit(0)\n"
     (folder / "app.py").write_text(

@@ -1,4 +1,4 @@
-"""A server that hangs, or whose engine dies: under the supervisor, and alone."""
+"""Hung servers and dead engines, with and without the supervisor."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def wait_for_another(server: Server, first: int) -> None:
     raise AssertionError("Nothing is restarted.")
 
 
-def test_a_server_whose_engine_hangs_is_restarted(hangs: Path) -> None:
+def test_server_with_hung_engine_is_restarted(hangs: Path) -> None:
     with serve(hangs, MHCS_RESTART_ON_HANG="1") as server:
         first = server.client.get("/health").json()
         hangs.touch()
@@ -162,14 +162,14 @@ def test_a_server_whose_engine_hangs_is_restarted(hangs: Path) -> None:
         assert server.client.get("/ping").status_code == 200
 
 
-def test_a_server_that_does_nothing_at_all_is_restarted(hangs: Path) -> None:
+def test_unresponsive_server_is_restarted(hangs: Path) -> None:
     with serve(hangs, MHCS_RESTART_ON_HANG="1") as server:
         first = server.client.get("/health").json()
         os.kill(first, signal.SIGSTOP)
         wait_for_another(server, first)
 
 
-def test_a_container_that_stood_still_is_not_restarted(hangs: Path) -> None:
+def test_paused_container_is_not_restarted(hangs: Path) -> None:
     with serve(hangs, MHCS_RESTART_ON_HANG="1") as server:
         first = server.client.get("/health").json()
         processes = [first, server.pid]
@@ -185,10 +185,10 @@ def test_a_container_that_stood_still_is_not_restarted(hangs: Path) -> None:
             time.sleep(0.1)
 
 
-def test_a_supervisor_without_its_folder_ends_its_program(
+def test_supervisor_ends_program_if_its_folder_is_deleted(
     hangs: Path, tmp_path: Path
 ) -> None:
-    """As where somebody clears the temporary folder."""
+    """As if the temporary folder had been cleared."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     with serve(hangs, MHCS_RESTART_ON_HANG="1", TMPDIR=str(temporary)) as server:
@@ -199,7 +199,7 @@ def test_a_supervisor_without_its_folder_ends_its_program(
         assert not Path(f"/proc/{first}").exists()
 
 
-def test_nothing_is_restarted_that_nobody_wants_restarted(hangs: Path) -> None:
+def test_hung_server_is_not_restarted_if_disabled(hangs: Path) -> None:
     with serve(hangs) as server:
         first = server.client.get("/health").json()
         hangs.touch()
@@ -216,7 +216,7 @@ def test_nothing_is_restarted_that_nobody_wants_restarted(hangs: Path) -> None:
 # --- what computes is not hung ------------------------------------------------------
 
 
-def test_a_process_that_computes_is_not_restarted(
+def test_busy_process_is_not_restarted(
     hangs: Path, threads: ThreadPoolExecutor
 ) -> None:
     """As one that looks at a schema of a client's, and at nothing else."""
@@ -232,9 +232,7 @@ def test_a_process_that_computes_is_not_restarted(
         assert server.client.get("/health").json() == first
 
 
-def test_a_process_that_waits_for_ever_is_restarted(
-    hangs: Path, threads: ThreadPoolExecutor
-) -> None:
+def test_blocked_process_is_restarted(hangs: Path, threads: ThreadPoolExecutor) -> None:
     with serve(hangs, MHCS_RESTART_ON_HANG="1") as server:
         first = server.client.get("/health").json()
         answer = begin(server, threads, "/waits")
@@ -245,7 +243,7 @@ def test_a_process_that_waits_for_ever_is_restarted(
 # --- what is dead -------------------------------------------------------------------
 
 
-def test_a_dead_engine_is_restarted_whatever_is_said_of_hung_ones(
+def test_dead_engine_is_restarted_even_if_hang_detection_is_off(
     hangs: Path, threads: ThreadPoolExecutor
 ) -> None:
     with serve(hangs, MHCS_RESTART_ON_HANG="0") as server:
@@ -258,10 +256,10 @@ def test_a_dead_engine_is_restarted_whatever_is_said_of_hung_ones(
         assert server.client.get("/ping").status_code == 200
 
 
-def test_without_a_supervisor_a_server_ends_with_its_engine(
+def test_unsupervised_server_ends_with_its_engine(
     hangs: Path, threads: ThreadPoolExecutor
 ) -> None:
-    """Whoever watches it sees that."""
+    """The exit is visible to a process manager."""
     with serve(hangs, supervised=False) as server:
         answer = begin(server, threads)
         wait_until_begun(hangs)
@@ -271,21 +269,21 @@ def test_without_a_supervisor_a_server_ends_with_its_engine(
         assert server.wait(20) == -signal.SIGTERM
 
 
-def test_without_recovery_a_server_ends_with_its_engine(hangs: Path) -> None:
+def test_server_without_recovery_ends_with_its_engine(hangs: Path) -> None:
     with serve(hangs, PROCESS_AUTO_RECOVERY="false") as server:
         die(server, hangs)
         assert server.client.get("/ping").status_code == 503
         assert server.wait(20) == -signal.SIGTERM
 
 
-def test_a_server_that_is_to_stay_stays(hangs: Path) -> None:
+def test_server_can_be_configured_to_outlive_its_engine(hangs: Path) -> None:
     with serve(hangs, supervised=False, KEEPS="1") as server:
         pid = die(server, hangs)
         assert server.client.get("/ping").status_code == 503
         assert server.client.get("/health").json() == pid
 
 
-def test_at_the_end_nobody_waits_for_a_dead_engine(
+def test_shutdown_does_not_wait_for_dead_engine(
     hangs: Path, threads: ThreadPoolExecutor
 ) -> None:
     with serve(hangs, supervised=False) as server:
@@ -297,9 +295,7 @@ def test_at_the_end_nobody_waits_for_a_dead_engine(
         assert server.wait(20) == -signal.SIGTERM
 
 
-def test_an_engine_that_dies_in_the_drain_ends_it(
-    hangs: Path, threads: ThreadPoolExecutor
-) -> None:
+def test_engine_death_ends_the_drain(hangs: Path, threads: ThreadPoolExecutor) -> None:
     with serve(hangs, supervised=False) as server:
         answer = begin(server, threads)
         wait_until_begun(hangs)
@@ -321,7 +317,7 @@ def heartbeat(tmp_path: Path) -> Iterator[WorkerHeartbeat]:
 
 
 @pytest.mark.parametrize("kills_hung", ["true", "false"])
-def test_a_server_that_does_not_end_with_its_engine_is_killed(
+def test_server_that_does_not_end_with_its_engine_is_killed(
     tmp_path: Path,
     heartbeat: WorkerHeartbeat,
     monkeypatch: pytest.MonkeyPatch,
@@ -343,7 +339,7 @@ def test_a_server_that_does_not_end_with_its_engine_is_killed(
 
 
 @pytest.mark.parametrize("kills_hung", [True, False])
-def test_a_hung_engine_is_restarted_where_somebody_wants_it(
+def test_hung_engine_is_restarted_if_enabled(
     tmp_path: Path, heartbeat: WorkerHeartbeat, kills_hung: bool
 ) -> None:
     settings = Settings({"MHCS_RESTART_ON_HANG": str(kills_hung)})
@@ -352,7 +348,9 @@ def test_a_hung_engine_is_restarted_where_somebody_wants_it(
     assert bool(dog.restart_reason()) is kills_hung
 
 
-def test_what_is_worse_comes_first(tmp_path: Path, heartbeat: WorkerHeartbeat) -> None:
+def test_dead_engine_takes_precedence_over_hung_engine(
+    tmp_path: Path, heartbeat: WorkerHeartbeat
+) -> None:
     board = HeartbeatDirectory(tmp_path)
     heartbeat.report(Condition.DEAD)
     other = tmp_path / str(os.getppid())

@@ -1,4 +1,4 @@
-"""A run whose tests leak something fails, and leaves nothing; other runs do not."""
+"""The leak plugin: a run with leaks fails, and the leaks are removed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
 
 @WAYS
-def test_what_is_leaked_is_reported_and_gone(
+def test_leaks_are_reported_and_removed(
     run: Run, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     process = run(LEAKY, "-o", "leak_grace_seconds=0.1", *options)
@@ -136,7 +136,7 @@ def test_one_that_waits():
 
 
 @WAYS
-def test_what_others_do_meanwhile_is_theirs(
+def test_other_processes_are_not_reported(
     run: Run, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     process = run(CLEAN, *options)
@@ -156,9 +156,7 @@ def test_what_others_do_meanwhile_is_theirs(
         ours.unlink()
 
 
-def test_what_may_be_of_another_run_is_reported_and_stays(
-    run: Run, tmp_path: Path
-) -> None:
+def test_files_of_unknown_runs_are_reported_and_kept(run: Run, tmp_path: Path) -> None:
     ours = SHARED_MEMORY / f"mhcs-{uuid.uuid4()}"
     test = f"def test_it():\n    Path({str(ours)!r}).touch()\n"
     try:
@@ -171,7 +169,7 @@ def test_what_may_be_of_another_run_is_reported_and_stays(
         ours.unlink(missing_ok=True)
 
 
-def test_after_an_interrupt_nothing_is_left_either(run: Run, tmp_path: Path) -> None:
+def test_leaks_are_removed_after_interrupt(run: Run, tmp_path: Path) -> None:
     interrupted = "def test_it():\n    start('process')\n    raise KeyboardInterrupt\n"
     assert run(interrupted).wait(PATIENCE_S) == 2
     pid, _ = (tmp_path / "process").read_text().split()

@@ -62,7 +62,7 @@ def has_ended(marker: Path) -> bool:
     return False
 
 
-def test_it_arrives_chunk_by_chunk(server: Server, marker: Path) -> None:
+def test_stream_arrives_chunk_by_chunk(server: Server, marker: Path) -> None:
     seen = []
     with streaming(server, count=COUNT) as answer:
         assert answer.status_code == 200
@@ -73,9 +73,7 @@ def test_it_arrives_chunk_by_chunk(server: Server, marker: Path) -> None:
     assert has_ended(marker)
 
 
-def test_a_client_that_goes_is_seen_by_the_handler(
-    server: Server, marker: Path
-) -> None:
+def test_handler_sees_disconnect(server: Server, marker: Path) -> None:
     with streaming(server, count=COUNT) as answer:
         chunks = answer.iter_raw()
         assert next(chunks) == b"chunk 0"
@@ -84,7 +82,7 @@ def test_a_client_that_goes_is_seen_by_the_handler(
     assert has_ended(marker)
 
 
-def test_an_error_in_the_middle_is_seen_by_the_client(
+def test_client_sees_error_in_the_middle(
     server: Server, marker: Path, kind: str
 ) -> None:
     seen = []

@@ -1,4 +1,4 @@
-"""A handler that asks its own server: in the drain, through a throttle, and others."""
+"""Handlers that call their own server, during a drain and through a throttle."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def release(folder: Path, answer: Future[httpx.Response]) -> int:
     return status
 
 
-def test_in_the_drain_a_handler_can_ask_its_own_server(
+def test_handler_can_call_its_own_server_during_drain(
     folder: Path, threads: ThreadPoolExecutor
 ) -> None:
     with serve(folder) as server:
@@ -177,7 +177,7 @@ def test_in_the_drain_a_handler_can_ask_its_own_server(
 
 
 @pytest.mark.parametrize("host", [HOST, "[::1]"])
-def test_on_a_socket_of_both_protocols_too(
+def test_own_calls_work_on_dual_stack_socket(
     folder: Path, threads: ThreadPoolExecutor, host: str
 ) -> None:
     with serve(folder, sys.executable, "app.py") as server:
@@ -188,7 +188,7 @@ def test_on_a_socket_of_both_protocols_too(
         server.wait(10)
 
 
-def test_a_child_is_no_process_of_the_server(
+def test_child_is_not_a_server_process(
     folder: Path, threads: ThreadPoolExecutor
 ) -> None:
     """A customer's script may have started a proxy."""
@@ -199,7 +199,9 @@ def test_a_child_is_no_process_of_the_server(
         server.wait(10)
 
 
-def test_over_a_unix_socket_too(folder: Path, threads: ThreadPoolExecutor) -> None:
+def test_own_calls_work_over_unix_socket(
+    folder: Path, threads: ThreadPoolExecutor
+) -> None:
     path = folder / "socket"
     server = serve(folder, *UVICORN, f"--uds={path}")
     transport = httpx.HTTPTransport(uds=str(path))
@@ -224,7 +226,7 @@ def wait_until_it_listens(path: Path) -> None:
 
 
 @pytest.mark.parametrize("under", [(), (SUPERVISOR,)], ids=["alone", "supervised"])
-def test_each_process_of_the_server_knows_the_others(
+def test_server_processes_know_each_other(
     folder: Path, threads: ThreadPoolExecutor, under: Any
 ) -> None:
     """Which of them gets a connection is the system's to choose."""
@@ -243,7 +245,7 @@ def test_each_process_of_the_server_knows_the_others(
         assert [one["statuses"] for one in answered] == [[200], [200]]
 
 
-def test_a_throttle_of_one_does_not_refuse_itself(
+def test_throttle_of_one_accepts_own_calls(
     folder: Path, threads: ThreadPoolExecutor
 ) -> None:
     with serve(folder, **THROTTLE) as server:
@@ -279,7 +281,7 @@ def connection(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Any]]:
 
 
 @pytest.mark.usefixtures("way")
-def test_a_socket_is_found_by_its_ends(connection: tuple[Any, Any]) -> None:
+def test_socket_is_found_by_its_addresses(connection: tuple[Any, Any]) -> None:
     client, server = connection
     theirs, ours = map(sockets.endpoint, (server.getpeername(), server.getsockname()))
     inode = sockets.find_socket(theirs, ours)
@@ -289,7 +291,7 @@ def test_a_socket_is_found_by_its_ends(connection: tuple[Any, Any]) -> None:
     assert sockets.find_socket((theirs[0], 1), ours) is None
 
 
-def test_a_child_has_what_it_has_inherited(connection: tuple[Any, Any]) -> None:
+def test_inherited_socket_belongs_to_child(connection: tuple[Any, Any]) -> None:
     client, _ = connection
     inode = os.fstat(client.fileno()).st_ino
     command = [sys.executable, "-c", "import sys; print(); sys.stdin.read()"]
@@ -304,11 +306,11 @@ def test_a_child_has_what_it_has_inherited(connection: tuple[Any, Any]) -> None:
 @pytest.mark.parametrize(
     "send", [None, SimpleNamespace(transport=None), SimpleNamespace()]
 )
-def test_what_is_no_connection_is_nobodys(send: Any) -> None:
+def test_send_without_connection_is_not_an_own_request(send: Any) -> None:
     assert not OwnRequests(None).includes(SimpleNamespace(__self__=send))  # type: ignore[arg-type]
 
 
-def test_who_has_left_is_nobody(connection: tuple[Any, Any]) -> None:
+def test_closed_connection_is_not_an_own_request(connection: tuple[Any, Any]) -> None:
     _, server = connection
     server.close()
     transport = SimpleNamespace(get_extra_info=lambda _: server)
@@ -317,7 +319,7 @@ def test_who_has_left_is_nobody(connection: tuple[Any, Any]) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_handler_of_another_process_is_answered_in_the_drain(
+async def test_calls_from_another_process_are_answered_during_drain(
     connection: tuple[Any, Any], tmp_path: Path
 ) -> None:
     """Which has its request open, and this process nothing but the handler's own."""

@@ -1,4 +1,4 @@
-"""What is installed: all of it, nothing else, and without a trace afterwards."""
+"""The wheel and source distribution; installing and uninstalling them."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def text(wheel: Path, name: str) -> str:
     return found.decode()
 
 
-def test_the_wheel_has_two_packages_and_two_start_files(wheel: Path) -> None:
+def test_wheel_has_two_packages_and_two_start_files(wheel: Path) -> None:
     entries = {name.split("/")[0] for name in contents(wheel)}
     [metadata] = [name for name in entries if name.endswith(".dist-info")]
     assert entries - {metadata} == {*PACKAGES, "mhcs.pth", "mhcs.start"}
 
 
-def test_the_wheel_has_every_file_of_the_packages_and_no_other(wheel: Path) -> None:
+def test_wheel_has_exactly_the_packages_files(wheel: Path) -> None:
     sources = {
         str(file.relative_to(ROOT / folder))
         for folder in ("core", "integrations")
@@ -77,7 +77,7 @@ def test_both_packages_are_typed(wheel: Path, package: str) -> None:
     assert f"{package}/py.typed" in contents(wheel)
 
 
-def test_the_wheel_replaces_the_published_package_for_vllm(wheel: Path) -> None:
+def test_wheel_satisfies_vllms_requirement(wheel: Path) -> None:
     metadata = HeaderParser().parsestr(text(wheel, ".dist-info/METADATA"))
     assert metadata["Name"] == NAME
     assert metadata["Version"] in RELEASES
@@ -85,7 +85,7 @@ def test_the_wheel_replaces_the_published_package_for_vllm(wheel: Path) -> None:
     assert {"vllm", "tensorrt-llm"} <= {*metadata.get_all("Provides-Extra", [])}
 
 
-def test_the_wheel_has_the_command_and_the_engines(wheel: Path) -> None:
+def test_wheel_has_command_and_engine_entry_points(wheel: Path) -> None:
     entry_points = text(wheel, ".dist-info/entry_points.txt")
     supervisor = "model_hosting_container_standards.supervisor"
     for command in (
@@ -103,7 +103,7 @@ def test_the_wheel_has_the_command_and_the_engines(wheel: Path) -> None:
     ]
 
 
-def test_the_start_files_name_the_same_function(wheel: Path) -> None:
+def test_start_files_name_the_same_function(wheel: Path) -> None:
     files = contents(wheel)
     start = files["mhcs.start"].decode().strip()
     module, _, function = start.partition(":")
@@ -114,13 +114,13 @@ def test_the_start_files_name_the_same_function(wheel: Path) -> None:
     assert callable(getattr(importlib.import_module(module), function))
 
 
-def test_the_wheel_of_the_source_distribution_is_the_same(
+def test_wheel_from_source_distribution_is_identical(
     wheel: Path, wheel_of_sdist: Path
 ) -> None:
     assert contents(wheel_of_sdist) == contents(wheel)
 
 
-def test_the_source_distribution_has_the_tests_and_no_litter(
+def test_source_distribution_has_tests_and_no_build_files(
     wheel_of_sdist: Path,
 ) -> None:
     [sdist] = wheel_of_sdist.parent.glob("*.tar.gz")
@@ -190,22 +190,22 @@ def existing(paths: Iterable[str]) -> set[str]:
     return {path for path in paths if Path(path).exists()}
 
 
-def test_ours_is_the_only_one_of_its_name(wheel: Path, upgrade: Upgrade) -> None:
+def test_only_our_distribution_is_installed(wheel: Path, upgrade: Upgrade) -> None:
     version = wheel.name.split("-")[1]
     same = [owner for owner in upgrade.distributions if owner[0] == NAME]
     assert same == [[NAME, version]]
 
 
-def test_no_file_of_the_published_package_is_left_over(upgrade: Upgrade) -> None:
+def test_no_file_of_published_package_is_left(upgrade: Upgrade) -> None:
     assert len(upgrade.published) > 10
     assert upgrade.with_ours <= upgrade.ours
 
 
-def test_the_command_of_ours_works(upgrade: Upgrade) -> None:
+def test_installed_command_works(upgrade: Upgrade) -> None:
     assert "doctor" in upgrade.command
 
 
-def test_nothing_is_left_of_either_when_ours_is_uninstalled(upgrade: Upgrade) -> None:
+def test_uninstall_removes_all_files(upgrade: Upgrade) -> None:
     assert any(path.endswith("/mhcs.pth") for path in upgrade.ours)
     assert not upgrade.afterwards
     assert not upgrade.litter
@@ -276,13 +276,13 @@ PUBLIC: Final = {
     ("module", "name"),
     [(module, name) for module, names in PUBLIC.items() for name in names],
 )
-def test_a_public_name_is_where_the_contract_says(module: str, name: str) -> None:
+def test_public_names_have_documented_import_paths(module: str, name: str) -> None:
     found = importlib.import_module(f"model_hosting_container_standards.{module}")
     assert hasattr(found, name)
     assert name in getattr(found, "__all__", dir(found))
 
 
-def test_the_sagemaker_package_exports_what_the_contract_says_and_no_more() -> None:
+def test_sagemaker_exports_exactly_the_documented_names() -> None:
     sagemaker = importlib.import_module("model_hosting_container_standards.sagemaker")
     assert sorted(sagemaker.__all__) == sorted(PUBLIC["sagemaker"])
 
@@ -294,7 +294,7 @@ def test_the_sagemaker_package_exports_what_the_contract_says_and_no_more() -> N
         (MIDDLEWARE_ERRORS, "MiddlewareError"),
     ],
 )
-def test_errors_of_a_kind_have_one_base(names: tuple[str, ...], base: str) -> None:
+def test_related_errors_have_a_common_base(names: tuple[str, ...], base: str) -> None:
     exceptions = importlib.import_module("model_hosting_container_standards.exceptions")
     for name in names:
         assert issubclass(getattr(exceptions, name), getattr(exceptions, base))

@@ -1,4 +1,4 @@
-"""What ``mhcs.pth`` costs every Python of the environment: nearly nothing, ever."""
+"""``mhcs.pth``: its effect on every start of Python in the environment."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def ours(modules: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
 @pytest.mark.parametrize("env", [ARMED, CUSTOMISED], ids=str)
-def test_a_python_that_is_asked_to_waits_for_an_engine(
+def test_finder_is_installed_if_enabled(
     flags: tuple[str, ...], env: dict[str, str]
 ) -> None:
     assert "EngineFinder" in shown(python(SHOW_FINDERS, *flags, env=env))
@@ -56,7 +56,7 @@ def test_a_python_that_is_asked_to_waits_for_an_engine(
 
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
 @pytest.mark.parametrize("env", [{}, {"MHCS_AUTO": "0", **CUSTOMISED}], ids=str)
-def test_a_python_that_is_not_asked_to_does_not(
+def test_finder_is_not_installed_by_default(
     flags: tuple[str, ...], env: dict[str, str]
 ) -> None:
     assert "EngineFinder" not in shown(python(SHOW_FINDERS, *flags, env=env))
@@ -72,7 +72,7 @@ def test_a_python_that_is_not_asked_to_does_not(
     ],
     ids=str,
 )
-def test_a_start_imports_one_small_module_where_it_may_be_wanted(
+def test_startup_imports_only_one_small_module(
     env: dict[str, str], expected: list[str]
 ) -> None:
     modules = shown(python(SHOW_MODULES, env=env))
@@ -80,7 +80,7 @@ def test_a_start_imports_one_small_module_where_it_may_be_wanted(
     assert not {"wrapt", "fastapi", "starlette", "pydantic"} & {*modules}
 
 
-def test_that_module_imports_nothing_but_os_and_sys() -> None:
+def test_startup_module_imports_only_os_and_sys() -> None:
     code = (
         "import os, sys; before = {*sys.modules}; import mhcs._startup; "
         "print(*sorted({*sys.modules} - before))"
@@ -90,19 +90,19 @@ def test_that_module_imports_nothing_but_os_and_sys() -> None:
     assert end.stdout.split() == ["mhcs", "mhcs._startup"]
 
 
-def test_other_imports_do_not_wake_it() -> None:
+def test_other_imports_do_not_trigger_patching() -> None:
     code = f"import json, email, http.client\n{SHOW_MODULES}"
     assert ours(shown(python(code, env=ARMED))) == ["mhcs", "mhcs._startup"]
 
 
-def test_an_engines_import_needs_no_fastapi() -> None:
+def test_engine_import_does_not_require_fastapi() -> None:
     env = environment_of("v0_29", ARMED)
     modules = shown(python(f"import vllm\n{SHOW_MODULES}", env=env))
     assert "mhcs.vllm.hooks" in modules
     assert "fastapi" not in modules
 
 
-def test_an_engine_that_is_not_installed_is_still_not_there(tmp_path: Path) -> None:
+def test_missing_engine_is_still_an_import_error(tmp_path: Path) -> None:
     end = python("import tensorrt_llm", env=ARMED)
     assert "ModuleNotFoundError: No module named 'tensorrt_llm'" in end.stderr
 
@@ -119,14 +119,14 @@ def broken_package(folder: Path, name: str, source: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("source", BREAKS.values(), ids=BREAKS.keys())
-def test_a_broken_mhcs_is_not_heard_at_a_pythons_start(
+def test_broken_mhcs_does_not_disturb_python_startup(
     tmp_path: Path, source: str
 ) -> None:
     env = broken_package(tmp_path, "mhcs", source)
     assert python("print('alive')", env=env) == Exit(0, "alive\n", "")
 
 
-def test_an_mhcs_without_its_startup_module_is_not_heard_either(tmp_path: Path) -> None:
+def test_missing_startup_module_does_not_disturb_python_startup(tmp_path: Path) -> None:
     env = broken_package(tmp_path, "mhcs", "")
     assert python("print('alive')", env=env) == Exit(0, "alive\n", "")
 
@@ -139,7 +139,7 @@ def test_an_mhcs_without_its_startup_module_is_not_heard_either(tmp_path: Path) 
         ("wrapt", "SyntaxError"),
     ],
 )
-def test_without_what_patching_needs_the_engine_is_imported_all_the_same(
+def test_engine_is_imported_without_patching_dependencies(
     tmp_path: Path, name: str, error: str
 ) -> None:
     env = environment_of("v0_6", ARMED)

@@ -1,4 +1,4 @@
-"""requirements.txt of the model folder: installed first, or the reason why not."""
+"""Installation of requirements.txt from the model folder."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def ask(model_folder: Path) -> Ask:
 
 
 @pytest.mark.parametrize("recovery", ["true", "false"])
-def test_wheels_of_the_folder_are_installed_and_no_index_is_asked(
+def test_local_wheels_are_installed_without_index(
     tmp_path: Path, python: Path, model: Callable[[str], Path], ask: Ask, recovery: str
 ) -> None:
     package = f"beside_{recovery}"
@@ -102,7 +102,7 @@ def test_wheels_of_the_folder_are_installed_and_no_index_is_asked(
         assert "already satisfied" in ask(python, package, **env).stdout
 
 
-def test_a_file_of_the_folder_for_code_is_installed_where_the_top_has_none(
+def test_code_requirements_are_installed_if_top_has_none(
     tmp_path: Path, python: Path, model_folder: Path, ask: Ask
 ) -> None:
     """With wheels, and paths, of that folder."""
@@ -117,7 +117,7 @@ def test_a_file_of_the_folder_for_code_is_installed_where_the_top_has_none(
     assert "sees 1.0\n" in end.stdout
 
 
-def test_a_file_at_the_top_is_installed_alone(
+def test_top_level_requirements_take_precedence(
     python: Path, model: Callable[[str], Path], model_folder: Path, ask: Ask
 ) -> None:
     write_wheel(model("at_the_top"), "at_the_top")
@@ -130,7 +130,7 @@ def test_a_file_at_the_top_is_installed_alone(
     assert f"{code} is not installed" in end.stderr
 
 
-def test_a_python_may_have_something_to_say(
+def test_python_may_print_at_startup_and_exit(
     fresh_python: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:
     """As one that measures or monitors does, when it starts and when it ends."""
@@ -142,7 +142,7 @@ def test_a_python_may_have_something_to_say(
     assert "sees 1.0\n" in end.stdout, end.stderr
 
 
-def test_without_wheels_an_index_is_asked(
+def test_index_is_used_without_wheels(
     tmp_path: Path, python: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:
     folder = model("indexed\n")
@@ -155,7 +155,7 @@ def test_without_wheels_an_index_is_asked(
     assert "/simple/indexed/" in index.asked
 
 
-def test_an_index_of_the_arguments_is_asked_beside_the_wheels(
+def test_index_from_arguments_is_used_besides_wheels(
     tmp_path: Path, python: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:
     write_wheel(model("by_argument\nby_folder"), "by_folder")
@@ -166,7 +166,7 @@ def test_an_index_of_the_arguments_is_asked_beside_the_wheels(
     assert end.status == 0, end.stderr
 
 
-def test_it_is_installed_once_for_all_restarts(
+def test_requirements_are_installed_once_for_all_restarts(
     tmp_path: Path, python: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:
     model("restarted")
@@ -188,7 +188,7 @@ print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), adopts.value)
 """
 
 
-def test_the_command_is_what_it_would_be_without(
+def test_command_state_is_unaffected_by_installation(
     python: Path, model: Callable[[str], Path], model_folder: Path
 ) -> None:
     model("torch")
@@ -198,7 +198,7 @@ def test_the_command_is_what_it_would_be_without(
 
 
 @pytest.mark.parametrize("variable", ["STANDARD_AUTO_INSTALL_REQ", "nothing"])
-def test_nothing_is_installed_unasked(
+def test_nothing_is_installed_by_default(
     python: Path, model: Callable[[str], Path], ask: Ask, variable: str
 ) -> None:
     folder = model("unasked")
@@ -210,7 +210,7 @@ def test_nothing_is_installed_unasked(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_a_file_of_windows_is_read(
+def test_windows_line_endings_are_read(
     python: Path, model: Callable[[str], Path], ask: Ask, encoding: str
 ) -> None:
     name = f"windows_{encoding.replace('-', '_')}"
@@ -221,14 +221,14 @@ def test_a_file_of_windows_is_read(
     assert ask(python, name).stdout.endswith("sees 1.0\n")
 
 
-def test_an_empty_file_asks_for_nothing(
+def test_empty_file_installs_nothing(
     python: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:
     model("")
     assert ask(python, "torch").stdout.endswith("sees 2.0\n")
 
 
-def test_lines_are_relative_and_nothing_is_written_there(
+def test_relative_lines_work_and_folder_is_not_written_to(
     python: Path,
     model: Callable[[str], Path],
     ask: Ask,
@@ -258,7 +258,7 @@ def test_lines_are_relative_and_nothing_is_written_there(
     assert {path.name for path in written if not path.suffix} <= {"__pycache__"}
 
 
-def test_an_environment_without_pip_has_uv(
+def test_uv_is_used_without_pip(
     fresh_python: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:
     write_wheel(model("by_uv"), "by_uv")
@@ -267,7 +267,7 @@ def test_an_environment_without_pip_has_uv(
 
 
 @pytest.mark.parametrize("name", ["python", "fresh_python"])
-def test_what_is_there_of_the_engine_may_be_named(
+def test_installed_engine_packages_may_be_listed(
     request: pytest.FixtureRequest, model: Callable[[str], Path], ask: Ask, name: str
 ) -> None:
     # A build for some hardware is of the version that it is made of.
@@ -276,7 +276,7 @@ def test_what_is_there_of_the_engine_may_be_named(
     assert "sees 0.32.0+cpu\n" in end.stdout, end.stderr
 
 
-def test_what_the_engine_does_not_need_may_be_replaced(
+def test_packages_the_engine_does_not_need_can_be_replaced(
     fresh_python: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:
     write_wheel(model("other==2.0"), "other", "2.0")
@@ -290,7 +290,7 @@ def test_what_the_engine_does_not_need_may_be_replaced(
 @pytest.mark.parametrize(
     ("wanted", "named"), [("torch==3.0", "torch==2.0"), ("wants_torch", "")]
 )
-def test_what_the_engine_needs_stays(
+def test_packages_the_engine_needs_are_kept(
     request: pytest.FixtureRequest,
     model: Callable[[str], Path],
     ask: Ask,
@@ -319,7 +319,7 @@ def test_what_the_engine_needs_stays(
 @pytest.mark.parametrize(
     "arguments", ["-c /dev/null", "-c/dev/null", "--constraint=/dev/null"]
 )
-def test_the_arguments_override_that(
+def test_arguments_override_engine_constraints(
     fresh_python: Path, model: Callable[[str], Path], ask: Ask, arguments: str
 ) -> None:
     write_wheel(model("torch==3.0"), "torch", "3.0")
@@ -331,7 +331,7 @@ def test_the_arguments_override_that(
     ("name", "value"),
     [("STANDARD_PIP_ARGS", "-c 'x"), ("STANDARD_AUTO_INSTALL_REQ", "perhaps")],
 )
-def test_a_bad_value_is_named(
+def test_bad_value_is_named(
     python: Path, model: Callable[[str], Path], ask: Ask, name: str, value: str
 ) -> None:
     model("")
@@ -340,7 +340,7 @@ def test_a_bad_value_is_named(
     assert f"{name}={value!r} is not allowed" in end.stderr
 
 
-def test_a_package_that_fails_to_build_says_why(
+def test_build_failure_is_reported(
     tmp_path: Path, python: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:
     folder = model("./broken")
@@ -374,7 +374,7 @@ def test_a_package_that_fails_to_build_says_why(
     assert not [*(tmp_path / "tmp").glob("mhcs-*")]
 
 
-def test_what_is_no_file_is_an_error(
+def test_requirements_that_are_not_a_file_are_an_error(
     python: Path, model_folder: Path, ask: Ask
 ) -> None:
     file = model_folder / "requirements.txt"
@@ -405,7 +405,7 @@ sys.exit(launch.run(sys.argv[1:]))
 """
 
 
-def test_without_pip_and_uv_it_says_what_to_add(
+def test_missing_pip_and_uv_error_says_what_to_add(
     fresh_python: Path, model: Callable[[str], Path], model_folder: Path
 ) -> None:
     model("anything")
@@ -415,7 +415,7 @@ def test_without_pip_and_uv_it_says_what_to_add(
     assert f"add pip to the image with `{fresh_python} -m ensurepip`" in end.stderr
 
 
-def test_a_python_that_cannot_say_what_it_has_is_an_error(
+def test_python_that_cannot_list_packages_is_an_error(
     tmp_path: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:
     model("anything")
@@ -430,7 +430,7 @@ def test_a_python_that_cannot_say_what_it_has_is_an_error(
 # --- an index that hangs -----------------------------------------------------------
 
 
-def test_an_index_that_does_not_answer_is_left(
+def test_unresponsive_index_times_out(
     python: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:
     folder = model("somewhere")
@@ -464,7 +464,7 @@ def temporary(tmp_path: Path) -> Iterator[Path]:
     assert not [*folder.glob("mhcs-*")]
 
 
-def test_there_is_a_limit(
+def test_installation_has_a_time_limit(
     python: Path, model: Callable[[str], Path], model_folder: Path, temporary: Path
 ) -> None:
     folder = model("somewhere")
@@ -519,7 +519,7 @@ def installing(
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"])
-def test_a_signal_ends_it_at_once(installing: Process, name: str) -> None:
+def test_signal_ends_installation_at_once(installing: Process, name: str) -> None:
     os.kill(installing.pid, signal.Signals[name])
     assert installing.wait(10) == 128 + signal.Signals[name]
     assert_nothing_runs(installing.pid)
@@ -527,7 +527,7 @@ def test_a_signal_ends_it_at_once(installing: Process, name: str) -> None:
 
 
 @pytest.mark.parametrize("before", [PROCESS_1])
-def test_so_it_does_as_process_1(installing: Process) -> None:
+def test_signal_ends_installation_as_process_1(installing: Process) -> None:
     os.kill(supervisor_of(installing), signal.SIGTERM)
     assert installing.wait(10) == 128 + signal.SIGTERM
     assert_nothing_runs(installing.pid)
@@ -541,7 +541,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def test_the_end_of_pip_is_heard_by_the_deaf(
+def test_end_of_pip_is_noticed_with_sigchld_ignored(
     python: Path, model: Callable[[str], Path], model_folder: Path
 ) -> None:
     model("no_such_package")
@@ -556,7 +556,7 @@ def test_the_end_of_pip_is_heard_by_the_deaf(
 
 
 @pytest.mark.parametrize(("arguments", "status"), [(["--dry-run"], 0), ([], 1)])
-def test_a_dry_run_installs_nothing(
+def test_dry_run_installs_nothing(
     model: Callable[[str], Path], model_folder: Path, arguments: list[str], status: int
 ) -> None:
     write_wheel(model("somewhere"), "elsewhere")

@@ -1,4 +1,4 @@
-"""Where requirements go: the Python of a command, and what an engine needs there."""
+"""The Python that requirements are installed for, and the engine's packages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def write_script(path: Path, *lines: str) -> str:
     return str(path)
 
 
-def test_a_python_is_its_own(venv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_command_uses_itself(
+    venv: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A link, which knows its environment by where it lies.
     assert python_of([str(venv / "python3"), "-m", "vllm"]) == venv / "python3"
     monkeypatch.setenv("PATH", str(venv))
@@ -41,7 +43,7 @@ def test_a_python_is_its_own(venv: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("length", [0, 200])
 @pytest.mark.parametrize("space", ["", " "])
 @pytest.mark.parametrize("by", ["uv", "pip"])
-def test_a_script_says_its_python(
+def test_script_uses_python_of_its_shebang(
     tmp_path: Path, length: int, space: str, by: str
 ) -> None:
     folder = tmp_path / f"a{space}{'b' * length}"
@@ -59,7 +61,7 @@ def test_a_script_says_its_python(
     "line",
     ["/usr/bin/env python3", "/usr/bin/env -S python3 -u", "/usr/bin/env A=b python3"],
 )
-def test_a_script_may_leave_it_to_the_path(
+def test_env_shebang_uses_path(
     tmp_path: Path, venv: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
     monkeypatch.setenv("PATH", os.pathsep.join([str(venv), os.environ["PATH"]]))
@@ -79,7 +81,7 @@ def test_a_script_may_leave_it_to_the_path(
         ["\x7fELF"],
     ],
 )
-def test_what_does_not_say_it_has_that_of_its_environment(
+def test_other_commands_use_python_of_their_environment(
     tmp_path: Path, venv: Path, lines: list[str]
 ) -> None:
     script = write_script(venv / "what", *lines)
@@ -91,12 +93,12 @@ def test_what_does_not_say_it_has_that_of_its_environment(
     assert python_of([elsewhere]) == Path(sys.executable)
 
 
-def test_what_is_not_there_yet_may_come_with_us() -> None:
+def test_missing_command_uses_our_python() -> None:
     assert python_of(["no-such-command"]) == Path(sys.executable)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_cannot_be_read_has_that_of_its_environment(venv: Path) -> None:
+def test_unreadable_command_uses_python_of_its_environment(venv: Path) -> None:
     script = Path(write_script(venv / "secret", f"#!{sys.executable}"))
     script.chmod(0o111)
     assert python_of([str(script)]) == venv / "python"
@@ -123,7 +125,7 @@ def put(site: Path, name: str, version: str, *requires: str, modules: str = "") 
         (info / "top_level.txt").write_text(f"{modules}\n")
 
 
-def test_an_engine_needs_what_its_requirements_need(site: Path) -> None:
+def test_engine_requirements_are_transitive(site: Path) -> None:
     put(site, "vllm", "0.32.0+cpu", "Torch_X (>=2)", "gone; extra == 'x'", "not_here")
     put(site, "torch.x", "2.13.0+cpu", "numpy>=1; python_version > '3'")
     put(site, "numpy", "2.0rc1", "vllm")
@@ -134,7 +136,7 @@ def test_an_engine_needs_what_its_requirements_need(site: Path) -> None:
     assert versions(["other"]) == {}
 
 
-def test_extras_are_needed_where_they_are_asked_for(site: Path) -> None:
+def test_requested_extras_are_included(site: Path) -> None:
     put(site, "vllm", "1", "fastapi[Standard, all_of]>=0.115", "ray[x]; extra=='ray'")
     put(site, "fastapi", "2", "uvicorn; extra == 'standard'", "b; extra == 'docs'")
     put(site, "uvicorn", "3", "fastapi[standard]")
@@ -143,13 +145,13 @@ def test_extras_are_needed_where_they_are_asked_for(site: Path) -> None:
     assert versions(["vllm"]) == {"fastapi": "2", "uvicorn": "3", "vllm": "1"}
 
 
-def test_an_engine_may_have_another_name_than_its_module(site: Path) -> None:
+def test_engine_distribution_may_differ_from_module_name(site: Path) -> None:
     put(site, "tensorrt-llm-nightly", "1", "torch", modules="tensorrt_llm\nother")
     put(site, "torch", "2")
     assert versions(["tensorrt_llm"]) == {"tensorrt-llm-nightly": "1", "torch": "2"}
 
 
-def test_the_first_of_two_counts_and_no_broken_one(site: Path) -> None:
+def test_first_valid_distribution_is_used(site: Path) -> None:
     put(site, "vllm", "1.0.post1.dev2", "odd", "nameless")
     put(site.parent / "base", "vllm", "2.0")
     put(site, "odd", "1.0-of-mine")
@@ -161,17 +163,17 @@ def test_the_first_of_two_counts_and_no_broken_one(site: Path) -> None:
 @pytest.mark.parametrize(
     "version", ["1", "2024.1", "1!2.0", "1.0a1", "1.0.rc-1", "1.0.post1.dev2+a.1_b"]
 )
-def test_versions_are_those_of_pip(site: Path, version: str) -> None:
+def test_versions_match_pip(site: Path, version: str) -> None:
     put(site, "vllm", version)
     assert versions(["vllm"]) == {"vllm": version}
 
 
-def test_a_file_names_what_its_lines_begin_with() -> None:
+def test_requirement_names_are_parsed_from_lines() -> None:
     text = "# comment\n\nTorch_x==1 # why\n-r other\n./local\n a[b]>=1\nc @ file:///x"
     assert [*names_in(text.splitlines())] == ["torch-x", "a", "c"]
 
 
-def test_another_python_is_asked(venv: Path, tmp_path: Path) -> None:
+def test_other_python_is_queried(venv: Path, tmp_path: Path) -> None:
     wheel = write_wheel(tmp_path, "asked")
     python = str(venv / "python")
     run(*UV, "pip", "install", "--offline", "--python", python, str(wheel))
@@ -183,7 +185,7 @@ def test_another_python_is_asked(venv: Path, tmp_path: Path) -> None:
     }
 
 
-def test_this_python_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_this_python_gives_the_same_result(capsys: pytest.CaptureFixture[str]) -> None:
     constraints.main(["model_hosting_container_standards"])
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["python"] == sys.executable

@@ -12,7 +12,7 @@ from mhcs import cli
 MHCS = Path(sys.executable).with_name("mhcs")
 
 
-def test_run_becomes_the_command_with_patching_on() -> None:
+def test_run_executes_command_with_patching_enabled() -> None:
     code = "import os, sys; print(os.environ['MHCS_AUTO'], sys.argv[1:]); sys.exit(3)"
     done = subprocess.run(
         [MHCS, "run", "--", sys.executable, "-c", code, "--help", "a b", "--", ""],
@@ -25,7 +25,7 @@ def test_run_becomes_the_command_with_patching_on() -> None:
 
 
 @pytest.mark.parametrize("mhcs", [[MHCS], [sys.executable, "-m", "mhcs"]])
-def test_run_keeps_no_signal_from_the_command(mhcs: list[str | Path]) -> None:
+def test_run_does_not_block_signals(mhcs: list[str | Path]) -> None:
     code = "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
     done = subprocess.run(
         [*mhcs, "run", sys.executable, "-c", code, "serve"],
@@ -36,7 +36,7 @@ def test_run_keeps_no_signal_from_the_command(mhcs: list[str | Path]) -> None:
     assert done.stdout == "set()\n"
 
 
-def test_run_without_dashes_leaves_the_commands_options_alone() -> None:
+def test_run_passes_options_without_dashes() -> None:
     done = subprocess.run(
         [MHCS, "run", sys.executable, "-c", "import sys; print(sys.argv)", "--port=1"],
         capture_output=True,
@@ -47,13 +47,13 @@ def test_run_without_dashes_leaves_the_commands_options_alone() -> None:
 
 
 @pytest.mark.parametrize(("command", "status"), [("no-such-command", 127), ("/", 126)])
-def test_run_ends_as_a_shell_would(command: str, status: int) -> None:
+def test_run_exit_status_matches_shell(command: str, status: int) -> None:
     result = CliRunner().invoke(cli.app, ["run", "--", command])
     assert result.exit_code == status
     assert f"mhcs run: {command}: " in result.output
 
 
-def test_run_needs_a_command() -> None:
+def test_run_requires_a_command() -> None:
     result = CliRunner().invoke(cli.app, ["run"], terminal_width=200)
     assert result.exit_code == 2
     assert "Missing argument" in result.output

@@ -68,7 +68,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(monkeypatch, tmp_path, "vllm")
 
 
-def test_the_model_and_the_address_come_first(engine: str) -> None:
+def test_model_and_address_come_first(engine: str) -> None:
     start = {"vllm": ["vllm", "serve"], "tensorrt_llm": ["trtllm-serve"]}[engine]
     assert command() == [*start, "org/model", *ADDRESS]
     assert command(SAGEMAKER_BIND_TO_PORT="9000")[-1] == "9000"
@@ -98,7 +98,7 @@ def test_the_model_and_the_address_come_first(engine: str) -> None:
         ("[" * 100_000, ["[" * 100_000]),
     ],
 )
-def test_a_value_is_what_the_contract_says(value: str, expected: list[str]) -> None:
+def test_values_follow_the_contract(value: str, expected: list[str]) -> None:
     assert flags(MAX_MODEL_LEN=value) == ["--max-model-len", *expected]
 
 
@@ -112,26 +112,26 @@ def test_some_values_add_nothing(value: str) -> None:
 @pytest.mark.parametrize(
     "name", ["ALLOWED_ORIGINS", "ALLOWED_METHODS", "ALLOWED_HEADERS", "MIDDLEWARE"]
 )
-def test_some_flags_read_an_array_themselves(name: str) -> None:
+def test_some_flags_take_an_array_as_json(name: str) -> None:
     """As long as no parser says how they take it, see test_serve_parser."""
     value = '["*",  "a"]'
     assert flags(**{name: value}) == [f"--{name.lower().replace('_', '-')}", value]
 
 
 @pytest.mark.usefixtures("vllm")
-def test_flags_come_in_the_order_of_their_names() -> None:
+def test_flags_are_sorted_by_name() -> None:
     assert flags(B="2", A="1", C="true") == ["--a", "1", "--b", "2", "--c"]
 
 
 @pytest.mark.parametrize("engine", ["tensorrt_llm"], indirect=True)
-def test_tensorrt_llm_has_its_own_way_to_write_them(engine: str) -> None:
+def test_tensorrt_llm_flag_syntax(engine: str) -> None:
     assert command(SM_TRTLLM_MAX_BATCH_SIZE="8")[-2:] == ["--max_batch_size", "8"]
     # What vLLM reads an array for itself by is no option of this one.
     assert command(SM_TRTLLM_MIDDLEWARE='["a"]')[-2:] == ["--middleware", "a"]
 
 
 @pytest.mark.usefixtures("vllm")
-def test_the_command_line_wins() -> None:
+def test_command_line_takes_precedence() -> None:
     whole = command("--port", "9", SM_VLLM_PORT="8")
     assert whole[-4:] == ["--port", "8", "--port", "9"]
     whole = command("/my/model", "--port", "9", SM_VLLM_MODEL="other")
@@ -142,14 +142,12 @@ def test_the_command_line_wins() -> None:
     "name",
     ["LOG_LEVEL", "MHCS_DRAIN_SECONDS", "MHCS_GUARD", "MHCS_PING_STALL_SECONDS"],
 )
-def test_what_a_server_would_refuse_is_refused_before_it_starts(
-    engine: str, name: str
-) -> None:
+def test_bad_settings_are_rejected_before_server_starts(engine: str, name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}='x y' is not allowed"):
         command(**{name: "x y"})
 
 
-def test_a_script_that_no_server_could_load_is_refused_before_it_starts(
+def test_unloadable_script_is_rejected_before_server_starts(
     engine: str, model_folder: Path
 ) -> None:
     environ = {"SAGEMAKER_MODEL_PATH": str(model_folder)}
@@ -167,7 +165,7 @@ def test_a_script_that_no_server_could_load_is_refused_before_it_starts(
 
 @pytest.mark.usefixtures("vllm")
 @pytest.mark.parametrize("name", ["SM_VLLM_", "SM_VLLM__"])
-def test_a_variable_must_name_an_argument(name: str) -> None:
+def test_variable_must_name_an_argument(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}='1' is not allowed"):
         command(**{name: "1"})
 
@@ -175,13 +173,13 @@ def test_a_variable_must_name_an_argument(name: str) -> None:
 # --- the engine --------------------------------------------------------------------
 
 
-def test_there_must_be_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_engine_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     hide(monkeypatch, *ENGINES)
     with pytest.raises(LookupError, match="No engine is installed here"):
         command()
 
 
-def test_a_variable_of_its_own_chooses_among_engines(
+def test_variable_selects_engine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     install(monkeypatch, tmp_path, *ENGINES)
@@ -209,7 +207,7 @@ class Other(Engine):
     command = OtherCommand()
 
 
-def test_another_engine_needs_little_to_be_served(
+def test_minimal_engine_can_be_served(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_folder: Path
 ) -> None:
     (tmp_path / "site" / "other").mkdir(parents=True)
@@ -230,7 +228,7 @@ def test_another_engine_needs_little_to_be_served(
     assert OtherCommand().read_config(Path("any.yaml")) == {}
 
 
-def test_the_command_beside_this_python_goes_before_the_path() -> None:
+def test_command_beside_this_python_takes_precedence_over_path() -> None:
     assert engines.executable_path("mhcs") == MHCS
     assert engines.executable_path("env") == "/usr/bin/env"
     assert engines.executable_path("no-such-engine") == "no-such-engine"
@@ -247,7 +245,7 @@ def run(*arguments: str, env: Mapping[str, str]) -> Exit:
     return run_until_exit([MHCS, "serve", *arguments], env)
 
 
-def test_a_dry_run_prints_the_command() -> None:
+def test_dry_run_prints_command() -> None:
     env = environment(SM_TRTLLM_TOKENIZER="a b")
     end = run("--dry-run", "--backend", "pytorch", env=env)
     assert end.status == 0, end.stderr
@@ -266,7 +264,7 @@ def test_a_dry_run_prints_the_command() -> None:
         ({"SM_TRTLLM_MODEL": ""}, "There is no model"),
     ],
 )
-def test_what_is_wrong_is_said(env: dict[str, str], reason: str) -> None:
+def test_problems_are_reported(env: dict[str, str], reason: str) -> None:
     end = run("--dry-run", env={**environment(), "SAGEMAKER_MODEL_PATH": "/no", **env})
     assert end.status == 1
     assert end.stderr.startswith(f"mhcs serve: {reason}")
@@ -281,7 +279,7 @@ class Served(Server):
         self.env["AIP_HTTP_PORT"] = str(self.port)
 
 
-def test_the_image_serves_and_is_kept_running() -> None:
+def test_image_serves_and_is_restarted() -> None:
     with Served(SM_TRTLLM_SERVICE_HOST="10.0.0.9") as server:
         assert server.client.get("/ping").status_code == 200
         body = {"model": "standin", "prompt": "hello"}
@@ -294,7 +292,7 @@ def test_the_image_serves_and_is_kept_running() -> None:
         assert server.wait(30) in (0, 128 + signal.SIGTERM)
 
 
-def test_what_hangs_is_restarted_unless_nobody_wants_it() -> None:
+def test_hung_server_is_restarted_unless_disabled() -> None:
     """Where inference components run, no platform does it."""
     with Served(MHCS_PING_STALL_SECONDS="1") as server:
         first = server.client.get("/standin").json()["pid"]
@@ -311,9 +309,7 @@ def test_what_hangs_is_restarted_unless_nobody_wants_it() -> None:
 
 
 @pytest.mark.parametrize("before", [ANY_PROCESS, PROCESS_1])
-def test_sigterm_is_heard_before_anything_is_imported(
-    tmp_path: Path, before: list[str]
-) -> None:
+def test_sigterm_is_handled_before_imports(tmp_path: Path, before: list[str]) -> None:
     env = environment()
     gate = Gate(tmp_path, env["PYTHONPATH"])
     process = Process([*before, MHCS, "serve"], {**env, **gate.env})

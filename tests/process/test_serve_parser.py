@@ -66,14 +66,14 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
         ("COMPILATION_CONFIG", '{"a": [1]}', ["--compilation-config", '{"a": [1]}']),
     ],
 )
-def test_an_option_gets_what_its_parser_takes(
+def test_option_gets_value_its_parser_accepts(
     name: str, value: str, expected: list[str]
 ) -> None:
     assert flags(**{name: value}) == expected
 
 
 @pytest.mark.usefixtures("vllm")
-def test_the_parser_is_asked_only_where_something_is_in_doubt() -> None:
+def test_parser_runs_only_if_needed() -> None:
     plain = {"SM_VLLM_MAX_MODEL_LEN": "1", "SM_VLLM_NO_ENABLE_PREFIX_CACHING": "true"}
     assert not plan(**plain).is_checked
     assert checked_plan(**plain).is_checked
@@ -110,7 +110,7 @@ def test_the_parser_is_asked_only_where_something_is_in_doubt() -> None:
         ("HELP", "", "it prints something and exits, without starting a server"),
     ],
 )
-def test_what_would_be_refused_is_told_by_the_variables_name(
+def test_rejected_value_is_reported_by_variable_name(
     name: str, value: str, expected: str
 ) -> None:
     assert expected in problem_of(plan(**{f"SM_VLLM_{name}": value}))
@@ -125,7 +125,7 @@ def test_what_would_be_refused_is_told_by_the_variables_name(
         ' "{\\"a\\": 1}" ',
     ],
 )
-def test_json_in_quotes_of_its_own_is_refused_unasked(name: str, value: str) -> None:
+def test_quoted_json_is_rejected_without_parser(name: str, value: str) -> None:
     made = plan(**{f"SM_VLLM_{name}": value})
     assert not made.is_checked
     [found] = made.problems
@@ -134,7 +134,7 @@ def test_json_in_quotes_of_its_own_is_refused_unasked(name: str, value: str) -> 
 
 
 @pytest.mark.usefixtures("vllm")
-def test_all_that_is_wrong_is_told() -> None:
+def test_all_problems_are_reported() -> None:
     wrong = {"SM_VLLM_QUANTIZATION": "", "SM_VLLM_DTYPO": "x", "SM_VLLM_PORT": "x"}
     made = plan(**wrong)
     assert [found.split()[0].partition("=")[0] for found in made.problems] == [
@@ -149,7 +149,7 @@ def test_all_that_is_wrong_is_told() -> None:
     ("name", "value"),
     [("API_KEY", '["s3cret"]'), ("API_KEYY", "s3cret"), ("MY_TOKEN", "'s3cret'")],
 )
-def test_a_secret_is_not_shown(name: str, value: str) -> None:
+def test_secrets_are_not_shown(name: str, value: str) -> None:
     found = problem_of(plan(**{f"SM_VLLM_{name}": value}))
     assert name in found
     assert "s3cret" not in found
@@ -170,12 +170,12 @@ def test_a_secret_is_not_shown(name: str, value: str) -> None:
         ("SM_VLLM_KEYWORD", False),
     ],
 )
-def test_what_a_name_calls_secret_is(name: str, secret: bool) -> None:
+def test_secrets_are_recognised_by_name(name: str, secret: bool) -> None:
     assert is_secret(name) is secret
 
 
 @pytest.mark.usefixtures("vllm")
-def test_values_are_checked_when_they_are_asked_for() -> None:
+def test_values_are_checked_on_demand() -> None:
     wrong = {"SM_VLLM_QUANTIZATION": "awk"}
     assert plan(**wrong).problems == []
     found = problem_of(checked_plan(**wrong))
@@ -184,7 +184,7 @@ def test_values_are_checked_when_they_are_asked_for() -> None:
 
 
 @pytest.mark.usefixtures("vllm")
-def test_what_options_mean_together_is_checked_last() -> None:
+def test_combinations_of_options_are_checked_last() -> None:
     tools = {"SM_VLLM_ENABLE_AUTO_TOOL_CHOICE": "true"}
     assert "requires --tool-call-parser" in problem_of(checked_plan(**tools))
     plans = (
@@ -210,7 +210,7 @@ HANGS: Final = "import os, sys, time; print('x'); time.sleep(1000)"
         "FlexibleArgumentParser = None",
     ],
 )
-def test_the_contracts_rules_hold(
+def test_contracts_rules_apply(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str
 ) -> None:
     write_package(tmp_path, "vllm", "")
@@ -227,7 +227,7 @@ def test_the_contracts_rules_hold(
 
 
 @pytest.mark.usefixtures("vllm")
-def test_another_package_may_take_the_command_line_over(
+def test_another_package_can_replace_the_command_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert "no option --omni" in problem_of(plan(SM_VLLM_OMNI="true"))
@@ -278,7 +278,7 @@ def trtllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("TRUST_REMOTE_CODE", "", ["--trust_remote_code"]),
     ],
 )
-def test_click_is_asked_too(name: str, value: str, expected: list[str]) -> None:
+def test_click_parser_is_used(name: str, value: str, expected: list[str]) -> None:
     words = command(**{f"SM_TRTLLM_{name}": value})
     assert words[6:] == expected
 
@@ -293,7 +293,7 @@ def test_click_is_asked_too(name: str, value: str, expected: list[str]) -> None:
         ("HELP", "", "it prints something"),
     ],
 )
-def test_click_refuses_too(name: str, value: str, expected: str) -> None:
+def test_click_errors_are_reported(name: str, value: str, expected: str) -> None:
     assert expected in problem_of(plan(**{f"SM_TRTLLM_{name}": value}))
 
 
@@ -310,7 +310,7 @@ def environment(**env: str) -> dict[str, str]:
     return environment_of("v0_29", {"SM_VLLM_MODEL": "standin", **env})
 
 
-def test_a_misspelt_name_is_one_error_before_the_engine_is_started() -> None:
+def test_misspelt_name_is_one_error_before_engine_starts() -> None:
     end = run_until_exit([MHCS, "serve"], environment(SM_VLLM_QUANTISATION="awq"))
     assert end.status == 1
     assert end.stdout == ""
@@ -320,7 +320,7 @@ def test_a_misspelt_name_is_one_error_before_the_engine_is_started() -> None:
     ]
 
 
-def test_a_bad_value_ends_the_container_at_once() -> None:
+def test_bad_value_ends_container_at_once() -> None:
     end = run_until_exit([MHCS, "serve"], environment(SM_VLLM_QUANTIZATION="awk"))
     assert end.status == 2
     assert end.stderr.count("invalid choice: 'awk'") == 2  # The engine's and ours.
@@ -328,13 +328,13 @@ def test_a_bad_value_ends_the_container_at_once() -> None:
     assert last.startswith("mhcs serve: SM_VLLM_QUANTIZATION='awk' is not allowed: ")
 
 
-def test_so_does_an_argument_that_is_no_variables() -> None:
+def test_bad_argument_ends_container_at_once() -> None:
     end = run_until_exit([MHCS, "serve", "--nonsense"], environment())
     assert end.status == 2
     assert "unrecognized arguments: --nonsense" in end.stderr.splitlines()[-1]
 
 
-def test_a_dry_run_prints_what_is_refused_too() -> None:
+def test_dry_run_prints_rejected_command() -> None:
     end = run_until_exit([MHCS, "serve", "--dry-run"], environment(SM_VLLM_XYZ="x"))
     assert end.status == 1
     assert end.stdout.endswith("--xyz x\n")
@@ -342,9 +342,7 @@ def test_a_dry_run_prints_what_is_refused_too() -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "doctor"])
-def test_sigterm_is_heard_while_the_parser_is_asked(
-    tmp_path: Path, command: str
-) -> None:
+def test_sigterm_is_handled_while_parser_runs(tmp_path: Path, command: str) -> None:
     write_package(tmp_path, "vllm", "")
     parser = tmp_path / "vllm" / "entrypoints" / "cli" / "serve.py"
     parser.parent.mkdir(parents=True)

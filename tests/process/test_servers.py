@@ -1,4 +1,4 @@
-"""What the tests start: it ends with them, and hears signals."""
+"""The helpers of tests/support/servers: children end, and react to signals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ signal.pause()
 
 
 @pytest.mark.parametrize("way", ["kill", "stop"])
-def test_a_process_ends_with_its_workers_and_its_shared_memory(way: str) -> None:
+def test_process_ends_with_its_workers_and_shared_memory(way: str) -> None:
     process = Process([sys.executable, "-c", SHARES])
     try:
         process.start()
@@ -42,7 +42,7 @@ def test_a_process_ends_with_its_workers_and_its_shared_memory(way: str) -> None
         process.close()
 
 
-def test_what_a_process_leaves_in_shared_memory_is_known() -> None:
+def test_leftover_shared_memory_is_recorded() -> None:
     path = SHARED_MEMORY / f"mhcs-{uuid.uuid4()}"
     code = f"import signal; file = open({str(path)!r}, 'w'); signal.pause()"
     process = Process([sys.executable, "-c", code])
@@ -61,10 +61,10 @@ def test_what_a_process_leaves_in_shared_memory_is_known() -> None:
 #: Says whether a process that it starts ignores signals.
 STARTS: Final = """
 import signal, subprocess, sys
-from servers import hear_ignored_signals
+from servers import catch_ignored_signals
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     signal.signal(number, signal.SIG_IGN)
-hear_ignored_signals()
+catch_ignored_signals()
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     signal.raise_signal(number)
 command = "from signal import *; print(SIG_IGN in map(getsignal, (1, 2, 3)))"
@@ -72,7 +72,7 @@ subprocess.run([sys.executable, "-c", command], check=True)
 """
 
 
-def test_signals_that_are_ignored_here_are_not_in_what_is_started() -> None:
+def test_children_do_not_ignore_signals_ignored_here() -> None:
     env = {"PYTHONPATH": str(Path(servers.__file__).parent)}
     end = run_until_exit([sys.executable, "-c", STARTS], env)
     assert (end.status, end.stdout) == (0, "False\n"), end.stderr

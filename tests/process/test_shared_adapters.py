@@ -1,4 +1,4 @@
-"""Two processes of one server, and what is left when one of them is killed."""
+"""Adapters of two processes of one server, one of which is killed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def wait_until_only_row(process: AdapterProcess, path: str) -> None:
     raise AssertionError(f"The table has {paths}.")
 
 
-def test_what_one_process_did_the_other_one_knows(
+def test_processes_see_each_others_changes(
     first: AdapterProcess, second: AdapterProcess, src: str, other: str
 ) -> None:
     first.ask("register", name="a", src=src)
@@ -82,7 +82,7 @@ def test_what_one_process_did_the_other_one_knows(
     assert second.status("text", name="a") == 404
 
 
-def test_one_name_is_registered_once_by_both_at_the_same_time(
+def test_concurrent_registrations_of_one_name_load_once(
     engine: AdapterEngine, first: AdapterProcess, second: AdapterProcess, src: str
 ) -> None:
     for process in (first, second):
@@ -91,7 +91,7 @@ def test_one_name_is_registered_once_by_both_at_the_same_time(
     assert engine.calls == ["load a"]
 
 
-def test_an_unload_waits_for_the_other_process(
+def test_unload_waits_for_other_process(
     engine: AdapterEngine, first: AdapterProcess, second: AdapterProcess, src: str
 ) -> None:
     first.ask("register", name="a", src=src)
@@ -105,7 +105,7 @@ def test_an_unload_waits_for_the_other_process(
     assert engine.violations == []
 
 
-def test_a_process_that_is_killed_uses_nothing_any_more(
+def test_killed_process_releases_its_leases(
     engine: AdapterEngine, first: AdapterProcess, second: AdapterProcess, src: str
 ) -> None:
     first.ask("register", name="a", src=src)
@@ -116,7 +116,7 @@ def test_a_process_that_is_killed_uses_nothing_any_more(
 
 
 @pytest.mark.parametrize("moment", ["load before", "load after"])
-def test_a_process_killed_while_it_loads_leaves_nothing(
+def test_process_killed_while_loading_leaves_nothing(
     engine: AdapterEngine,
     first: AdapterProcess,
     second: AdapterProcess,
@@ -133,7 +133,7 @@ def test_a_process_killed_while_it_loads_leaves_nothing(
 
 
 @pytest.mark.parametrize("moment", ["load before", "load after"])
-def test_a_process_killed_while_it_replaces_leaves_the_old_adapter(
+def test_process_killed_while_replacing_leaves_old_adapter(
     engine: AdapterEngine,
     first: AdapterProcess,
     second: AdapterProcess,
@@ -151,7 +151,7 @@ def test_a_process_killed_while_it_replaces_leaves_the_old_adapter(
 
 
 @pytest.mark.parametrize("moment", ["unload before", "unload after"])
-def test_a_process_killed_while_it_unloads_leaves_nothing_for_good(
+def test_process_killed_while_unloading_leaves_nothing(
     engine: AdapterEngine,
     first: AdapterProcess,
     second: AdapterProcess,
@@ -170,7 +170,7 @@ def test_a_process_killed_while_it_unloads_leaves_nothing_for_good(
     wait_until_only_row(second, other)
 
 
-def test_a_request_of_one_process_outlives_the_process_that_unregistered(
+def test_request_outlives_process_that_unregistered_its_adapter(
     engine: AdapterEngine,
     first: AdapterProcess,
     second: AdapterProcess,
@@ -191,7 +191,7 @@ def test_a_request_of_one_process_outlives_the_process_that_unregistered(
 
 
 @pytest.mark.parametrize("moment", ["load before", "pin before", "pin after"])
-def test_a_process_killed_while_it_pins_is_made_up_for_by_pinning_again(
+def test_pinning_again_repairs_process_killed_while_pinning(
     engine: AdapterEngine,
     first: AdapterProcess,
     second: AdapterProcess,
@@ -208,7 +208,7 @@ def test_a_process_killed_while_it_pins_is_made_up_for_by_pinning_again(
 
 
 @pytest.mark.parametrize("moment", ["unpin before", "unpin after"])
-def test_a_process_killed_while_it_unpins_is_made_up_for_by_unpinning_again(
+def test_unpinning_again_repairs_process_killed_while_unpinning(
     engine: AdapterEngine,
     first: AdapterProcess,
     second: AdapterProcess,
@@ -225,7 +225,7 @@ def test_a_process_killed_while_it_unpins_is_made_up_for_by_unpinning_again(
     assert second.ask("text", name="a") == "one"
 
 
-def test_a_process_killed_while_its_change_becomes_visible_stops_no_request(
+def test_process_killed_while_publishing_change_blocks_no_request(
     first: AdapterProcess, second: AdapterProcess, src: str, tmp_path: Path
 ) -> None:
     second.ask("register", name="a", src=src)
@@ -240,7 +240,7 @@ def test_a_process_killed_while_its_change_becomes_visible_stops_no_request(
     assert names(second) == ["a", "b"]
 
 
-def test_a_server_that_is_killed_comes_back_with_everything(
+def test_killed_server_restores_all_adapters(
     server: AdapterServer,
     engine: AdapterEngine,
     first: AdapterProcess,
@@ -264,7 +264,7 @@ def test_a_server_that_is_killed_comes_back_with_everything(
     assert starting[1].ask("text", name="b") == "other"
 
 
-def test_a_server_killed_while_it_starts_starts_again(
+def test_server_killed_during_startup_starts_again(
     server: AdapterServer, engine: AdapterEngine, first: AdapterProcess, src: str
 ) -> None:
     first.ask("register", name="a", src=src)

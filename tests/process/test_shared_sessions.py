@@ -94,7 +94,7 @@ def processes(client: httpx.Client, expected: int) -> set[int]:
 
 
 @pytest.mark.parametrize("workers", [2, 4])
-def test_no_request_of_a_session_is_lost(app: Path, folder: Path, workers: int) -> None:
+def test_no_session_request_is_lost(app: Path, folder: Path, workers: int) -> None:
     """What one process has put, whichever is asked next has got."""
     with serve(app, folder, workers) as server, server.new_client() as client:
         processes(client, workers)
@@ -124,9 +124,7 @@ def test_no_request_of_a_session_is_lost(app: Path, folder: Path, workers: int) 
         )
 
 
-def test_a_process_that_is_killed_takes_no_session_with_it(
-    app: Path, folder: Path
-) -> None:
+def test_killed_process_loses_no_session(app: Path, folder: Path) -> None:
     with serve(app, folder, workers=2) as server, server.new_client() as client:
         before = processes(client, 2)
         victim = min(before)
@@ -180,7 +178,7 @@ def wait_until_counted(counter: Iterator[int], more: int) -> None:
 
 
 @pytest.mark.parametrize("politely", [True, False])
-def test_sessions_are_there_when_the_server_starts_again(
+def test_sessions_survive_server_restart(
     app: Path, folder: Path, politely: bool
 ) -> None:
     with serve(app, folder) as server:
@@ -223,9 +221,7 @@ uvicorn.run(app, fd=listening.fileno(), log_level="warning")
 """
 
 
-def test_processes_that_were_forked_share_their_sessions(
-    app: Path, folder: Path
-) -> None:
+def test_forked_processes_share_sessions(app: Path, folder: Path) -> None:
     (app / "forking.py").write_text(FORKING)
     command = [sys.executable, "forking.py"]
     with (

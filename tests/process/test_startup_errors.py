@@ -1,4 +1,4 @@
-"""What is configured wrongly stops the server's start, within seconds, and says why."""
+"""Configuration errors stop the server within seconds, with an explanation."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def message(end: Exit) -> str:
         ("SAGEMAKER_TRANSFORMS_UNLOAD_ADAPTER_DEFAULTS", "nonsense", ""),
     ],
 )
-def test_a_bad_value_is_named_with_its_variable_and_what_is_allowed(
+def test_bad_value_error_names_variable_and_allowed_values(
     folder: Path, name: str, value: str, allowed: str
 ) -> None:
     error = message(start(folder, {name: value}))
@@ -84,7 +84,7 @@ def test_a_bad_value_is_named_with_its_variable_and_what_is_allowed(
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_a_bad_value_stops_every_kind_of_start(
+def test_bad_value_stops_every_kind_of_startup(
     folder: Path, way: tuple[str, ...]
 ) -> None:
     error = message(start(folder, {"SAGEMAKER_CONTAINER_LOG_LEVEL": "LOUD"}, way))
@@ -106,7 +106,7 @@ def test_a_bad_value_stops_every_kind_of_start(
         ("/v1/absent", "no route '/v1/absent'"),
     ],
 )
-def test_a_spec_that_leads_nowhere_is_named_with_its_variable_and_the_reason(
+def test_unresolvable_spec_error_names_variable_and_reason(
     folder: Path, spec: str, why: str
 ) -> None:
     error = message(start(folder, {PING: spec}))
@@ -116,7 +116,7 @@ def test_a_spec_that_leads_nowhere_is_named_with_its_variable_and_the_reason(
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_a_bad_spec_stops_every_kind_of_start(
+def test_bad_spec_stops_every_kind_of_startup(
     folder: Path, way: tuple[str, ...]
 ) -> None:
     error = message(start(folder, {INVOCATION: "model.py:absent"}, way))
@@ -134,7 +134,7 @@ load_weights()
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-def test_a_script_that_raises_shows_the_customers_own_traceback(
+def test_script_error_shows_customers_traceback(
     folder: Path, way: tuple[str, ...]
 ) -> None:
     script = folder / "model.py"
@@ -146,7 +146,7 @@ def test_a_script_that_raises_shows_the_customers_own_traceback(
     assert "RuntimeError: no weights here" in end.stderr
 
 
-def test_a_script_that_is_no_python_shows_the_line(folder: Path) -> None:
+def test_syntax_error_in_script_shows_line(folder: Path) -> None:
     script = folder / "model.py"
     script.write_text("def ping(:\n")
     end = start(folder, {})
@@ -155,7 +155,7 @@ def test_a_script_that_is_no_python_shows_the_line(folder: Path) -> None:
     assert "SyntaxError" in end.stderr
 
 
-def test_a_script_that_misses_a_module_says_which(folder: Path) -> None:
+def test_missing_module_of_script_is_named(folder: Path) -> None:
     (folder / "model.py").write_text("import module_of_nobody\n")
     end = start(folder, {})
     assert end.status > 0
@@ -177,13 +177,13 @@ def test_a_script_that_misses_a_module_says_which(folder: Path) -> None:
     ],
     ids=str,
 )
-def test_what_nothing_reads_stops_no_start(folder: Path, env: dict[str, str]) -> None:
+def test_unused_variables_are_not_checked(folder: Path, env: dict[str, str]) -> None:
     variables = {"SAGEMAKER_MODEL_PATH": str(folder), **env}
     with standin("v0_6", env=variables) as server:
         assert server.client.get("/health").status_code == 200
 
 
-def test_no_script_is_no_error(tmp_path: Path) -> None:
+def test_missing_script_is_not_an_error(tmp_path: Path) -> None:
     env = {"SAGEMAKER_MODEL_PATH": str(tmp_path / "absent")}
     with standin("v0_6", env=env) as server:
         assert server.client.get("/ping").status_code == 200

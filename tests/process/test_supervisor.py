@@ -54,7 +54,7 @@ def start(before: list[str]) -> Iterator[Start]:
 # --- restarts ----------------------------------------------------------------------
 
 
-def test_a_program_that_crashed_is_started_again(start: Start, tmp_path: Path) -> None:
+def test_crashed_program_is_restarted(start: Start, tmp_path: Path) -> None:
     process = start(
         """
         import os, signal, sys
@@ -74,7 +74,7 @@ def test_a_program_that_crashed_is_started_again(start: Start, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("retries", [0, 1])
-def test_what_crashes_time_and_again_is_given_up(
+def test_program_that_keeps_crashing_is_given_up(
     start: Start, tmp_path: Path, retries: int
 ) -> None:
     source = "import sys; open(sys.argv[1], 'a').write('x'); sys.exit(3)"
@@ -85,7 +85,7 @@ def test_what_crashes_time_and_again_is_given_up(
     assert "app is given up" in process.output()
 
 
-def test_what_ends_well_has_ended(start: Start) -> None:
+def test_program_that_exits_cleanly_is_not_restarted(start: Start) -> None:
     process = start("print('done')")
     assert process.wait(PATIENCE_S) == 0
     assert process.stdout().count("done\n") == 1
@@ -95,18 +95,18 @@ def test_what_ends_well_has_ended(start: Start) -> None:
     ("command", "status"),
     [("no-such-command", 127), ("/etc/passwd", 126), ("", 126)],
 )
-def test_what_cannot_be_run_is_not_tried_again(command: str, status: int) -> None:
+def test_command_that_cannot_run_is_not_retried(command: str, status: int) -> None:
     end = run_until_exit([SUPERVISOR, command])
     assert end.status == status
     assert f"standard-supervisor: {command}: " in end.stderr
 
 
-def test_it_can_be_asked_what_it_does() -> None:
+def test_help_is_printed() -> None:
     end = run_until_exit([SUPERVISOR, "--help"])
     assert (end.status, end.stdout[:26]) == (0, "usage: standard-supervisor")
 
 
-def test_a_place_that_is_a_folder_is_an_error(tmp_path: Path) -> None:
+def test_configuration_path_that_is_a_folder_is_an_error(tmp_path: Path) -> None:
     end = run_until_exit(
         [SUPERVISOR, "true"], {"SUPERVISOR_CONFIG_PATH": str(tmp_path)}
     )
@@ -114,7 +114,7 @@ def test_a_place_that_is_a_folder_is_an_error(tmp_path: Path) -> None:
     assert f"Is a directory: '{tmp_path}'" in end.stderr
 
 
-def test_nothing_to_run_is_an_error() -> None:
+def test_missing_command_is_an_error() -> None:
     end = run_until_exit([SUPERVISOR])
     assert (end.status, end.stderr[:6]) == (2, "usage:")
 
@@ -128,19 +128,21 @@ def test_nothing_to_run_is_an_error() -> None:
         ("SUPERVISOR_CONFIG_PATH", "/no/such/folder/supervisord.conf"),
     ],
 )
-def test_a_bad_value_is_named(name: str, value: str) -> None:
+def test_bad_value_is_named(name: str, value: str) -> None:
     end = run_until_exit([SUPERVISOR, "true"], {name: value})
     assert end.status == 1
     assert f"{name}={value!r} is not allowed" in end.stderr
 
 
-def test_a_bad_name_is_named() -> None:
+def test_bad_name_is_named() -> None:
     end = run_until_exit([SUPERVISOR, "true"], {"SUPERVISOR_PROGRAM__APP_NOTHING": "1"})
     assert end.status == 1
     assert "SUPERVISOR_PROGRAM__APP_NOTHING is not allowed" in end.stderr
 
 
-def test_without_recovery_it_becomes_the_command(start: Start, tmp_path: Path) -> None:
+def test_command_is_executed_directly_without_recovery(
+    start: Start, tmp_path: Path
+) -> None:
     process = start(WAITS, tmp_path / "pid", PROCESS_AUTO_RECOVERY="false")
     assert int(wait_for(tmp_path / "pid")) == process.pid
     os.kill(process.pid, signal.SIGTERM)
@@ -154,7 +156,7 @@ def test_without_recovery_it_becomes_the_command(start: Start, tmp_path: Path) -
     ("answer", "status"),
     [("sys.exit(0)", 0), ("sys.exit(7)", 7), ("os.abort()", 128 + signal.SIGABRT)],
 )
-def test_sigterm_is_the_programs_to_answer(
+def test_sigterm_is_handled_by_program(
     start: Start, tmp_path: Path, answer: str, status: int
 ) -> None:
     process = start(
@@ -175,9 +177,7 @@ def test_sigterm_is_the_programs_to_answer(
     assert process.wait(PATIENCE_S) == status
 
 
-def test_a_program_that_dies_of_sigterm_is_told_so(
-    start: Start, tmp_path: Path
-) -> None:
+def test_death_by_sigterm_is_the_exit_status(start: Start, tmp_path: Path) -> None:
     process = start(WAITS, tmp_path / "pid")
     pid = int(wait_for(tmp_path / "pid"))
     os.kill(process.pid, signal.SIGTERM)
@@ -186,9 +186,7 @@ def test_a_program_that_dies_of_sigterm_is_told_so(
 
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2"])
-def test_other_signals_reach_the_program(
-    start: Start, tmp_path: Path, name: str
-) -> None:
+def test_other_signals_reach_program(start: Start, tmp_path: Path, name: str) -> None:
     process = start(
         """
         import signal, sys
@@ -212,7 +210,7 @@ def test_other_signals_reach_the_program(
 
 @pytest.mark.parametrize("before", [ANY_PROCESS, PROCESS_1])
 @pytest.mark.parametrize("delay", [None, 0.0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.2])
-def test_sigterm_is_heard_whenever_it_comes(
+def test_sigterm_is_handled_at_any_time(
     start: Start, tmp_path: Path, before: list[str], delay: float | None
 ) -> None:
     """None: before it imports anything. Earlier it is not ours yet, but Python's."""
@@ -233,7 +231,7 @@ def test_sigterm_is_heard_whenever_it_comes(
 
 @pytest.mark.parametrize("before", [ANY_PROCESS, PROCESS_1])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"])
-def test_what_came_before_the_command_keeps_it_from_running(
+def test_signal_before_command_prevents_it_from_running(
     start: Start, tmp_path: Path, name: str
 ) -> None:
     gate = Gate(tmp_path)
@@ -246,7 +244,7 @@ def test_what_came_before_the_command_keeps_it_from_running(
 
 
 @pytest.mark.parametrize("before", [["nohup"]])
-def test_what_is_ignored_does_not(start: Start, tmp_path: Path) -> None:
+def test_ignored_signal_does_not_prevent_command(start: Start, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     env = {"PROCESS_AUTO_RECOVERY": "false", **gate.env}
     process = start(WAITS, tmp_path / "pid", **env)
@@ -255,7 +253,7 @@ def test_what_is_ignored_does_not(start: Start, tmp_path: Path) -> None:
     assert int(wait_for(tmp_path / "pid")) == process.pid
 
 
-def test_between_two_restarts_too(start: Start) -> None:
+def test_signal_between_restarts_ends_supervisor(start: Start) -> None:
     process = start("raise SystemExit(3)", PROCESS_MAX_START_RETRIES="1000")
     for _ in polling(PATIENCE_S):
         if process.output().count("exited: app") >= 2:
@@ -277,7 +275,7 @@ WITH_WORKER: Final = """
     """
 
 
-def test_workers_of_a_crash_are_gone_before_it_starts_again(
+def test_workers_of_crashed_program_end_before_restart(
     start: Start, tmp_path: Path
 ) -> None:
     crash = "os.kill(os.getpid(), signal.SIGKILL)"
@@ -289,7 +287,7 @@ def test_workers_of_a_crash_are_gone_before_it_starts_again(
     assert not any(is_there(pid) for pid in pids)
 
 
-def test_workers_of_a_program_that_ended_are_gone(start: Start, tmp_path: Path) -> None:
+def test_workers_of_ended_program_are_killed(start: Start, tmp_path: Path) -> None:
     process = start(WITH_WORKER.format(then="signal.pause()"), tmp_path / "pids")
     pid = int(wait_for(tmp_path / "pids"))
     os.kill(process.pid, signal.SIGTERM)
@@ -297,7 +295,7 @@ def test_workers_of_a_program_that_ended_are_gone(start: Start, tmp_path: Path) 
     assert not is_there(pid)
 
 
-def test_what_outlives_a_program_has_the_programs_time(
+def test_surviving_workers_get_the_programs_stop_time(
     start: Start, tmp_path: Path
 ) -> None:
     stubborn = "signal.pause()"
@@ -312,7 +310,7 @@ def test_what_outlives_a_program_has_the_programs_time(
     assert not is_there(pid)
 
 
-def test_files_are_private_and_gone_afterwards(start: Start, tmp_path: Path) -> None:
+def test_files_are_private_and_removed_afterwards(start: Start, tmp_path: Path) -> None:
     process = start(WAITS, tmp_path / "pid", TMPDIR=str(tmp_path))
     wait_for(tmp_path / "pid")
     [folder] = tmp_path.glob("mhcs-*")
@@ -328,7 +326,7 @@ def test_files_are_private_and_gone_afterwards(start: Start, tmp_path: Path) -> 
     assert not folder.exists()
 
 
-def test_the_configuration_may_have_a_place_of_its_own(tmp_path: Path) -> None:
+def test_configuration_path_can_be_set(tmp_path: Path) -> None:
     config = tmp_path / "supervisord.conf"
     end = run_until_exit([SUPERVISOR, "true"], {"SUPERVISOR_CONFIG_PATH": str(config)})
     assert end.status == 0
@@ -336,7 +334,7 @@ def test_the_configuration_may_have_a_place_of_its_own(tmp_path: Path) -> None:
     assert config.stat().st_mode & 0o777 == 0o600
 
 
-def test_it_needs_no_environment_on_the_path() -> None:
+def test_supervisor_does_not_need_path() -> None:
     end = run_until_exit([SUPERVISOR, "/bin/echo", "a b"], {"PATH": "/usr/bin:/bin"})
     assert end.status == 0, end.stderr
     assert "a b\n" in end.stdout
@@ -346,7 +344,7 @@ def test_it_needs_no_environment_on_the_path() -> None:
 
 
 @pytest.mark.parametrize("before", [PROCESS_1])
-def test_as_process_1_it_reaps_and_ends(start: Start, tmp_path: Path) -> None:
+def test_process_1_reaps_orphans_and_ends(start: Start, tmp_path: Path) -> None:
     process = start(
         """
         import os, signal, sys

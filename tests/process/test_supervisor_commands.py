@@ -77,7 +77,7 @@ def configuration(command: list[str], **environ: str) -> str:
 
 
 @pytest.mark.parametrize("argument", HOSTILE, ids=range(len(HOSTILE)))
-def test_an_argument_is_what_it_was(tmp_path: Path, argument: str) -> None:
+def test_argument_is_unchanged(tmp_path: Path, argument: str) -> None:
     for command in (["echo", argument], [argument, "x"]):
         assert argv_of(configuration(command), tmp_path) == command
 
@@ -89,14 +89,14 @@ ARGUMENTS: Final = st.binary(max_size=40).map(
 
 
 @given(st.lists(ARGUMENTS | st.sampled_from(HOSTILE), min_size=1, max_size=6))
-def test_any_command_is_harmless_words(command: list[str]) -> None:
+def test_any_command_is_passed_as_plain_words(command: list[str]) -> None:
     words = encode(command)
     assert all(word.isascii() for word in words)
     assert not set("".join(words)) & set(" \t\n%;#'\"\\$")
     assert decode(words) == command
 
 
-def test_all_of_them_arrive_in_a_real_process() -> None:
+def test_all_arguments_reach_a_real_process() -> None:
     show = "import os, sys; print(*[os.fsencode(a).hex() for a in sys.argv[1:]])"
     end = run_until_exit([SUPERVISOR, sys.executable, "-c", show, *HOSTILE])
     assert end.status == 0, end.stderr
@@ -114,7 +114,7 @@ def test_all_of_them_arrive_in_a_real_process() -> None:
     ],
     ids=["one", "the longest", "many", "one and many"],
 )
-def test_long_ones_arrive_too(tmp_path: Path, long: list[str]) -> None:
+def test_long_arguments_reach_a_real_process(tmp_path: Path, long: list[str]) -> None:
     write = "import os, sys; open(sys.argv[1], 'w').write(ascii(sys.argv[2:]))"
     file = tmp_path / "arrived"
     end = run_until_exit([SUPERVISOR, sys.executable, "-c", write, file, *long])
@@ -122,7 +122,7 @@ def test_long_ones_arrive_too(tmp_path: Path, long: list[str]) -> None:
     assert file.read_text() == ascii(long)
 
 
-def test_a_plain_command_can_be_read() -> None:
+def test_plain_command_stays_readable() -> None:
     text = configuration(["vllm", "serve", "/opt/ml/model", "--port=8080"])
     assert "command = vllm serve /opt/ml/model --port=8080\n" in text
 
@@ -145,7 +145,7 @@ def test_a_plain_command_can_be_read() -> None:
         ("SUPERVISOR_INET_HTTP_SERVER_PORT", "inet_http_server", "port"),
     ],
 )
-def test_a_variable_sets_a_key(name: str, section: str, line: str) -> None:
+def test_variable_sets_key(name: str, section: str, line: str) -> None:
     text = configuration(["x"], **{name: "7"})
     [block] = [b for b in text.split("\n\n") if b.startswith(f"[{section}]\n")]
     assert f"\n{line} = 7" in block
@@ -176,7 +176,7 @@ def test_a_variable_sets_a_key(name: str, section: str, line: str) -> None:
         ("SUPERVISOR_PROGRAM__APP_USER", "7\n[x]", "takes one line"),
     ],
 )
-def test_what_is_no_key_is_an_error(name: str, value: str, reason: str) -> None:
+def test_unknown_key_is_an_error(name: str, value: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason) as raised:
         configuration(["x"], **{name: value})
     assert f"{name} is not allowed" in str(raised.value)
@@ -201,7 +201,7 @@ LINKS: Final = {
 
 
 @pytest.mark.parametrize("service", ["", "PROGRAM_", "INET_HTTP_SERVER_", "A__B_"])
-def test_services_of_kubernetes_add_nothing(service: str) -> None:
+def test_kubernetes_service_variables_are_ignored(service: str) -> None:
     links = {f"SUPERVISOR_{service}{name}": value for name, value in LINKS.items()}
     assert configuration(["x"], **links) == configuration(["x"])
     assert find_ignored(links) == []
@@ -220,19 +220,19 @@ def test_services_of_kubernetes_add_nothing(service: str) -> None:
         ("HOST", "10.0.0.9"),
     ],
 )
-def test_a_service_link_has_a_name_and_a_value(name: str, value: str) -> None:
+def test_other_variables_are_not_service_links(name: str, value: str) -> None:
     assert not is_service_link(f"A_{name}", value)
 
 
 @pytest.mark.parametrize("name", ["TOKEN", "LOGLEVEL", "PORT", "USER", "SERVICES_FILE"])
-def test_what_means_no_section_adds_nothing(name: str) -> None:
-    """Somebody else's: Home Assistant gives each add-on a SUPERVISOR_TOKEN."""
+def test_variables_without_section_are_ignored(name: str) -> None:
+    """For example, Home Assistant gives each add-on a SUPERVISOR_TOKEN."""
     environ = {f"SUPERVISOR_{name}": "s3cret"}
     assert configuration(["x"], **environ) == configuration(["x"])
     assert find_ignored(environ) == [*environ]
 
 
-def test_what_is_ignored_is_said_once_without_its_value() -> None:
+def test_ignored_variable_is_logged_once_without_value() -> None:
     links = {f"SUPERVISOR_{name}": value for name, value in LINKS.items()}
     env = {"SUPERVISOR_TOKEN": "s3cret", "SUPERVISOR_URL": "s3cret", **links}
     end = run_until_exit([SUPERVISOR, "true"], env)
@@ -243,7 +243,7 @@ def test_what_is_ignored_is_said_once_without_its_value() -> None:
     assert "s3cret" not in end.stdout + end.stderr
 
 
-def test_an_engine_gets_no_links_that_look_like_its_own_variables() -> None:
+def test_engine_does_not_inherit_service_links() -> None:
     links = {f"VLLM_{name}": value for name, value in LINKS.items()}
     others = {"VLLM_LOGGING_LEVEL": "INFO", "REDIS_PORT": LINKS["PORT"]}
     end = run_until_exit([SUPERVISOR, "env"], {**links, **others})
@@ -257,11 +257,11 @@ def test_an_engine_gets_no_links_that_look_like_its_own_variables() -> None:
 @pytest.mark.parametrize(
     "name", ["SUPERVISOR_ENABLED", "SUPERVISOR_PROCESS_NAME", "SUPERVISOR_CONFIG_PATH"]
 )
-def test_variables_of_supervisord_itself_add_nothing(name: str) -> None:
+def test_supervisords_own_variables_are_ignored(name: str) -> None:
     assert configuration(["x"], **{name: "1"}) == configuration(["x"])
 
 
-def test_a_server_of_supervisords_can_be_talked_to() -> None:
+def test_supervisord_http_server_can_be_enabled() -> None:
     text = configuration(["x"], SUPERVISOR_UNIX_HTTP_SERVER_FILE="/run/s.sock")
     assert "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = " in text
 
@@ -273,7 +273,7 @@ def generate(*arguments: Any, env: dict[str, str] | None = None) -> Any:
     return run_until_exit([GENERATE, *arguments], env)
 
 
-def test_the_configuration_can_be_written_alone(tmp_path: Path) -> None:
+def test_configuration_can_be_written_without_running(tmp_path: Path) -> None:
     output = tmp_path / "supervisord.conf"
     env = {"PROCESS_MAX_START_RETRIES": "7", "PROCESS_AUTO_RECOVERY": "false"}
     end = generate("-o", output, "-p", "llm", "vllm", "serve", "-o", "100%", env=env)
@@ -287,7 +287,7 @@ def test_the_configuration_can_be_written_alone(tmp_path: Path) -> None:
     assert output.stat().st_mode & 0o777 == 0o600
 
 
-def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_value_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     end = generate("-o", tmp_path / "no" / "folder.conf", "vllm")
     assert end.status == 1
     assert "No such file or directory" in end.stderr

@@ -118,7 +118,7 @@ by_anybody: Final = pytest.mark.parametrize(
 
 @by_anybody
 @pytest.mark.parametrize("kind", ["pipe", "file", "socket"])
-def test_output_may_be_anything_of_anybody(
+def test_output_may_be_any_file_of_any_user(
     start: Start, opened: Open, kind: str, before: tuple[str, ...]
 ) -> None:
     reader = opened(kind)
@@ -156,7 +156,7 @@ def test_output_may_be_closed(
 
 @pytest.mark.parametrize("status", [0, 3])
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_output_may_be_read_by_nobody(
+def test_output_may_have_no_reader(
     start: Start, opened: Open, kind: str, status: int
 ) -> None:
     """A program of C would die of SIGPIPE, one of Python of the error."""
@@ -174,7 +174,7 @@ def test_output_may_be_read_by_nobody(
     assert process.wait(PATIENCE_S) == (1 if status else 0)
 
 
-def test_a_reader_may_go(start: Start, opened: Open, tmp_path: Path) -> None:
+def test_reader_may_disconnect(start: Start, opened: Open, tmp_path: Path) -> None:
     """What starts again has another output then; the end is what it would be."""
     source = """
         import os, signal, sys
@@ -205,7 +205,7 @@ def test_a_reader_may_go(start: Start, opened: Open, tmp_path: Path) -> None:
 @pytest.mark.skipif(
     not can_unshare() or os.geteuid() != 0, reason="no other /dev can be made here"
 )
-def test_there_may_be_no_path_to_it(start: Start, opened: Open) -> None:
+def test_output_may_have_no_path(start: Start, opened: Open) -> None:
     shell = "mount -t tmpfs dev /mnt && touch /mnt/null && mount --bind /dev/null "
     shell += '/mnt/null && mount --move /mnt /dev && exec "$@"'
     before = ("unshare", "--mount", "sh", "-c", shell, "sh")
@@ -216,7 +216,7 @@ def test_there_may_be_no_path_to_it(start: Start, opened: Open) -> None:
     assert "out\n" in reader.text()
 
 
-def test_nothing_is_copied(start: Start, opened: Open, tmp_path: Path) -> None:
+def test_output_is_not_copied(start: Start, opened: Open, tmp_path: Path) -> None:
     """Its lines are whole, then, and it is slowed down by its reader alone."""
     source = """
         import os, sys
@@ -235,7 +235,7 @@ def test_nothing_is_copied(start: Start, opened: Open, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("full", ["before", "by the program"])
-def test_signals_are_heard_while_nothing_is_read(
+def test_signals_are_handled_while_output_is_blocked(
     start: Start, opened: Open, tmp_path: Path, full: str
 ) -> None:
     source = """
@@ -289,7 +289,7 @@ def keys(program: str = "APP", **values: str) -> dict[str, str]:
     return {f"SUPERVISOR_PROGRAM__{program}_{key}": values[key] for key in values}
 
 
-def test_a_file_of_the_operators_has_it(start: Start, tmp_path: Path) -> None:
+def test_output_can_go_to_configured_file(start: Start, tmp_path: Path) -> None:
     files = {name: tmp_path / name for name in ("out", "err")}
     env = keys(
         STDOUT_LOGFILE=str(files["out"]),
@@ -304,7 +304,7 @@ def test_a_file_of_the_operators_has_it(start: Start, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("there", [True, False])
 @needs_another_user
-def test_a_file_that_cannot_be_written_is_an_error(there: bool) -> None:
+def test_unwritable_output_file_is_an_error(there: bool) -> None:
     """At once: no start would go better."""
     file = "/etc/passwd" if there else "/etc/app.log"
     command = [*AS_ANOTHER_USER, SUPERVISOR, "echo", "begun"]
@@ -318,7 +318,9 @@ def test_a_file_that_cannot_be_written_is_an_error(there: bool) -> None:
 @pytest.mark.parametrize(
     "env", [keys(REDIRECT_STDERR="true"), keys(STDERR_LOGFILE="/dev/stdout")]
 )
-def test_both_may_be_one(start: Start, opened: Open, env: dict[str, str]) -> None:
+def test_stderr_can_be_redirected_to_stdout(
+    start: Start, opened: Open, env: dict[str, str]
+) -> None:
     reader = opened("socket")
     process = start(SAYS, output={"stdout": reader.inside}, **env)
     reader.begun()
@@ -336,7 +338,7 @@ def test_both_may_be_one(start: Start, opened: Open, env: dict[str, str]) -> Non
         ({"SUPERVISOR_SUPERVISORD_STRIP_ANSI": "true"}, "out"),
     ],
 )
-def test_supervisord_may_look_at_it(
+def test_supervisord_can_capture_output(
     start: Start, opened: Open, env: dict[str, str], line: str, before: tuple[str, ...]
 ) -> None:
     reader = opened("socket")
@@ -350,7 +352,7 @@ def test_supervisord_may_look_at_it(
 
 
 @by_anybody
-def test_other_programs_have_it_too(
+def test_other_programs_get_same_output(
     start: Start, opened: Open, tmp_path: Path, before: tuple[str, ...]
 ) -> None:
     """An event listener as well, whose standard output is supervisord's."""
@@ -382,7 +384,7 @@ def test_other_programs_have_it_too(
     assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM
 
 
-def test_supervisorctl_has_no_file_of_it(start: Start, tmp_path: Path) -> None:
+def test_supervisorctl_cannot_tail_output(start: Start, tmp_path: Path) -> None:
     """It would read the container's pipe: take lines away, or stand still."""
     address = tmp_path / "s"
     env = {"SUPERVISOR_UNIX_HTTP_SERVER_FILE": str(address)}

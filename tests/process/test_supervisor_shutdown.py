@@ -95,7 +95,7 @@ def wait_for_line(process: Process, line: str, count: int = 1) -> None:
 
 
 @pytest.mark.parametrize("heartbeat", ["heartbeat", "none"])
-def test_the_program_hears_of_the_end_at_once(
+def test_program_is_told_to_end_at_once(
     run: Run, tmp_path: Path, heartbeat: str
 ) -> None:
     # It is killed in the end, and leaves its folder.
@@ -113,7 +113,7 @@ def test_the_program_hears_of_the_end_at_once(
 
 
 @pytest.mark.parametrize("programs", [1, 2])
-def test_a_program_that_will_not_end_is_gone_in_time(
+def test_program_that_ignores_sigterm_is_killed_in_time(
     run: Run, tmp_path: Path, programs: int
 ) -> None:
     """The time is for all that runs, from the signal on."""
@@ -143,7 +143,7 @@ def other_program(source: Path, told: Path, all_s: int) -> dict[str, str]:
     return {f"SUPERVISOR_PROGRAM__OTHER_{key}": value for key, value in keys.items()}
 
 
-def test_a_program_that_will_not_end_takes_no_time_of_another(
+def test_stubborn_program_does_not_use_up_time_of_another(
     run: Run, tmp_path: Path
 ) -> None:
     stubborn = tmp_path / "stubborn.py"
@@ -158,7 +158,7 @@ def test_a_program_that_will_not_end_takes_no_time_of_another(
     assert wait_for(tmp_path / "told") == "told"
 
 
-def test_supervisorctl_lets_the_program_end(run: Run, tmp_path: Path) -> None:
+def test_supervisorctl_stop_lets_program_end(run: Run, tmp_path: Path) -> None:
     socket = tmp_path / "s"
     env = {"SUPERVISOR_UNIX_HTTP_SERVER_FILE": str(socket)}
     process = run(WILLING, tmp_path / "told", **env)
@@ -192,7 +192,7 @@ LATE: Final = """
 @pytest.mark.parametrize(
     ("crashes", "line"), [("0", "exited: app"), ("never", "begun")]
 )
-def test_sighup_waits_for_a_program_that_listens(
+def test_sighup_waits_until_program_handles_it(
     run: Run, tmp_path: Path, crashes: str, line: str
 ) -> None:
     """Between two starts, and when a program has just begun."""
@@ -203,9 +203,7 @@ def test_sighup_waits_for_a_program_that_listens(
     assert process.output().count("exited: app") == (crashes == "0")
 
 
-def test_a_program_that_never_listens_does_not_die_of_sighup(
-    run: Run, tmp_path: Path
-) -> None:
+def test_program_without_handler_survives_sighup(run: Run, tmp_path: Path) -> None:
     """As it would not were it process 1 itself."""
     process = run(WAITS, tmp_path / "pid")
     pid = wait_for(tmp_path / "pid")
@@ -230,7 +228,7 @@ sys.stdin.read()
     [("{signal.SIGHUP}", False), ("signal.valid_signals()", True), ("()", True)],
     ids=["one", "all", "none"],
 )
-def test_a_signal_waits_while_all_are_blocked(blocked: str, waits: bool) -> None:
+def test_signal_waits_while_all_are_blocked(blocked: str, waits: bool) -> None:
     """They are while a process starts another, and not for long."""
     source = BLOCKS.replace("{blocked}", blocked)
     command = [sys.executable, "-c", source]
@@ -254,9 +252,7 @@ RENAMED: Final = (
 
 
 @pytest.mark.parametrize("env", RENAMED, ids=["name", "group", "both"])
-def test_a_program_of_any_name_ends_the_container(
-    run: Run, env: dict[str, str]
-) -> None:
+def test_program_of_any_name_ends_the_container(run: Run, env: dict[str, str]) -> None:
     process = run("print('done')", **env)
     assert process.wait(PATIENCE_S) == 0
     crash = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
@@ -265,16 +261,14 @@ def test_a_program_of_any_name_ends_the_container(
 
 
 @pytest.mark.parametrize(("key", "value"), [("AUTOSTART", "false"), ("NUMPROCS", "0")])
-def test_a_program_that_is_not_to_be_started_is_an_error(
-    run: Run, key: str, value: str
-) -> None:
+def test_program_without_autostart_is_an_error(run: Run, key: str, value: str) -> None:
     name = f"SUPERVISOR_PROGRAM__APP_{key}"
     process = run("", **{name: value})
     assert process.wait(PATIENCE_S) == 1
     assert f"{name}={value!r} is not allowed" in process.stderr()
 
 
-def test_the_pid_file_is_private(run: Run, tmp_path: Path) -> None:
+def test_pid_file_is_private(run: Run, tmp_path: Path) -> None:
     process = run(WAITS, tmp_path / "pid", TMPDIR=str(tmp_path))
     wait_for(tmp_path / "pid")
     [file] = tmp_path.glob("mhcs-*/supervisord.pid")

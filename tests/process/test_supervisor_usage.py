@@ -54,7 +54,7 @@ def supervise(folder: Path, *command: str) -> tuple[Exit, int]:
     [["vllm"], ["trtllm-serve"], [sys.executable, "-m", "vllm.server"]],
     ids=lambda command: command[-1],
 )
-def test_an_engine_that_refuses_its_arguments_is_started_once(
+def test_engine_that_rejects_its_arguments_is_started_once(
     programs: Path, command: list[str]
 ) -> None:
     end, runs = supervise(programs, *command, "2", "-")
@@ -71,7 +71,7 @@ def test_an_engine_that_refuses_its_arguments_is_started_once(
         pytest.param(["vllm"], "2", "served", id="after it has served"),
     ],
 )
-def test_any_other_crash_is_tried_again(
+def test_any_other_crash_is_retried(
     programs: Path, command: list[str], status: str, served: str
 ) -> None:
     command = [*command[:-1], str(programs / command[-1])]

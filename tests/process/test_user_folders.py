@@ -1,4 +1,4 @@
-"""standard-supervisor: it needs no home, no entry of the user, and little else."""
+"""standard-supervisor for users without a home or a passwd entry."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def said(end: Exit) -> Any:
 @needs_another_user
 @pytest.mark.parametrize("home", [None, "", "/", "/no/such/folder"])
 @pytest.mark.parametrize("recovery", ["true", "false"])
-def test_a_user_without_a_home_has_one(home: str | None, recovery: str) -> None:
+def test_user_without_home_gets_one(home: str | None, recovery: str) -> None:
     env = {"PROCESS_AUTO_RECOVERY": recovery, "XDG_CACHE_HOME": "/set"}
     end = run(*AS_ANOTHER_USER, env=env, home=home)
     found = said(end)
@@ -70,7 +70,7 @@ def test_a_user_without_a_home_has_one(home: str | None, recovery: str) -> None:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A home that everybody can read, and root alone can write."""
+    """A home that all users can read, and only root can write."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -86,7 +86,7 @@ CONTENTS: Final = {"HF_HOME": ".cache/huggingface", "PYTHONUSERBASE": ".local"}
 
 
 @needs_another_user
-def test_a_home_that_cannot_be_written_stays(home: Path) -> None:
+def test_unwritable_home_is_kept(home: Path) -> None:
     """What is in it is still found there, and what is new is kept elsewhere."""
     for name in CONTENTS:
         (home / CONTENTS[name]).mkdir(parents=True)
@@ -103,7 +103,7 @@ def test_a_home_that_cannot_be_written_stays(home: Path) -> None:
     assert not other.exists()
 
 
-def test_of_a_home_that_cannot_be_written_nothing_is_expected(tmp_path: Path) -> None:
+def test_unwritable_home_is_not_used_for_caches(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     environ = {"HOME": str(tmp_path / "file"), "HF_HOME": ""}
     with provide_home(environ):
@@ -114,7 +114,7 @@ def test_of_a_home_that_cannot_be_written_nothing_is_expected(tmp_path: Path) ->
     assert not other.exists()
 
 
-def test_without_a_home_only_that_is_set() -> None:
+def test_only_home_is_set_if_missing() -> None:
     environ: dict[str, str] = {}
     with provide_home(environ):
         assert [*environ] == ["HOME"]
@@ -123,7 +123,7 @@ def test_without_a_home_only_that_is_set() -> None:
 
 
 @pytest.mark.parametrize("below", [".", "not/there/yet"])
-def test_a_home_that_can_be_written_is_left_alone(tmp_path: Path, below: str) -> None:
+def test_writable_home_is_unchanged(tmp_path: Path, below: str) -> None:
     env = dict.fromkeys((*CACHES, *CONTENTS), "")
     home = str(tmp_path / below)
     end = run(env=env, home=home)
@@ -143,7 +143,7 @@ def mounting(*commands: str) -> tuple[str, ...]:
 
 
 @needs_mounts
-def test_root_needs_no_entry(tmp_path: Path) -> None:
+def test_root_needs_no_passwd_entry(tmp_path: Path) -> None:
     (tmp_path / "passwd").touch()
     (tmp_path / "nsswitch.conf").write_text("passwd: files\n")
     before = mounting(
@@ -165,7 +165,7 @@ NO_TEMPORARY: Final = tuple(
 
 
 @needs_mounts
-def test_the_root_may_be_read_only() -> None:
+def test_root_file_system_may_be_read_only() -> None:
     before = mounting(*READ_ONLY)
     end = run(*before, env={"COVERAGE_PROCESS_CONFIG": "", "TMPDIR": ""}, home="/root")
     found = said(end)
@@ -176,7 +176,7 @@ def test_the_root_may_be_read_only() -> None:
 
 @needs_mounts
 @pytest.mark.parametrize("command", [[SUPERVISOR, "true"], [MHCS, "serve"]])
-def test_without_a_folder_for_temporary_files_there_is_one_error(
+def test_missing_temporary_folder_is_one_error(
     command: list[str],
 ) -> None:
     before = mounting(*READ_ONLY, *NO_TEMPORARY)
@@ -190,7 +190,7 @@ def test_without_a_folder_for_temporary_files_there_is_one_error(
 
 @needs_mounts
 @pytest.mark.parametrize("options", ["ro", "rw"])
-def test_an_engine_may_do_without_shared_memory(tmp_path: Path, options: str) -> None:
+def test_engine_may_run_without_shared_memory(tmp_path: Path, options: str) -> None:
     before = mounting(f"mount -t tmpfs -o {options} none /dev/shm")
     end = run(*before, env={}, home=str(tmp_path))
     said(end)
@@ -219,7 +219,7 @@ with TestClient(sagemaker.bootstrap(FastAPI())) as client:
 
 @needs_mounts
 @pytest.mark.parametrize("options", ["size=64k", "ro", "size=64m", "size=0"])
-def test_state_is_where_there_is_room(tmp_path: Path, options: str) -> None:
+def test_state_is_stored_where_there_is_room(tmp_path: Path, options: str) -> None:
     """One of 64 MB is what containers have; 0 is no limit."""
     before = mounting(f"mount -t tmpfs -o {options} none /dev/shm")
     env = {"TMPDIR": str(tmp_path), "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "1"}
@@ -230,7 +230,7 @@ def test_state_is_where_there_is_room(tmp_path: Path, options: str) -> None:
 
 
 @needs_mounts
-def test_state_that_can_be_nowhere_is_one_error() -> None:
+def test_no_folder_for_state_is_one_error() -> None:
     before = mounting(*READ_ONLY, *NO_TEMPORARY, "mount -t tmpfs -o ro none /dev/shm")
     env = {"COVERAGE_PROCESS_CONFIG": "", "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "1"}
     end = run_until_exit([*before, sys.executable, "-c", SERVER], env)

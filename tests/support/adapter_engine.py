@@ -1,8 +1,8 @@
-"""An engine that loads adapters: small, real, and shared by several processes.
+"""A small engine that loads adapters, and can be shared by several processes.
 
-What it has loaded lies in a folder, so every process with an :class:`AdapterEngine` on
+Loaded adapters are files in a folder: every process with an :class:`AdapterEngine` on
 that folder is a front end of one engine, as the workers of one server are. An adapter's
-weights are a text, which is what it answers::
+weights are a text, which is its answer::
 
     engine = AdapterEngine(tmp_path / "engine", slots=2)
     src = write_adapter(tmp_path / "cats", "meow")
@@ -41,9 +41,9 @@ from model_hosting_container_standards.exceptions import (
     AdapterError,
 )
 
-#: Weights that cannot be loaded begin with it.
+#: Weights that begin with it cannot be loaded.
 BROKEN: Final = "broken"
-#: Weights of which the engine dies, without a word and with one.
+#: Weights that kill the engine, without and with an error.
 DEADLY: Final = "deadly"
 SEEN_DEADLY: Final = "seen to be deadly"
 WEIGHTS: Final = "adapter_model.bin"
@@ -51,7 +51,7 @@ CONFIG: Final = "adapter_config.json"
 
 
 def write_adapter(folder: Path, text: str = "text", **config: Any) -> str:
-    """Write an adapter's folder, or write it anew; return its path."""
+    """Write or overwrite an adapter's folder; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(json.dumps({"r": 8, **config}))
     (folder / WEIGHTS).write_text(text)
@@ -59,7 +59,7 @@ def write_adapter(folder: Path, text: str = "text", **config: Any) -> str:
 
 
 class Gate:
-    """Where the engine waits, once it has come there, until it is opened."""
+    """A point at which the engine waits until the test opens it."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -73,9 +73,9 @@ class Gate:
 class AdapterEngine:
     """An ``AdapterBackend``.
 
-    ``gates`` holds the steps at which this process waits: ``load``, ``unload``, ``pin``
-    and ``answer``. ``calls`` are the steps of all processes since the start, and
-    ``violations`` what the standards promised an engine and did not keep.
+    ``gates`` maps steps to gates at which this process waits: ``load``, ``unload``,
+    ``pin`` and ``answer``. ``calls`` are the steps of all processes since the start,
+    ``violations`` the broken promises of the standards to the engine.
     """
 
     slots_option: str | None = "--slots"
@@ -100,7 +100,7 @@ class AdapterEngine:
         self.flags = flags
         self.reason = reason
         self.adapters: RegisteredAdapters | None = None
-        #: What adapters have to fit; None: an engine of which nothing is known.
+        #: The model that adapters have to fit; None if it is unknown.
         self.model: BaseModel | None = None
         self.gates: dict[str, Gate] = {}
         self._own_models = own_models
@@ -109,13 +109,13 @@ class AdapterEngine:
         for name in ("loaded", "users", "traps"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
-    # --- what the standards ask of it ----------------------------------------------
+    # --- AdapterBackend ------------------------------------------------------------
 
     def unavailable(self) -> str | None:
         return self.reason
 
     def prepare(self) -> None:
-        """Nothing has to be prepared."""
+        """Do nothing."""
 
     def base_model(self) -> BaseModel | None:
         return self.model
@@ -152,12 +152,12 @@ class AdapterEngine:
         async with self._step("unpin", adapter):
             self._save(adapter.id, {**self.loaded()[adapter.id], "pinned": False})
 
-    # --- what its requests do ------------------------------------------------------
+    # --- requests ------------------------------------------------------------------
 
     async def infer(self, model: str) -> str:
-        """Return the text of the adapter of this name, or ``model`` if it is our own.
+        """Return the text of the named adapter, or ``model`` if it is the engine's own.
 
-        As an engine's route does: the adapter is leased while it answers.
+        The adapter is leased while it answers, as in an engine's route.
         """
         if self.adapters is None or self.resolves_natively(model):
             return model
@@ -168,7 +168,7 @@ class AdapterEngine:
             self.adapters.release(adapter)
 
     async def answer(self, adapter: Adapter) -> str:
-        """Return the text of a leased adapter, read again if it has been dropped."""
+        """Return the text of a leased adapter; reload it if it was evicted."""
         with self.using(adapter):
             if gate := self.gates.get("answer"):
                 await gate.pass_through()
@@ -179,7 +179,7 @@ class AdapterEngine:
 
     @contextlib.contextmanager
     def using(self, adapter: Adapter) -> Iterator[None]:
-        """Note that a request computes by the adapter."""
+        """Record that a request uses the adapter."""
         name = f"{adapter.id}-{os.getpid()}-{next(self._uses)}"
         user = self.folder / "users" / name
         user.touch()
@@ -188,10 +188,10 @@ class AdapterEngine:
         finally:
             user.unlink(missing_ok=True)
 
-    # --- what tests do -------------------------------------------------------------
+    # --- for tests -----------------------------------------------------------------
 
     def loaded(self) -> dict[int, dict[str, Any]]:
-        """Return what the engine has, by the adapters' ids, the oldest first."""
+        """Return the loaded adapters by id, the oldest first."""
         found = []
         for path in (self.folder / "loaded").glob("*.json"):
             with contextlib.suppress(FileNotFoundError):  # Unloaded by now.
@@ -216,14 +216,14 @@ class AdapterEngine:
         return self._notes("violations")
 
     def start_anew(self) -> None:
-        """Have nothing loaded, as after a restart."""
+        """Forget all loaded adapters, as a restart does."""
         for name in ("loaded", "users", "traps"):
             shutil.rmtree(self.folder / name)
             (self.folder / name).mkdir()
         (self.folder / "calls").unlink(missing_ok=True)
 
     def set_trap(self, moment: str) -> None:
-        """Let the next process die that gets there, such as ``"load before"``."""
+        """Kill the next process that reaches a step, such as ``"load before"``."""
         (self.folder / "traps" / moment).touch()
 
     def remove_traps(self) -> None:
@@ -317,7 +317,7 @@ class Published(Engine):
 
 
 class Running(EngineRuntime):
-    """The ``EngineRuntime`` of such an app."""
+    """The ``EngineRuntime`` of an :class:`AdapterEngine`."""
 
     def __init__(self, app: FastAPI, backend: AdapterEngine) -> None:
         super().__init__(app)
@@ -332,9 +332,9 @@ def app_of(
     monkeypatch: pytest.MonkeyPatch,
     app: FastAPI | None = None,
 ) -> FastAPI:
-    """Return an app of the engine, bootstrapped, whose /invocations says who answers.
+    """Return a bootstrapped app of the engine; /invocations names the model it used.
 
-    ``app`` is one that has further routes.
+    ``app`` may have further routes.
     """
     app = FastAPI() if app is None else app
 

@@ -1,4 +1,4 @@
-"""What adapters there should be: a dict, and what every operation makes of it."""
+"""A model of the adapter table for stateful tests: a dict, and the operations on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SLOTS: Final = 2
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What is registered. ``id`` is None until it has been seen."""
+    """A registered adapter. ``id`` is None until it is known."""
 
     src: str
     pin: bool
@@ -23,7 +23,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """The truth: the table, and whose requests still finish (id: whether pinned)."""
+    """The expected state; ``leaving`` maps ids still in use to their pin."""
 
     table: Mapping[str, Entry]
     leaving: Mapping[int, bool]
@@ -41,14 +41,14 @@ class World:
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """A command, and what it does to a world."""
+    """A command, and its expected effect."""
 
     command: str
     name: str
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def apply(self, world: World, leased: set[int]) -> tuple[int, World]:
-        """Return the status it answers, and the world after it."""
+        """Return the expected status, and the world afterwards."""
         old = world.table.get(self.name)
         if self.command == "register":
             return self._register(world, old, leased)
@@ -83,7 +83,7 @@ class Operation:
 
     @property
     def sets_pin(self) -> bool:
-        """Whether the engine pins as the table says once it has succeeded."""
+        """Whether success makes the engine's pins agree with the table."""
         if self.command == "update":
             return "pin" in self.fields
         return self.command == "unregister" or any(

@@ -1,4 +1,4 @@
-"""Processes of one server, each with its own view of the adapters, told what to do.
+"""Processes of one server, each with its own view of the adapters; tests send commands.
 
 with AdapterServer(tmp_path, slots=2) as server:
     first, second = server.start(), server.start()
@@ -26,18 +26,18 @@ from model_hosting_container_standards.exceptions import AdapterError
 from model_hosting_container_standards.sagemaker import bootstrap
 from model_hosting_container_standards.settings import read_settings
 
-# A server that has imported what takes its time, and forks.
+# A server that has imported the slow modules, and forks.
 _processes: Final = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["pytest", bootstrap.__module__])
 _ANSWER_S: Final = 20.0
 
 
 class Died(Exception):
-    """The process is dead, and has not answered."""
+    """The process died before it answered."""
 
 
 class Refused(Exception):
-    """The process answered by an error, whose status this is."""
+    """The process answered with an error of this status."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(f"{status}: {reason}")
@@ -61,11 +61,11 @@ class AdapterProcess:
             self._pipe.send((command, arguments))
 
     def answer(self) -> Any:
-        """Return what it answers to what it was told.
+        """Return the answer to the last command.
 
         Raises:
-            Died: it died instead.
-            Refused: it answered by an error.
+            Died: the process died instead.
+            Refused: the process answered with an error.
         """
         try:
             assert self._pipe.poll(_ANSWER_S), "The process does not answer."
@@ -82,7 +82,7 @@ class AdapterProcess:
         return self.answer()
 
     def status(self, command: str, **arguments: Any) -> int:
-        """Return 200, or the status of the error it answers by."""
+        """Return 200, or the status of the error."""
         self.tell(command, **arguments)
         return self.answered_status()
 
@@ -94,7 +94,7 @@ class AdapterProcess:
         return 200
 
     def wait_until_dead(self) -> None:
-        """Return once it has died by itself, in the middle of what it goes on with."""
+        """Return once the process has died by itself, in the middle of its work."""
         if not self.is_dead:
             self._process.join(_ANSWER_S)
             assert self._process.exitcode is not None, "The process is alive."
@@ -132,14 +132,14 @@ class AdapterServer:
             process.kill()
 
     def start(self) -> AdapterProcess:
-        """Return a new process, which has begun to start."""
+        """Start a new process, without waiting until it is ready."""
         process = AdapterProcess(self._folder, self._settings)
         self.processes.append(process)
         return process
 
 
 class _Worker:
-    """What runs in a process; its public methods are the commands."""
+    """Runs in the process; its public methods are the commands."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._engine = AdapterEngine(folder / "engine", **settings)
@@ -180,7 +180,7 @@ class _Worker:
         return [*(await self._runtime.started()).view().values()]
 
     async def rows(self) -> list[Adapter]:
-        """Return the whole table, with what is loading or leaving."""
+        """Return the whole table, including adapters that are loading or draining."""
         return (await self._runtime.started()).store.rows()
 
     async def stop(self) -> None:
@@ -188,7 +188,7 @@ class _Worker:
 
 
 def _main(pipe: Connection, folder: Path, settings: Mapping[str, Any]) -> None:
-    # Nobody waits for requests: tests hold them as long as they like.
+    # Do not wait for requests: tests hold them as long as they like.
     vars(operations)["UNLOAD_ANSWER_S"] = 0.0
     asyncio.run(_obey(pipe, _Worker(folder, settings)))
 

@@ -1,4 +1,4 @@
-"""Apps with middleware and formatters, and requests driven message by message."""
+"""Apps with middleware and formatters, and requests sent message by message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from model_hosting_container_standards.common.fastapi.middleware import (
     output_formatter,
 )
 
-#: How long an exchange may take before it hangs.
+#: An exchange that takes longer is considered hung.
 PATIENCE_S: Final = 5.0
 
 #: Each place: how its decorator registers, and its variable.
@@ -38,14 +38,14 @@ VARIABLES: Final[Mapping[str, str]] = {
 
 
 async def send_back(request: Request) -> Response:
-    """Answer with the request's body, and its headers as ``x-...``."""
+    """Return the request's body, and its headers as ``x-...``."""
     names = ("content-length", "content-type", "content-encoding", "by")
     headers = {f"x-{name}": request.headers.get(name, "none") for name in names}
     return Response(await request.body(), headers=headers)
 
 
 def app_with(handler: Callable[..., Any] = send_back, **places: Any) -> FastAPI:
-    """Return an engine's app with what the decorators of these places were given."""
+    """Return a bootstrapped app, with objects registered in these places."""
     for place, registered in places.items():
         DECORATORS[place](registered)
     app = FastAPI()
@@ -59,12 +59,12 @@ async def ping() -> str:
 
 
 def client_with(handler: Callable[..., Any] = send_back, **places: Any) -> TestClient:
-    """Return a client that gets a 500 where a server would send one."""
+    """Return a client that gets a 500 instead of the app's exception."""
     app = app_with(handler, **places)
     return TestClient(app, raise_server_exceptions=False)
 
 
-# --- what changes nothing ------------------------------------------------------------
+# --- middleware that changes nothing -------------------------------------------------
 
 
 async def pass_on(request: Any, call_next: Any) -> Any:
@@ -142,13 +142,13 @@ KINDS: Final[Mapping[str, Mapping[str, Any]]] = {
 ENDS_BROKEN_STREAMS: Final = ("Starlette's class", "classes and formatters")
 
 
-# --- requests by hand ----------------------------------------------------------------
+# --- requests, message by message ----------------------------------------------------
 
 
 class Exchange:
-    """One request as a server passes it to an app, and what the app sends.
+    """One request as a server passes it to an app, and the app's response.
 
-    A server of specification 2.4 says by its ``send`` that the client has gone, an
+    A server of specification 2.4 reports a disconnect by an error of ``send``, an
     older one by ``receive`` only.
     """
 
@@ -186,7 +186,7 @@ class Exchange:
         }
 
     async def run(self) -> Exchange:
-        """Let the app answer, for so long as is reasonable."""
+        """Run the app, for PATIENCE_S at most."""
         call = self._app(self.scope, self._receive, self._send)
         await asyncio.wait_for(call, PATIENCE_S)
         return self
@@ -207,7 +207,7 @@ class Exchange:
 
     async def _send(self, message: Message) -> None:
         if self._raises and self._gone.is_set():
-            raise ConnectionResetError("The client has gone.")
+            raise ConnectionResetError("The client has disconnected.")
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.headers = {k.decode(): v.decode() for k, v in message["headers"]}

@@ -8,6 +8,6 @@ from mhcs import cli
 
 
 def doctor_says(*arguments: str) -> tuple[int, str]:
-    """Return its exit status and what it printed."""
+    """Return the exit status and the output."""
     result = CliRunner().invoke(cli.app, ["doctor", *arguments])
     return result.exit_code, result.output

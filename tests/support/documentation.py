@@ -1,4 +1,4 @@
-"""The documentation as its tests see it: pages, blocks of code, commands and links."""
+"""Parse the documentation: pages, blocks of code, commands and links."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Block(NamedTuple):
     page: Path
     line: int
     language: str
-    #: What stands behind the language: ``title="model.py"``.
+    #: The text after the language: ``title="model.py"``.
     options: str
     text: str
 
@@ -35,7 +35,7 @@ class Block(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command of a block, and the variables that are set for it."""
+    """A command of a block, and its variables."""
 
     block: Block
     variables: dict[str, str]
@@ -65,7 +65,7 @@ def prose(page: Path) -> str:
 
 
 def code_spans(page: Path) -> list[str]:
-    """Return what stands in backticks in the text of a page."""
+    """Return the code spans in the text of a page."""
     spans = re.findall(r"`([^`]+)`", prose(page))
     return [" ".join(span.split()) for span in spans]
 
@@ -97,7 +97,7 @@ def commands() -> list[Command]:
 
 
 def _lines(block: Block) -> Iterator[str]:
-    """Return commands, each in one line. In ``console`` they stand behind ``$``."""
+    """Return the commands, one per line; in ``console`` they follow ``$``."""
     lines = block.text.replace("\\\n", " ").splitlines()
     if block.language == "console":
         return (line[2:] for line in lines if line.startswith("$ "))

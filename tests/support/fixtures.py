@@ -1,4 +1,4 @@
-"""What the fixtures of ``conftest.py`` are made of, and the types that tests name."""
+"""Functions behind the fixtures of ``conftest.py``, and their types."""
 
 from __future__ import annotations
 

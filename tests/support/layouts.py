@@ -1,4 +1,4 @@
-"""The stand-ins for vLLM, and how they are started.
+"""Start the stand-ins for vLLM.
 
 A folder of ``tests/support/standins`` has a package ``vllm``, laid out as in the
 release it is named for. First on ``PYTHONPATH`` it is the ``vllm`` of every process,
@@ -33,13 +33,13 @@ LAUNCH: Final = (sys.executable, str(CUSTOMER / "launch.py"), "serve", MODEL)
 _SCRIPTS: Final = Path(sys.executable).parent
 MHCS_RUN: Final = (str(_SCRIPTS / "mhcs"), "run", "--")
 
-#: What imports a file in the server before its app is built: a way for handlers to get
-#: there without any variable that asks for patches.
+#: Imports a file in the server before its app is built: registers handlers without any
+#: variable that enables patches.
 PLUGIN: Final = ("--tool-parser-plugin", str(CUSTOMER / "model.py"))
 
 
 def environment_of(layout: str, env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables with which a process finds the layout, and ``env``."""
+    """Return ``env`` and the variables that put the layout on the path."""
     return {
         "PATH": os.pathsep.join(
             [str(STANDINS / "bin"), str(_SCRIPTS), os.environ["PATH"]]
@@ -50,13 +50,13 @@ def environment_of(layout: str, env: Mapping[str, str] | None = None) -> dict[st
 
 
 def standin(layout: str, *command: str, env: Mapping[str, str] | None = None) -> Server:
-    """Return a server of the layout, ``vllm serve`` unless told otherwise."""
+    """Return a server of the layout; the command is ``vllm serve`` by default."""
     return Server(command or SERVE, environment_of(layout, env), timeout=30)
 
 
 def fail_to_start(
     layout: str, *command: str, env: Mapping[str, str] | None = None
 ) -> Exit:
-    """Return how a server of the layout ended, which must be within seconds."""
+    """Run a server of the layout that must exit within seconds."""
     variables = environment_of(layout, env)
     return serve_until_exit(command or SERVE, variables, timeout=20)

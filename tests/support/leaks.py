@@ -2,11 +2,11 @@
 
     pytest_plugins = ["leaks"]  # in a conftest.py
 
-What a test starts inherits two variables: :data:`MARK`, with the id of the run, and
-pytest's own ``PYTEST_CURRENT_TEST``. They identify its processes in another session or
-as orphans, too. The run has a temporary folder of its own. Each worker of pytest-xdist
-checks for what its tests have started, the controller for the rest. What is leaked is
-killed or removed.
+Child processes inherit two variables: :data:`MARK`, with the id of the run, and
+pytest's own ``PYTEST_CURRENT_TEST``. They identify processes in another session and
+orphans, too. The run has a temporary folder of its own. Each worker of pytest-xdist
+checks for leaks of its own tests, the controller for the rest. Leaks are killed or
+removed.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ import servers
 from model_hosting_container_standards.processes.tree import descendants, is_running
 from servers import polling
 
-#: The ids of the runs that a process belongs to: a test may run pytest itself.
+#: The ids of the runs that a process belongs to; a test may run pytest itself.
 MARK: Final = "PYTEST_RUNS"
 TEST: Final = "PYTEST_CURRENT_TEST"
-#: How names in /dev/shm begin that this package chooses.
+#: Prefixes of this package's names in /dev/shm.
 OUR_NAMES: Final = ("mhcs", "sagemaker")
 GRACE: Final = "leak_grace_seconds"
 KEPT: Final = ", kept because it may be another run's"
-#: How far the clock of the file system may be behind.
+#: How far the file system's clock may lag.
 TICK_S: Final = 0.02
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    words = "how long what was told to end, or killed, may take after the last test"
+    words = "seconds that processes may take to end after the last test"
     parser.addini(GRACE, words, type="float", default=10.0)
 
 
@@ -58,7 +58,7 @@ class Phase(NamedTuple):
 
 
 class LeakCheck:
-    """Find what the tests of this process leak; report what its workers find."""
+    """Find the leaks of this process's tests; report those that its workers find."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -111,10 +111,10 @@ class LeakCheck:
         )
         self._config.hook.pytest_runtest_logreport(report=report)
 
-    # --- what there is ----------------------------------------------------------------
+    # --- finding leaks ----------------------------------------------------------------
 
     def _find_at_the_end(self) -> list[str]:
-        """Return what is left, once what is about to end has ended."""
+        """Return the leaks that remain after the grace period."""
         found: list[str] = []
         for _ in polling(self._grace_s):
             found = self._find()
@@ -132,7 +132,7 @@ class LeakCheck:
         ]
 
     def _processes(self) -> dict[int, str]:
-        """Return the processes that still run, and the test that started each."""
+        """Return the processes that still run, with the test that started each."""
         found: dict[int, str] = {}
         for pid in proc.pids():
             env = proc.environment(pid)
@@ -145,13 +145,13 @@ class LeakCheck:
         return {pid: test for pid, test in found.items() if _is_leaked(pid)}
 
     def _files(self) -> list[Path]:
-        """Return what is certain to be of these tests, in temporary folders."""
+        """Return the temporary files that certainly belong to these tests."""
         used = proc.shared_memory([os.getpid(), *self._processes()])
         shared = self._without_others(used | servers.shared_memory)
         return sorted(_entries(self._folder) | shared)
 
     def _unclaimed(self) -> list[Path]:
-        """Return what has a name of ours, and may be of another run."""
+        """Return files with a name of ours that may belong to another run."""
         if self._is_worker:
             return []  # The controller will see it.
         entries = _entries(proc.SHARED_MEMORY)
@@ -159,7 +159,7 @@ class LeakCheck:
         return sorted(self._without_others(named).difference(self._files()))
 
     def _without_others(self, paths: set[Path]) -> set[Path]:
-        """Leave out what was there before, and what other processes use."""
+        """Exclude files that existed before, and those that other processes use."""
         new = {path for path in paths - self._shared if path.exists()}
         ours = {os.getpid(), *self._processes()}
         return new and new - proc.shared_memory({*proc.pids()} - ours)
@@ -173,7 +173,7 @@ class LeakCheck:
                 return f"{path}, which changed during {' and '.join(tests)}"
         return str(path)
 
-    # --- its end ----------------------------------------------------------------------
+    # --- cleaning up ------------------------------------------------------------------
 
     def _clean_up(self) -> None:
         processes = self._processes()
@@ -188,10 +188,10 @@ class LeakCheck:
 
 
 def _use_new_temporary_folder() -> Path:
-    """Make the temporary folder of this process and of all that it starts."""
+    """Make a temporary folder for this process and its children."""
     inherited = tempfile.gettempdir()
-    # What outlives the check stays outside: `tmp_path`, and what multiprocessing keeps
-    # until the process exits.
+    # Files that outlive the check stay outside: `tmp_path`, and those that
+    # multiprocessing keeps until the process exits.
     tempfile.tempdir = os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", inherited)
     get_temp_dir()
     folder = Path(tempfile.mkdtemp(prefix="pytest-", dir=inherited))

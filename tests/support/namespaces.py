@@ -1,4 +1,4 @@
-"""Process 1 of a container, as far as a machine without containers has it."""
+"""Run a command as process 1 of a new process namespace, as in a container."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNSHARE: Final = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 def can_unshare() -> bool:
-    """Whether this machine makes process namespaces."""
+    """Whether this machine can make process namespaces."""
     try:
         return subprocess.run([*UNSHARE, "true"], check=False).returncode == 0
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A process that does one thing, and then lives until it is killed."""
+"""A process that calls one function, and then waits until it is killed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
-# A server that has imported what takes its time, and forks.
+# A server that has imported the slow modules, and forks.
 _processes: Final = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
     ["pytest", "model_hosting_container_standards.storage"]
@@ -16,7 +16,7 @@ _processes.set_forkserver_preload(
 
 
 class Other:
-    """Another process, which does something and then waits until it is killed."""
+    """Another process: calls ``target``, then waits until it is killed."""
 
     def __init__(self, target: Callable[..., Any], *args: Any) -> None:
         self._pipe, theirs = _processes.Pipe()
@@ -27,10 +27,10 @@ class Other:
         theirs.close()
 
     def wait_until_done(self) -> None:
-        """Return once it has done it.
+        """Return once ``target`` has returned.
 
         Raises:
-            EOFError: it has died of it.
+            EOFError: the process died in ``target``.
         """
         assert self._pipe.poll(20), "The process does not answer."
         self._pipe.recv()

@@ -1,4 +1,4 @@
-"""What the kernel says of processes, where it has /proc."""
+"""Read about processes from /proc."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pids() -> list[int]:
 
 
 def group(leader: int) -> list[int]:
-    """Return the processes of a process group that run."""
+    """Return the running processes of a process group."""
     found = []
     for pid in pids():
         with contextlib.suppress(ProcessLookupError):
@@ -33,7 +33,7 @@ def group(leader: int) -> list[int]:
 
 
 def is_helper(pid: int) -> bool:
-    """Whether it is one of multiprocessing's own, which end after those they serve."""
+    """Whether it is one of multiprocessing's helpers, which end after their users."""
     return any(helper in command(pid) for helper in _HELPERS)
 
 
@@ -61,7 +61,7 @@ def listening_ports(pid: int) -> set[int]:
 
 
 def shared_memory(processes: Iterable[int]) -> set[Path]:
-    """Return what processes use in /dev/shm, of which each entry may be a folder."""
+    """Return the entries of /dev/shm that the processes use."""
     entries = {*SHARED_MEMORY.iterdir()} if SHARED_MEMORY.is_dir() else set()
     if not entries:
         return entries
@@ -70,7 +70,7 @@ def shared_memory(processes: Iterable[int]) -> set[Path]:
 
 
 def _inodes_used(pid: int) -> Iterator[Inode]:
-    """Yield the files that a process has open or mapped, under whichever name."""
+    """Yield the inodes that a process has open or mapped."""
     for line in _read(pid, "maps").splitlines():
         _, _, _, device, inode, *_ = line.split()
         major, minor = (int(part, 16) for part in device.split(":"))
@@ -106,5 +106,5 @@ def _target(link: Path) -> str:
 def _read(pid: int, name: str) -> str:
     try:
         return (PROC / str(pid) / name).read_text(errors="replace")
-    except OSError:  # It is gone, or another user's.
+    except OSError:  # It has ended, or belongs to another user.
         return ""

@@ -1,4 +1,4 @@
-"""The real vLLM of this environment, as a server process with a tiny model."""
+"""Start the real vLLM of this environment with a tiny model."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ OPTIONS: Final = (
 ENV: Final = {
     "HF_HUB_OFFLINE": "1",
     "SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO",
-    # Some releases compile a little in spite of --enforce-eager, to a folder that all
-    # releases share: one that is killed at it leaves half a library to all others.
+    # Some releases compile in spite of --enforce-eager, to a folder that all releases
+    # share: a killed process leaves half a library for the others.
     "TORCH_COMPILE_DISABLE": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
-    # Measured in the process of the tests: vLLM would start twice as slowly.
+    # Coverage is measured in the tests only: with it vLLM starts twice as slowly.
     "COVERAGE_PROCESS_CONFIG": "",
 }
 #: A start takes 30 s when nothing else runs.
@@ -43,7 +43,7 @@ START_TIMEOUT_S: Final = 360.0
 
 
 def release() -> tuple[int, ...]:
-    """Return the installed vLLM's release, ``()`` where there is none."""
+    """Return the release of the installed vLLM; ``()`` if there is none."""
     try:
         return Version(metadata.version("vllm")).release
     except metadata.PackageNotFoundError:
@@ -52,25 +52,25 @@ def release() -> tuple[int, ...]:
 
 RELEASE: Final = release()
 
-# --- what a release has, and its predecessors do not ----------------------------------
+# --- features that depend on the release ----------------------------------------------
 
-#: vLLM calls us by itself. Before, something has to ask for our patches.
+#: From 0.11.1 on vLLM calls bootstrap itself; earlier releases need our patches.
 PATCHED: Final[Mapping[str, str]] = {} if RELEASE >= (0, 11, 1) else {"MHCS_AUTO": "1"}
-#: How many processes answer requests where it is asked for more than one.
+#: How many processes answer requests when more than one is configured.
 PROCESSES: Final = 2 if RELEASE >= (0, 9) else 1
 API_SERVERS: Final = (f"--api-server-count={PROCESSES}",) if PROCESSES > 1 else ()
 two_processes: Final = pytest.mark.skipif(
     PROCESSES < 2, reason="vLLM has --api-server-count since 0.9"
 )
-#: Its own /invocations answers 400 to a body that is no JSON, to one that is no UTF-8,
-#: to one that is no object. Before, each of them is a 500.
+#: Its own /invocations answers 400 to a body that is not JSON, not UTF-8, or not an
+#: object. In earlier releases each of them is a 500.
 REFUSES_BAD_JSON: Final = RELEASE >= (0, 9)
 REFUSES_BAD_TEXT: Final = RELEASE >= (0, 18)
 REFUSES_LISTS: Final = RELEASE >= (0, 28)
-#: On a CPU, the base model's answers are its own. Before, the adapter that was loaded
-#: last is mixed into them, also when nothing of vLLM is patched.
+#: On a CPU, no adapter affects the base model. In earlier releases the last adapter
+#: that was loaded does, also in an unpatched vLLM.
 KEEPS_BASE_MODEL: Final = RELEASE >= (0, 9)
-#: Adapters can be pinned and removed from outside of the engine's process.
+#: Adapters can be pinned and removed from outside the engine's process.
 PINS: Final = RELEASE >= (0, 9)
 
 # Greedy, so that the same request has the same answer.
@@ -87,7 +87,7 @@ requires_vllm: Final = [
 
 @cache
 def tiny_model() -> str:
-    """Return the tiny model's folder, its adapters beside it."""
+    """Make the tiny model and its adapters, and return the model's folder."""
     tool = ROOT / "tools" / "tiny_model.py"
     loras = [part for name in ADAPTERS for part in ("--lora", name)]
     subprocess.run([sys.executable, tool, MODEL, *loras], check=True)
@@ -99,7 +99,7 @@ def adapter_path(name: str) -> str:
 
 
 class VllmServer(Server):
-    """A vLLM with a temporary folder of its own: it leaves sockets there."""
+    """A vLLM with a temporary folder of its own, where it leaves sockets."""
 
     def __init__(
         self,
@@ -119,19 +119,19 @@ class VllmServer(Server):
 def serve(
     *arguments: str, env: Mapping[str, str] | None = None, port: int | None = None
 ) -> Server:
-    """Return an unchanged ``vllm serve``."""
+    """Return a server started by ``vllm serve``."""
     command = [VLLM, "serve", tiny_model(), *OPTIONS, *arguments]
     return VllmServer(command, env, port)
 
 
 def serve_module(*arguments: str, env: Mapping[str, str] | None = None) -> Server:
-    """Return the same server, started as a module."""
+    """Return a server started by ``python -m``."""
     module = ["-m", "vllm.entrypoints.openai.api_server", "--model", tiny_model()]
     return VllmServer([sys.executable, *module, *OPTIONS, *arguments], env)
 
 
 def reason(document: Any) -> str:
-    """Return the text of an error's document, in the form this release has for it."""
+    """Return the message of an error document, in this release's format."""
     if RELEASE >= (0, 10, 1):
         found: str = document["error"]["message"]
     elif RELEASE >= (0, 9) or "detail" not in document:
@@ -142,7 +142,7 @@ def reason(document: Any) -> str:
 
 
 def complete(server: Server, path: str, adapter: str = "", **fields: Any) -> str:
-    """Return the text of a completion, with the adapter header where one is named."""
+    """Return the text of a completion; ``adapter`` goes into the header."""
     headers = {ADAPTER: adapter}
     body = {**COMPLETION, **fields}
     answer = server.client.post(path, json=body, headers=headers)

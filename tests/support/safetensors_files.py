@@ -1,4 +1,4 @@
-"""Files of safetensors, made and changed without torch.
+"""Read and write safetensors files without torch.
 
 save(folder / "adapter_model.safetensors", lora({"model.layers.0.mlp": (4, 8)}))
 """
@@ -16,7 +16,7 @@ _SIZES: Final = {"F8_E4M3": 1, "F8_E5M2": 1, "BF16": 2, "F16": 2, "F64": 8, "U8"
 
 
 class Stored(NamedTuple):
-    """A tensor as it is stored; other types than those above have 4 bytes."""
+    """A stored tensor; types that are not in ``_SIZES`` have 4 bytes."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -33,7 +33,7 @@ def lora(
     prefix: str = "base_model.model.",
     dtype: str = "F32",
 ) -> dict[str, Stored]:
-    """Return an adapter's tensors for modules of so many inputs and outputs."""
+    """Return an adapter's tensors; ``modules`` maps names to (inputs, outputs)."""
     return {
         f"{prefix}{name}.lora_{half}.weight": zeros(*shape, dtype=dtype)
         for name, (inputs, outputs) in modules.items()
@@ -52,7 +52,7 @@ def save(path: Path, tensors: Mapping[str, Stored]) -> None:
 
 
 def encode(header: object, data: Iterable[bytes] = ()) -> bytes:
-    """Return a file's bytes; a header that is bytes already stays as it is."""
+    """Return a file's bytes; a header of bytes is written unchanged."""
     encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
     return len(encoded).to_bytes(8, "little") + encoded + b"".join(data)
 

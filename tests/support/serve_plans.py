@@ -1,10 +1,10 @@
-"""What ``mhcs serve`` would run, in this process; only the engine's parser is another.
+"""Make the plans of ``mhcs serve`` in this process; only the parser runs in another.
 
     install(monkeypatch, "vllm")
     assert flags(SEED="1") == ["--seed", "1"]
 
-An engine is installed that is a package on the path: one of the stand-ins, which have a
-parser, or one with nothing but a source that mentions options. A real one is hidden.
+An engine counts as installed when its package is on the path: a stand-in, which has a
+parser, or a package whose source only mentions options. Real engines are hidden.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from model_hosting_container_standards.settings import read_settings
 
 ENGINES: Final = ("vllm", "tensorrt_llm")
 ADDRESS: Final = ["--host", "0.0.0.0", "--port", "8080"]
-#: The stand-in whose command line has a parser as vLLM's is.
+#: The stand-in whose command line has a parser like vLLM's.
 WITH_PARSER: Final = STANDINS / "v0_29"
 #: Where vLLM and TensorRT-LLM define options.
 SOURCES: Final = {"vllm": "engine/arg_utils.py", "tensorrt_llm": "commands/serve.py"}
 
 
 def write_package(folder: Path, name: str, source: str) -> None:
-    """Write an engine of which only the source of its options is there."""
+    """Write an engine that consists only of the source of its options."""
     file = folder / name / SOURCES[name]
     file.parent.mkdir(parents=True)
     for package in (file.parent, folder / name):
@@ -40,7 +40,7 @@ def write_package(folder: Path, name: str, source: str) -> None:
 
 
 def put_on_path(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
-    """Let this process, and those that it starts, import what is in the folders."""
+    """Put folders on the import path of this process and its children."""
     for folder in folders:
         monkeypatch.syspath_prepend(str(folder))
     path = [*map(str, reversed(folders)), str(SUPPORT)]
@@ -48,18 +48,18 @@ def put_on_path(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """Let nothing be installed by these names."""
+    """Make these packages look as if they were not installed."""
     for name in names:
         monkeypatch.setitem(sys.modules, name, None)
 
 
 def plan(*arguments: str, **environ: str) -> Plan:
-    """Return the plan, for a model that the environment names."""
+    """Return the plan for a model named by the environment."""
     return _make(arguments, environ, check=False)
 
 
 def checked_plan(*arguments: str, **environ: str) -> Plan:
-    """Return the plan that the parser has been asked for, whatever it is."""
+    """Return the plan after the engine's parser has checked it."""
     return _make(arguments, environ, check=True)
 
 
@@ -71,7 +71,7 @@ def _make(arguments: Sequence[str], given: Mapping[str, str], *, check: bool) ->
 
 
 def words_of(made: Plan) -> list[str]:
-    """Return a plan's command, by the name of its executable."""
+    """Return a plan's command, without the folder of its executable."""
     return [Path(made.command[0]).name, *made.command[1:]]
 
 
@@ -82,7 +82,7 @@ def command(*arguments: str, **environ: str) -> list[str]:
 
 
 def flags(**environ: str) -> list[str]:
-    """Return what vLLM's variables add."""
+    """Return the arguments that these ``SM_VLLM_*`` variables add."""
     start = ["vllm", "serve", "org/model", *ADDRESS]
     whole = command(**{f"SM_VLLM_{name}": value for name, value in environ.items()})
     assert whole[: len(start)] == start
@@ -90,14 +90,14 @@ def flags(**environ: str) -> list[str]:
 
 
 def problem_of(made: Plan) -> str:
-    """Return the one thing that is wrong."""
+    """Return the plan's only problem."""
     [found] = made.problems
     return found
 
 
 @contextmanager
 def another_user() -> Iterator[None]:
-    """Be somebody who may not read what is root's alone."""
+    """Switch to a user who cannot read root's files."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(65_534)

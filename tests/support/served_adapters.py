@@ -1,4 +1,4 @@
-"""A server with adapters, for uvicorn; its engine's folder is ENGINE."""
+"""A server with adapters, for uvicorn; ENGINE is its engine's folder."""
 
 from __future__ import annotations
 

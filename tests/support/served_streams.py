@@ -1,6 +1,6 @@
-"""A server of a stream whose next chunk is made when somebody asks for it.
+"""A streaming server, for uvicorn; each ``POST /go`` releases the next chunk.
 
-KIND names what is around the app; MARKER is the file that tells that the stream ended.
+KIND names the middleware around the app; the file MARKER is made when a stream ends.
 """
 
 from __future__ import annotations

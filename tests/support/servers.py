@@ -1,4 +1,4 @@
-"""Servers and commands as processes of their own: started, awaited, asked, stopped.
+"""Start, query and stop servers and commands in processes of their own.
 
     with Server(["vllm", "serve", "MODEL"], env={"MHCS_AUTO": "1"}) as server:
         assert server.client.get("/ping").status_code == 200
@@ -6,8 +6,8 @@
     exit_ = run_until_exit(["vllm", "serve", "MODEL"], env={"MHCS_STRICT": "perhaps"})
     assert exit_.status != 0 and "MHCS_STRICT" in exit_.stderr
 
-A process starts without those variables of this package that the tests happen to run
-with, in a process group of its own, which ends with the test, as does all below it.
+A process does not inherit this package's variables from the tests. It gets a process
+group of its own; the group and all descendants end with the test.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ HOST = "127.0.0.1"
 #: How long a server may take to end after SIGTERM, before it is killed.
 GRACE_S = 15.0
 POLL_S = 0.05
-#: What processes had in use in /dev/shm when they were ended here.
+#: What stopped processes were using in /dev/shm.
 shared_memory: Final[set[Path]] = set()
-#: Below those that Linux hands out.
+#: Below the range of ephemeral ports.
 PORTS = range(20_000, 32_000)
 
 _OUR_PREFIXES = (
@@ -51,7 +51,7 @@ _OUR_NAMES = ("LOG_LEVEL", "VLLM_USE_RUST_FRONTEND")
 
 
 class ServerFailed(AssertionError):
-    """A server that should answer does not; the message holds all it has written."""
+    """A server does not answer; the message holds all its output."""
 
 
 class Exit(NamedTuple):
@@ -63,7 +63,7 @@ class Exit(NamedTuple):
 
 
 class Process:
-    """A command in a process group of its own, and what it writes.
+    """A command in a process group of its own, and its output.
 
     ``options`` are further ones of :class:`subprocess.Popen`.
     """
@@ -97,7 +97,7 @@ class Process:
         self._is_killed = False
 
     def stop(self) -> None:
-        """End the process and its children: politely, then without asking."""
+        """End the process and its children: with SIGTERM, then with SIGKILL."""
         if self._is_killed:
             return
         self._note_shared_memory()
@@ -107,15 +107,15 @@ class Process:
         self.kill()
 
     def kill(self) -> None:
-        """End the process and all below it as the kernel does: without asking.
+        """Kill the process and all its descendants.
 
-        But for multiprocessing's helpers: they remove the shared memory of the others,
+        Except multiprocessing's helpers: they remove the shared memory of the others,
         and end by themselves.
         """
         if self._is_killed:
-            return  # By now, the number may be another's.
+            return  # The pid may have been reused.
         self._note_shared_memory()
-        self._signal(signal.SIGSTOP)  # Nothing else is started, or sees another end.
+        self._signal(signal.SIGSTOP)  # It starts nothing else, and sees no child end.
         for pid in self._pids():
             if not proc.is_helper(pid):
                 _send(pid, signal.SIGKILL)
@@ -129,7 +129,7 @@ class Process:
         self._is_killed = True
 
     def _pids(self) -> set[int]:
-        """Return the process and all below it, and what is left of its group."""
+        """Return the process and its descendants, and the rest of its group."""
         running = [self.pid, *descendants(self.pid)] if self.status() is None else []
         return {*running, *proc.group(self.pid)}
 
@@ -179,7 +179,7 @@ class Process:
         return f"{' '.join(self.command)} {what}.\n{self.output()}"
 
     def close(self) -> None:
-        """End the process, and let go of what it wrote."""
+        """End the process, and discard its output."""
         if self._running is not None:
             self.stop()
         self._stdout.close()
@@ -190,10 +190,10 @@ S = TypeVar("S", bound="Server")
 
 
 class Server(Process):
-    """A server that is told its address: ``--host`` and ``--port`` end its command.
+    """A server; ``--host`` and ``--port`` are added to its command.
 
-    As a context manager it is entered once ``ready_path`` answers 200; None enters it
-    at once, and leaves the waiting to :meth:`wait_until_ready`.
+    As a context manager it is entered once ``ready_path`` answers 200. With None it is
+    entered at once; call :meth:`wait_until_ready` then.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class Server(Process):
         self.ready_path = ready_path
         self.timeout = timeout
         address = ["--host", host, "--port", str(self.port)]
-        # A state folder of its own, unless a test gives it that of another one.
+        # A state folder of its own, unless the test passes another.
         self._state = tempfile.TemporaryDirectory()
         state = {
             "SAGEMAKER_ADAPTERS_PATH": f"{self._state.name}/adapters",
@@ -256,10 +256,11 @@ class Server(Process):
         raise ServerFailed(self._describe(f"has no {path} after {timeout} s"))
 
     def new_client(self) -> httpx.Client:
-        """Return a client each of whose requests may reach another process.
+        """Return a client that opens a new connection for each request.
 
-        Each closes its connection, and not the client's pool: httpcore may close, as
-        one too many, a connection that another thread is about to take from it.
+        So each may reach another process. The header closes connections rather than
+        a pool limit: httpcore may close, as one too many, a connection that another
+        thread is about to take.
         """
         return self._client({"Connection": "close"})
 
@@ -306,7 +307,7 @@ def serve_until_exit(
     cwd: str | Path | None = None,
     timeout: float = 30.0,
 ) -> Exit:
-    """Run a server, given an address as :class:`Server` does, that must not start."""
+    """Run a server that must fail to start; the address is as in :class:`Server`."""
     address = ["--host", HOST, "--port", str(free_port())]
     return run_until_exit([*command, *address], env, cwd, timeout)
 
@@ -322,10 +323,10 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, and that the kernel gives to nobody.
+    """Return a free port outside the ephemeral range.
 
-    A server may bind it a minute later: were it one of those that connections get, or
-    other tests, something else could have it by then.
+    A server may bind it a minute later; by then the kernel could have given an
+    ephemeral port to a connection or to another test.
     """
     for _ in PORTS:
         port = random.SystemRandom().choice(PORTS)
@@ -335,11 +336,11 @@ def free_port() -> int:
     raise ServerFailed(f"there is no free port in {PORTS}")
 
 
-def hear_ignored_signals() -> None:
+def catch_ignored_signals() -> None:
     """Catch the signals that ``nohup`` and shells let a background job ignore.
 
-    Nothing comes of them as before, but what is started does not inherit it: it would
-    ignore what the tests send.
+    The handlers do nothing, but child processes do not inherit them as they would
+    inherit SIG_IGN, and so react to the signals that tests send.
     """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:

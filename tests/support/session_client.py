@@ -1,4 +1,4 @@
-"""What a client of sessions sends and gets, what is stored of them, and a clock."""
+"""Requests of a session's client, a look at the stored rows, and a clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from decorated import SESSION
+from invocations_app import SESSION
 from model_hosting_container_standards.sessions import manager, store
 from model_hosting_container_standards.storage import container_id
 
@@ -22,7 +22,7 @@ LEGAL_ID: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 
 
 class Clock:
-    """Tells sessions the time, which passes when a test says so."""
+    """The time that sessions see; a test advances it."""
 
     def __init__(
         self, patch: pytest.MonkeyPatch, now: float = 1_800_000_000.25
@@ -63,18 +63,18 @@ def refusal(answer: Any) -> tuple[int, str]:
 
 
 def database(folder: Path) -> Path:
-    """The file in which sessions are, below the folder that the variable names."""
+    """Return the sessions' database file below SAGEMAKER_SESSIONS_PATH."""
     return folder / f"mhcs-{container_id()}" / "sessions.sqlite3"
 
 
 def count(folder: Path, table: str = "sessions WHERE id IS NOT NULL") -> int:
-    """Return how many rows there are; a session that was closed has no id left."""
+    """Return the number of rows; a closed session has no id."""
     with closing(sqlite3.connect(database(folder))) as connection:
         (rows,) = connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()
         return int(rows)
 
 
 def content(folder: Path) -> tuple[list[Path], list[str]]:
-    """Return all that is in the folder: names of files, and the rows of the tables."""
+    """Return the folder's file names, and a dump of the database."""
     with closing(sqlite3.connect(database(folder))) as connection:
         return sorted(folder.rglob("*")), [*connection.iterdump()]

@@ -1,4 +1,4 @@
-"""An engine that has sessions of its own."""
+"""An engine with sessions of its own."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Opened(BaseModel):
 
 
 class Engine:
-    """Answers what a test says, and keeps what it was asked.
+    """Return the answers it was given, and record the requests.
 
-    Its /invocations answers its body, into which the session's id is written.
+    Its /invocations returns the body, into which the session's id is written.
     """
 
     def __init__(self, answer: Any = None, closed: Any = None) -> None:

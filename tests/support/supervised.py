@@ -1,4 +1,4 @@
-"""Processes under standard-supervisor, and what tests see of them."""
+"""Processes under standard-supervisor, and how tests observe them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SUPERVISOR: Final = str(Path(sys.executable).with_name("standard-supervisor"))
 MHCS: Final = str(Path(sys.executable).with_name("mhcs"))
 PATIENCE_S: Final = 30.0
 
-#: What the supervisor is started by: nothing, or what makes it process 1.
+#: The prefix of the supervisor's command: empty, or one that makes it process 1.
 ANY_PROCESS: Final = pytest.param([], id="any process")
 PROCESS_1: Final = pytest.param([*UNSHARE], id="process 1", marks=needs_namespaces)
 
 
 def wait_for(path: Path) -> str:
-    """Return the content of a file as soon as it has some."""
+    """Return the content of a file as soon as it is not empty."""
     for _ in polling(PATIENCE_S):
         if path.exists() and (content := path.read_text()):
             return content
@@ -49,9 +49,9 @@ def wait_until_gone(pid: int) -> None:
 
 
 class Gate:
-    """Where a Python stands still: before the first of the imports that take time."""
+    """Make Python processes wait before the first of the slow imports."""
 
-    #: The first ones of either command, and one that all of these import.
+    #: The first imports of either command, and one that all of them import.
     AT: Final = ("typer", "model_hosting_container_standards.settings", "typing")
     SOURCE: Final = """
         import os, sys
@@ -73,13 +73,13 @@ class Gate:
         self._fifo = folder / "gate"
         os.mkfifo(self._fifo)
         source = self.SOURCE.format(names=self.AT, fifo=str(self._fifo))
-        # Every Python imports it before all else.
+        # Python imports it at startup.
         (folder / "sitecustomize.py").write_text(textwrap.dedent(source))
         self.env = {"PYTHONPATH": os.pathsep.join([str(folder), *path])}
 
     @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
-        """Do what is to happen while it stands there; then it goes on."""
+        """Run the body while the process waits; then let it continue."""
         gate = self._wait()
         self._fifo.unlink()
         try:
@@ -89,14 +89,14 @@ class Gate:
 
     def _wait(self) -> int:
         for _ in polling(PATIENCE_S):
-            # Nobody can open it so that nobody reads.
+            # Opening for writing fails until there is a reader.
             with contextlib.suppress(OSError):
                 return os.open(self._fifo, os.O_WRONLY | os.O_NONBLOCK)
-        raise AssertionError("nobody came to the gate")
+        raise AssertionError("no process reached the gate")
 
 
 def supervisor_of(process: Process) -> int:
-    """Return the supervisor's process id, which ``unshare`` may have started."""
+    """Return the supervisor's process id, also under ``unshare``."""
     [pid] = [process.pid] if process.command[0] != "unshare" else children(process.pid)
     return pid
 
@@ -106,7 +106,7 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in words]
 
 
-#: Writes its process id to the file it is told, and waits.
+#: Writes its process id to the file it is given, and waits.
 WAITS: Final = """
     import os, signal, sys, time
     from pathlib import Path

@@ -1,12 +1,12 @@
-"""The stand-ins for TensorRT-LLM, and how they are started.
+"""Start the stand-ins for TensorRT-LLM.
 
     with trtllm("trtllm_1_2", options={"lora_config": {"max_lora_rank": 8}}) as server:
         server.client.post("/v1/completions", json={"model": "m", "prompt": "hello"})
 
-A folder of ``tests/support/standins`` has a package ``tensorrt_llm``, which meets an
-integration as the release does that it is named for: by our own words, from facts. What
-they share is in ``trtllm_common`` beside them; each folder has what is its own. First
-on ``PYTHONPATH`` it is the ``tensorrt_llm`` of every process.
+A folder of ``tests/support/standins`` has a package ``tensorrt_llm``, which behaves to
+an integration as the release does that it is named for; it is written from facts, not
+copied. ``trtllm_common`` has what they share. First on ``PYTHONPATH``, a folder is the
+``tensorrt_llm`` of every process.
 
 The model says ``base: PROMPT``, an adapter ``TEXT: PROMPT``, where TEXT is what
 ``adapter_engine.write_adapter`` has written. ``standins/trtllm_common/answering.py``
@@ -36,17 +36,17 @@ RELEASES: Final = (
     "trtllm_1_2",
     "trtllm_1_3",
     "trtllm_main",
-    # Not even main yet: its routes come once it runs.
+    # Not in main yet: it registers its routes once it runs.
     "trtllm_next",
 )
-#: Whose option ``--num_serve_frontends`` is more than a number.
+#: Implements ``--num_serve_frontends``.
 SEVERAL_FRONTENDS: Final = "trtllm_main"
-#: Whose requests may name an adapter.
+#: Releases whose requests may name an adapter.
 WITH_LORA: Final = RELEASES[2:]
-#: Whose endpoints see that a client leaves.
+#: Releases whose endpoints notice a disconnect.
 WATCHING: Final = RELEASES[1:]
-#: Whose worker ends when an adapter cannot be loaded, unless it is told otherwise by
-#: ``TRTLLM_STANDIN_BAD_ADAPTER=fails``. The later ones answer 400.
+#: Releases whose worker exits when an adapter cannot be loaded, unless
+#: ``TRTLLM_STANDIN_BAD_ADAPTER=fails`` is set. Later ones answer 400.
 ENDED_BY_BAD_ADAPTER: Final = RELEASES[:4]
 
 MODEL: Final = "standin"
@@ -60,7 +60,7 @@ _SCRIPTS: Final = Path(sys.executable).parent
 def environment_of(
     release: str, env: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the variables with which a process finds the release, and ``env``."""
+    """Return ``env`` and the variables that put the release on the path."""
     return {
         "PATH": os.pathsep.join(
             [str(STANDINS / "bin"), str(_SCRIPTS), os.environ["PATH"]]
@@ -71,7 +71,7 @@ def environment_of(
 
 
 class TrtllmServer(Server):
-    """A server, and the file of its options, which ends with it."""
+    """A server with a temporary file of options."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class TrtllmServer(Server):
         given = ("--extra_llm_api_options", file) if options else ()
         super().__init__(
             [*command, *given],
-            # One that is killed leaves its temporary files.
+            # A killed server leaves temporary files behind.
             environment_of(release, {"TMPDIR": self._options.name, **(env or {})}),
             ready_path=ready_path,
             timeout=30,
@@ -95,7 +95,7 @@ class TrtllmServer(Server):
         )
 
     def facts(self) -> dict[str, Any]:
-        """Return what ``GET /standin`` says: of one of the front ends, if several."""
+        """Return ``GET /standin`` of the server, or of one of its front ends."""
         found: dict[str, Any] = self.client.get("/standin").json()
         return found
 
@@ -143,7 +143,7 @@ def fail_to_start(
     env: Mapping[str, str] | None = None,
     lora: bool = False,
 ) -> Exit:
-    """Return how a server of the release ended, which must be within seconds."""
+    """Run a server of the release that must exit within seconds."""
     variables = environment_of(release, env)
     with tempfile.TemporaryDirectory() as folder:
         file = write_options(Path(folder, "options.yaml"), LORA)

@@ -1,4 +1,4 @@
-"""A user that this machine does not know, as containers may be run by one."""
+"""Run commands as a user without an entry in /etc/passwd, as containers may."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _DROP: Final = (
 
 
 def _as_another_user() -> tuple[str, ...]:
-    """Return what starts a command as that user, who can run this Python."""
+    """Return the prefix that runs a command as that user, who can read this Python."""
     python = Path(sys.base_prefix)
     folders = [folder for folder in reversed(python.parents) if folder.is_dir()]
     hidden = next((path for path in folders if not path.stat().st_mode & 0o001), None)
     if hidden is None:
         return _DROP
-    # A Python in root's home: it is shown there alone, to this command alone.
+    # This Python is in root's home: mount it alone, for this command only.
     there, closed = shlex.quote(str(python)), shlex.quote(str(hidden))
     show = (
         f"mount --bind {there} /mnt && mount -t tmpfs -o mode=755 none {closed} && "
@@ -44,7 +44,7 @@ def _as_another_user() -> tuple[str, ...]:
 AS_ANOTHER_USER: Final = _as_another_user()
 
 
-def _can_be() -> bool:
+def _can_switch_user() -> bool:
     if os.geteuid() != 0:
         return False
     command = [*AS_ANOTHER_USER, sys.executable, "-c", "pass"]
@@ -56,5 +56,5 @@ def _can_be() -> bool:
 
 
 needs_another_user: Final = pytest.mark.skipif(
-    not _can_be(), reason="nothing can be run by another user here"
+    not _can_switch_user(), reason="commands cannot be run as another user here"
 )

@@ -1,4 +1,4 @@
-"""Environments of the tests' own, kept under ``build/`` from one run to the next."""
+"""Virtual environments for tests, cached under ``build/`` between runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMEOUT_S: Final = 300
 
 
 def make_venv(folder: Path, *options: str) -> Path:
-    """Make a new environment of this Python, and return its interpreter."""
+    """Make a new environment with this Python, and return its interpreter."""
     shutil.rmtree(folder, ignore_errors=True)
     run(*UV, "venv", "--quiet", "--python", sys.executable, *options, str(folder))
     return folder / "bin" / "python"
@@ -29,9 +29,9 @@ def install(python: Path, *requirements: str) -> None:
 
 
 def kept_venv(folder: Path, *requirements: str) -> Path:
-    """Return the interpreter of an environment that holds the requirements.
+    """Return the interpreter of a cached environment with the requirements.
 
-    It is made anew when they, or those of this package, have changed since.
+    It is rebuilt when they, or ``pyproject.toml``, have changed.
     """
     python = folder / "bin" / "python"
     recipe = "\n".join([*requirements, (ROOT / "pyproject.toml").read_text()])
@@ -44,7 +44,7 @@ def kept_venv(folder: Path, *requirements: str) -> Path:
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    """Return what a command printed, which must end well."""
+    """Return the output of a command that must succeed."""
     end = run_until_exit(command, cwd=cwd, timeout=TIMEOUT_S)
     words = " ".join(str(part) for part in command)
     assert end.status == 0, f"{words}\n{end.stdout}{end.stderr}"

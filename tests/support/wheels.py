@@ -1,6 +1,6 @@
-"""Packages of the tests' own, written by hand, and indexes that have them or hang.
+"""Small packages, and package indexes that serve them or hang.
 
-Whoever is started with :data:`ALONE` knows of no other index.
+Processes started with :data:`ALONE` use no other index.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from servers import HOST
 
-#: For the environment of a process: no configuration of this machine's counts.
+#: Variables with which pip and uv ignore this machine's configuration.
 ALONE: Final = {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"}
 
 
@@ -29,7 +29,7 @@ def write_wheel(
     requires: Sequence[str] = (),
     scripts: str = "",
 ) -> Path:
-    """Write a wheel with one module, in which there is its ``version``."""
+    """Write a wheel with one module, which defines ``version``."""
     folder.mkdir(parents=True, exist_ok=True)
     info = f"{name}-{version}.dist-info"
     needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
@@ -55,9 +55,9 @@ def write_wheel(
 
 
 def write_source(folder: Path, build: str) -> None:
-    """Write a package whose backend, its own, builds a wheel by these statements.
+    """Write a source package with a build backend of its own.
 
-    They find the ``folder`` where it has to be.
+    ``build`` is the body of its ``build_wheel(folder, ...)``.
     """
     folder.mkdir(parents=True)
     (folder / "pyproject.toml").write_text(
@@ -72,7 +72,7 @@ def write_source(folder: Path, build: str) -> None:
 
 
 class Index(NamedTuple):
-    """A package index, and the paths it was asked for."""
+    """A package index, and the paths that were requested."""
 
     url: str
     asked: list[str]
@@ -80,7 +80,7 @@ class Index(NamedTuple):
 
 @contextmanager
 def index_of(folder: Path) -> Iterator[Index]:
-    """Serve the wheels of a folder: every page lists them all."""
+    """Serve the wheels of a folder; every page lists all of them."""
     asked: list[str] = []
 
     class Pages(BaseHTTPRequestHandler):

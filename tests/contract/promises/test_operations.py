@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from scraped import scrape
+from metrics_page import scrape
 from servers import Server
 
 from .engines import EngineUnderTest

@@ -9,8 +9,8 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from metrics_page import scrape
 from real import ADAPTER, requires_vllm
-from scraped import scrape
 from servers import polling
 
 from .conftest import Deployment

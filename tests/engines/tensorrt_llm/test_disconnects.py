@@ -1,4 +1,4 @@
-"""A client that hangs up is seen by TensorRT-LLM through every customisation."""
+"""Disconnects reach TensorRT-LLM through every customisation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from adapter_engine import write_adapter
 from customised import KINDS
-from decorated import SESSION
+from invocations_app import SESSION
 from promises.conftest import StandIn
 from promises.requests import ADAPTER
 from promises.test_disconnects import check_disconnect
@@ -42,7 +42,7 @@ async def invoke(request):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_engine_gives_up(kind: str, model_folder: Path) -> None:
+def test_engine_aborts_request(kind: str, model_folder: Path) -> None:
     (model_folder / "model.py").write_text(SCRIPT)
     env = {
         "KIND": kind,
@@ -55,7 +55,7 @@ def test_the_engine_gives_up(kind: str, model_folder: Path) -> None:
             check_disconnect(server, engine, "/invocations", stream=stream)
 
 
-def test_the_engine_gives_up_on_a_request_of_a_session_and_an_adapter(
+def test_engine_aborts_request_with_session_and_adapter(
     tmp_path: Path,
 ) -> None:
     env = {"MHCS_AUTO": "1", "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "true"}
@@ -71,7 +71,7 @@ def test_the_engine_gives_up_on_a_request_of_a_session_and_an_adapter(
 
 
 @pytest.mark.parametrize("release", ["trtllm_1_2", "trtllm_main"])
-def test_the_engine_gives_up_below_a_handler_of_the_customers(
+def test_engine_aborts_request_of_customers_handler(
     release: str, model_folder: Path
 ) -> None:
     (model_folder / "model.py").write_text(HANDLER)

@@ -1,4 +1,4 @@
-"""TensorRT-LLM's engine object, on servers of the shapes that releases have."""
+"""TensorRT-LLM's engine object, on servers like those of each release."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from adapter_engine import AdapterEngine, write_adapter
-from leased import within_request
 from mhcs.tensorrt_llm import adapters as adapters_module
 from mhcs.tensorrt_llm import engine, hooks
 from mhcs.tensorrt_llm.adapters import TensorRTAdapters
@@ -40,6 +39,7 @@ from model_hosting_container_standards.exceptions import (
     HandlerFileNotFoundError,
     StorageError,
 )
+from request_scope import within_request
 from safetensors_files import save, zeros
 from servers import polling
 
@@ -89,13 +89,13 @@ def client_of(server: Server) -> TestClient:
         ({"input": ""}, "/v1/responses"),
     ],
 )
-def test_the_body_chooses_the_route(body: dict[str, Any], path: str) -> None:
+def test_body_selects_route(body: dict[str, Any], path: str) -> None:
     server = Server("/v1/chat/completions", "/v1/completions", "/v1/responses")
     with client_of(server) as client:
         assert client.post("/invocations", json=body).json() == {"path": path}
 
 
-def test_a_server_that_embeds_embeds() -> None:
+def test_embedding_server_embeds() -> None:
     with client_of(Server("/v1/embeddings")) as client:
         answer = client.post("/invocations", json={"input": "hello"})
         assert answer.json() == {"path": "/v1/embeddings"}
@@ -120,7 +120,7 @@ class Routes:
     async def list_videos(self) -> None: ...
 
 
-def test_what_may_be_chosen_is_what_runs_the_model() -> None:
+def test_only_inference_routes_can_be_selected() -> None:
     server, routes = Server(), Routes()
     endpoints: dict[str, Any] = {
         "/v1/completions": routes.run,
@@ -137,7 +137,7 @@ def test_what_may_be_chosen_is_what_runs_the_model() -> None:
     assert engine.inference_paths(server.app) == chosen
 
 
-def test_an_app_of_somebody_else_is_not_its_own() -> None:
+def test_other_apps_are_not_owned() -> None:
     assert not engine.owns(FastAPI())
     assert engine.owns(Server("/v1/completions").app)
 
@@ -153,7 +153,7 @@ def test_an_app_of_somebody_else_is_not_its_own() -> None:
         ({"binding_addr": "http://127.0.0.2:8080"}, "tensorrt_llm-127.0.0.2-8080"),
     ],
 )
-def test_front_ends_of_an_address_share_their_state(
+def test_front_ends_of_one_address_share_state(
     attributes: dict[str, Any], name: str
 ) -> None:
     server = Server("/v1/completions", **attributes)
@@ -169,7 +169,7 @@ def generator_of(model: object, hf_model_dir: Path | None = None) -> Any:
 
 
 @pytest.mark.parametrize("from_hub", [True, False])
-def test_adapters_have_to_fit_the_checkpoint(tmp_path: Path, from_hub: bool) -> None:
+def test_adapters_must_fit_checkpoint(tmp_path: Path, from_hub: bool) -> None:
     weights = {"model.layers.0.self_attn.q_proj.weight": zeros(64, 128)}
     save(tmp_path / "model.safetensors", weights)
     given = ("org/m", tmp_path) if from_hub else (str(tmp_path), None)
@@ -182,7 +182,7 @@ def test_adapters_have_to_fit_the_checkpoint(tmp_path: Path, from_hub: bool) -> 
 
 
 @pytest.mark.parametrize("model", [None, "org/m", "/nowhere"])
-def test_of_other_models_nothing_is_known(model: str | None) -> None:
+def test_other_models_are_unknown(model: str | None) -> None:
     assert TensorRTAdapters(Server(generator=generator_of(model))).base_model() is None
     assert TensorRTAdapters(Server(generator=SimpleNamespace())).base_model() is None
 
@@ -232,7 +232,7 @@ def cats(tmp_path: Path) -> Adapter:
     return msgspec.structs.replace(ADAPTER, src=src, path=src)
 
 
-async def test_an_answer_that_never_comes_is_given_up(
+async def test_missing_response_times_out(
     tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch, cats: Adapter
 ) -> None:
     monkeypatch.setattr(adapters_module, "_LOAD_TIMEOUT_S", 0.01)
@@ -243,7 +243,7 @@ async def test_an_answer_that_never_comes_is_given_up(
 
 
 @pytest.mark.parametrize("comes", [True, False])
-async def test_an_engine_that_has_ended_is_waited_for_no_longer(
+async def test_ended_engine_is_not_waited_for(
     tensorrt_llm: None, cats: Adapter, comes: bool
 ) -> None:
     executor = SimpleNamespace()
@@ -263,7 +263,7 @@ async def test_an_engine_that_has_ended_is_waited_for_no_longer(
         await TensorRTAdapters(server).load(cats)
 
 
-async def test_an_abort_that_fails_is_not_the_error(
+async def test_failed_abort_does_not_hide_the_error(
     tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch, cats: Adapter
 ) -> None:
     monkeypatch.setattr(adapters_module, "_LOAD_TIMEOUT_S", 0.01)
@@ -274,7 +274,7 @@ async def test_an_abort_that_fails_is_not_the_error(
 
 
 @pytest.mark.parametrize("error", [RequestError("its rank"), ValueError("its rank")])
-async def test_what_the_engine_says_of_the_request_is_of_the_adapter(
+async def test_request_error_is_reported_as_adapter_error(
     tensorrt_llm: None, cats: Adapter, error: Exception
 ) -> None:
     with pytest.raises(AdapterError, match="its rank") as raised:
@@ -282,7 +282,7 @@ async def test_what_the_engine_says_of_the_request_is_of_the_adapter(
     assert raised.value.status_code == 400
 
 
-async def test_a_dead_engine_says_nothing_of_the_adapter(
+async def test_dead_engine_is_not_an_adapter_error(
     tensorrt_llm: None, cats: Adapter
 ) -> None:
     class CppExecutorError(Exception):
@@ -295,7 +295,7 @@ async def test_a_dead_engine_says_nothing_of_the_adapter(
 # --- releases that nobody has seen -------------------------------------------------
 
 
-def test_a_module_without_the_server_is_one_error(
+def test_module_without_server_is_one_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     hooks._patch_server(ModuleType(hooks.SERVER_MODULE))
@@ -304,7 +304,7 @@ def test_a_module_without_the_server_is_one_error(
     assert "update model-hosting-container-standards" in record.getMessage()
 
 
-def test_a_server_without_an_app_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
+def test_server_without_app_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
     class OpenAIServer:
         """Keeps its app elsewhere."""
 
@@ -377,7 +377,7 @@ def patched(server: type) -> Any:
 
 
 @pytest.mark.parametrize("eager", [True, False])
-def test_a_server_is_bootstrapped_when_it_has_its_routes(eager: bool) -> None:
+def test_server_is_bootstrapped_once_it_has_routes(eager: bool) -> None:
     class OpenAIServer(Late):
         """One that is patched."""
 
@@ -391,7 +391,7 @@ def test_a_server_is_bootstrapped_when_it_has_its_routes(eager: bool) -> None:
         assert answer.json() == "/v1/completions"
 
 
-def test_a_handler_that_cannot_be_used_stops_a_late_start_too(
+def test_unusable_handler_stops_late_startup(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class OpenAIServer(Late):
@@ -403,7 +403,7 @@ def test_a_handler_that_cannot_be_used_stops_a_late_start_too(
         """It does not start."""
 
 
-def test_a_server_that_never_has_routes_is_one_error(
+def test_server_without_routes_is_one_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class OpenAIServer:
@@ -420,7 +420,7 @@ class WithAdapters(BaseModel):
     lora_request: dict[str, Any] | None = None
 
 
-def test_a_method_by_another_name_is_found() -> None:
+def test_renamed_method_is_found() -> None:
     class Future(Server):
         async def some_other_name(self, request: WithAdapters) -> None: ...
 
@@ -430,7 +430,7 @@ def test_a_method_by_another_name_is_found() -> None:
 
 
 @pytest.mark.parametrize("role", ["EMBEDDING", "MM_ENCODER", "VISUAL_GEN"])
-def test_a_server_of_another_role_takes_no_adapters(role: str) -> None:
+def test_server_with_another_role_has_no_adapters(role: str) -> None:
     class Able(Server):
         async def answer_by(self, request: WithAdapters) -> None: ...
 
@@ -439,7 +439,7 @@ def test_a_server_of_another_role_takes_no_adapters(role: str) -> None:
         assert reason == f"This server does not support adapters: its role is {role}."
 
 
-def test_annotations_for_type_checkers_only_do_no_harm() -> None:
+def test_type_checking_annotations_are_tolerated() -> None:
     class Future(Server):
         async def first(self, request: Unknown) -> None: ...  # type: ignore[name-defined] # noqa: F821
         async def second(self, request: WithAdapters) -> None: ...
@@ -449,7 +449,7 @@ def test_annotations_for_type_checkers_only_do_no_harm() -> None:
     assert "lora_config" in reason
 
 
-def test_what_no_route_calls_is_left_alone() -> None:
+def test_methods_without_route_are_not_patched() -> None:
     class Future(Server):
         async def _create_response(self, promise: str) -> WithAdapters:
             return WithAdapters(model=promise)
@@ -466,14 +466,14 @@ def test_what_no_route_calls_is_left_alone() -> None:
     assert [*answering_methods(Future)] == []
 
 
-async def test_what_names_no_model_is_passed_on() -> None:
+async def test_requests_without_model_are_passed_on() -> None:
     async def answer(*given: Any) -> Any:
         return given
 
     assert await answer_by_adapter(answer, Server(), ("some", 1), {}) == ("some", 1)
 
 
-def test_a_release_without_a_disaggregated_server_is_not_broken() -> None:
+def test_release_without_disaggregated_server_works() -> None:
     hooks._report_disaggregated(ModuleType("tensorrt_llm.serve.openai_disagg_server"))
 
 
@@ -496,7 +496,7 @@ def asked(server: Server, request: WithAdapters) -> Any:
     return answer_by_adapter(answer, server, (request,), {})
 
 
-async def test_an_adapter_that_left_while_the_body_came_answers_still(
+async def test_adapter_unloaded_while_body_arrives_still_answers(
     tensorrt_llm: None, cats: Adapter, tmp_path: Path
 ) -> None:
     server = Server()
@@ -522,7 +522,7 @@ async def test_an_adapter_that_left_while_the_body_came_answers_still(
     await adapters.close()
 
 
-async def test_a_method_that_calls_another_finishes_by_its_adapter(
+async def test_nested_method_calls_keep_adapter(
     tensorrt_llm: None, cats: Adapter, tmp_path: Path
 ) -> None:
     """Whatever becomes of it in between."""
@@ -546,7 +546,7 @@ async def test_a_method_that_calls_another_finishes_by_its_adapter(
 @pytest.mark.parametrize(
     "answer", [None, JSONResponse({"detail": "None"})], ids=["nothing", "no reason"]
 )
-async def test_an_answer_that_says_nothing_is_an_error(answer: Any) -> None:
+async def test_empty_response_is_an_error(answer: Any) -> None:
     async def fail(request: WithAdapters) -> Any:
         return answer
 
@@ -556,7 +556,7 @@ async def test_an_answer_that_says_nothing_is_an_error(answer: Any) -> None:
     assert b"TensorRT-LLM's engine is dead." in answered.body
 
 
-async def test_an_error_of_a_living_engine_is_its_own() -> None:
+async def test_error_of_living_engine_is_passed_through() -> None:
     error = JSONResponse({"message": "no"}, 400)
 
     async def refuse(request: WithAdapters) -> Any:
@@ -566,7 +566,7 @@ async def test_an_error_of_a_living_engine_is_its_own() -> None:
     assert await answer_by_adapter(refuse, Server(), (request,), {}) is error
 
 
-async def test_a_table_that_cannot_be_read_is_a_507(tensorrt_llm: None) -> None:
+async def test_unreadable_table_is_a_507(tensorrt_llm: None) -> None:
     server = Server()
     server.app.state.sagemaker_adapters = Unreadable()
     answer = await asked(server, WithAdapters(model="cats"))
@@ -574,7 +574,7 @@ async def test_a_table_that_cannot_be_read_is_a_507(tensorrt_llm: None) -> None:
     assert b"The disk is full." in answer.body
 
 
-def test_a_server_of_a_derived_class_has_the_routes() -> None:
+def test_derived_server_class_has_routes() -> None:
     class Derived(Server):
         """Somebody's own."""
 

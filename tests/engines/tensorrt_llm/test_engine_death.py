@@ -1,4 +1,4 @@
-"""TensorRT-LLM without its engine: known at once, told to everybody, and ended."""
+"""Death of TensorRT-LLM's engine: detected at once, reported, and the server ends."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def kill_engine(server: TrtllmServer) -> None:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_server_ends_with_its_engine(release: str) -> None:
+def test_server_ends_with_its_engine(release: str) -> None:
     with trtllm(release, env=BY_AUTO) as server:
         assert server.client.get("/ping").status_code == 200
         kill_engine(server)
@@ -66,7 +66,7 @@ def test_a_server_ends_with_its_engine(release: str) -> None:
         assert server.wait(PATIENCE_S) != 0
 
 
-def test_all_front_ends_end_with_the_engine_that_they_share() -> None:
+def test_all_front_ends_end_with_shared_engine() -> None:
     with trtllm(SEVERAL_FRONTENDS, env=BY_AUTO, frontends=2) as server:
         kill_engine(server)
         for _ in polling(PATIENCE_S):
@@ -78,7 +78,7 @@ def test_all_front_ends_end_with_the_engine_that_they_share() -> None:
 
 
 @pytest.mark.parametrize("release", [RELEASES[0], RELEASES[-1]])
-def test_a_server_under_the_supervisor_has_another_engine_then(release: str) -> None:
+def test_supervised_server_gets_new_engine(release: str) -> None:
     with trtllm(release, env=BY_AUTO, command=SUPERVISED) as server:
         first = server.facts()["pid"]
         kill_engine(server)
@@ -96,7 +96,7 @@ def test_a_server_under_the_supervisor_has_another_engine_then(release: str) -> 
 
 @pytest.mark.parametrize("path", REQUESTS)
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_request_without_an_engine_is_a_503(release: str, path: str) -> None:
+def test_request_without_engine_is_a_503(release: str, path: str) -> None:
     with trtllm(release, env=BY_AUTO) as server:
         if path not in server.facts()["routes"]:
             pytest.skip(f"the release has no {path}")
@@ -117,7 +117,7 @@ def register(server: TrtllmServer, src: str, **fields: Any) -> httpx.Response:
 
 
 @pytest.mark.parametrize("release", WITH_LORA)
-def test_an_adapter_that_ends_the_engine_is_known_at_once(
+def test_adapter_that_kills_engine_is_reported_at_once(
     release: str, tmp_path: Path
 ) -> None:
     src = write_adapter(tmp_path / "bad", BROKEN)
@@ -132,7 +132,7 @@ def test_an_adapter_that_ends_the_engine_is_known_at_once(
 
 
 @pytest.mark.parametrize("release", WITH_LORA)
-def test_an_adapter_that_ends_a_start_ends_no_other(
+def test_adapter_that_kills_engine_at_startup_is_skipped_next_time(
     release: str, tmp_path: Path
 ) -> None:
     port, env = free_port(), {**DEADLY, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "s")}
@@ -155,7 +155,7 @@ def test_an_adapter_that_ends_a_start_ends_no_other(
 
 
 @pytest.mark.parametrize("release", WITH_LORA)
-def test_an_adapter_that_ends_the_engine_at_its_first_use_is_used_no_more(
+def test_adapter_that_kills_engine_at_first_use_is_not_used_again(
     release: str, tmp_path: Path
 ) -> None:
     port, env = free_port(), {**DEADLY, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "s")}

@@ -1,4 +1,4 @@
-"""/ping over TensorRT-LLM, whose own health is 200 whatever its worker does."""
+"""/ping on TensorRT-LLM, whose own /health is 200 even if its worker hangs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def wait_for_ping(server: TrtllmServer, status: int) -> str:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_worker_that_hangs_is_a_503_while_requests_wait(release: str) -> None:
+def test_hung_worker_is_a_503_while_requests_wait(release: str) -> None:
     with (
         trtllm(
             release, env={"MHCS_AUTO": "1", "MHCS_PING_STALL_SECONDS": "2"}
@@ -77,12 +77,12 @@ def server_of(*queued: object, **known: Any) -> Any:
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_an_engine_is_dead_when_it_says_so(server: Any, cause: str | None) -> None:
+def test_engine_that_reports_death_is_dead(server: Any, cause: str | None) -> None:
     for _ in range(2):  # Looking takes nothing away.
         assert cause_of_death(server) == cause
 
 
-def test_a_server_is_told_to_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_is_told_to_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
     monkeypatch.setattr(signal, "raise_signal", told.append)
     server = server_of(RuntimeError("it ended"))
@@ -92,7 +92,7 @@ def test_a_server_is_told_to_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told == [signal.SIGTERM]
 
 
-async def test_an_engine_that_makes_images_is_well(
+async def test_image_engine_is_healthy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its ``generate_async`` knows nothing of tokens."""
@@ -107,7 +107,7 @@ async def test_an_engine_that_makes_images_is_well(
     await probe_generation(SimpleNamespace(generator=VisualGen()))
 
 
-def test_a_request_that_takes_its_time_is_no_hung_engine() -> None:
+def test_slow_request_is_not_a_hung_engine() -> None:
     """Nothing comes of it, but the worker generates a token when it is asked to."""
     env = {
         "MHCS_AUTO": "1",

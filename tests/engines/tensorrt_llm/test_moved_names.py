@@ -33,7 +33,7 @@ except ImportError as error:
 
 
 @pytest.mark.parametrize("release", ["trtllm_1_0", "trtllm_main"])
-def test_scripts_of_older_releases_find_them(release: str) -> None:
+def test_scripts_for_older_releases_find_moved_names(release: str) -> None:
     end = run_until_exit([sys.executable, "-c", PROGRAM], environment_of(release))
     assert end.status == 0, end.stderr
     # The stand-in has none.

@@ -1,4 +1,4 @@
-"""What a request to TensorRT-LLM's own routes may say of adapters, and what not."""
+"""Adapters in requests to TensorRT-LLM's own routes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def text(answer: httpx.Response) -> str:
 
 @pytest.mark.parametrize("path", ["/invocations", COMPLETIONS])
 @pytest.mark.parametrize("has_others", [False, True])
-def test_a_client_cannot_bring_a_path(
+def test_client_cannot_pass_adapter_path(
     server: TrtllmServer,
     cats: str,
     path: str,
@@ -111,7 +111,7 @@ def test_a_client_cannot_bring_a_path(
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", CURLS_OWN])
-def test_json_that_is_declared_as_something_else_is_answered(
+def test_json_with_another_content_type_is_answered(
     server: TrtllmServer, registered: str, content_type: str | None
 ) -> None:
     content = json.dumps(completion()).encode()
@@ -142,7 +142,7 @@ def test_json_that_is_declared_as_something_else_is_answered(
         (COMPLETIONS, {"stream": True, "stream_options": {}}, 200),
     ],
 )
-def test_invocations_answers_as_the_engine_does(
+def test_invocations_matches_engines_route(
     server: TrtllmServer, path: str, fields: dict[str, Any], status: int
 ) -> None:
     body = {**BODIES[path], "model": MODEL, **fields}
@@ -152,7 +152,7 @@ def test_invocations_answers_as_the_engine_does(
     assert len(texts) == 1
 
 
-def test_the_name_that_was_asked_for_is_that_of_the_answer(
+def test_response_has_requested_model_name(
     server: TrtllmServer, registered: str
 ) -> None:
     asked = server.client.post("/invocations", json=completion(model=registered))
@@ -162,12 +162,12 @@ def test_the_name_that_was_asked_for_is_that_of_the_answer(
     assert asked.json()["model"] == registered
 
 
-def test_a_null_is_no_path(server: TrtllmServer) -> None:
+def test_null_adapter_is_ignored(server: TrtllmServer) -> None:
     answer = server.client.post(COMPLETIONS, json=completion(lora_request=None))
     assert text(answer) == "base: hello"
 
 
-def test_what_a_client_brings_beside_a_name_is_overridden(
+def test_clients_adapter_fields_are_overridden(
     server: TrtllmServer, registered: str, tmp_path: Path
 ) -> None:
     dogs = write_adapter(tmp_path / "dogs", "dogs")
@@ -180,7 +180,7 @@ def test_what_a_client_brings_beside_a_name_is_overridden(
 
 @pytest.mark.parametrize("path", ["/invocations", COMPLETIONS, CHAT, "/v1/responses"])
 @pytest.mark.parametrize("fields", [{}, {"stream": "perhaps"}], ids=["right", "wrong"])
-def test_no_client_learns_which_paths_there_are(
+def test_errors_do_not_reveal_existing_paths(
     server: TrtllmServer, cats: str, path: str, fields: dict[str, Any]
 ) -> None:
     if path not in server.facts()["routes"]:
@@ -212,7 +212,7 @@ def test_no_path_is_another_error(server: TrtllmServer, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/v1/messages"])
-def test_a_route_whose_requests_know_no_adapters_answers_by_them_too(
+def test_adapters_work_on_routes_without_adapter_field(
     server: TrtllmServer, registered: str, path: str
 ) -> None:
     if path not in server.facts()["routes"]:
@@ -229,9 +229,7 @@ def test_a_route_whose_requests_know_no_adapters_answers_by_them_too(
         assert "base: hello" in base.text
 
 
-def test_a_streamed_response_is_by_the_adapter(
-    server: TrtllmServer, registered: str
-) -> None:
+def test_streamed_response_uses_adapter(server: TrtllmServer, registered: str) -> None:
     body = {**BODIES["/v1/responses"], "model": registered, "stream": True}
     answer = server.client.post("/v1/responses", json=body)
     if answer.status_code != 200:
@@ -260,7 +258,7 @@ def test_each_request_of_a_batch_has_its_own_adapter(
         ("/v1/messages/count_tokens", {"messages": [HELLO]}),
     ],
 )
-def test_what_runs_no_model_needs_no_adapter(
+def test_other_routes_need_no_adapter(
     server: TrtllmServer, cats: str, path: str, fields: dict[str, Any]
 ) -> None:
     if path not in server.facts()["routes"]:
@@ -282,7 +280,7 @@ def test_what_runs_no_model_needs_no_adapter(
     [{}, {"stream": True}, {"input": 5}, {"input": None}, {"stream": []}],
     ids=["whole", "stream", "wrong input", "no input", "wrong stream"],
 )
-def test_invocations_answers_as_responses_do(
+def test_invocations_matches_responses_route(
     server: TrtllmServer, fields: dict[str, Any]
 ) -> None:
     if "/v1/responses" not in server.facts()["routes"]:
@@ -301,7 +299,7 @@ def _without_id(text: str) -> str:
     return re.sub(r"resp_\d+", "resp_", text)
 
 
-def test_a_model_that_is_no_adapter_is_none_of_our_business(
+def test_model_that_is_not_an_adapter_is_passed_on(
     server: TrtllmServer, registered: str
 ) -> None:
     answer = server.client.post(COMPLETIONS, json=completion(model="anything"))
@@ -311,7 +309,7 @@ def test_a_model_that_is_no_adapter_is_none_of_our_business(
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"\xff", b'{"model": 5}', b'{"model": ["felix"]}']
 )
-def test_the_engine_says_what_is_wrong_with_a_body(
+def test_engine_reports_errors_of_body(
     server: TrtllmServer, registered: str, content: bytes
 ) -> None:
     answer = server.client.post(COMPLETIONS, content=content, headers=JSON_TYPE)
@@ -319,7 +317,7 @@ def test_the_engine_says_what_is_wrong_with_a_body(
     assert "lora" not in answer.text
 
 
-def test_an_adapter_of_which_the_files_are_gone_is_an_error(
+def test_adapter_without_files_is_an_error(
     server: TrtllmServer, registered: str, cats: str
 ) -> None:
     for file in Path(cats).iterdir():
@@ -330,7 +328,7 @@ def test_an_adapter_of_which_the_files_are_gone_is_an_error(
     assert f"The files of adapter 'felix' are missing in {cats}" in error_of(answer)
 
 
-def test_numbers_are_never_used_again(server: TrtllmServer, tmp_path: Path) -> None:
+def test_adapter_ids_are_never_reused(server: TrtllmServer, tmp_path: Path) -> None:
     for text_ in ("one", "two", "three"):
         src = write_adapter(tmp_path / "same", text_)
         body = {"name": "same", "src": src}
@@ -342,7 +340,7 @@ def test_numbers_are_never_used_again(server: TrtllmServer, tmp_path: Path) -> N
     assert len(numbers) == len({*numbers})
 
 
-def test_more_adapters_than_the_engine_keeps_answer_in_turn(
+def test_more_adapters_than_cached_answer_in_turn(
     server: TrtllmServer, tmp_path: Path
 ) -> None:
     names = [f"adapter-{n}" for n in range(LORA["lora_config"]["max_cpu_loras"] + 2)]
@@ -361,7 +359,7 @@ def test_more_adapters_than_the_engine_keeps_answer_in_turn(
 
 
 @pytest.mark.parametrize("preload", [True, False])
-def test_a_rank_too_high_never_gets_to_the_engine(
+def test_too_high_rank_never_reaches_engine(
     server: TrtllmServer, tmp_path: Path, preload: bool
 ) -> None:
     src = write_adapter(tmp_path / "high", "high", r=65)
@@ -373,7 +371,7 @@ def test_a_rank_too_high_never_gets_to_the_engine(
 
 
 @pytest.mark.parametrize("release", WITH_LORA)
-def test_what_the_engine_refuses_is_not_registered(
+def test_adapter_rejected_by_engine_is_not_registered(
     release: str, tmp_path: Path
 ) -> None:
     env = {**BY_AUTO, "TRTLLM_STANDIN_BAD_ADAPTER": "fails"}
@@ -395,9 +393,7 @@ def test_what_the_engine_refuses_is_not_registered(
 
 
 @pytest.mark.parametrize("release", RELEASES[-2:])
-def test_without_an_engine_a_registration_is_a_503(
-    release: str, tmp_path: Path
-) -> None:
+def test_registration_without_engine_is_a_503(release: str, tmp_path: Path) -> None:
     src = write_adapter(tmp_path / "cats", "cats")
     with trtllm(release, lora=True, env=BY_AUTO) as server:
         os.kill(server.facts()["worker"]["pid"], signal.SIGKILL)
@@ -409,9 +405,7 @@ def test_without_an_engine_a_registration_is_a_503(
 
 
 @pytest.mark.parametrize("release", WITH_LORA)
-def test_metrics_of_requests_are_the_engines_and_on_our_page(
-    release: str, cats: str
-) -> None:
+def test_engines_request_metrics_are_on_our_page(release: str, cats: str) -> None:
     options = {"return_perf_metrics": True}
     with trtllm(release, lora=True, options=options, env=BY_AUTO) as server:
         client = server.client
@@ -430,7 +424,7 @@ def test_metrics_of_requests_are_the_engines_and_on_our_page(
 # --- several front ends ------------------------------------------------------------
 
 
-def test_two_front_ends_load_an_adapter_once(tmp_path: Path) -> None:
+def test_two_front_ends_load_adapter_once(tmp_path: Path) -> None:
     src = write_adapter(tmp_path / "cats", "cats")
     with trtllm(SEVERAL_FRONTENDS, lora=True, env=BY_AUTO, frontends=2) as server:
 
@@ -463,7 +457,7 @@ async def invoke(request: CompletionRequest, raw_request: Request):
 
 
 @pytest.mark.parametrize("release", [WITH_LORA[0], WITH_LORA[-1]])
-def test_a_customers_handler_answers_by_adapters_too(
+def test_customers_handler_can_use_adapters(
     release: str, model_folder: Path, tmp_path: Path, cats: str
 ) -> None:
     (model_folder / "model.py").write_text(SCRIPT)
@@ -497,7 +491,7 @@ async def load(raw_request: Request):
 """
 
 
-def test_what_a_handler_has_loaded_never_gets_to_the_engine(model_folder: Path) -> None:
+def test_adapters_of_handlers_never_reach_engine(model_folder: Path) -> None:
     (model_folder / "model.py").write_text(HANDLERS)
     env = {"SAGEMAKER_MODEL_PATH": str(model_folder)}
     with trtllm(WITH_LORA[-1], lora=True, env=env) as server:

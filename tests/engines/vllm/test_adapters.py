@@ -1,4 +1,4 @@
-"""What a real vLLM of one release cannot show: other releases' forms, rare errors.
+"""Adapters on vLLM's stand-ins: other releases' interfaces, and rare errors.
 
 Stand-ins mirror vLLM's client and registry by the facts; real_vllm has the rest.
 """
@@ -17,7 +17,6 @@ import pytest
 from fastapi import FastAPI, HTTPException
 
 from adapter_engine import Gate, write_adapter
-from leased import within_request
 from mhcs.vllm.adapters import VLLMAdapters
 from model_hosting_container_standards.adapters.adapter import AdapterSpec
 from model_hosting_container_standards.adapters.registry import AdapterRegistry
@@ -26,6 +25,7 @@ from model_hosting_container_standards.exceptions import (
     AdapterEngineError,
     AdapterError,
 )
+from request_scope import within_request
 
 
 class LoRARequest(msgspec.Struct):
@@ -175,7 +175,7 @@ def asked(name: str, path: str = "/x") -> Any:
     return SimpleNamespace(lora_name=name, lora_path=path)
 
 
-async def test_every_registry_shows_what_is_registered(
+async def test_every_registry_shows_registered_adapters(
     vllm: VLLM, wanted: AdapterSpec
 ) -> None:
     await vllm.adapters.register(wanted)
@@ -186,9 +186,7 @@ async def test_every_registry_shows_what_is_registered(
     assert (len(vllm.models.lora_requests), vllm.client.loaded) == (0, {})
 
 
-async def test_vllms_own_adapters_stay_beside_ours(
-    vllm: VLLM, wanted: AdapterSpec
-) -> None:
+async def test_vllms_own_adapters_are_kept(vllm: VLLM, wanted: AdapterSpec) -> None:
     await vllm.models.load_lora_adapter(asked("own"))
     await vllm.adapters.register(wanted)
     assert vllm.backend.own_adapters() == ["own"]
@@ -207,14 +205,14 @@ async def test_vllms_own_adapters_stay_beside_ours(
     assert vllm.models.find("a") is None
 
 
-async def test_the_root_holds_for_vllms_own_route_too(tmp_path: Path) -> None:
+async def test_adapters_root_applies_to_vllms_own_route(tmp_path: Path) -> None:
     vllm = VLLM(tmp_path / "state", {}, root=tmp_path / "root")
     with pytest.raises(HTTPException, match="not below"):
         await vllm.models.load_lora_adapter(asked("own", str(tmp_path)))
     await vllm.adapters.close()
 
 
-async def test_a_registry_is_a_dict_in_every_way(
+async def test_registry_behaves_like_a_dict(
     tmp_path: Path, wanted: AdapterSpec
 ) -> None:
     vllm = VLLM(tmp_path / "state", {"own": LoRARequest("own", 1)})
@@ -239,7 +237,7 @@ async def test_a_registry_is_a_dict_in_every_way(
 
 
 @pytest.mark.parametrize("end", ["DELETE", "replace"])
-async def test_a_request_keeps_the_adapter_it_has_found(
+async def test_request_keeps_its_adapter(
     vllm: VLLM, wanted: AdapterSpec, end: str
 ) -> None:
     """vLLM looks for the name several times, and computes as often."""
@@ -276,7 +274,7 @@ async def end_adapter(vllm: VLLM, wanted: AdapterSpec, end: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["whole", "stream"])
-async def test_a_background_response_keeps_the_adapter_of_its_request(
+async def test_background_response_keeps_adapter_of_its_request(
     tmp_path: Path, wanted: AdapterSpec, way: str
 ) -> None:
     """vLLM goes on with it when the request has been answered, in rounds of tools."""
@@ -304,7 +302,7 @@ async def test_a_background_response_keeps_the_adapter_of_its_request(
     await vllm.adapters.close()
 
 
-async def test_the_engine_knows_each_registration_by_a_name_of_its_own(
+async def test_each_registration_has_its_own_engine_name(
     vllm: VLLM, wanted: AdapterSpec
 ) -> None:
     await vllm.adapters.register(wanted)
@@ -320,13 +318,13 @@ async def test_the_engine_knows_each_registration_by_a_name_of_its_own(
     assert priority == 7
 
 
-async def test_other_requests_reach_the_engine_as_they_are(vllm: VLLM) -> None:
+async def test_other_requests_reach_engine_unchanged(vllm: VLLM) -> None:
     own = LoRARequest("own", 1)
     assert await vllm.generate("p", None, 7) == [("p", None, 7)]
     assert await vllm.generate("p", lora_request=own) == [("p", own, 0)]
 
 
-async def test_what_left_before_it_was_computed_is_the_clients_error(
+async def test_adapter_unloaded_before_computation_is_a_client_error(
     vllm: VLLM, wanted: AdapterSpec
 ) -> None:
     await vllm.adapters.register(wanted)
@@ -345,7 +343,7 @@ async def test_what_left_before_it_was_computed_is_the_clients_error(
         (EngineDeadError("gone"), AdapterEngineError, "dead"),
     ],
 )
-async def test_the_engines_errors_are_told(
+async def test_engines_errors_are_reported(
     vllm: VLLM,
     wanted: AdapterSpec,
     error: Exception,
@@ -366,7 +364,7 @@ async def test_the_engines_errors_are_told(
         await vllm.generate("p", lora_request=vllm.models.find("a"))
 
 
-async def test_pins_are_the_engines(
+async def test_pins_are_passed_to_engine(
     vllm: VLLM, wanted: AdapterSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await vllm.adapters.register(wanted)
@@ -380,14 +378,14 @@ async def test_pins_are_the_engines(
         await vllm.adapters.update("a", pin=True)
 
 
-async def test_limits_and_flags_are_the_servers(vllm: VLLM) -> None:
+async def test_limits_and_flags_come_from_server(vllm: VLLM) -> None:
     backend = vllm.backend
     assert (backend.max_rank, backend.slots, backend.cache_size) == (16, 2, 2)
     assert backend.flags == frozenset()
     assert backend.unavailable() is None
 
 
-def test_a_server_without_lora_says_which_flag_to_set() -> None:
+def test_server_without_lora_names_missing_flag() -> None:
     app = FastAPI()
     assert "no engine" in str(VLLMAdapters(app).unavailable())
     app.state.engine_client = Client(None)
@@ -395,7 +393,7 @@ def test_a_server_without_lora_says_which_flag_to_set() -> None:
     assert "--enable-lora" in str(VLLMAdapters(app).unavailable())
 
 
-def test_each_server_of_a_machine_has_a_name() -> None:
+def test_each_server_of_a_machine_has_its_own_name() -> None:
     app = FastAPI()
     backend = VLLMAdapters(app)
     names = [backend.server_name]
@@ -414,13 +412,13 @@ def test_each_server_of_a_machine_has_a_name() -> None:
 
 
 @pytest.mark.parametrize("host", [None, "", "0.0.0.0", "::"])
-def test_a_server_on_every_address_is_named_by_its_port(host: str | None) -> None:
+def test_server_on_every_address_is_named_by_port(host: str | None) -> None:
     app = FastAPI()
     app.state.args = SimpleNamespace(host=host, port=8080)
     assert VLLMAdapters(app).server_name == "vllm-8080"
 
 
-async def test_where_vllm_looks_for_adapters_itself_any_name_may_be_found(
+async def test_any_name_may_resolve_with_vllms_own_resolver(
     vllm: VLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "True")

@@ -87,7 +87,7 @@ def no_class(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_class")
-def test_what_the_checkpoint_has_needs_no_class(
+def test_modules_of_checkpoint_need_no_class(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     model = VLLMModel(TEXT, config())
@@ -127,7 +127,7 @@ def test_what_the_checkpoint_has_needs_no_class(
         ),
     ],
 )
-def test_what_it_does_not_have_may_be_known_to_the_class(
+def test_missing_modules_may_be_known_to_class(
     class_of_model: Callable[..., None],
     attributes: dict[str, Any],
     name: str,
@@ -137,7 +137,7 @@ def test_what_it_does_not_have_may_be_known_to_the_class(
     assert VLLMModel(TEXT, config()).find(name) == widths
 
 
-def test_a_class_that_drops_weights_drops_no_module(
+def test_dropped_weights_do_not_drop_modules(
     class_of_model: Callable[..., None],
 ) -> None:
     class_of_model(hf_to_vllm_mapper=Mapper(mtp=None))
@@ -145,7 +145,7 @@ def test_a_class_that_drops_weights_drops_no_module(
     assert model.find(f"x.{Q}") is None
 
 
-def test_a_checkpoint_without_a_head_has_no_prefix(
+def test_checkpoint_without_head_has_no_prefix(
     class_of_model: Callable[..., None],
 ) -> None:
     class_of_model()
@@ -155,7 +155,7 @@ def test_a_checkpoint_without_a_head_has_no_prefix(
 
 
 @pytest.mark.usefixtures("no_class")
-def test_without_the_class_nothing_is_refused(
+def test_nothing_is_rejected_without_class(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = VLLMModel(TEXT, config())
@@ -176,7 +176,7 @@ def test_without_the_class_nothing_is_refused(
         {"hf_config": SimpleNamespace(is_encoder_decoder=True)},
     ],
 )
-def test_a_model_of_parts_may_have_any_prefix(fields: dict[str, Any]) -> None:
+def test_multimodal_model_accepts_any_prefix(fields: dict[str, Any]) -> None:
     model = VLLMModel(TEXT, config(**fields))
     assert model.find(f"x.y.{Q}") == WIDTHS
 
@@ -184,14 +184,14 @@ def test_a_model_of_parts_may_have_any_prefix(fields: dict[str, Any]) -> None:
 # --- the checkpoint -------------------------------------------------------------------
 
 
-def test_a_folder_is_read(tmp_path: Path) -> None:
+def test_checkpoint_is_read_from_folder(tmp_path: Path) -> None:
     save(tmp_path / "model.safetensors", {f"model.{Q}.weight": zeros(64, 128)})
     model = read_base_model(config_of_vllm(model=str(tmp_path)))
     assert model is not None
     assert model.find(f"model.{Q}") == WIDTHS
 
 
-def test_so_is_what_came_from_a_hub(tmp_path: Path) -> None:
+def test_checkpoint_is_read_from_hub_cache(tmp_path: Path) -> None:
     pytest.importorskip("huggingface_hub")
     cached = tmp_path / "models--org--m"
     for revision, commit in (("main", "1" * 40), ("v2", "2" * 40)):
@@ -205,7 +205,7 @@ def test_so_is_what_came_from_a_hub(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["org/m", "s3://bucket/m", "not a name", "m.gguf"])
-def test_where_there_is_none_the_configuration_tells_the_layers(
+def test_configuration_gives_layers_without_checkpoint(
     tmp_path: Path, name: str
 ) -> None:
     pytest.importorskip("huggingface_hub")
@@ -224,14 +224,16 @@ def test_where_there_is_none_the_configuration_tells_the_layers(
         {"hf_config": SimpleNamespace(), "hf_text_config": None},
     ],
 )
-def test_or_nothing_does(tmp_path: Path, fields: dict[str, Any]) -> None:
+def test_nothing_is_known_without_checkpoint_and_configuration(
+    tmp_path: Path, fields: dict[str, Any]
+) -> None:
     if fields["hf_text_config"] is None:
         fields["hf_text_config"] = fields["hf_config"]
     fields["model"] = str(tmp_path)
     assert read_base_model(config_of_vllm(**fields)) is None
 
 
-def test_a_server_reads_it_once(tmp_path: Path) -> None:
+def test_server_reads_checkpoint_once(tmp_path: Path) -> None:
     app = FastAPI()
     vllm_config = config_of_vllm(model=str(tmp_path))
     app.state.engine_client = SimpleNamespace(vllm_config=vllm_config)
@@ -240,7 +242,7 @@ def test_a_server_reads_it_once(tmp_path: Path) -> None:
     assert backend.base_model() is backend.base_model()
 
 
-def test_a_release_of_another_form_tells_nothing(
+def test_unexpected_release_gives_no_modules(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = FastAPI()

@@ -1,4 +1,4 @@
-"""Whether vLLM's engine generates: a token of our own, and what is seen meanwhile."""
+"""Health of vLLM's engine: a probe of one token, and progress of requests."""
 
 from __future__ import annotations
 
@@ -139,12 +139,12 @@ async def until_done(trying: asyncio.Task[None]) -> None:
 # --- a token of our own --------------------------------------------------------------
 
 
-async def test_a_server_without_an_engine_is_well() -> None:
+async def test_server_without_engine_is_healthy() -> None:
     await check(None)
     await probe_generation(None)
 
 
-async def test_an_engine_that_generates_is_well_whatever_requests_wait_for() -> None:
+async def test_generating_engine_is_healthy_despite_waiting_requests() -> None:
     """Such as a grammar that is compiled, or room that there will never be."""
     client = Client(waits=0)
     client.generates[0].set()
@@ -155,7 +155,7 @@ async def test_an_engine_that_generates_is_well_whatever_requests_wait_for() -> 
     assert asked.get("lora_request") is None
 
 
-async def test_an_engine_that_does_not_generate_is_not_seen_to_work() -> None:
+async def test_engine_that_does_not_generate_shows_no_progress() -> None:
     client = Client(waits=0)
     trying = await begin(client)
     assert not trying.done()
@@ -165,7 +165,7 @@ async def test_an_engine_that_does_not_generate_is_not_seen_to_work() -> None:
     assert client.aborted == []
 
 
-async def test_nobody_else_has_the_ids() -> None:
+async def test_probe_ids_are_unique() -> None:
     client = Client()
     client.generates[0].set()
     for _ in range(2):
@@ -173,7 +173,7 @@ async def test_nobody_else_has_the_ids() -> None:
     assert len({asked["id"] for asked in client.asked}) == 2
 
 
-async def test_a_token_that_nobody_needs_any_more_is_aborted() -> None:
+async def test_unneeded_probe_is_aborted() -> None:
     client = Client(waits=0)
     trying = await begin(client)
     trying.cancel()
@@ -182,7 +182,7 @@ async def test_a_token_that_nobody_needs_any_more_is_aborted() -> None:
     assert client.aborted == [client.asked[0]["id"]]
 
 
-async def test_each_engine_is_asked() -> None:
+async def test_each_engine_is_probed() -> None:
     """One that works does not speak for another."""
     client = Client(engines=2)
     client.generates[0].set()
@@ -193,7 +193,7 @@ async def test_each_engine_is_asked() -> None:
     await until_done(trying)
 
 
-async def test_a_model_without_tokens_is_asked_for_what_it_has() -> None:
+async def test_model_without_tokens_is_probed_by_its_own_task() -> None:
     client = Client(runner_type="pooling")
     trying = await begin(client)
     assert not trying.done()
@@ -202,7 +202,7 @@ async def test_a_model_without_tokens_is_asked_for_what_it_has() -> None:
     assert client.asked[0]["params"].task == "classify"
 
 
-async def test_a_refusal_is_an_answer() -> None:
+async def test_rejected_probe_counts_as_alive() -> None:
     """As of a model that takes no prompt without a picture."""
     client = Client()
     client.generates[0].set()
@@ -210,7 +210,7 @@ async def test_a_refusal_is_an_answer() -> None:
     await probe_generation(client)
 
 
-async def test_where_the_queue_is_full_it_is_asked_again() -> None:
+async def test_probe_is_repeated_if_queue_is_full() -> None:
     client = Client()
     client.generates[0].set()
     client.raises = [QueueOverflowError(), QueueOverflowError()]
@@ -222,7 +222,7 @@ async def test_where_the_queue_is_full_it_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize("name", ["decodes", "prefills", "pools"])
-async def test_what_moves_on_is_progress(name: str) -> None:
+async def test_advancing_requests_are_progress(name: str) -> None:
     """Also where the engine has no room for a token of ours."""
     client = Client(decodes=3, prefills=0, pools=None)
     trying = await begin(client)
@@ -232,14 +232,14 @@ async def test_what_moves_on_is_progress(name: str) -> None:
     assert len(client.aborted) == 1
 
 
-async def test_what_ends_well_is_progress() -> None:
+async def test_finished_requests_are_progress() -> None:
     client = Client(decodes=3)
     trying = await begin(client)
     client.requests.pop("decodes").move_on()
     await until_done(trying)
 
 
-async def test_who_comes_or_gives_up_is_no_progress() -> None:
+async def test_new_or_aborted_requests_are_not_progress() -> None:
     client = Client(a=3, b=1)
     trying = await begin(client)
     client.requests.clear()
@@ -250,7 +250,7 @@ async def test_who_comes_or_gives_up_is_no_progress() -> None:
     await until_done(trying)
 
 
-async def test_a_long_prompt_is_progress_as_it_gets_room(cache_use: Gauge) -> None:
+async def test_long_prompt_is_progress_as_it_is_allocated(cache_use: Gauge) -> None:
     use = cache_use.labels(engine="0")
     trying = await begin(Client(a=0))
     use.set(0.4)  # Somebody gave up.
@@ -260,7 +260,7 @@ async def test_a_long_prompt_is_progress_as_it_gets_room(cache_use: Gauge) -> No
     await until_done(trying)
 
 
-async def test_tokens_are_seen_without_statistics_too(cache_use: Gauge) -> None:
+async def test_tokens_are_counted_without_statistics(cache_use: Gauge) -> None:
     REGISTRY.unregister(cache_use)
     client = Client(a=3)
     trying = await begin(client)
@@ -270,7 +270,7 @@ async def test_tokens_are_seen_without_statistics_too(cache_use: Gauge) -> None:
 
 
 @pytest.mark.parametrize("state", ["sleeps", "pauses"])
-async def test_an_engine_that_was_told_to_rest_is_not_asked(state: str) -> None:
+async def test_sleeping_engine_is_not_probed(state: str) -> None:
     client = Client(a=3)
     setattr(client, state, True)
     await probe_generation(client)
@@ -278,7 +278,7 @@ async def test_an_engine_that_was_told_to_rest_is_not_asked(state: str) -> None:
 
 
 @pytest.mark.parametrize("state", ["sleeps", "pauses"])
-async def test_an_engine_that_is_told_to_rest_is_well(state: str) -> None:
+async def test_engine_put_to_sleep_is_healthy(state: str) -> None:
     client = Client(a=3)
     trying = await begin(client)
     assert not trying.done()
@@ -290,7 +290,7 @@ async def test_an_engine_that_is_told_to_rest_is_well(state: str) -> None:
 # --- the end -------------------------------------------------------------------------
 
 
-async def test_where_one_engine_is_dead_no_other_is_left_with_a_probe() -> None:
+async def test_dead_engine_aborts_probes_of_others() -> None:
     client = Client(engines=3)
     client.raises.append(EngineDeadError())
     client.generates[1].set()
@@ -301,7 +301,7 @@ async def test_where_one_engine_is_dead_no_other_is_left_with_a_probe() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_what_dies_meanwhile_is_dead() -> None:
+async def test_engine_that_dies_during_probe_is_dead() -> None:
     client = Client()
     trying = await begin(client)
     client.raises = [EngineDeadError("out of memory")]
@@ -311,7 +311,7 @@ async def test_what_dies_meanwhile_is_dead() -> None:
 
 
 @pytest.mark.parametrize("error", [EngineDeadError(), RuntimeError("out of memory")])
-async def test_what_says_that_it_is_dead_is(error: Exception) -> None:
+async def test_engine_that_reports_death_is_dead(error: Exception) -> None:
     client = Client()
     await check(client)
     client.dead = error
@@ -320,7 +320,7 @@ async def test_what_says_that_it_is_dead_is(error: Exception) -> None:
     assert not raised.value.keeps_server
 
 
-async def test_an_operator_may_keep_the_server_of_a_dead_engine(
+async def test_server_of_dead_engine_can_be_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("VLLM_KEEP_ALIVE_ON_ENGINE_DEATH", "1")

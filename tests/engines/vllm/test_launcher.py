@@ -1,4 +1,4 @@
-"""The launcher of several API servers, as a process that is told to end."""
+"""Shutdown of the launcher of several API servers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def launched(folder: Path, seconds: int) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("seconds", [30, 0])
-def test_servers_finish_before_their_launcher_ends(
+def test_servers_finish_before_launcher_ends(
     tmp_path: Path, seconds: int, number: signal.Signals
 ) -> None:
     with launched(tmp_path, seconds) as launcher:
@@ -92,7 +92,7 @@ def test_servers_finish_before_their_launcher_ends(
     assert (tmp_path / "ended").read_text() == str(bool(seconds))
 
 
-def test_whoever_interrupts_twice_is_in_a_hurry(tmp_path: Path) -> None:
+def test_second_interrupt_exits_at_once(tmp_path: Path) -> None:
     with launched(tmp_path, 30) as launcher:
         launcher.send_signal(signal.SIGINT)
         wait_for(tmp_path / "told")

@@ -1,4 +1,4 @@
-"""What vLLM says of a model that it does not know, in the forms of all releases."""
+"""vLLM's errors for unknown models, in the formats of all releases."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def check(serving: Serving, name: str | None) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("kind", [Serving, ListServing])
 @pytest.mark.parametrize("nested", [True, False])
-def test_a_404_lists_all_there_are(kind: type[Serving], nested: bool) -> None:
+def test_404_lists_all_models(kind: type[Serving], nested: bool) -> None:
     error = refusal(404)
     answer = SimpleNamespace(error=error) if nested else error
     serving = prepared(kind(answer, ["fr", "de"]))
@@ -79,13 +79,13 @@ def test_a_404_lists_all_there_are(kind: type[Serving], nested: bool) -> None:
     )
 
 
-def test_a_long_list_is_cut() -> None:
+def test_long_list_is_truncated() -> None:
     error = refusal(404)
     check(prepared(Serving(error, [f"a{n}" for n in range(100)])), "x")
     assert error.message.endswith(", a47 and 52 more.")
 
 
-def test_pooling_which_raises_its_own_later_lists_them_too(
+def test_late_pooling_404_lists_models(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class VLLMNotFoundError(Exception):
@@ -100,11 +100,11 @@ def test_pooling_which_raises_its_own_later_lists_them_too(
 
 
 @pytest.mark.parametrize("name", ["tiny", "t", "fr", "", None])
-def test_what_is_known_is_passed_on(name: str | None) -> None:
+def test_known_model_is_passed_on(name: str | None) -> None:
     assert check(prepared(Serving(refusal(404), ["fr"])), name) == (None, name)
 
 
-def test_another_refusal_stays() -> None:
+def test_other_errors_are_unchanged() -> None:
     error = refusal(400, "found, but it cannot be loaded")
     with UnknownModels().allowed():
         assert check(prepared(Serving(error)), "x") == (error, "x")
@@ -113,16 +113,14 @@ def test_another_refusal_stays() -> None:
 
 @pytest.mark.parametrize("answer", [refusal(404), None])
 @pytest.mark.parametrize("kind", [Serving, ListServing])
-def test_the_base_model_answers_where_it_is_asked_to(
-    kind: type[Serving], answer: Any
-) -> None:
+def test_base_model_answers_if_configured(kind: type[Serving], answer: Any) -> None:
     serving = prepared(kind(answer, ["fr"]))
     with UnknownModels().allowed():
         assert check(serving, "my-endpoint") == (None, "tiny")
         assert check(serving, "fr") == (None, "fr")
 
 
-def test_other_things_in_the_state_are_left_alone() -> None:
+def test_other_state_is_unchanged() -> None:
     app = FastAPI()
     app.state.number = 1
     app.state.other = SimpleNamespace(_check_model=None)

@@ -1,4 +1,4 @@
-"""The table of the names that vLLM moved, as it is committed."""
+"""The committed table of names that vLLM moved."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def newest(monkeypatch: pytest.MonkeyPatch) -> MovedNames:
     return of_release(monkeypatch, "99.0")
 
 
-def test_every_name_of_the_table_leads_to_an_end(newest: MovedNames) -> None:
+def test_every_moved_name_has_a_final_target(newest: MovedNames) -> None:
     steps = places(newest)
     assert len(steps) > 1000
     for start in steps:
@@ -45,7 +45,7 @@ def test_every_name_of_the_table_leads_to_an_end(newest: MovedNames) -> None:
             seen.append(step)
 
 
-def test_a_module_has_lost_a_name_once(newest: MovedNames) -> None:
+def test_names_move_once_per_module(newest: MovedNames) -> None:
     names = [
         (m, name) for m, moves in newest.items() for v in moves for name in v.names
     ]
@@ -57,7 +57,7 @@ def numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")]
 
 
-def test_the_moves_of_a_module_are_in_their_order(newest: MovedNames) -> None:
+def test_moves_of_a_module_are_in_order(newest: MovedNames) -> None:
     for moves in newest.values():
         releases = [numbers(move.last) for move in moves]
         assert releases == sorted(releases)
@@ -72,7 +72,7 @@ def test_the_moves_of_a_module_are_in_their_order(newest: MovedNames) -> None:
         ("0.33.1.dev7+gabc", [0, 33, 1]),
     ],
 )
-def test_a_release_has_lost_what_its_predecessors_had(
+def test_release_lacks_names_of_its_predecessors(
     monkeypatch: pytest.MonkeyPatch, version: str, newer: list[int]
 ) -> None:
     moved = of_release(monkeypatch, version)
@@ -81,19 +81,19 @@ def test_a_release_has_lost_what_its_predecessors_had(
     assert all(numbers(release) < newer for release in last)
 
 
-def test_the_first_release_has_lost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_release_lacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert of_release(monkeypatch, "0.6.3") == {}
 
 
 @pytest.mark.parametrize("version", ["dev", "", None])
-def test_of_an_unknown_release_the_distribution_tells(
+def test_distribution_gives_version_of_unknown_release(
     monkeypatch: pytest.MonkeyPatch, newest: MovedNames, version: str | None
 ) -> None:
     moved = of_release(monkeypatch, version)
     assert moved["vllm.utils"] == newest["vllm.utils"][: len(moved["vllm.utils"])]
 
 
-def test_without_a_release_all_that_is_known_counts(
+def test_all_moves_apply_without_release(
     monkeypatch: pytest.MonkeyPatch, newest: MovedNames
 ) -> None:
     def missing(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Which processes are taken for vLLM's engine: by their titles, or by their parent."""
+"""Recognition of vLLM's engine processes by title or parent."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def child() -> Iterator[Callable[..., int]]:
         process.communicate()
 
 
-def test_before_there_are_titles_all_are_taken(child: Callable[..., int]) -> None:
+def test_all_children_count_before_titles_are_set(child: Callable[..., int]) -> None:
     pid = child()
     assert pid in engine_processes()
     assert os.getpid() not in engine_processes()
 
 
-def test_by_their_titles_they_are_told_from_others(child: Callable[..., int]) -> None:
+def test_engine_processes_are_recognised_by_title(child: Callable[..., int]) -> None:
     core, worker, other = child("VLLM::EngineCore"), child("VLLM::Worker_TP0"), child()
     assert {core, worker} <= {*engine_processes()}
     assert other not in engine_processes()
@@ -57,7 +57,7 @@ def find_engine(file: Path) -> None:
     assert not {server, os.getpid(), os.getppid()} & {*found}
 
 
-def test_one_of_several_servers_has_the_engine_beside_it(
+def test_engine_is_a_sibling_of_one_of_several_servers(
     start: Callable[..., Other], tmp_path: Path
 ) -> None:
     engine = start(start_engine, tmp_path / "pids")

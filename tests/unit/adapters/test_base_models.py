@@ -1,4 +1,4 @@
-"""What is known of a model by its checkpoint, whichever way its weights are stored."""
+"""Reading a model's modules from its checkpoint, in every storage format."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Q: Final = "model.layers.0.self_attn.q_proj"
 WIDTHS: Final = Widths(128, 64)
 
 
-# --- reading it -----------------------------------------------------------------------
+# --- reading checkpoints --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "F8_E4M3"])
-def test_widths_are_those_of_the_weights(tmp_path: Path, dtype: str) -> None:
+def test_widths_are_read_from_weights(tmp_path: Path, dtype: str) -> None:
     weight = zeros(64, 128, dtype=dtype)
     save(
         tmp_path / "model.safetensors", {f"{Q}.weight": weight, f"{Q}.bias": zeros(64)}
@@ -84,7 +84,7 @@ def test_widths_are_those_of_the_weights(tmp_path: Path, dtype: str) -> None:
         pytest.param({"qweight": zeros(16, 8, dtype="I32")}, UNKNOWN, id="no scales"),
     ],
 )
-def test_quantised_weights_tell_what_they_can(
+def test_known_widths_are_read_from_quantised_weights(
     tmp_path: Path, tensors: dict[str, Stored], widths: Widths
 ) -> None:
     named = {f"{Q}.{kind}": tensor for kind, tensor in tensors.items()}
@@ -92,7 +92,7 @@ def test_quantised_weights_tell_what_they_can(
     assert read_checkpoint(tmp_path) == {Q: widths}
 
 
-def test_all_files_are_read_but_those_of_other_names(tmp_path: Path) -> None:
+def test_consolidated_files_are_ignored(tmp_path: Path) -> None:
     save(tmp_path / "model-1.safetensors", {f"{Q}.weight": zeros(64, 128)})
     save(tmp_path / "model-2.safetensors", {"lm_head.weight": zeros(4, 128)})
     other = {"layers.0.attention.wq.weight": zeros(64, 128)}
@@ -100,7 +100,7 @@ def test_all_files_are_read_but_those_of_other_names(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path) == {Q: WIDTHS, "lm_head": Widths(128, 4)}
 
 
-def test_an_index_of_torch_tells_names(tmp_path: Path) -> None:
+def test_torch_index_gives_module_names(tmp_path: Path) -> None:
     index = {"weight_map": {f"{Q}.weight": "pytorch_model-1.bin"}}
     (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     assert read_checkpoint(tmp_path) == {Q: UNKNOWN}
@@ -116,7 +116,7 @@ def test_an_index_of_torch_tells_names(tmp_path: Path) -> None:
         ("pytorch_model.bin.index.json", "[]"),
     ],
 )
-def test_what_cannot_be_read_tells_nothing(
+def test_unreadable_checkpoint_gives_no_modules(
     tmp_path: Path, name: str, content: str
 ) -> None:
     (tmp_path / name).write_text(content)
@@ -153,7 +153,7 @@ HEADS: Final = {"lm_head": Widths(128, 512), "model.embed_tokens": Widths(128, 5
         ("", UNKNOWN),
     ],
 )
-def test_modules_are_found_by_their_names(name: str, widths: Any) -> None:
+def test_modules_are_found_by_name(name: str, widths: Any) -> None:
     model = Checkpoint({**TEXT, **HEADS})
     assert model.find(name) == widths
 
@@ -164,19 +164,19 @@ def test_modules_are_found_by_their_names(name: str, widths: Any) -> None:
         ("model.layers.0.mlp.experts.0.w1", WIDTHS),
         ("x.layers.0.mlp.experts.0.w1", WIDTHS),
         ("x.layers.0.mlp.experts.w1", UNKNOWN),
-        # Of text or of images: that is unknown.
+        # Ambiguous: text or vision.
         ("model.language_model.layers.0.self_attn.q_proj", UNKNOWN),
         ("layers.1.self_attn.q_proj", WIDTHS),
         ("model.layers.2.self_attn.q_proj", None),
         ("model.blocks.0.self_attn.q_proj", None),
     ],
 )
-def test_a_prefix_may_make_no_difference(name: str, widths: Any) -> None:
+def test_any_prefix_ignores_module_prefix(name: str, widths: Any) -> None:
     model = Checkpoint({**TEXT, **VISION}, any_prefix=True)
     assert model.find(name) == widths
 
 
-def test_the_number_of_layers_may_be_all_there_is() -> None:
+def test_layer_count_checks_only_layer_numbers() -> None:
     model = LayerCount(2)
     assert model.find("model.layers.1.x") == model.find("lm_head") == UNKNOWN
     assert model.find("model.layers.2.x") is None

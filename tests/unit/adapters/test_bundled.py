@@ -1,4 +1,4 @@
-"""Adapters that come with the model are there before the first request."""
+"""Adapters bundled with the model are registered before the first request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from adapter_engine import BROKEN, CONFIG, DEADLY, AdapterEngine, app_of, write_adapter
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 from model_hosting_container_standards.adapters.bundled import find_bundled
 from model_hosting_container_standards.exceptions import AdapterEngineError
 
@@ -27,7 +27,7 @@ def engine(tmp_path: Path) -> AdapterEngine:
 
 @pytest.fixture
 def serve(engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """Return a client of a new server; the engine has just started, and has nothing."""
+    """Return a client of a new server, whose engine has nothing loaded."""
 
     def start(other: AdapterEngine | None = None) -> TestClient:
         engine.start_anew()
@@ -38,7 +38,7 @@ def serve(engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch) -> Serve:
 
 @pytest.fixture
 def bundled(model_folder: Path) -> Path:
-    """The folder of the model in which its adapters are."""
+    """The model's folder of bundled adapters."""
     folder = model_folder / "adapters"
     folder.mkdir()
     return folder
@@ -58,12 +58,12 @@ def ask(client: TestClient, name: str) -> Any:
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what an operator sees, but for handlers that these apps do not have."""
+    """Return the listed adapters by name."""
     lines = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
     return [line for line in lines if "Nothing answers" not in line]
 
 
-def test_they_answer_the_first_request(
+def test_bundled_adapters_answer_first_request(
     engine: AdapterEngine, serve: Serve, bundled: Path
 ) -> None:
     src = write_adapter(bundled / "a", "one")
@@ -84,7 +84,7 @@ def test_they_answer_the_first_request(
         assert len(engine.calls) == 2
 
 
-def test_one_that_cannot_be_loaded_is_listed_with_the_reason(
+def test_unloadable_adapter_is_listed_with_reason(
     serve: Serve, bundled: Path, tmp_path: Path
 ) -> None:
     write_adapter(bundled / "good", "good")
@@ -114,7 +114,7 @@ def test_one_that_cannot_be_loaded_is_listed_with_the_reason(
         assert ask(client, "high").json()["text"] == "mended"
 
 
-def test_what_an_operator_made_of_them_stays(
+def test_operators_changes_survive_restarts(
     engine: AdapterEngine, serve: Serve, bundled: Path, tmp_path: Path
 ) -> None:
     for name in ("deleted", "replaced", "pinned", "removed"):
@@ -142,7 +142,7 @@ def test_what_an_operator_made_of_them_stays(
             assert engine.pinned == ["pinned"]
 
 
-def test_a_name_that_is_registered_from_elsewhere_is_told(
+def test_name_already_registered_from_another_folder_is_logged(
     serve: Serve,
     bundled: Path,
     tmp_path: Path,
@@ -162,7 +162,7 @@ def test_a_name_that_is_registered_from_elsewhere_is_told(
     assert repr(other) in told
 
 
-def test_a_new_container_has_all_of_them(
+def test_new_container_registers_all_bundled_adapters(
     serve: Serve, bundled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_adapter(bundled / "a")
@@ -173,9 +173,7 @@ def test_a_new_container_has_all_of_them(
         assert statuses(client) == {"a": "loaded"}
 
 
-def test_what_is_no_folder_of_an_adapter_is_left_alone(
-    serve: Serve, bundled: Path
-) -> None:
+def test_other_files_and_folders_are_ignored(serve: Serve, bundled: Path) -> None:
     for name in (".git", "__pycache__", "__MACOSX"):
         write_adapter(bundled / name)
     for name in ("README.md", ".DS_Store", "archive.tar.gz"):
@@ -184,7 +182,7 @@ def test_what_is_no_folder_of_an_adapter_is_left_alone(
         assert statuses(client) == {}
 
 
-def test_an_archive_is_for_the_operator_to_unpack(
+def test_archive_is_reported_as_not_unpacked(
     serve: Serve, bundled: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (bundled / "a.tar.gz").touch()
@@ -195,7 +193,7 @@ def test_an_archive_is_for_the_operator_to_unpack(
 
 
 @pytest.mark.parametrize("name", ["line\nbreak", "base", "own", b"\xff"])
-def test_a_name_that_cannot_be_registered_is_told(
+def test_invalid_name_is_logged(
     tmp_path: Path,
     serve: Serve,
     bundled: Path,
@@ -211,7 +209,9 @@ def test_a_name_that_cannot_be_registered_is_told(
     assert "is not registered" in line
 
 
-def test_a_link_is_followed(serve: Serve, bundled: Path, tmp_path: Path) -> None:
+def test_symlinked_adapter_is_loaded(
+    serve: Serve, bundled: Path, tmp_path: Path
+) -> None:
     src = write_adapter(tmp_path / "elsewhere", "linked")
     (bundled / "a").symlink_to(src)
     with serve() as client:
@@ -221,7 +221,7 @@ def test_a_link_is_followed(serve: Serve, bundled: Path, tmp_path: Path) -> None
             assert client.post("/adapters", json=body).status_code == 200
 
 
-def test_a_root_elsewhere_holds_for_them_too(
+def test_adapters_root_applies_to_bundled_adapters(
     engine: AdapterEngine,
     serve: Serve,
     bundled: Path,
@@ -238,7 +238,7 @@ def test_a_root_elsewhere_holds_for_them_too(
         assert engine.calls == ["load in"]
 
 
-def test_of_more_than_the_engine_keeps_the_first_are_loaded(
+def test_only_as_many_as_fit_the_cache_are_preloaded(
     engine: AdapterEngine, serve: Serve, bundled: Path, tmp_path: Path
 ) -> None:
     for name in "abc":
@@ -250,7 +250,7 @@ def test_of_more_than_the_engine_keeps_the_first_are_loaded(
         assert ask(client, "c").json()["text"] == "c"
 
 
-def test_a_second_process_of_the_server_registers_none(
+def test_second_process_of_server_registers_no_bundled_adapters(
     engine: AdapterEngine,
     bundled: Path,
     tmp_path: Path,
@@ -266,19 +266,19 @@ def test_a_second_process_of_the_server_registers_none(
     assert engine.calls == ["load a", "unload a"]
 
 
-def test_one_of_which_the_engine_dies_ends_two_starts_alone(
+def test_adapter_that_kills_engine_fails_after_two_starts(
     serve: Serve, bundled: Path
 ) -> None:
     write_adapter(bundled / "deadly", DEADLY)
     write_adapter(bundled / "good", "good")
     for _ in range(2):
         with pytest.raises(AdapterEngineError), serve():
-            """It does not start."""
+            """Startup fails."""
     with serve() as client:
         assert statuses(client) == {"deadly": "failed", "good": "loaded"}
 
 
-def test_without_lora_the_server_starts_and_says_what_it_lacks(
+def test_server_without_lora_starts_and_logs_what_is_missing(
     serve: Serve, bundled: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in "ab":
@@ -292,17 +292,17 @@ def test_without_lora_the_server_starts_and_says_what_it_lacks(
     assert "--lora" in line
 
 
-def test_without_any_nothing_is_said(
+def test_nothing_is_logged_without_bundled_adapters(
     serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serve(AdapterEngine(tmp_path / "engine", reason="Start it with --lora.")):
         assert errors(caplog) == []
 
 
-# --- where there are none -------------------------------------------------------------
+# --- without adapters -----------------------------------------------------------------
 
 
-def test_a_folder_that_is_an_adapter_itself_is_told(
+def test_adapter_files_directly_in_adapters_folder_are_logged(
     bundled: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_adapter(bundled)
@@ -311,7 +311,7 @@ def test_a_folder_that_is_an_adapter_itself_is_told(
     assert f"{bundled}/NAME" in line
 
 
-def test_what_cannot_be_read_is_told(
+def test_unreadable_adapters_folder_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert find_bundled(tmp_path / "missing") == ()

@@ -1,4 +1,4 @@
-"""An adapter is applied as a whole, or refused by the names of what does not fit."""
+"""An adapter fits the model completely, or is rejected with the names that do not."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MODEL: Final = Checkpoint(
 
 
 def write(folder: Path, tensors: Mapping[str, Stored], **config: Any) -> str:
-    """Write an adapter of these tensors; the engine of the tests answers by a text."""
+    """Write an adapter with these tensors, and a text for the test engine."""
     src = write_adapter(folder, "text", **{"r": RANK, **config})
     save(folder / ADAPTER, tensors)
     return src
@@ -53,7 +53,7 @@ def engine(tmp_path: Path) -> AdapterEngine:
 
 @pytest.fixture
 def post(client: TestClient, tmp_path: Path) -> Callable[..., Any]:
-    """Register an adapter of these tensors, and return the answer."""
+    """Register an adapter with these tensors, and return the response."""
 
     def register(
         tensors: Mapping[str, Stored], preload: bool = True, **config: Any
@@ -74,7 +74,7 @@ def changed(name: str, tensor: Stored) -> dict[str, Stored]:
     return {**TENSORS, name: tensor}
 
 
-# --- what is refused ------------------------------------------------------------------
+# --- rejected -------------------------------------------------------------------------
 
 WITH_HALF: Final = {**TENSORS, **renamed("model.layers", "model.decoder.layers")}
 
@@ -156,7 +156,7 @@ WITH_HALF: Final = {**TENSORS, **renamed("model.layers", "model.decoder.layers")
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_by_its_first_names(
+def test_incompatible_adapter_is_rejected_with_first_names(
     engine: AdapterEngine,
     post: Callable[..., Any],
     tensors: dict[str, Stored],
@@ -172,14 +172,14 @@ def test_what_does_not_fit_is_refused_by_its_first_names(
     assert engine.calls == []
 
 
-def test_a_number_that_is_no_number_is_no_layer(post: Callable[..., Any]) -> None:
-    # More digits than Python makes a number of.
+def test_overlong_layer_number_is_rejected(post: Callable[..., Any]) -> None:
+    # More digits than int() accepts.
     detail = post(renamed("layers.1.", f"layers.{'1' * 5000}.")).json()["detail"]
     assert " in 4 of 8 tensors: base_model.model.model.layers.11111" in detail
     assert len(detail) < 2000
 
 
-def test_an_error_is_one_line_whatever_tensors_are_called(
+def test_error_is_one_line_for_any_tensor_name(
     post: Callable[..., Any],
 ) -> None:
     detail = post(renamed("q_proj", "q\nERROR: proj\x7f")).json()["detail"]
@@ -187,11 +187,11 @@ def test_an_error_is_one_line_whatever_tensors_are_called(
     assert detail.isprintable()
 
 
-def test_an_error_names_three(post: Callable[..., Any]) -> None:
+def test_error_names_three_modules(post: Callable[..., Any]) -> None:
     detail = post(lora(dict.fromkeys(MODULES, (64, 32)))).json()["detail"]
     assert [name for name in TENSORS if name in detail] == [*TENSORS][:3]
     assert "; and 5 more. " in detail
-    # Both halves of a module that is not there have one fault.
+    # Both halves of a missing module are one error.
     strange = renamed("model.layers", "x.layers")
     detail = post(strange).json()["detail"]
     assert [name for name in strange if name in detail] == [*strange][:6:2]
@@ -205,7 +205,7 @@ def test_an_error_names_three(post: Callable[..., Any]) -> None:
     "tensors",
     [{}, {"base_model.model.model.layers.0.self_attn.q_proj.weight": zeros(4, 4)}],
 )
-def test_an_adapter_without_lora_is_none(
+def test_adapter_without_lora_tensors_is_rejected(
     engine: AdapterEngine, post: Callable[..., Any], tensors: dict[str, Stored]
 ) -> None:
     answer = post(tensors)
@@ -214,7 +214,7 @@ def test_an_adapter_without_lora_is_none(
     assert engine.calls == []
 
 
-def test_weights_that_are_no_numbers_never_reach_the_engine(
+def test_infinite_weights_never_reach_engine(
     engine: AdapterEngine, post: Callable[..., Any]
 ) -> None:
     pytest.importorskip("numpy")
@@ -226,7 +226,7 @@ def test_weights_that_are_no_numbers_never_reach_the_engine(
     assert engine.calls == []
 
 
-def test_what_fitted_and_does_not_any_more_fails(
+def test_adapter_that_no_longer_fits_fails_at_restart(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     body = {"name": "a", "src": write(tmp_path / "a", TENSORS)}
@@ -241,7 +241,7 @@ def test_what_fitted_and_does_not_any_more_fails(
     assert engine.calls == []
 
 
-# --- what is not ----------------------------------------------------------------------
+# --- accepted -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_what_fitted_and_does_not_any_more_fails(
         ),
     ],
 )
-def test_what_fits_is_loaded(
+def test_compatible_adapter_is_loaded(
     engine: AdapterEngine,
     post: Callable[..., Any],
     tensors: dict[str, Stored],
@@ -322,7 +322,7 @@ def test_what_fits_is_loaded(
     assert (answer.status_code, engine.calls) == (200, ["load a"]), answer.text
 
 
-def test_where_nothing_is_known_of_the_model_the_engine_decides(
+def test_engine_decides_if_model_is_unknown(
     engine: AdapterEngine, post: Callable[..., Any]
 ) -> None:
     engine.model = None

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.testclient import TestClient
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 from model_hosting_container_standards import sagemaker
 
 
@@ -22,7 +22,7 @@ def engine(tmp_path: Path) -> AdapterEngine:
 
 
 class Customer:
-    """Handlers of somebody's own, who keeps adapters in a dict."""
+    """A customer's handlers, which keep adapters in a dict."""
 
     def __init__(self) -> None:
         self.adapters: dict[str, str] = {}
@@ -56,7 +56,7 @@ def client(
         yield client
 
 
-def test_a_customers_handler_wins_and_is_recorded(
+def test_customers_handler_loads_and_adapter_is_recorded(
     engine: AdapterEngine, customer: Customer, client: TestClient
 ) -> None:
     answer = client.post("/adapters", json={"name": "a", "src": "s3://there"})
@@ -80,7 +80,7 @@ def test_a_customers_handler_wins_and_is_recorded(
     ("src", "status", "answer"),
     [("/bad", 418, {"error": "bad"}), ("/raises", 422, {"detail": "it raises"})],
 )
-def test_what_the_handler_refuses_is_not_recorded(
+def test_adapter_rejected_by_handler_is_not_recorded(
     client: TestClient, src: str, status: int, answer: Any
 ) -> None:
     refused = client.post("/adapters", json={"name": "a", "src": src})
@@ -88,7 +88,7 @@ def test_what_the_handler_refuses_is_not_recorded(
     assert client.get("/adapters").json()["adapters"] == []
 
 
-def test_what_the_unload_handler_refuses_stays(
+def test_adapter_stays_if_unload_handler_fails(
     customer: Customer, client: TestClient
 ) -> None:
     client.post("/adapters", json={"name": "a", "src": "/a"})
@@ -97,7 +97,7 @@ def test_what_the_unload_handler_refuses_stays(
     assert client.get("/adapters/a").status_code == 200
 
 
-def test_the_handler_is_not_called_twice_for_the_same(
+def test_handler_is_called_once_per_adapter(
     customer: Customer, client: TestClient
 ) -> None:
     body = {"name": "a", "src": "/a"}
@@ -114,7 +114,7 @@ def test_the_handler_is_not_called_twice_for_the_same(
     assert client.get("/adapters/a").json()["src"] == "/b"
 
 
-def test_the_engine_neither_loads_nor_pins_what_a_handler_has_loaded(
+def test_engine_neither_loads_nor_pins_adapters_of_handlers(
     engine: AdapterEngine, client: TestClient, tmp_path: Path
 ) -> None:
     body = {"name": "a", "src": write_adapter(tmp_path / "a")}
@@ -126,7 +126,7 @@ def test_the_engine_neither_loads_nor_pins_what_a_handler_has_loaded(
     assert client.delete("/adapters/a").status_code == 200
 
 
-def test_an_adapter_of_a_handler_may_be_named_on_invocations(
+def test_invocations_accepts_adapters_of_handlers(
     engine: AdapterEngine, client: TestClient
 ) -> None:
     client.post("/adapters", json={"name": "a", "src": "/a"})
@@ -135,7 +135,7 @@ def test_an_adapter_of_a_handler_may_be_named_on_invocations(
     assert engine.calls == []
 
 
-def test_what_a_handler_loaded_is_forgotten_by_a_restart(
+def test_adapters_of_handlers_are_forgotten_at_restart(
     customer: Customer, engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with TestClient(app_of(engine, monkeypatch)) as client:
@@ -145,7 +145,7 @@ def test_what_a_handler_loaded_is_forgotten_by_a_restart(
         assert restarted.get("/adapters").json()["adapters"] == []
 
 
-def test_an_unload_handler_alone_leaves_the_engines_adapters_to_the_engine(
+def test_unload_handler_alone_is_not_called_for_engines_adapters(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     called = []
@@ -162,7 +162,7 @@ def test_an_unload_handler_alone_leaves_the_engines_adapters_to_the_engine(
         assert called == []
 
 
-def test_the_engines_own_handlers_give_way_to_its_backend(
+def test_backend_takes_precedence_over_engines_own_handlers(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     app = FastAPI()
@@ -185,7 +185,7 @@ def test_the_engines_own_handlers_give_way_to_its_backend(
         assert engine.texts == []
 
 
-def test_what_a_handler_has_loaded_need_not_be_a_folder(
+def test_src_for_handler_need_not_be_a_folder(
     customer: Customer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     engine = AdapterEngine(tmp_path / "small", kept=1)

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from adapter_engine import DEADLY, AdapterEngine, Gate, app_of, write_adapter
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def ask(client: httpx.AsyncClient, name: str) -> str:
 async def asked(
     engine: AdapterEngine, client: httpx.AsyncClient, name: str
 ) -> tuple[Gate, asyncio.Task[str]]:
-    """Return a request that the engine computes, and what lets it finish."""
+    """Return the gate that holds a request in the engine, and the request."""
     gate = engine.gates["answer"] = Gate()
     request = asyncio.create_task(ask(client, name))
     await gate.reached.wait()
@@ -62,8 +62,8 @@ async def asked(
 
 
 async def until_404(client: httpx.AsyncClient, path: str) -> None:
-    """Return once nothing is registered there any more."""
-    # Nothing but the answer tells.
+    """Return once ``path`` answers 404."""
+    # Only the response shows it.
     while (await client.get(path)).status_code != 404:  # noqa: ASYNC110
         await asyncio.sleep(0)
 
@@ -72,14 +72,14 @@ async def finish(*waiting: Awaitable[Any]) -> list[Any]:
     return await asyncio.wait_for(asyncio.gather(*waiting), timeout=20)
 
 
-async def test_an_unload_waits_for_the_request_that_uses_the_adapter(
+async def test_unload_waits_for_request_that_uses_adapter(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "one")
     gate, request = await asked(engine, client, "a")
     unload = asyncio.create_task(client.delete("/adapters/a"))
     await until_404(client, "/adapters/a")
-    # Nobody gets it any more, and who has it keeps it.
+    # New requests do not get it; the running one keeps it.
     assert "no adapter 'a'" in await ask(client, "a")
     assert not unload.done()
     assert engine.texts == ["one"]
@@ -89,7 +89,7 @@ async def test_an_unload_waits_for_the_request_that_uses_the_adapter(
     assert engine.texts == engine.violations == []
 
 
-async def test_an_unload_waits_for_the_last_of_several_requests(
+async def test_unload_waits_for_last_of_several_requests(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "one")
@@ -105,7 +105,7 @@ async def test_an_unload_waits_for_the_last_of_several_requests(
     assert engine.texts == engine.violations == []
 
 
-async def test_an_unload_does_not_wait_for_other_adapters(
+async def test_unload_does_not_wait_for_other_adapters(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "one")
@@ -117,7 +117,7 @@ async def test_an_unload_does_not_wait_for_other_adapters(
     assert await finish(request) == ["one"]
 
 
-async def test_a_request_finishes_by_the_adapter_that_was_replaced(
+async def test_request_finishes_with_replaced_adapter(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "old")
@@ -134,7 +134,7 @@ async def test_a_request_finishes_by_the_adapter_that_was_replaced(
     assert engine.violations == []
 
 
-async def test_a_name_is_free_while_old_requests_finish(
+async def test_name_is_free_while_old_requests_finish(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "old")
@@ -149,7 +149,7 @@ async def test_a_name_is_free_while_old_requests_finish(
     assert engine.violations == []
 
 
-async def test_nothing_is_unloaded_under_a_request_when_its_pin_goes(
+async def test_unpinning_does_not_unload_adapter_in_use(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "one", pin=True)
@@ -163,7 +163,7 @@ async def test_nothing_is_unloaded_under_a_request_when_its_pin_goes(
     assert engine.violations == engine.pinned == []
 
 
-async def test_a_leaving_pin_still_has_its_slot(
+async def test_draining_pinned_adapter_keeps_its_slot(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     for name in "ab":
@@ -177,7 +177,7 @@ async def test_a_leaving_pin_still_has_its_slot(
     assert await register(client, tmp_path, "c", "c", pin=True) == 200
 
 
-async def test_what_is_being_loaded_is_not_seen(
+async def test_loading_adapter_is_not_visible(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     gate = engine.gates["load"] = Gate()
@@ -191,7 +191,7 @@ async def test_what_is_being_loaded_is_not_seen(
     assert await ask(client, "a") == "one"
 
 
-async def test_two_registrations_of_one_name_load_it_once(
+async def test_concurrent_registrations_load_once(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     gate = engine.gates["load"] = Gate()
@@ -201,12 +201,12 @@ async def test_two_registrations_of_one_name_load_it_once(
     await gate.reached.wait()
     gate.opened.set()
     statuses = (await finish(loading))[0]
-    # Whichever came first.
+    # Either may come first.
     assert sorted(statuses) in ([200] * 5 + [409], [200] + [409] * 5)
     assert engine.calls == ["load a"]
 
 
-async def test_many_first_uses_load_once(
+async def test_concurrent_first_uses_load_once(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "one", preload=False)
@@ -218,7 +218,7 @@ async def test_many_first_uses_load_once(
     assert engine.calls == ["load a"]
 
 
-async def test_an_operation_goes_on_when_its_client_goes_away(
+async def test_operation_continues_after_client_disconnects(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     gate = engine.gates["load"] = Gate()
@@ -226,12 +226,12 @@ async def test_an_operation_goes_on_when_its_client_goes_away(
     await gate.reached.wait()
     request.cancel()
     gate.opened.set()
-    # The next operation of that name comes after it.
+    # The next operation on that name runs after it.
     assert await finish(register(client, tmp_path, "a", "one")) == [200]
     assert engine.calls == ["load a"]
 
 
-async def test_a_request_that_is_cancelled_gives_its_adapter_back(
+async def test_cancelled_request_releases_adapter(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "one")
@@ -242,7 +242,7 @@ async def test_a_request_that_is_cancelled_gives_its_adapter_back(
     assert engine.texts == []
 
 
-async def test_a_first_use_that_is_overtaken_answers_by_one_of_both(
+async def test_first_use_during_replacement_uses_old_or_new_adapter(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "old", preload=False)
@@ -261,10 +261,10 @@ async def test_a_first_use_that_is_overtaken_answers_by_one_of_both(
     assert engine.violations == []
 
 
-async def test_an_adapter_is_leased_only_once_the_engine_has_loaded_it(
+async def test_adapter_is_leased_only_after_loading(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    """Also when another adapter takes its name in the meantime."""
+    """Also if another adapter gets its name in the meantime."""
     await register(client, tmp_path, "a", "old", preload=False)
     gate = engine.gates["load"] = Gate()
     replace = asyncio.create_task(
@@ -284,7 +284,7 @@ async def test_an_adapter_is_leased_only_once_the_engine_has_loaded_it(
     assert await finish(replace) == [200]
 
 
-async def test_after_the_end_nothing_is_opened_again(
+async def test_requests_after_shutdown_are_a_503(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = app_of(engine, monkeypatch)
@@ -295,10 +295,10 @@ async def test_after_the_end_nothing_is_opened_again(
         assert (await late.get("/adapters")).status_code == 503
 
 
-async def test_all_who_wait_for_a_first_load_share_what_comes_of_it(
+async def test_waiters_for_first_load_share_its_result(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    """One after the other, each would wait as long as an engine that hangs lets it."""
+    """Otherwise each would wait in turn for an engine that hangs."""
     await register(client, tmp_path, "a", DEADLY, preload=False)
     gate = engine.gates["load"] = Gate()
     requests = [asyncio.create_task(ask(client, "a")) for _ in range(3)]

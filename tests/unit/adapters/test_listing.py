@@ -1,4 +1,4 @@
-"""GET /adapters, page by page, and what the environment fills into requests."""
+"""GET /adapters with paging, and defaults from the environment."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def pages(client: TestClient, limit: int) -> Iterator[list[str]]:
             return
 
 
-def test_nothing_is_registered_at_first(client: TestClient) -> None:
+def test_no_adapters_are_registered_initially(client: TestClient) -> None:
     answer = client.get("/adapters")
     assert answer.json() == {"adapters": [], "next_page_token": None}
 
 
-def test_the_list_shows_what_reading_one_shows(client: TestClient, src: str) -> None:
+def test_listing_matches_reading_one_adapter(client: TestClient, src: str) -> None:
     register(client, src, "b", "a")
     shown = client.get("/adapters").json()["adapters"]
     assert shown == [client.get(f"/adapters/{name}").json() for name in "ab"]
@@ -60,14 +60,14 @@ def test_the_list_shows_what_reading_one_shows(client: TestClient, src: str) -> 
         (1000, [["A", "a", "a/b", "b", "\u00e9", "\U0001f600"]]),
     ],
 )
-def test_pages_have_every_name_once_and_in_order(
+def test_pages_list_every_name_once_in_order(
     client: TestClient, src: str, limit: int, expected: list[list[str]]
 ) -> None:
     register(client, src, "b", "\U0001f600", "a", "A", "\u00e9", "a/b")
     assert list(pages(client, limit)) == expected
 
 
-def test_a_page_may_follow_a_name_that_is_gone(client: TestClient, src: str) -> None:
+def test_page_after_deleted_name(client: TestClient, src: str) -> None:
     register(client, src, "a", "b", "c")
     reading = pages(client, 2)
     assert next(reading) == ["a", "b"]
@@ -75,7 +75,7 @@ def test_a_page_may_follow_a_name_that_is_gone(client: TestClient, src: str) -> 
     assert next(reading) == ["c"]
 
 
-def test_a_thousand_adapters_are_one_page_or_many(client: TestClient, src: str) -> None:
+def test_thousand_adapters_fit_any_page_size(client: TestClient, src: str) -> None:
     names = [f"adapter-{number:04}" for number in range(1001)]
     register(client, src, *names)
     first, rest = pages(client, 1000)
@@ -85,28 +85,26 @@ def test_a_thousand_adapters_are_one_page_or_many(client: TestClient, src: str) 
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", "", "1.5", "9" * 5000])
-def test_a_bad_limit_is_a_400_that_says_what_is_allowed(
-    client: TestClient, limit: str
-) -> None:
+def test_bad_limit_is_a_400_with_allowed_range(client: TestClient, limit: str) -> None:
     answer = client.get("/adapters", params={"limit": limit})
     assert answer.status_code == 400
     assert "1 to 1000" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("token", ["x", "!", "\u00e9", "_w==", "a b", "YQ==YQ=="])
-def test_a_bad_token_is_a_400(client: TestClient, token: str) -> None:
+def test_bad_token_is_a_400(client: TestClient, token: str) -> None:
     answer = client.get("/adapters", params={"next_page_token": token})
     assert answer.status_code == 400
     assert "next_page_token" in answer.json()["detail"]
 
 
-def test_an_empty_token_is_none(client: TestClient, src: str) -> None:
+def test_empty_token_is_ignored(client: TestClient, src: str) -> None:
     register(client, src, "a")
     answer = client.get("/adapters", params={"next_page_token": ""})
     assert [adapter["name"] for adapter in answer.json()["adapters"]] == ["a"]
 
 
-def test_defaults_fill_what_a_registration_leaves_out(
+def test_defaults_fill_missing_registration_fields(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, src: str
 ) -> None:
     defaults = {"body.preload": False, "body.src": src}
@@ -120,7 +118,7 @@ def test_defaults_fill_what_a_registration_leaves_out(
     assert engine.calls == ["load c"]
 
 
-def test_defaults_of_unloading_change_nothing_of_a_registered_adapter(
+def test_unload_defaults_do_not_replace_name_in_path(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, src: str
 ) -> None:
     name = "SAGEMAKER_TRANSFORMS_UNLOAD_ADAPTER_DEFAULTS"
@@ -132,7 +130,7 @@ def test_defaults_of_unloading_change_nothing_of_a_registered_adapter(
 
 
 @pytest.mark.parametrize("value", ["no json", "[1]", '{"src": 1}', '{"body.": 1}'])
-def test_bad_defaults_are_an_error_that_names_the_variable(
+def test_bad_defaults_error_names_the_variable(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     name = "SAGEMAKER_TRANSFORMS_LOAD_ADAPTER_DEFAULTS"

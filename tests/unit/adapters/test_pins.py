@@ -1,4 +1,4 @@
-"""Pins, and what else POST /adapters/{name}/update changes."""
+"""Pins and the other fields of POST /adapters/{name}/update."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from adapter_engine import BROKEN, AdapterEngine, app_of, write_adapter
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 from model_hosting_container_standards.adapters.adapter import Adapter
 from model_hosting_container_standards.exceptions import AdapterCapacityError
 
@@ -26,7 +26,7 @@ def engine(tmp_path: Path) -> AdapterEngine:
 
 @pytest.fixture
 def register(client: TestClient, tmp_path: Path) -> Register:
-    """Register an adapter whose text is its name, and return the status."""
+    """Register an adapter that answers with its name; return the status."""
 
     def send(name: str, text: str | None = None, **more: Any) -> int:
         src = write_adapter(tmp_path / name, name if text is None else text)
@@ -52,7 +52,7 @@ def fail(client: TestClient, register: Register, name: str) -> None:
     assert client.post("/invocations", json={"model": name}).status_code == 400
 
 
-def test_a_pinned_adapter_is_pinned_in_the_engine(
+def test_pinned_adapter_is_pinned_in_engine(
     engine: AdapterEngine, client: TestClient, register: Register
 ) -> None:
     assert register("a", pin=True, preload=False) == 200
@@ -61,7 +61,7 @@ def test_a_pinned_adapter_is_pinned_in_the_engine(
     assert engine.pinned == ["a"]
 
 
-def test_more_pins_than_slots_are_a_507_that_leaves_nothing(
+def test_more_pins_than_slots_is_a_507_without_side_effects(
     engine: AdapterEngine, client: TestClient, register: Register
 ) -> None:
     assert [register(name, pin=True) for name in "ab"] == [200, 200]
@@ -70,7 +70,7 @@ def test_more_pins_than_slots_are_a_507_that_leaves_nothing(
     assert engine.texts == engine.pinned == ["a", "b"]
 
 
-def test_pins_leave_a_slot_for_what_is_not_pinned(
+def test_pins_leave_a_slot_for_unpinned_adapters(
     engine: AdapterEngine, client: TestClient, register: Register
 ) -> None:
     assert register("a", pin=True) == 200
@@ -90,7 +90,7 @@ def test_pins_leave_a_slot_for_what_is_not_pinned(
         (None, "many. Unpin or delete some."),
     ],
 )
-def test_the_engine_says_how_it_has_more_slots(
+def test_error_names_engines_slots_option(
     engine: AdapterEngine, client: TestClient, option: str | None, advice: str
 ) -> None:
     engine.slots, engine.slots_option = 1, option
@@ -102,7 +102,7 @@ def test_the_engine_says_how_it_has_more_slots(
     assert answer.json()["detail"].endswith(advice)
 
 
-def test_an_engine_without_slots_pins_nothing(
+def test_engine_without_slots_rejects_pins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = AdapterEngine(tmp_path / "engine", slots=0)
@@ -116,7 +116,7 @@ def test_an_engine_without_slots_pins_nothing(
         assert client.post("/adapters", json=body).status_code == 200
 
 
-def test_the_engines_own_adapters_need_a_slot_too(
+def test_engines_own_adapters_need_slots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = AdapterEngine(tmp_path / "engine", slots=1, own_adapters=["own"])
@@ -125,7 +125,7 @@ def test_the_engines_own_adapters_need_a_slot_too(
         assert client.post("/adapters", json=body).status_code == 507
 
 
-def test_a_pin_that_is_let_go_makes_room(
+def test_unpinning_frees_a_slot(
     engine: AdapterEngine, client: TestClient, register: Register
 ) -> None:
     register("a", pin=True)
@@ -138,7 +138,7 @@ def test_a_pin_that_is_let_go_makes_room(
     assert register("c", pin=True) == 200
 
 
-def test_an_unregistered_pin_makes_room(
+def test_unregistering_pinned_adapter_frees_a_slot(
     engine: AdapterEngine, client: TestClient, register: Register
 ) -> None:
     register("a", pin=True)
@@ -148,7 +148,7 @@ def test_an_unregistered_pin_makes_room(
     assert engine.pinned == ["b", "c"]
 
 
-def test_registering_again_with_a_pin_pins(
+def test_registering_again_with_pin_pins(
     engine: AdapterEngine, client: TestClient, register: Register
 ) -> None:
     assert [register("a"), register("a", pin=True)] == [200, 200]
@@ -156,7 +156,7 @@ def test_registering_again_with_a_pin_pins(
     assert engine.pinned == ["a"]
 
 
-def test_a_pin_that_cannot_be_honoured_changes_nothing(
+def test_failed_pin_changes_nothing(
     engine: AdapterEngine, client: TestClient, register: Register
 ) -> None:
     for name in "abc":
@@ -168,7 +168,7 @@ def test_a_pin_that_cannot_be_honoured_changes_nothing(
     assert engine.pinned == []
 
 
-def test_pinning_loads(
+def test_pinning_loads_adapter(
     engine: AdapterEngine, client: TestClient, register: Register
 ) -> None:
     register("a", preload=False)
@@ -191,7 +191,9 @@ def test_preload_can_be_changed(
     assert engine.texts == loaded
 
 
-def test_an_update_by_query_parameters(client: TestClient, register: Register) -> None:
+def test_update_accepts_query_parameters(
+    client: TestClient, register: Register
+) -> None:
     register("a")
     query = {"pin": "1", "preload": "off"}
     assert client.post("/adapters/a/update", params=query).status_code == 200
@@ -202,7 +204,7 @@ def test_an_update_by_query_parameters(client: TestClient, register: Register) -
 @pytest.mark.parametrize(
     "fields", [{}, {"name": "b"}, {"pin": None}, {"pin": 1}, {"preload": "perhaps"}]
 )
-def test_an_update_of_nothing_or_by_another_type_is_a_400(
+def test_empty_or_mistyped_update_is_a_400(
     client: TestClient, register: Register, fields: dict[str, Any]
 ) -> None:
     register("a")
@@ -211,12 +213,12 @@ def test_an_update_of_nothing_or_by_another_type_is_a_400(
     assert client.get("/adapters/a").json() == before
 
 
-def test_an_update_of_what_is_not_registered_is_a_404(client: TestClient) -> None:
+def test_update_of_unknown_adapter_is_a_404(client: TestClient) -> None:
     assert update(client, "a", pin=True).status_code == 404
     assert update(client, "a", preload=False).status_code == 404
 
 
-def test_a_pinned_adapter_can_be_replaced_where_a_slot_is_free(
+def test_pinned_adapter_can_be_replaced_if_a_slot_is_free(
     engine: AdapterEngine, register: Register
 ) -> None:
     register("a", pin=True)
@@ -224,16 +226,16 @@ def test_a_pinned_adapter_can_be_replaced_where_a_slot_is_free(
     assert engine.pinned == engine.texts == ["new"]
 
 
-# --- what failed --------------------------------------------------------------------
+# --- failed adapters ----------------------------------------------------------------
 
 
-def test_what_failed_needs_no_slot(client: TestClient, register: Register) -> None:
+def test_failed_adapter_needs_no_slot(client: TestClient, register: Register) -> None:
     fail(client, register, "broken")
     assert [register(name, pin=True) for name in "ab"] == [200, 200]
 
 
 @pytest.mark.parametrize("fields", [{"preload": True}, {"pin": True}])
-def test_what_failed_needs_a_slot_to_come_back(
+def test_reloading_failed_adapter_needs_a_slot(
     engine: AdapterEngine,
     client: TestClient,
     register: Register,
@@ -250,7 +252,7 @@ def test_what_failed_needs_a_slot_to_come_back(
 
 
 @pytest.mark.parametrize("fields", [{"preload": True}, {"pin": True}])
-def test_what_failed_comes_back_once_it_is_mended(
+def test_repaired_adapter_is_reloaded_by_update(
     client: TestClient, register: Register, tmp_path: Path, fields: dict[str, Any]
 ) -> None:
     fail(client, register, "a")
@@ -261,10 +263,10 @@ def test_what_failed_comes_back_once_it_is_mended(
     assert asked.json()["text"] == "mended"
 
 
-def test_what_comes_back_has_a_number_that_the_engine_has_not_seen(
+def test_reloaded_adapter_gets_a_new_id(
     engine: AdapterEngine, client: TestClient, register: Register, tmp_path: Path
 ) -> None:
-    """It may remember the old one, as loaded."""
+    """The engine may still treat the old id as loaded."""
     assert engine.adapters is not None
     fail(client, register, "a")
     number = engine.adapters.view()["a"].id
@@ -275,7 +277,7 @@ def test_what_comes_back_has_a_number_that_the_engine_has_not_seen(
     assert not found.preload
 
 
-def test_what_fails_once_more_says_why(
+def test_adapter_that_fails_again_reports_new_reason(
     client: TestClient, register: Register, tmp_path: Path
 ) -> None:
     fail(client, register, "a")
@@ -287,7 +289,7 @@ def test_what_fails_once_more_says_why(
 
 
 @pytest.mark.parametrize("fields", [{"pin": True}, {"preload": True}])
-def test_a_pinned_adapter_that_failed_comes_back_pinned(
+def test_failed_pinned_adapter_is_reloaded_pinned(
     engine: AdapterEngine,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -307,7 +309,7 @@ def test_a_pinned_adapter_that_failed_comes_back_pinned(
         assert engine.pinned == ["mended"]
 
 
-def test_unpinning_what_lost_its_files_leaves_the_table_true(
+def test_unpinning_adapter_without_files_keeps_table_consistent(
     engine: AdapterEngine, client: TestClient, register: Register, tmp_path: Path
 ) -> None:
     register("a", pin=True)
@@ -318,17 +320,17 @@ def test_unpinning_what_lost_its_files_leaves_the_table_true(
     assert (found["status"] == "loaded") is (engine.texts == ["a"])
 
 
-def test_with_a_pin_each_adapter_has_a_slot(
+def test_every_adapter_needs_a_slot_once_one_is_pinned(
     engine: AdapterEngine, client: TestClient, register: Register
 ) -> None:
-    """An engine computes as many at once as it has slots, whatever is pinned."""
+    """An engine runs at most as many adapters at once as it has slots."""
     assert [register("a", pin=True), register("b"), register("c")] == [200, 200, 507]
     assert client.delete("/adapters/b").status_code == 200
     assert register("c") == 200
     assert engine.pinned == ["a"]
 
 
-def test_a_pin_that_the_engine_refuses_leaves_the_adapter_as_it_was(
+def test_pin_rejected_by_engine_leaves_adapter_unchanged(
     engine: AdapterEngine,
     client: TestClient,
     register: Register,

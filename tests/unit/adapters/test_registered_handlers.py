@@ -31,7 +31,7 @@ class UnloadRequest(BaseModel):
 
 
 class Engine:
-    """An engine with load and unload routes of its own, as vLLM has them."""
+    """An engine with load and unload routes of its own, like vLLM's."""
 
     def __init__(self) -> None:
         self.adapters: dict[str, str] = {}
@@ -70,7 +70,7 @@ def client(engine: Engine) -> Iterator[TestClient]:
 
 
 @pytest.mark.parametrize("name", ["a", "org/name/1", "caf\u00e9 1"])
-def test_an_adapter_is_loaded_and_unloaded_by_name(
+def test_adapter_is_loaded_and_unloaded_by_name(
     engine: Engine, client: TestClient, name: str
 ) -> None:
     answer = client.post("/adapters", json={"name": name, "src": "/there"})
@@ -81,7 +81,7 @@ def test_an_adapter_is_loaded_and_unloaded_by_name(
     assert engine.adapters == {}
 
 
-def test_without_a_body_the_query_parameters_count(
+def test_query_parameters_are_used_without_body(
     engine: Engine, client: TestClient
 ) -> None:
     answer = client.post("/adapters", params={"name": "a", "src": "/there"})
@@ -89,14 +89,14 @@ def test_without_a_body_the_query_parameters_count(
     assert engine.adapters == {"a": "/there"}
 
 
-def test_the_alias_is_used_in_the_text(client: TestClient) -> None:
+def test_alias_is_used_in_message(client: TestClient) -> None:
     answer = client.post(
         "/adapters", json={"name": "a", "src": "/there"}, headers={ALIAS: "nice"}
     )
     assert answer.text == "Adapter nice registered"
 
 
-def test_the_engines_own_errors_stay(engine: Engine, client: TestClient) -> None:
+def test_engines_errors_are_passed_through(engine: Engine, client: TestClient) -> None:
     engine.adapters["a"] = "/loaded/by/the/engine/itself"
     again = client.post("/adapters", json={"name": "a", "src": "/there"})
     assert (again.status_code, again.json()) == (400, {"error": "already loaded"})
@@ -104,7 +104,7 @@ def test_the_engines_own_errors_stay(engine: Engine, client: TestClient) -> None
     assert client.delete("/adapters/unknown").status_code == 404
 
 
-def test_what_is_loaded_is_not_loaded_twice(engine: Engine, client: TestClient) -> None:
+def test_loaded_adapter_is_not_loaded_again(engine: Engine, client: TestClient) -> None:
     body = {"name": "a", "src": "/there"}
     for _ in range(2):
         answer = client.post("/adapters", json=body)
@@ -125,7 +125,7 @@ def test_what_is_loaded_is_not_loaded_twice(engine: Engine, client: TestClient) 
         (b"", "lora_path"),
     ],
 )
-def test_a_wrong_request_is_a_400_that_says_what_is_wrong(
+def test_invalid_request_is_a_400_with_reason(
     engine: Engine, client: TestClient, body: bytes, sentence: str
 ) -> None:
     answer = client.post("/adapters", content=body)
@@ -134,14 +134,14 @@ def test_a_wrong_request_is_a_400_that_says_what_is_wrong(
     assert engine.adapters == {}
 
 
-def test_without_handlers_there_are_no_adapter_routes(engine: Engine) -> None:
+def test_no_adapter_routes_without_handlers(engine: Engine) -> None:
     engine.app()
     other = TestClient(sagemaker.bootstrap(FastAPI()))
     assert other.post("/adapters").status_code == 404
 
 
 def load_with(handler: Any, **shapes: Any) -> Any:
-    """Return the answer of an app whose load handler is ``handler``."""
+    """Return the response of an app whose load handler is ``handler``."""
     sagemaker.register_load_adapter_handler(**shapes)(handler)
     with TestClient(sagemaker.bootstrap(FastAPI())) as client:
         return client.post(
@@ -149,7 +149,7 @@ def load_with(handler: Any, **shapes: Any) -> Any:
         )
 
 
-def test_a_handler_may_take_the_request_alone() -> None:
+def test_handler_may_take_only_the_request() -> None:
     seen = []
 
     async def load(raw_request: Request) -> None:
@@ -159,7 +159,7 @@ def test_a_handler_may_take_the_request_alone() -> None:
     assert seen == [{"name": "a"}]
 
 
-def test_shapes_read_every_part_of_a_request_and_nest() -> None:
+def test_request_shapes_nest_and_read_all_parts_of_request() -> None:
     seen = []
 
     async def load(values: Any, raw_request: Request) -> None:
@@ -191,7 +191,7 @@ def test_shapes_read_every_part_of_a_request_and_nest() -> None:
         (None, {"adapter": None}),
     ],
 )
-def test_a_response_shape_reads_what_the_handler_returned(
+def test_response_shape_is_applied_to_handlers_result(
     result: Any, expected: Any
 ) -> None:
     async def load(raw_request: Request) -> Any:
@@ -202,12 +202,12 @@ def test_a_response_shape_reads_what_the_handler_returned(
 
 
 @pytest.mark.parametrize("expression", ["body..name", 7, ""])
-def test_a_shape_that_is_no_jmespath_is_a_value_error(expression: Any) -> None:
+def test_invalid_jmespath_is_a_value_error(expression: Any) -> None:
     with pytest.raises(ValueError, match="'x': .* is not a JMESPath"):
         sagemaker.register_load_adapter_handler({"x": expression})
 
 
-def test_a_handler_may_be_an_instance_with_an_async_call() -> None:
+def test_handler_may_be_an_instance_with_async_call() -> None:
     seen = []
 
     class Load:
@@ -218,7 +218,7 @@ def test_a_handler_may_be_an_instance_with_an_async_call() -> None:
     assert seen == [{"name": "a"}]
 
 
-def test_a_stream_has_nothing_for_a_response_shape() -> None:
+def test_response_shape_of_a_stream_is_null() -> None:
     async def load(raw_request: Request) -> Response:
         return StreamingResponse(iter(["a"]))
 

@@ -1,4 +1,4 @@
-"""What one request has leased is released once, however many of its parts end."""
+"""A request's lease is released exactly once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model_hosting_container_standards.storage import ByteLocks
 
 
 @pytest.mark.asyncio
-async def test_a_request_and_its_work_that_end_together_release_once(
+async def test_request_and_task_ending_together_release_once(
     tmp_path: Path,
 ) -> None:
     leases = Leases(ByteLocks(tmp_path / "locks"))
@@ -32,13 +32,13 @@ async def test_a_request_and_its_work_that_end_together_release_once(
         reason=None,
         options={},
     )
-    leases.acquire(adapter)  # By another request, which goes on.
+    leases.acquire(adapter)  # Held by another request, which continues.
     leases.acquire(adapter)
     request = RequestLeases(leases)
     request.by_name["fr"] = adapter
 
     async def work() -> None:
-        request.release()  # The request ends just before its work does.
+        request.release()  # The request ends just before its task.
 
     await request.extend(work)
     await asyncio.sleep(0)
@@ -54,4 +54,4 @@ async def test_a_request_and_its_work_that_end_together_release_once(
 
 async def retire(leases: Leases, adapter: Adapter) -> None:
     async with leases.exclusive(adapter.id):
-        """Nothing has a lease now."""
+        """The adapter has no leases."""

@@ -20,7 +20,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 
 from adapter_engine import AdapterEngine, Gate, app_of, write_adapter
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 from model_hosting_container_standards.exceptions import AdapterError
 
 Ask = Callable[[httpx.AsyncClient], Coroutine[Any, Any, list[str]]]
@@ -148,7 +148,7 @@ async def until_gone(client: httpx.AsyncClient) -> None:
         return bool(answer.status_code == 200 and answer.json()["src"].endswith("one"))
 
     async def look() -> None:
-        # Nothing but the answer tells.
+        # Only the response shows it.
         while await is_there():  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -166,7 +166,7 @@ def asking(path: str) -> Ask:
 
 @pytest.mark.parametrize("path", ["/whole", "/tasks", "/stream"])
 @pytest.mark.parametrize("end", ["DELETE", "replace"])
-async def test_a_request_is_answered_by_one_adapter_whatever_becomes_of_its_name(
+async def test_request_keeps_its_adapter_after_unload_or_replacement(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path, path: str, end: str
 ) -> None:
     await register(client, tmp_path, "one")
@@ -188,7 +188,7 @@ async def test_a_request_is_answered_by_one_adapter_whatever_becomes_of_its_name
     assert engine.violations == []
 
 
-async def test_the_adapter_of_the_header_is_kept_too(
+async def test_adapter_from_header_is_kept_for_whole_request(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "one")
@@ -204,13 +204,13 @@ async def test_the_adapter_of_the_header_is_kept_too(
     assert answer.json()["text"] == "one"
 
 
-async def test_another_process_waits_for_the_request_too(
+async def test_unload_by_another_process_waits_for_request(
     engine: TwiceEngine,
     client: httpx.AsyncClient,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of one server: they share the engine's folder, and the table."""
+    """Both processes share the engine's folder and the table."""
     await register(client, tmp_path, "one")
     other = app_of(AdapterEngine(engine.folder), monkeypatch)
     async with other.router.lifespan_context(other), client_of(other) as others:
@@ -225,7 +225,7 @@ async def test_another_process_waits_for_the_request_too(
     assert engine.texts == engine.violations == []
 
 
-async def test_a_name_means_the_new_adapter_to_the_next_request(
+async def test_next_request_uses_new_adapter(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "one")
@@ -237,7 +237,7 @@ async def test_a_name_means_the_new_adapter_to_the_next_request(
 
 
 @pytest.mark.parametrize("path", ["/whole", "/stream"])
-async def test_a_client_that_leaves_gives_the_adapter_back(
+async def test_client_disconnect_releases_adapter(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path, path: str
 ) -> None:
     await register(client, tmp_path, "one")
@@ -250,7 +250,7 @@ async def test_a_client_that_leaves_gives_the_adapter_back(
     assert engine.texts == engine.violations == []
 
 
-async def test_a_request_that_fails_gives_the_adapter_back(
+async def test_failed_request_releases_adapter(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "one")
@@ -262,7 +262,7 @@ async def test_a_request_that_fails_gives_the_adapter_back(
     assert engine.texts == []
 
 
-async def test_a_name_that_is_looked_up_in_a_thread_is_not_leased(
+async def test_lookup_in_a_thread_does_not_lease(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "one")
@@ -275,14 +275,14 @@ async def test_a_name_that_is_looked_up_in_a_thread_is_not_leased(
     assert answer.json() is True
 
 
-async def test_work_that_goes_on_leases_for_each_computation(
+async def test_background_task_leases_per_computation(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "one")
     (await client.post("/background", json={"model": "a"})).raise_for_status()
     assert engine.background is not None
     await finish(engine.between.reached.wait())
-    # It does not compute: nothing has to be waited for.
+    # It does not compute, so the unload does not wait.
     [answer] = await finish(client.delete("/adapters/a"))
     assert answer.status_code == 200
     engine.between.opened.set()
@@ -291,7 +291,7 @@ async def test_work_that_goes_on_leases_for_each_computation(
     assert engine.texts == engine.violations == []
 
 
-async def test_work_that_keeps_the_adapter_of_its_request_goes_on_by_it(
+async def test_background_task_can_keep_adapter_of_its_request(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "one")
@@ -306,7 +306,7 @@ async def test_work_that_keeps_the_adapter_of_its_request_goes_on_by_it(
     assert (engine.texts, engine.violations) == (["two"], [])
 
 
-async def test_work_that_is_cancelled_before_it_has_begun_keeps_nothing(
+async def test_task_cancelled_before_start_releases_adapter(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "one")
@@ -319,10 +319,10 @@ async def test_work_that_is_cancelled_before_it_has_begun_keeps_nothing(
     assert engine.texts == []
 
 
-async def test_a_first_use_that_is_overtaken_answers_by_one_adapter(
+async def test_first_use_during_replacement_is_answered_by_one_adapter(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    """Nothing was computed by what was replaced before it was loaded."""
+    """The whole request uses either the old or the new adapter."""
     await register(client, tmp_path, "one", preload=False)
     gate = engine.gates["load"] = Gate()
     replaced = asyncio.create_task(register(client, tmp_path, "two", load_inplace=True))
@@ -337,7 +337,7 @@ async def test_a_first_use_that_is_overtaken_answers_by_one_adapter(
     assert (engine.texts, engine.violations) == (["two"], [])
 
 
-def test_a_websocket_leases_for_each_computation(
+def test_websocket_leases_per_computation(
     engine: TwiceEngine, app: FastAPI, tmp_path: Path
 ) -> None:
     src = write_adapter(tmp_path / "one", "one")
@@ -345,7 +345,7 @@ def test_a_websocket_leases_for_each_computation(
         client.post("/adapters", json={"name": "a", "src": src}).raise_for_status()
         socket.send_text("a")
         assert socket.receive_text() == "one"
-        # However long the connection lasts.
+        # However long the connection stays open.
         assert client.delete("/adapters/a").status_code == 200
         assert engine.texts == []
         socket.send_text("")

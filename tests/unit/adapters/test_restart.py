@@ -1,4 +1,4 @@
-"""What is registered outlives the server."""
+"""Registered adapters survive a restart of the server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from adapter_engine import (
     app_of,
     write_adapter,
 )
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 from model_hosting_container_standards.exceptions import (
     AdapterCrashError,
     AdapterEngineError,
@@ -39,7 +39,7 @@ def engine(tmp_path: Path) -> AdapterEngine:
 
 @pytest.fixture
 def serve(engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """Return a client of a new server; the engine has just started, and has nothing."""
+    """Return a client of a new server, whose engine has nothing loaded."""
 
     def start(other: AdapterEngine | None = None) -> TestClient:
         engine.start_anew()
@@ -49,7 +49,7 @@ def serve(engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch) -> Serve:
 
 
 def register(client: TestClient, folder: Path, **more: Any) -> None:
-    """Register the adapter of a folder, named and worded as the folder is."""
+    """Register the adapter of a folder; its name and text are the folder's name."""
     body = {"name": folder.name, "src": write_adapter(folder, folder.name), **more}
     assert client.post("/adapters", json=body).status_code == 200
 
@@ -59,7 +59,7 @@ def statuses(client: TestClient) -> dict[str, str]:
     return {adapter["name"]: adapter["status"] for adapter in shown}
 
 
-def test_what_ends_the_engine_ends_two_starts_and_not_the_third(
+def test_adapter_that_kills_engine_is_failed_at_third_start(
     engine: AdapterEngine, serve: Serve, tmp_path: Path
 ) -> None:
     with serve() as client:
@@ -68,7 +68,7 @@ def test_what_ends_the_engine_ends_two_starts_and_not_the_third(
     write_adapter(tmp_path / "turned", DEADLY)
     for _ in range(2):
         with pytest.raises(AdapterEngineError), serve():
-            """It does not start."""
+            """Startup fails."""
     with serve() as client:
         assert statuses(client) == {"good": "loaded", "turned": "failed"}
         assert "ended twice" in client.get("/adapters/turned").json()["reason"]
@@ -77,7 +77,7 @@ def test_what_ends_the_engine_ends_two_starts_and_not_the_third(
         assert statuses(client) == {"good": "loaded", "turned": "loaded"}
 
 
-def test_what_is_seen_to_end_the_engine_ends_one_start(
+def test_adapter_known_to_kill_engine_is_failed_at_second_start(
     engine: AdapterEngine, serve: Serve, tmp_path: Path
 ) -> None:
     with serve() as client:
@@ -85,7 +85,7 @@ def test_what_is_seen_to_end_the_engine_ends_one_start(
         register(client, tmp_path / "turned")
     write_adapter(tmp_path / "turned", SEEN_DEADLY)
     with pytest.raises(AdapterCrashError), serve():
-        """It does not start."""
+        """Startup fails."""
     for _ in range(2):
         with serve() as client:
             assert statuses(client) == {"good": "loaded", "turned": "failed"}
@@ -97,7 +97,7 @@ def test_what_is_seen_to_end_the_engine_ends_one_start(
         assert statuses(client) == {"good": "loaded", "turned": "loaded"}
 
 
-def test_what_is_seen_to_end_the_engine_at_its_first_use_is_used_no_more(
+def test_adapter_known_to_kill_engine_at_first_use_is_not_used_again(
     serve: Serve, tmp_path: Path
 ) -> None:
     with serve() as client:
@@ -111,7 +111,7 @@ def test_what_is_seen_to_end_the_engine_at_its_first_use_is_used_no_more(
         assert "ended while it loaded this adapter" in asked.json()["detail"]
 
 
-def test_everything_is_back(serve: Serve, tmp_path: Path) -> None:
+def test_registered_adapters_are_restored(serve: Serve, tmp_path: Path) -> None:
     engine = AdapterEngine(tmp_path / "engine", slots=4)
     with serve(engine) as client:
         register(client, tmp_path / "a")
@@ -129,7 +129,7 @@ def test_everything_is_back(serve: Serve, tmp_path: Path) -> None:
             assert asked.json()["text"] == name
 
 
-def test_an_update_is_back_too(
+def test_updates_are_restored(
     engine: AdapterEngine, serve: Serve, tmp_path: Path
 ) -> None:
     with serve() as client:
@@ -162,7 +162,7 @@ def raise_rank(adapter: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("pin", [True, False])
-def test_what_cannot_be_loaded_is_listed_with_the_reason(
+def test_unloadable_adapters_are_listed_with_reason(
     serve: Serve,
     tmp_path: Path,
     harm: Callable[[Path], None],
@@ -185,7 +185,7 @@ def test_what_cannot_be_loaded_is_listed_with_the_reason(
         assert "reason" not in client.get("/adapters/bad").json()
 
 
-def test_what_is_not_below_the_root_any_more_fails(
+def test_adapter_outside_new_root_fails(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
@@ -198,7 +198,7 @@ def test_what_is_not_below_the_root_any_more_fails(
         assert "ADAPTERS_ROOT" in client.get("/adapters/out").json()["reason"]
 
 
-def test_an_engine_that_keeps_fewer_loads_the_newest(
+def test_engine_with_smaller_cache_loads_newest_adapters(
     engine: AdapterEngine, serve: Serve, tmp_path: Path
 ) -> None:
     with serve() as client:
@@ -212,7 +212,7 @@ def test_an_engine_that_keeps_fewer_loads_the_newest(
         assert asked.json()["text"] == "b"
 
 
-def test_an_engine_with_fewer_slots_keeps_as_many_pins_as_it_can(
+def test_engine_with_fewer_slots_keeps_as_many_pins_as_fit(
     engine: AdapterEngine, serve: Serve, tmp_path: Path
 ) -> None:
     with serve() as client:
@@ -223,10 +223,10 @@ def test_an_engine_with_fewer_slots_keeps_as_many_pins_as_it_can(
         assert len(engine.pinned) == 1
 
 
-def test_what_fails_takes_no_pin_from_what_works(
+def test_failed_pin_does_not_take_a_slot_from_working_pins(
     engine: AdapterEngine, serve: Serve, tmp_path: Path
 ) -> None:
-    """A pin that failed counts as none: neither before a restart nor after it."""
+    """A failed pin does not count, before or after a restart."""
     with serve() as client:
         register(client, tmp_path / "a", pin=True)
         register(client, tmp_path / "bad", pin=True)
@@ -242,7 +242,7 @@ def test_what_fails_takes_no_pin_from_what_works(
 
 
 @pytest.mark.parametrize("mended", [True, False])
-def test_what_failed_shares_no_slot_with_pins(
+def test_failed_adapter_is_not_reloaded_into_pinned_slots(
     engine: AdapterEngine, serve: Serve, tmp_path: Path, mended: bool
 ) -> None:
     with serve() as client:
@@ -258,7 +258,7 @@ def test_what_failed_shares_no_slot_with_pins(
         assert statuses(client) == {"a": "loaded", "b": "loaded", "bad": "failed"}
 
 
-def test_no_id_and_no_name_of_the_engines_is_used_twice(
+def test_engine_ids_and_names_are_never_reused(
     engine: AdapterEngine, serve: Serve, tmp_path: Path
 ) -> None:
     seen: list[tuple[int, str]] = []
@@ -274,7 +274,7 @@ def test_no_id_and_no_name_of_the_engines_is_used_twice(
     assert len(set(names)) == len(names)
 
 
-def test_names_that_look_like_the_engines_do_not_collide(
+def test_names_like_engine_names_do_not_collide(
     engine: AdapterEngine, serve: Serve, tmp_path: Path
 ) -> None:
     with serve() as client:
@@ -287,7 +287,7 @@ def test_names_that_look_like_the_engines_do_not_collide(
         assert len({*names, "a"}) == 3
 
 
-def test_a_new_state_folder_starts_empty(
+def test_new_state_folder_starts_empty(
     engine: AdapterEngine,
     serve: Serve,
     tmp_path: Path,
@@ -301,7 +301,7 @@ def test_a_new_state_folder_starts_empty(
         assert engine.loaded() == {}
 
 
-def test_servers_of_two_names_share_a_folder_and_no_adapter(
+def test_servers_with_different_names_share_no_adapters(
     serve: Serve, tmp_path: Path
 ) -> None:
     second = AdapterEngine(tmp_path / "second")
@@ -313,7 +313,7 @@ def test_servers_of_two_names_share_a_folder_and_no_adapter(
         assert statuses(client) == {"a": "loaded"}
 
 
-def test_a_process_that_joins_a_running_server_sees_and_reloads_nothing(
+def test_joining_process_sees_adapters_without_reloading(
     engine: AdapterEngine,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -328,9 +328,7 @@ def test_a_process_that_joins_a_running_server_sees_and_reloads_nothing(
     assert engine.calls == ["load a", "load b"]
 
 
-def test_a_server_whose_engine_is_dead_does_not_start(
-    serve: Serve, tmp_path: Path
-) -> None:
+def test_server_with_dead_engine_does_not_start(serve: Serve, tmp_path: Path) -> None:
     with serve() as client:
         register(client, tmp_path / "a")
     write_adapter(tmp_path / "a", DEADLY)
@@ -341,10 +339,10 @@ def test_a_server_whose_engine_is_dead_does_not_start(
         assert statuses(client) == {"a": "loaded"}
 
 
-# --- where there can be no adapters ---------------------------------------------------
+# --- servers that cannot have adapters ------------------------------------------------
 
 
-def test_a_state_folder_that_was_asked_for_has_to_be_usable(
+def test_unusable_configured_state_folder_stops_startup(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -353,7 +351,7 @@ def test_a_state_folder_that_was_asked_for_has_to_be_usable(
         pass
 
 
-def test_without_the_default_state_folder_the_server_starts(
+def test_server_starts_without_default_state_folder(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sagemaker_adapters").touch()
@@ -371,7 +369,7 @@ def test_without_the_default_state_folder_the_server_starts(
         assert client.post("/invocations", json={}).status_code == 200
 
 
-def test_without_lora_every_call_says_how_to_turn_it_on(
+def test_adapter_calls_without_lora_say_how_to_enable_it(
     serve: Serve, tmp_path: Path
 ) -> None:
     reason = "Start it with --lora."
@@ -386,12 +384,12 @@ def test_without_lora_every_call_says_how_to_turn_it_on(
             assert (answer.status_code, answer.json()["detail"]) == (400, reason)
         asked = client.post("/invocations", json={}, headers={ADAPTER: "base"})
         assert asked.status_code == 200
-        # An engine that looks at no name would answer by its base model.
+        # An engine that ignores the name would answer with its base model.
         asked = client.post("/invocations", json={}, headers={ADAPTER: "a"})
         assert (asked.status_code, asked.json()["detail"]) == (400, reason)
 
 
-def test_an_app_may_be_started_twice(
+def test_app_can_be_started_twice(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     app = app_of(engine, monkeypatch)

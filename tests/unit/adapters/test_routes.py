@@ -1,4 +1,4 @@
-"""What /adapters answers: registering, reading, unregistering, whatever is sent."""
+"""The /adapters routes: registering, reading, unregistering, and bad requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from adapter_engine import BROKEN, AdapterEngine, app_of, write_adapter
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 
 ALIAS = "X-Amzn-SageMaker-Adapter-Alias"
 
@@ -32,7 +32,7 @@ def other(tmp_path: Path) -> str:
     return write_adapter(tmp_path / "other", "other")
 
 
-def test_a_registered_adapter_answers_until_it_is_unregistered(
+def test_adapter_answers_until_unregistered(
     engine: AdapterEngine, client: TestClient, src: str
 ) -> None:
     answer = client.post("/adapters", json={"name": "a", "src": src})
@@ -47,9 +47,7 @@ def test_a_registered_adapter_answers_until_it_is_unregistered(
     assert engine.loaded() == {}
 
 
-def test_without_a_body_the_query_parameters_count(
-    client: TestClient, src: str
-) -> None:
+def test_query_parameters_are_used_without_body(client: TestClient, src: str) -> None:
     query = {"name": "a", "src": src, "preload": "FALSE", "pin": "no"}
     assert client.post("/adapters", params=query).text == "Adapter a registered"
     assert client.get("/adapters/a").json() == {
@@ -61,7 +59,7 @@ def test_without_a_body_the_query_parameters_count(
     }
 
 
-def test_the_platform_may_retry_by_query_parameters(
+def test_registration_by_query_parameters_can_be_retried(
     engine: AdapterEngine, client: TestClient, src: str
 ) -> None:
     for _ in range(3):
@@ -70,7 +68,7 @@ def test_the_platform_may_retry_by_query_parameters(
     assert engine.calls == ["load a"]
 
 
-def test_the_same_folder_by_another_path_is_the_same_adapter(
+def test_same_folder_by_another_path_is_the_same_adapter(
     engine: AdapterEngine, client: TestClient, src: str
 ) -> None:
     client.post("/adapters", json={"name": "a", "src": src})
@@ -79,7 +77,7 @@ def test_the_same_folder_by_another_path_is_the_same_adapter(
     assert engine.calls == ["load a"]
 
 
-def test_another_src_is_a_409_that_says_how_to_replace(
+def test_different_src_is_a_409_that_says_how_to_replace(
     engine: AdapterEngine, client: TestClient, src: str, other: str
 ) -> None:
     client.post("/adapters", json={"name": "a", "src": src})
@@ -91,7 +89,7 @@ def test_another_src_is_a_409_that_says_how_to_replace(
     assert engine.texts == ["one"]
 
 
-def test_load_inplace_replaces(
+def test_load_inplace_replaces_adapter(
     engine: AdapterEngine, client: TestClient, src: str, other: str
 ) -> None:
     client.post("/adapters", json={"name": "a", "src": src})
@@ -103,7 +101,7 @@ def test_load_inplace_replaces(
     assert engine.texts == ["other"]
 
 
-def test_load_inplace_reads_the_same_folder_again(
+def test_load_inplace_reloads_same_folder(
     engine: AdapterEngine, client: TestClient, src: str
 ) -> None:
     client.post("/adapters", json={"name": "a", "src": src})
@@ -114,7 +112,7 @@ def test_load_inplace_reads_the_same_folder_again(
     assert engine.texts == ["new"]
 
 
-def test_a_replacement_that_cannot_be_loaded_leaves_the_old_adapter(
+def test_failed_replacement_keeps_old_adapter(
     engine: AdapterEngine, client: TestClient, src: str, tmp_path: Path
 ) -> None:
     client.post("/adapters", json={"name": "a", "src": src})
@@ -126,7 +124,7 @@ def test_a_replacement_that_cannot_be_loaded_leaves_the_old_adapter(
     assert engine.texts == ["one"]
 
 
-def test_the_alias_is_used_in_the_texts(client: TestClient, src: str) -> None:
+def test_alias_is_used_in_messages(client: TestClient, src: str) -> None:
     alias = {ALIAS: "nice"}
     body = {"name": "a", "src": src}
     assert client.post("/adapters", json=body, headers=alias).text == (
@@ -139,9 +137,7 @@ def test_the_alias_is_used_in_the_texts(client: TestClient, src: str) -> None:
     )
 
 
-def test_an_alias_of_any_language_is_shown_as_it_was_sent(
-    client: TestClient, src: str
-) -> None:
+def test_non_ascii_alias_is_returned_unchanged(client: TestClient, src: str) -> None:
     alias = {ALIAS.encode(): "caf\u00e9".encode()}
     body = {"name": "a", "src": src}
     answer = client.post("/adapters", json=body, headers=alias)
@@ -173,7 +169,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_name_that_registers_is_read_updated_used_and_deleted(
+def test_every_accepted_name_can_be_read_updated_used_and_deleted(
     engine: AdapterEngine, client: TestClient, src: str, name: str
 ) -> None:
     assert client.post("/adapters", json={"name": name, "src": src}).text == (
@@ -192,11 +188,11 @@ def test_every_name_that_registers_is_read_updated_used_and_deleted(
 
 
 @pytest.mark.parametrize("name", ["%2F", "%2e%2e", "%25", "a%"])
-async def test_a_name_may_look_like_an_escaped_one(
+async def test_name_may_look_percent_encoded(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, src: str, name: str
 ) -> None:
     app = app_of(engine, monkeypatch)
-    # Unlike Starlette's test client, this one takes the escapes out only once.
+    # Unlike Starlette's test client, this one decodes escapes only once.
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
@@ -208,7 +204,7 @@ async def test_a_name_may_look_like_an_escaped_one(
         assert (await client.delete(path)).text == f"Adapter {name} unregistered"
 
 
-def test_a_slash_in_a_path_need_not_be_escaped(client: TestClient, src: str) -> None:
+def test_slash_in_path_need_not_be_escaped(client: TestClient, src: str) -> None:
     client.post("/adapters", json={"name": "org/a", "src": src})
     assert client.get("/adapters/org/a").json()["name"] == "org/a"
     assert client.post("/adapters/org/a/update", json={"pin": True}).status_code == 200
@@ -240,7 +236,7 @@ def test_a_slash_in_a_path_need_not_be_escaped(client: TestClient, src: str) -> 
         {"a": 1},
     ],
 )
-def test_what_is_no_name_is_a_400(
+def test_invalid_name_is_a_400(
     engine: AdapterEngine, client: TestClient, src: str, name: Any
 ) -> None:
     content = json.dumps({"name": name, "src": src})
@@ -250,13 +246,13 @@ def test_what_is_no_name_is_a_400(
     assert engine.calls == []
 
 
-def test_without_a_name_it_is_a_400(client: TestClient, src: str) -> None:
+def test_missing_name_is_a_400(client: TestClient, src: str) -> None:
     assert client.post("/adapters", json={"src": src}).status_code == 400
     assert client.post("/adapters").status_code == 400
 
 
 @pytest.mark.parametrize("name", ["base", "own"])
-def test_the_engines_own_names_are_taken(
+def test_engines_own_names_are_reserved(
     engine: AdapterEngine, client: TestClient, src: str, name: str
 ) -> None:
     answer = client.post("/adapters", json={"name": name, "src": src})
@@ -267,7 +263,7 @@ def test_the_engines_own_names_are_taken(
 
 @pytest.mark.parametrize("field", ["preload", "pin", "load_inplace", "sparse"])
 @pytest.mark.parametrize("value", [7, 0, "perhaps", "", [], {}, 1.5])
-def test_a_flag_of_another_type_is_a_400_that_names_it(
+def test_mistyped_flag_is_a_400_that_names_it(
     engine: AdapterEngine, client: TestClient, src: str, field: str, value: Any
 ) -> None:
     answer = client.post("/adapters", json={"name": "a", "src": src, field: value})
@@ -276,14 +272,14 @@ def test_a_flag_of_another_type_is_a_400_that_names_it(
     assert engine.calls == []
 
 
-def test_a_flag_that_is_null_is_not_there(client: TestClient, src: str) -> None:
+def test_null_flag_is_ignored(client: TestClient, src: str) -> None:
     body = {"name": "a", "src": src, "preload": None, "pin": None}
     assert client.post("/adapters", json=body).status_code == 200
     found = client.get("/adapters/a").json()
     assert (found["preload"], found["pin"]) == (True, False)
 
 
-def test_the_engines_own_flags_reach_it(
+def test_engines_flags_are_passed_to_it(
     engine: AdapterEngine, client: TestClient, src: str
 ) -> None:
     body = {"name": "a", "src": src, "sparse": "yes", "unknown": 1}
@@ -300,7 +296,7 @@ def test_the_engines_own_flags_reach_it(
     ("method", "path"),
     [("POST", "/adapters"), ("POST", "/adapters/a/update"), ("DELETE", "/adapters/a")],
 )
-def test_a_body_that_is_no_object_is_a_400(
+def test_body_that_is_not_an_object_is_a_400(
     engine: AdapterEngine, client: TestClient, method: str, path: str, content: bytes
 ) -> None:
     answer = client.request(method, path, content=content)
@@ -309,7 +305,7 @@ def test_a_body_that_is_no_object_is_a_400(
     assert engine.calls == []
 
 
-def test_a_body_of_more_than_1_mib_is_a_413(client: TestClient, src: str) -> None:
+def test_body_over_1_mib_is_a_413(client: TestClient, src: str) -> None:
     body = {"name": "a", "src": src, "more": ""}
     body["more"] = "x" * ((1 << 20) - len(json.dumps(body)))
     largest = json.dumps(body)
@@ -319,7 +315,7 @@ def test_a_body_of_more_than_1_mib_is_a_413(client: TestClient, src: str) -> Non
 
 
 @pytest.mark.parametrize("text", ["a", "", "\u4e2d"])
-def test_an_unknown_adapter_is_a_404(client: TestClient, text: str) -> None:
+def test_unknown_adapter_is_a_404(client: TestClient, text: str) -> None:
     path = f"/adapters/{quote(text)}"
     assert client.get(path).status_code == 404
     assert client.delete(path).status_code == 404
@@ -327,7 +323,7 @@ def test_an_unknown_adapter_is_a_404(client: TestClient, text: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["unknown", "org/unknown", "\u4e2d"])
-def test_an_unknown_identifier_is_a_404_the_engine_never_sees(
+def test_unknown_identifier_is_a_404_before_reaching_engine(
     engine: AdapterEngine, client: TestClient, model: str
 ) -> None:
     headers = {ADAPTER.encode(): model.encode()}
@@ -338,14 +334,12 @@ def test_an_unknown_identifier_is_a_404_the_engine_never_sees(
 
 
 @pytest.mark.parametrize("model", ["base", "own"])
-def test_the_identifier_may_name_what_the_engine_has_itself(
-    client: TestClient, model: str
-) -> None:
+def test_identifier_may_name_engines_own_model(client: TestClient, model: str) -> None:
     answer = client.post("/invocations", json={}, headers={ADAPTER: model})
     assert answer.json() == {"model": model, "text": model}
 
 
-def test_the_identifier_may_be_of_any_language(client: TestClient, src: str) -> None:
+def test_identifier_may_be_non_ascii(client: TestClient, src: str) -> None:
     client.post("/adapters", json={"name": "caf\u00e9", "src": src})
     headers = {ADAPTER.encode(): "caf\u00e9".encode()}
     answer = client.post("/invocations", json={}, headers=headers)

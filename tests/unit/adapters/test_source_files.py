@@ -1,4 +1,4 @@
-"""What POST /adapters says of the folder an adapter is to be loaded from."""
+"""POST /adapters: checks of the adapter's source folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from adapter_engine import (
     app_of,
     write_adapter,
 )
-from decorated import ADAPTER
+from invocations_app import ADAPTER
 
 ROOT = "SAGEMAKER_ADAPTERS_ROOT"
 
@@ -31,7 +31,7 @@ def engine(tmp_path: Path) -> AdapterEngine:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder adapters may be loaded from. Comes before ``client``."""
+    """The adapters root; requested before ``client``."""
     folder = tmp_path / "root"
     folder.mkdir()
     monkeypatch.setenv(ROOT, str(folder))
@@ -39,14 +39,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refusal(client: TestClient, src: Any, **more: Any) -> tuple[int, str]:
-    """Return status and reason of a registration that leaves nothing behind."""
+    """Return status and reason of a failed registration without side effects."""
     content = json.dumps({"name": "a", "src": src, **more})
     answer = client.post("/adapters", content=content)
     assert client.get("/adapters").json()["adapters"] == []
     return answer.status_code, answer.json()["detail"]
 
 
-def test_a_missing_folder_is_a_404(
+def test_missing_folder_is_a_404(
     engine: AdapterEngine, client: TestClient, tmp_path: Path
 ) -> None:
     status, reason = refusal(client, str(tmp_path / "missing"))
@@ -56,22 +56,20 @@ def test_a_missing_folder_is_a_404(
 
 
 @pytest.mark.parametrize("preload", [True, False])
-def test_a_file_is_no_adapter(
-    client: TestClient, tmp_path: Path, preload: bool
-) -> None:
+def test_file_is_rejected(client: TestClient, tmp_path: Path, preload: bool) -> None:
     (tmp_path / "file").touch()
     status, reason = refusal(client, str(tmp_path / "file"), preload=preload)
     assert status == 400
     assert "an adapter is a folder" in reason
 
 
-def test_a_folder_below_a_file_is_a_404(client: TestClient, tmp_path: Path) -> None:
+def test_folder_below_a_file_is_a_404(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert refusal(client, str(tmp_path / "file" / "a"))[0] in (400, 404)
 
 
 @pytest.mark.parametrize("missing", [CONFIG, WEIGHTS])
-def test_a_folder_without_what_makes_an_adapter_is_a_400_that_names_it(
+def test_folder_without_required_files_is_a_400_that_names_them(
     engine: AdapterEngine, client: TestClient, tmp_path: Path, missing: str
 ) -> None:
     src = write_adapter(tmp_path / "a")
@@ -87,14 +85,14 @@ def test_a_folder_without_what_makes_an_adapter_is_a_400_that_names_it(
     ["a.tar.gz", "a.tgz", "a.tar", "a.zip", "a.TAR.GZ", "a.safetensors.gz"],
 )
 @pytest.mark.parametrize("preload", [True, False])
-def test_an_archive_has_to_be_unpacked(
+def test_archive_is_rejected_as_not_unpacked(
     client: TestClient, tmp_path: Path, name: str, preload: bool
 ) -> None:
     (tmp_path / name).write_bytes(b"packed")
     status, reason = refusal(client, str(tmp_path / name), preload=preload)
     assert status == 400
     assert f"Unpack it, and name the folder with {CONFIG}" in reason
-    # So is a folder with only that.
+    # A folder that contains only the archive is rejected, too.
     (tmp_path / "a").mkdir()
     (tmp_path / name).rename(tmp_path / "a" / name)
     status, reason = refusal(client, str(tmp_path / "a"), preload=preload)
@@ -103,7 +101,7 @@ def test_an_archive_has_to_be_unpacked(
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS, "adapter_model.safetensors"])
-def test_of_a_file_of_an_adapter_the_folder_is_told(
+def test_error_for_adapter_file_suggests_its_folder(
     client: TestClient, tmp_path: Path, name: str
 ) -> None:
     src = write_adapter(tmp_path / "a")
@@ -114,7 +112,7 @@ def test_of_a_file_of_an_adapter_the_folder_is_told(
 
 
 @pytest.mark.parametrize("inner", ["checkpoint-10", "fr", "a/b", "a/checkpoint-1"])
-def test_of_a_folder_around_an_adapter_the_inner_one_is_told(
+def test_error_for_parent_folder_suggests_inner_folder(
     client: TestClient, tmp_path: Path, inner: str
 ) -> None:
     write_adapter(tmp_path / "around" / inner)
@@ -125,7 +123,7 @@ def test_of_a_folder_around_an_adapter_the_inner_one_is_told(
     assert f"it has no {CONFIG}, but its folder {inner!r} has one: name that" in reason
 
 
-def test_of_a_folder_around_several_they_are_told(
+def test_error_for_parent_of_several_adapters_lists_them(
     client: TestClient, tmp_path: Path
 ) -> None:
     for step in (2, 10, 1000):
@@ -139,7 +137,7 @@ def test_of_a_folder_around_several_they_are_told(
     assert "'checkpoint-6', ... have" in refusal(client, str(tmp_path / "a"))[1]
 
 
-def test_names_that_are_not_utf_8_are_told_too(
+def test_suggested_names_may_be_invalid_utf_8(
     client: TestClient, tmp_path: Path
 ) -> None:
     for name in (b"\xe9", b"\xe8"):
@@ -150,7 +148,7 @@ def test_names_that_are_not_utf_8_are_told_too(
 
 
 @pytest.mark.parametrize("inner", ["a/b/c/d", "only/of/two"])
-def test_an_adapter_is_not_looked_for_everywhere(
+def test_suggestions_are_limited_to_likely_folders(
     client: TestClient, tmp_path: Path, inner: str
 ) -> None:
     write_adapter(tmp_path / "around" / inner)
@@ -160,7 +158,7 @@ def test_an_adapter_is_not_looked_for_everywhere(
     assert (status, reason.endswith(f"it has no {CONFIG}.")) == (400, True)
 
 
-def test_a_whole_model_is_no_adapter(client: TestClient, tmp_path: Path) -> None:
+def test_whole_model_is_rejected(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "model" / "config.json").touch()
     status, reason = refusal(client, str(tmp_path / "model"))
     assert status == 400
@@ -168,13 +166,13 @@ def test_a_whole_model_is_no_adapter(client: TestClient, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("src", ["s3://bucket/fr.tar.gz", "https://hub/org/fr"])
-def test_a_url_is_no_path(client: TestClient, src: str) -> None:
+def test_url_is_rejected(client: TestClient, src: str) -> None:
     status, reason = refusal(client, src)
     assert status == 404
     assert "not a URL" in reason
 
 
-def test_an_empty_folder_is_no_adapter(client: TestClient, tmp_path: Path) -> None:
+def test_empty_folder_is_rejected(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     assert refusal(client, str(tmp_path / "a"))[0] == 400
 
@@ -201,7 +199,7 @@ def test_an_empty_folder_is_no_adapter(client: TestClient, tmp_path: Path) -> No
         b'{"r": 8, "x": "' + b"x" * (1 << 20) + b'"}',
     ],
 )
-def test_a_configuration_that_tells_no_rank_is_a_400(
+def test_configuration_without_valid_rank_is_a_400(
     engine: AdapterEngine, client: TestClient, tmp_path: Path, config: bytes
 ) -> None:
     src = write_adapter(tmp_path / "a")
@@ -216,7 +214,7 @@ def test_a_configuration_that_tells_no_rank_is_a_400(
     "config",
     [{"r": 17}, {"rank_pattern": {"q": 1, "k": 17}}, {"r": 10**30}],
 )
-def test_a_rank_the_engine_does_not_take_is_a_400(
+def test_rank_above_engines_maximum_is_a_400(
     engine: AdapterEngine, client: TestClient, tmp_path: Path, config: dict[str, Any]
 ) -> None:
     status, reason = refusal(client, write_adapter(tmp_path / "a", **config))
@@ -226,14 +224,14 @@ def test_a_rank_the_engine_does_not_take_is_a_400(
 
 
 @pytest.mark.parametrize("config", [{"r": 16}, {"rank_pattern": {"q": 16}}])
-def test_the_highest_rank_is_taken(
+def test_engines_maximum_rank_is_accepted(
     client: TestClient, tmp_path: Path, config: dict[str, Any]
 ) -> None:
     body = {"name": "a", "src": write_adapter(tmp_path / "a", **config)}
     assert client.post("/adapters", json=body).status_code == 200
 
 
-def test_where_nobody_knows_the_highest_rank_the_engine_decides(
+def test_engine_decides_if_maximum_rank_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = AdapterEngine(tmp_path / "engine", max_rank=None)
@@ -243,7 +241,7 @@ def test_where_nobody_knows_the_highest_rank_the_engine_decides(
 
 
 @pytest.mark.parametrize("src", [None, "", 7, True, ["/a"], {}, "/a\0b", "\0"])
-def test_what_is_no_path_is_a_400(
+def test_invalid_path_is_a_400(
     engine: AdapterEngine, client: TestClient, src: Any
 ) -> None:
     status, reason = refusal(client, src)
@@ -253,19 +251,17 @@ def test_what_is_no_path_is_a_400(
 
 
 @pytest.mark.parametrize("src", ["\ud800", "/x" * 5000, "/" + "x" * 300])
-def test_a_path_no_file_can_have_is_refused(client: TestClient, src: str) -> None:
+def test_impossible_path_is_rejected(client: TestClient, src: str) -> None:
     assert refusal(client, src)[0] in (400, 404)
 
 
-def test_links_that_lead_in_circles_are_refused(
-    client: TestClient, tmp_path: Path
-) -> None:
+def test_symlink_loops_are_rejected(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     assert refusal(client, str(tmp_path / "a"))[0] in (400, 404)
 
 
-def test_what_the_engine_cannot_load_is_a_400_with_its_reason(
+def test_load_failure_is_a_400_with_engines_reason(
     engine: AdapterEngine, client: TestClient, tmp_path: Path
 ) -> None:
     src = write_adapter(tmp_path / "a", f"{BROKEN} by a crack")
@@ -275,11 +271,11 @@ def test_what_the_engine_cannot_load_is_a_400_with_its_reason(
     assert engine.loaded() == {}
 
 
-def test_a_dead_engine_is_a_503(client: TestClient, tmp_path: Path) -> None:
+def test_dead_engine_is_a_503(client: TestClient, tmp_path: Path) -> None:
     assert refusal(client, write_adapter(tmp_path / "a", DEADLY))[0] == 503
 
 
-def test_a_name_that_was_refused_is_free(client: TestClient, tmp_path: Path) -> None:
+def test_rejected_name_stays_free(client: TestClient, tmp_path: Path) -> None:
     refusal(client, write_adapter(tmp_path / "a", BROKEN))
     body = {"name": "a", "src": write_adapter(tmp_path / "b", "whole")}
     assert client.post("/adapters", json=body).status_code == 200
@@ -289,7 +285,7 @@ def test_a_name_that_was_refused_is_free(client: TestClient, tmp_path: Path) -> 
 # --- preload: false ------------------------------------------------------------------
 
 
-def test_without_preload_it_is_loaded_on_first_use(
+def test_adapter_without_preload_is_loaded_on_first_use(
     engine: AdapterEngine, client: TestClient, tmp_path: Path
 ) -> None:
     body = {"name": "a", "src": write_adapter(tmp_path / "a", "one"), "preload": False}
@@ -304,7 +300,7 @@ def test_without_preload_it_is_loaded_on_first_use(
 
 
 @pytest.mark.parametrize("status", [400, 404])
-def test_a_failure_on_first_use_is_told_and_stays_to_be_seen(
+def test_failure_on_first_use_is_returned_and_recorded(
     engine: AdapterEngine, client: TestClient, tmp_path: Path, status: int
 ) -> None:
     src = write_adapter(tmp_path / "a", f"{BROKEN} by a crack")
@@ -324,7 +320,7 @@ def test_a_failure_on_first_use_is_told_and_stays_to_be_seen(
     assert engine.loaded() == {}
 
 
-def test_what_failed_may_be_registered_again_from_elsewhere(
+def test_failed_adapter_can_be_registered_from_another_folder(
     client: TestClient, tmp_path: Path
 ) -> None:
     src = write_adapter(tmp_path / "a", BROKEN)
@@ -336,9 +332,7 @@ def test_what_failed_may_be_registered_again_from_elsewhere(
     assert "reason" not in client.get("/adapters/a").json()
 
 
-def test_an_engine_that_died_makes_no_adapter_fail(
-    client: TestClient, tmp_path: Path
-) -> None:
+def test_engine_death_does_not_fail_adapter(client: TestClient, tmp_path: Path) -> None:
     src = write_adapter(tmp_path / "a", DEADLY)
     client.post("/adapters", json={"name": "a", "src": src, "preload": False})
     answer = client.post("/invocations", json={}, headers={ADAPTER: "a"})
@@ -346,7 +340,7 @@ def test_an_engine_that_died_makes_no_adapter_fail(
     assert client.get("/adapters/a").json()["status"] == "registered"
 
 
-def test_what_the_engine_dropped_is_a_404_once_its_files_are_gone(
+def test_evicted_adapter_without_files_is_a_404(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = AdapterEngine(tmp_path / "engine", kept=1)
@@ -362,7 +356,7 @@ def test_what_the_engine_dropped_is_a_404_once_its_files_are_gone(
         assert "files" in asked.json()["detail"]
 
 
-def test_what_was_dropped_for_one_that_has_left_may_be_gone_too(
+def test_adapter_evicted_for_unregistered_one_without_files_is_a_404(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = AdapterEngine(tmp_path / "engine", kept=2)
@@ -379,7 +373,7 @@ def test_what_was_dropped_for_one_that_has_left_may_be_gone_too(
 # --- SAGEMAKER_ADAPTERS_ROOT ----------------------------------------------------------
 
 
-def test_a_relative_src_is_below_the_root(
+def test_relative_src_is_resolved_below_root(
     root: Path, engine: AdapterEngine, client: TestClient
 ) -> None:
     write_adapter(root / "org" / "a", "rooted")
@@ -393,7 +387,7 @@ def test_a_relative_src_is_below_the_root(
 
 @pytest.mark.parametrize("src", ["../a", "x/../../a", "{outside}", "link", "/", ".."])
 @pytest.mark.parametrize("preload", [True, False])
-def test_nothing_outside_of_the_root_is_loaded(
+def test_src_outside_root_is_rejected(
     root: Path, engine: AdapterEngine, client: TestClient, src: str, preload: bool
 ) -> None:
     outside = write_adapter(root.parent / "a")
@@ -405,7 +399,7 @@ def test_nothing_outside_of_the_root_is_loaded(
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_what_is_outside_of_the_root_is_not_told(
+def test_errors_do_not_reveal_files_outside_root(
     root: Path, client: TestClient, exists: bool
 ) -> None:
     if exists:
@@ -415,7 +409,7 @@ def test_what_is_outside_of_the_root_is_not_told(
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG, "further.json"])
-def test_a_file_that_is_a_link_out_of_the_root_is_refused(
+def test_file_linked_from_outside_root_is_rejected(
     root: Path, engine: AdapterEngine, client: TestClient, name: str
 ) -> None:
     src = write_adapter(root / "a")
@@ -429,7 +423,7 @@ def test_a_file_that_is_a_link_out_of_the_root_is_refused(
     assert engine.calls == []
 
 
-def test_what_a_link_out_of_the_root_leads_to_is_not_told(
+def test_errors_do_not_reveal_link_targets_outside_root(
     root: Path, client: TestClient
 ) -> None:
     write_adapter(root.parent / "outside" / "secret")
@@ -439,7 +433,7 @@ def test_what_a_link_out_of_the_root_leads_to_is_not_told(
     assert (status, "secret" in reason) == (400, False)
 
 
-def test_links_within_the_root_are_followed(root: Path, client: TestClient) -> None:
+def test_links_within_root_are_followed(root: Path, client: TestClient) -> None:
     src = write_adapter(root / "real", "linked")
     (root / "a").symlink_to(src)
     Path(src, WEIGHTS).rename(root / "blob")

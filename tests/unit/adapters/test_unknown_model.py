@@ -11,7 +11,7 @@ from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
-from decorated import ADAPTER, ATTRIBUTES
+from invocations_app import ADAPTER, ATTRIBUTES
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.adapters.unknown_model import base_model_answers
 from model_hosting_container_standards.exceptions import ConfigurationError
@@ -20,7 +20,7 @@ Start = Callable[..., TestClient]
 
 
 class CheckingEngine(AdapterEngine):
-    """Checks names, as vLLM does, and refuses those that it does not know."""
+    """Rejects unknown names, as vLLM does."""
 
     def resolves_natively(self, name: str) -> bool:
         return True
@@ -75,19 +75,19 @@ def ask(
     return client.post(path, json={"model": model}, headers=headers)
 
 
-def test_an_unknown_model_is_a_404(start: Start) -> None:
+def test_unknown_model_is_a_404_by_default(start: Start) -> None:
     client = start("")
     assert ask(client, "my-endpoint").status_code == 404
     assert ask(client, "fr").json() == "bonjour"
 
 
-def test_the_base_model_answers_for_it(start: Start) -> None:
+def test_base_model_answers_for_unknown_model(start: Start) -> None:
     client = start("Base")
     assert ask(client, "my-endpoint").json() == "base"
     assert ask(client, "fr").json() == "bonjour"
 
 
-def test_it_answers_on_invocations_alone(start: Start) -> None:
+def test_base_model_answers_on_invocations_only(start: Start) -> None:
     client = start()
     assert ask(client, "my-endpoint", "/v1/completions").status_code == 404
     route = {ATTRIBUTES: "route=/v1/completions"}
@@ -95,11 +95,11 @@ def test_it_answers_on_invocations_alone(start: Start) -> None:
 
 
 @pytest.mark.parametrize("path", ["/invocations", "/v1/completions"])
-def test_it_never_answers_for_a_name_in_the_header(start: Start, path: str) -> None:
+def test_base_model_never_answers_for_name_in_header(start: Start, path: str) -> None:
     assert ask(start(), "fr", path, **{ADAPTER: "de"}).status_code == 404
 
 
-def test_it_answers_what_a_customers_handler_asks(
+def test_base_model_answers_customers_handlers(
     start: Start, engine: CheckingEngine
 ) -> None:
     @sagemaker.invoke
@@ -108,11 +108,11 @@ def test_it_answers_what_a_customers_handler_asks(
 
     client = start()
     assert ask(client, "my-endpoint").json() == "base"
-    # Who has not said what the header means sees to it, and to what is unknown.
+    # Without a decorator the handler interprets the header itself.
     assert ask(client, "my-endpoint", **{ADAPTER: "de"}).status_code == 404
 
 
-def test_it_is_logged_once_for_each_name(
+def test_unknown_model_is_logged_once_per_name(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = start()
@@ -123,7 +123,7 @@ def test_it_is_logged_once_for_each_name(
     assert [line.split("'")[1] for line in lines] == ["one", "two"]
 
 
-def test_clients_that_invent_names_fill_neither_log_nor_memory(
+def test_many_unknown_names_do_not_fill_log_or_memory(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = start()
@@ -136,6 +136,6 @@ def test_clients_that_invent_names_fill_neither_log_nor_memory(
 
 
 @pytest.mark.parametrize("value", ["404", "true", "fr"])
-def test_another_value_stops_the_start(start: Start, value: str) -> None:
+def test_invalid_setting_stops_startup(start: Start, value: str) -> None:
     with pytest.raises(ConfigurationError, match="MHCS_UNKNOWN_MODEL.*use base"):
         start(value)

@@ -1,4 +1,4 @@
-"""Weights that are damaged never get to an engine, which may end with them."""
+"""Damaged weights never reach the engine, which they might crash."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def write(folder: Path, content: bytes) -> None:
         (encode({"a": {**TENSOR, "shape": [], "dtype": "F64"}}, DATA), ["a"]),
     ],
 )
-def test_a_whole_file_is_good(tmp_path: Path, content: bytes, names: list[str]) -> None:
+def test_valid_file_is_accepted(
+    tmp_path: Path, content: bytes, names: list[str]
+) -> None:
     write(tmp_path, content)
     weights = find_weights(tmp_path)
     assert weights is not None
@@ -64,39 +66,39 @@ def test_a_whole_file_is_good(tmp_path: Path, content: bytes, names: list[str]) 
     ],
     ids=range(19),
 )
-def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_damaged_file_is_rejected(tmp_path: Path, content: bytes) -> None:
     write(tmp_path, content)
     with pytest.raises(AdapterError, match="is damaged: .* Copy it again"):
         find_weights(tmp_path)
 
 
-def test_other_formats_are_left_to_the_engine(tmp_path: Path) -> None:
+def test_other_formats_are_left_to_engine(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.bin").write_bytes(b"anything")
     assert find_weights(tmp_path) is None
 
 
-def test_the_file_that_engines_take_first_is_looked_at(tmp_path: Path) -> None:
+def test_safetensors_file_is_checked_before_bin_file(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.bin").write_bytes(b"anything")
     write(tmp_path, b"half")
     with pytest.raises(AdapterError):
         find_weights(tmp_path)
 
 
-def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+def test_empty_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "adapter_model.bin").touch()
     with pytest.raises(AdapterError, match="is damaged: it is empty"):
         find_weights(tmp_path)
 
 
-def test_no_file_is_no_adapter(tmp_path: Path) -> None:
+def test_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="has none of adapter_model.safetensors"):
         find_weights(tmp_path)
 
 
-# --- what is no number ----------------------------------------------------------------
+# --- NaN and infinity -----------------------------------------------------------------
 
-#: The bytes of some numbers in each type: the largest, a small one, and those that are
-#: none. The high byte comes last.
+#: Some values of each type as bytes: the largest, a small one, and NaN or infinity. The
+#: high byte comes last.
 NUMBERS = {
     "F64": (struct.pack("<d", sys.float_info.max), struct.pack("<d", -5e-324)),
     "F32": (b"\xff\xff\x7f\xff", b"\x01\x00\x00\x00"),
@@ -124,7 +126,7 @@ def weights_of(folder: Path, **tensors: Stored) -> Weights:
 
 
 def tensor(dtype: str, *numbers: bytes) -> Stored:
-    """Return zeros, and the numbers in the middle of them."""
+    """Return zeros with these numbers in the middle."""
     zero = bytes(len(numbers[0]))
     data = zero * SIZE + b"".join(numbers) + zero * SIZE
     return Stored(dtype, (len(data) // len(zero),), data)
@@ -137,14 +139,14 @@ def _chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.usefixtures("_chunk")
 @pytest.mark.parametrize("dtype", NUMBERS)
-def test_numbers_of_every_type_are_good(tmp_path: Path, dtype: str) -> None:
+def test_finite_values_of_every_type_are_accepted(tmp_path: Path, dtype: str) -> None:
     check_values(weights_of(tmp_path, a=tensor(dtype, *NUMBERS[dtype])))
 
 
 @pytest.mark.usefixtures("_chunk")
 @pytest.mark.parametrize("kind", [0, 1], ids=["NaN", "infinity"])
 @pytest.mark.parametrize("dtype", NO_NUMBERS)
-def test_what_is_no_number_is_refused_by_the_names_of_its_tensors(
+def test_tensors_with_nan_or_inf_are_rejected_by_name(
     tmp_path: Path, dtype: str, kind: int
 ) -> None:
     pytest.importorskip("numpy")
@@ -155,7 +157,7 @@ def test_what_is_no_number_is_refused_by_the_names_of_its_tensors(
         check_values(weights)
 
 
-def test_an_error_names_a_few(tmp_path: Path) -> None:
+def test_error_names_a_few_tensors(tmp_path: Path) -> None:
     pytest.importorskip("numpy")
     bad = tensor("F16", *NO_NUMBERS["F16"])
     weights = weights_of(tmp_path, **dict.fromkeys(["a", "b", "c\n", "d", "e"], bad))
@@ -163,19 +165,19 @@ def test_an_error_names_a_few(tmp_path: Path) -> None:
         check_values(weights)
 
 
-def test_integers_and_what_has_no_values_are_not_looked_at(tmp_path: Path) -> None:
+def test_integer_and_empty_tensors_are_not_checked(tmp_path: Path) -> None:
     ones = Stored("I32", (2,), b"\xff" * 8)
     check_values(weights_of(tmp_path, a=ones, b=Stored("F32", (0, 4), b"")))
 
 
-def test_without_numpy_values_are_not_looked_at(
+def test_values_are_not_checked_without_numpy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)
     check_values(weights_of(tmp_path, a=tensor("F16", *NO_NUMBERS["F16"])))
 
 
-def test_a_file_that_is_cut_off_meanwhile_is_an_error(tmp_path: Path) -> None:
+def test_file_truncated_while_reading_is_an_error(tmp_path: Path) -> None:
     pytest.importorskip("numpy")
     weights = weights_of(tmp_path, a=tensor("F32", *NUMBERS["F32"]))
     write(tmp_path, b"short")

@@ -1,4 +1,4 @@
-"""Vertex AI's names for the port and the routes: further paths of the contract's."""
+"""Vertex AI's variables for the port and the routes: aliases of the contract's."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import model_hosting_container_standards.engines.registry as engine_registry
 from adapter_engine import AdapterEngine, Published
 from customised import app_with
 from fixtures import Script, SetLimits
+from metrics_page import scrape
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.engines.api import Engine
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import read_settings
-from scraped import scrape
 
 HEALTH: Final = "AIP_HEALTH_ROUTE"
 PREDICT: Final = "AIP_PREDICT_ROUTE"
@@ -32,7 +32,7 @@ def vertex(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREDICT, "/predict")
 
 
-def test_the_port_has_a_further_name() -> None:
+def test_port_alias() -> None:
     assert read_settings({"AIP_HTTP_PORT": "7080"}).port == 7080
     both = {"AIP_HTTP_PORT": "7080", "SAGEMAKER_BIND_TO_PORT": "9000"}
     assert read_settings(both).port == 9000
@@ -41,7 +41,7 @@ def test_the_port_has_a_further_name() -> None:
 
 
 @pytest.mark.usefixtures("vertex")
-def test_further_paths_are_answered_by_the_same_handlers(script: Script) -> None:
+def test_alias_paths_use_same_handlers(script: Script) -> None:
     script(
         "def ping(): return 'my ping'\n"
         "async def invoke(request): return {'path': request.url.path,"
@@ -59,7 +59,7 @@ def test_further_paths_are_answered_by_the_same_handlers(script: Script) -> None
 
 
 @pytest.mark.usefixtures("vertex")
-def test_they_go_before_routes_of_the_server() -> None:
+def test_alias_routes_take_precedence_over_servers_routes() -> None:
     app = FastAPI()
     for path in ("/ping", "/invocations", "/v1/healthz", "/predict"):
         app.api_route(path, methods=["GET", "POST"])(lambda request: "never")
@@ -80,7 +80,7 @@ def test_they_go_before_routes_of_the_server() -> None:
 @pytest.mark.parametrize(
     ("name", "path"), [(HEALTH, "/ping"), (PREDICT, "/invocations")]
 )
-def test_a_path_may_be_the_contracts_own(
+def test_alias_may_be_the_contracts_own_path(
     monkeypatch: pytest.MonkeyPatch, name: str, path: str
 ) -> None:
     monkeypatch.setenv(name, path)
@@ -89,7 +89,7 @@ def test_a_path_may_be_the_contracts_own(
 
 
 @pytest.mark.usefixtures("vertex")
-def test_sessions_are_known_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_work_on_alias_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
     client = TestClient(app_with())
     answer = client.post("/predict", json={"requestType": "NEW_SESSION"})
@@ -97,17 +97,17 @@ def test_sessions_are_known_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("vertex")
-def test_a_server_without_the_contracts_routes_has_no_further_ones() -> None:
+def test_no_alias_routes_without_contracts_routes() -> None:
     client = TestClient(sagemaker.bootstrap(FastAPI()))
     assert client.get("/v1/healthz").status_code == 404
     assert client.post("/predict").status_code == 404
 
 
-# --- what else knows paths ----------------------------------------------------------
+# --- metrics, keys and throttle -----------------------------------------------------
 
 
 @pytest.mark.usefixtures("vertex")
-def test_they_are_counted_as_what_they_stand_for() -> None:
+def test_metrics_count_alias_as_contracts_route() -> None:
     client = TestClient(app_with())
     for route, method, path in (
         ("/ping", "GET", "/v1/healthz"),
@@ -122,7 +122,7 @@ def test_they_are_counted_as_what_they_stand_for() -> None:
 
 @pytest.mark.usefixtures("vertex")
 @pytest.mark.parametrize("root", ["", "/prod"])
-def test_health_needs_no_key_and_predictions_do(
+def test_predict_alias_requires_key_and_health_alias_does_not(
     monkeypatch: pytest.MonkeyPatch, root: str
 ) -> None:
     monkeypatch.setenv("MHCS_API_KEY", KEY)
@@ -135,7 +135,7 @@ def test_health_needs_no_key_and_predictions_do(
 
 
 @pytest.mark.usefixtures("vertex")
-def test_the_throttle_lets_health_through(limits: SetLimits) -> None:
+def test_throttle_ignores_health_alias(limits: SetLimits) -> None:
     limits(per_second="0.001")
     client = TestClient(app_with())
     assert client.post("/predict").status_code == 200
@@ -143,7 +143,7 @@ def test_the_throttle_lets_health_through(limits: SetLimits) -> None:
     assert client.post("/v1/healthz").status_code == 200
 
 
-# --- what cannot be ------------------------------------------------------------------
+# --- invalid settings ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [HEALTH, PREDICT])
@@ -164,7 +164,7 @@ def test_the_throttle_lets_health_through(limits: SetLimits) -> None:
         *("/adapters", "/adapters/a", "/metrics", "/metrics/json"),
     ],
 )
-def test_a_bad_path_stops_the_start(
+def test_bad_alias_path_stops_startup(
     monkeypatch: pytest.MonkeyPatch, name: str, path: str
 ) -> None:
     monkeypatch.setenv(name, path)
@@ -184,7 +184,7 @@ def test_a_bad_path_stops_the_start(
         ("/same", "/same", PREDICT),
     ],
 )
-def test_one_path_is_one_route(
+def test_path_of_two_routes_stops_startup(
     monkeypatch: pytest.MonkeyPatch, health: str, predict: str, named: str
 ) -> None:
     monkeypatch.setenv(HEALTH, health)
@@ -200,7 +200,7 @@ class Inferring(Published):
         return ["/v1/answer"]
 
 
-def test_an_inference_route_of_the_engine_stays_what_it_is(
+def test_engines_inference_route_is_not_replaced_by_alias(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(PREDICT, "/v1/answer")

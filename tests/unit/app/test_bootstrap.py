@@ -14,7 +14,7 @@ from fixtures import Includer, Script, client_of
 from model_hosting_container_standards.exceptions import ConfigurationError
 
 
-def test_without_any_handler_the_engines_own_routes_answer(engine_app: FastAPI) -> None:
+def test_engines_routes_answer_without_handlers(engine_app: FastAPI) -> None:
     client = client_of(engine_app)
     assert client.get("/ping").json() == "engine's ping"
     assert client.post("/invocations").json() == "engine's invocations"
@@ -50,7 +50,7 @@ def named_invoke(): return "named invoke"
 )
 
 
-def test_each_source_wins_over_the_next(
+def test_precedence_of_handler_sources(
     engine_app: FastAPI,
     includer: Includer,
     script: Script,
@@ -74,7 +74,7 @@ def test_each_source_wins_over_the_next(
         ("", "framework's ping", "framework's invoke"),
     ],
 )
-def test_without_the_environment_the_next_source_wins(
+def test_precedence_of_sources_without_environment(
     engine_app: FastAPI, script: Script, source: str, ping: str, invoke: str
 ) -> None:
     script(source)
@@ -84,7 +84,7 @@ def test_without_the_environment_the_next_source_wins(
     assert client.post("/invocations").json() == invoke
 
 
-def test_one_handler_of_a_customer_leaves_the_other_alone(
+def test_customers_handler_replaces_only_its_own_route(
     engine_app: FastAPI, script: Script
 ) -> None:
     script("def invoke(): return 'mine'")
@@ -93,9 +93,7 @@ def test_one_handler_of_a_customer_leaves_the_other_alone(
     assert client.post("/invocations").json() == "mine"
 
 
-def test_names_a_script_only_imported_are_no_handlers(
-    engine_app: FastAPI, script: Script
-) -> None:
+def test_imported_names_are_not_handlers(engine_app: FastAPI, script: Script) -> None:
     script("def ping(): return 'sibling'", "helper_of_test.py")
     script(
         "from model_hosting_container_standards.sagemaker import invoke\n"
@@ -106,14 +104,14 @@ def test_names_a_script_only_imported_are_no_handlers(
     assert client.post("/invocations").json() == "engine's invocations"
 
 
-def test_the_last_registration_wins(engine_app: FastAPI) -> None:
+def test_last_registration_wins(engine_app: FastAPI) -> None:
     for text in ("first", "second"):
         sagemaker.custom_ping_handler(lambda text=text: text)
     assert client_of(engine_app).get("/ping").json() == "second"
 
 
 @pytest.mark.parametrize("parentheses", [True, False])
-def test_a_framework_handler_without_a_route_gets_one(parentheses: bool) -> None:
+def test_framework_handler_without_route_gets_one(parentheses: bool) -> None:
     app = FastAPI()
 
     async def invoke(request: Request) -> str:
@@ -129,7 +127,7 @@ def test_a_framework_handler_without_a_route_gets_one(parentheses: bool) -> None
     assert client.get("/ping").json() == "up"
 
 
-def test_a_framework_handler_keeps_the_route_it_has(includer: Includer) -> None:
+def test_framework_handler_keeps_its_route(includer: Includer) -> None:
     app, router = FastAPI(), APIRouter()
 
     @router.post("/invocations", status_code=202)
@@ -142,7 +140,7 @@ def test_a_framework_handler_keeps_the_route_it_has(includer: Includer) -> None:
     assert (response.status_code, response.json()) == (202, "with its own status")
 
 
-def test_apps_do_not_share_what_their_own_engine_registered() -> None:
+def test_apps_do_not_share_framework_handlers() -> None:
     first, second, third = (
         client_of(build_app(name)) for name in ("first", "second", None)
     )
@@ -161,7 +159,7 @@ def build_app(name: str | None) -> FastAPI:
     return FastAPI()
 
 
-def test_apps_of_one_process_share_the_customers_handlers() -> None:
+def test_apps_of_one_process_share_customers_handlers() -> None:
     sagemaker.invoke(lambda: "customer's")
     for _ in range(2):
         assert client_of(FastAPI()).post("/invocations").json() == "customer's"
@@ -176,12 +174,12 @@ def test_bootstrap_twice_changes_nothing(engine_app: FastAPI, script: Script) ->
     assert engine_app.router.routes == before
 
 
-def test_bootstrap_takes_a_fastapi_app_only() -> None:
+def test_bootstrap_rejects_other_apps() -> None:
     with pytest.raises(TypeError, match="takes a FastAPI app, not dict"):
         sagemaker.bootstrap({})  # type: ignore[arg-type]
 
 
-def test_bootstrap_leaves_room_for_middleware(engine_app: FastAPI) -> None:
+def test_middleware_can_be_added_after_bootstrap(engine_app: FastAPI) -> None:
     sagemaker.bootstrap(engine_app)
     seen = []
 
@@ -212,11 +210,11 @@ def test_ping_answers_every_method(
 
 
 @pytest.mark.parametrize("path", ["/ping", "/invocations"])
-def test_other_methods_are_not_allowed(engine_app: FastAPI, path: str) -> None:
+def test_other_methods_are_a_405(engine_app: FastAPI, path: str) -> None:
     assert client_of(engine_app).put(path).status_code == 405
 
 
-def test_ping_is_not_lost_to_a_route_for_everything() -> None:
+def test_catch_all_route_does_not_hide_ping() -> None:
     app = FastAPI()
     app.get("/ping")(lambda: "ping")
     app.api_route("/{path:path}", methods=["POST"])(lambda path: f"proxy {path}")
@@ -224,10 +222,10 @@ def test_ping_is_not_lost_to_a_route_for_everything() -> None:
     assert client.get("/ping").json() == client.post("/ping").json() == "ping"
 
 
-def test_a_bootstrap_that_failed_leaves_nothing_behind(
+def test_failed_bootstrap_leaves_app_unchanged(
     engine_app: FastAPI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The error is raised after routes, middleware and the lifespan were changed."""
+    """The error occurs after routes, middleware and lifespan have been changed."""
     monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
     monkeypatch.setenv("SAGEMAKER_SESSIONS_PATH", str(tmp_path / "sessions"))
     monkeypatch.setenv("MHCS_DRAIN_SECONDS", "x")
@@ -244,7 +242,7 @@ def test_a_bootstrap_that_failed_leaves_nothing_behind(
         assert client.get("/ping").status_code == 200
 
 
-def test_adapter_routes_are_not_lost_to_a_route_for_everything() -> None:
+def test_catch_all_route_does_not_hide_adapter_routes() -> None:
     app = FastAPI()
     app.post("/{path:path}")(lambda path: f"proxy {path}")
 
@@ -256,14 +254,14 @@ def test_adapter_routes_are_not_lost_to_a_route_for_everything() -> None:
     assert answer.text == "Adapter a registered"
 
 
-def test_a_mounted_app_is_no_handler(caplog: pytest.LogCaptureFixture) -> None:
+def test_mounted_app_is_not_a_handler(caplog: pytest.LogCaptureFixture) -> None:
     app = FastAPI()
     app.mount("/", FastAPI())
     assert client_of(app).get("/ping").status_code == 404
     assert "Nothing answers /ping" in caplog.text
 
 
-def test_a_callable_of_no_module_does_no_harm() -> None:
+def test_endpoint_without_module_works() -> None:
     def endpoint() -> str:
         return "x"
 

@@ -1,4 +1,4 @@
-"""An app that is bootstrapped while it runs, as its routes come no sooner."""
+"""Apps that get their routes, and are bootstrapped, while they run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Noting:
 
 
 class LateApp:
-    """An app whose routes come when it is told so, while it runs."""
+    """An app that gets its routes on demand, while it runs."""
 
     def __init__(self) -> None:
         self.log: Log = []
@@ -99,7 +99,7 @@ def client(late: LateApp) -> Iterator[TestClient]:
 
 
 def run(client: TestClient, function: Callable[[], None]) -> None:
-    """Call a function where the app runs."""
+    """Call a function in the app's event loop."""
 
     async def call() -> None:
         function()
@@ -115,26 +115,26 @@ def wait_until_open(client: TestClient) -> None:
     raise AssertionError("It is never open.")
 
 
-def test_it_has_our_routes_from_then_on(late: LateApp, client: TestClient) -> None:
+def test_late_app_gets_contracts_routes(late: LateApp, client: TestClient) -> None:
     assert client.get("/ping").status_code == 404
     run(client, late.open)
     wait_until_open(client)
-    assert client.get("/ping").status_code == 404  # Nothing answers it here.
+    assert client.get("/ping").status_code == 404  # No route answers it here.
     answer = client.post("/invocations", json={"requestType": "NEW_SESSION"})
     assert "stateful sessions not enabled" in answer.text
     assert client.get("/metrics").status_code == 200
     assert "X-Request-Id" in answer.headers
 
 
-def test_it_may_be_bootstrapped_in_another_thread(
+def test_late_app_can_be_bootstrapped_in_another_thread(
     late: LateApp, client: TestClient
 ) -> None:
-    late.open()  # The app runs in the client's.
+    late.open()  # The app runs in the client's portal thread.
     wait_until_open(client)
     assert client.post("/invocations", json=5).json() == 5
 
 
-def test_middleware_of_customers_is_where_it_always_is(
+def test_middleware_order_of_late_app_is_unchanged(
     late: LateApp, client: TestClient
 ) -> None:
     log = late.log
@@ -166,7 +166,7 @@ def test_middleware_of_customers_is_where_it_always_is(
     assert log == []
 
 
-def test_nothing_is_answered_before_its_steps_are_done(
+def test_late_app_answers_only_after_startup_steps(
     late: LateApp, client: TestClient
 ) -> None:
     gate = threading.Event()
@@ -190,7 +190,7 @@ def test_nothing_is_answered_before_its_steps_are_done(
         """It is not."""
 
 
-def test_a_step_that_fails_ends_the_server(
+def test_failed_startup_step_ends_server(
     late: LateApp,
     client: TestClient,
     monkeypatch: pytest.MonkeyPatch,
@@ -213,7 +213,7 @@ def test_a_step_that_fails_ends_the_server(
     assert "SOME_PATH='/nowhere' is not allowed" in caplog.text
 
 
-def test_a_server_that_ends_while_it_starts_leaves_nothing_behind(
+def test_shutdown_during_startup_leaves_nothing_behind(
     late: LateApp,
 ) -> None:
     async def wait() -> None:
@@ -231,7 +231,7 @@ def test_a_server_that_ends_while_it_starts_leaves_nothing_behind(
     assert deferred_bootstrap_of(late.app) is None
 
 
-def test_steps_stop_in_turn_and_before_the_app(late: LateApp) -> None:
+def test_steps_stop_in_order_before_app(late: LateApp) -> None:
     with TestClient(late.app) as client:
         run(client, late.open)
         wait_until_open(client)
@@ -246,7 +246,7 @@ def test_steps_stop_in_turn_and_before_the_app(late: LateApp) -> None:
     ]
 
 
-async def test_a_step_that_comes_as_the_app_ends_is_not_started(late: LateApp) -> None:
+async def test_step_is_not_started_during_shutdown(late: LateApp) -> None:
     lifespan = late.app.router.lifespan_context
     async with lifespan(late.app):
         late.add_step("late", at_once)

@@ -9,7 +9,7 @@ import model_hosting_container_standards.sagemaker as sagemaker
 from fixtures import Script
 
 
-def test_openapi_shows_who_answers(script: Script) -> None:
+def test_openapi_describes_active_handlers(script: Script) -> None:
     script('def ping():\n    """Mine."""\ndef invoke():\n    """Mine too."""\n')
     app = FastAPI()
 
@@ -29,7 +29,7 @@ def test_openapi_shows_who_answers(script: Script) -> None:
     assert paths["/invocations"]["post"]["description"] == "Mine too."
 
 
-def test_openapi_of_a_decorated_engine_is_what_it_was() -> None:
+def test_decorators_do_not_change_openapi() -> None:
     def build(*decorators: Callable[..., Any]) -> FastAPI:
         async def invocations(raw_request: Request, n: int = 1) -> dict[str, int]:
             """Run the model."""

@@ -1,4 +1,4 @@
-"""Several apps in one process: whose handler belongs to whom."""
+"""Several apps in one process: which handler belongs to which app."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Server:
         self.loaded.append((await raw_request.json())["name"])
 
 
-def test_a_method_answers_for_its_own_server_only() -> None:
+def test_method_answers_for_its_own_server_only() -> None:
     first = client_of(Server("first", with_route=False).app)
     empty = client_of(FastAPI())
     assert first.get("/ping").json() == "first"
     assert empty.get("/ping").status_code == 404
 
 
-def test_apps_built_first_and_bootstrapped_later_keep_what_has_a_route() -> None:
+def test_apps_bootstrapped_later_keep_handlers_with_routes() -> None:
     servers = [Server(name, with_route=True) for name in ("first", "second")]
     for server in servers:
         with client_of(server.app) as client:
@@ -47,30 +47,30 @@ def test_apps_built_first_and_bootstrapped_later_keep_what_has_a_route() -> None
     assert [server.loaded for server in servers] == [["first"], ["second"]]
 
 
-async def of_this_module() -> str:
+async def module_function() -> str:
     return "module's"
 
 
-def test_a_function_of_a_module_is_there_for_every_app() -> None:
-    sagemaker.register_invocation_handler(of_this_module)
+def test_module_function_answers_for_every_app() -> None:
+    sagemaker.register_invocation_handler(module_function)
     for _ in range(2):
         assert client_of(FastAPI()).post("/invocations").json() == "module's"
 
 
-def test_a_function_of_a_module_with_a_route_belongs_to_its_app() -> None:
-    sagemaker.register_invocation_handler(of_this_module)
+def test_module_function_with_route_belongs_to_its_app() -> None:
+    sagemaker.register_invocation_handler(module_function)
     app = FastAPI()
-    app.post("/invocations")(of_this_module)
+    app.post("/invocations")(module_function)
     assert client_of(app).post("/invocations").json() == "module's"
     assert client_of(FastAPI()).post("/invocations").status_code == 404
 
 
-def test_a_start_that_fails_leaves_the_app_as_it_was(
+def test_failed_startup_leaves_app_unchanged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     app = FastAPI()
-    app.get("/ping")(of_this_module)
-    sagemaker.ping(of_this_module)
+    app.get("/ping")(module_function)
+    sagemaker.ping(module_function)
     monkeypatch.setenv("CUSTOM_FASTAPI_INVOCATION_HANDLER", "nonsense")
     before = list(app.router.routes)
     with pytest.raises(HandlerResolutionError):
@@ -80,17 +80,17 @@ def test_a_start_that_fails_leaves_the_app_as_it_was(
     assert client_of(app).get("/ping").json() == "module's"
 
 
-def test_the_apps_own_names_stay_its_own() -> None:
+def test_apps_own_names_are_unchanged() -> None:
     app, router = FastAPI(), APIRouter(prefix="/v1")
-    router.get("/ping", name="ping")(of_this_module)
+    router.get("/ping", name="ping")(module_function)
     app.include_router(router)
-    app.post("/invocations")(of_this_module)
-    sagemaker.ping(of_this_module)
+    app.post("/invocations")(module_function)
+    sagemaker.ping(module_function)
     sagemaker.bootstrap(app)
     assert app.url_path_for("ping") == "/v1/ping"
 
 
-def test_a_handler_with_a_route_elsewhere_gets_one_of_the_contract_too() -> None:
+def test_handler_with_another_route_also_gets_contracts_route() -> None:
     app = FastAPI()
 
     @app.get("/health")

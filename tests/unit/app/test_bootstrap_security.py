@@ -1,4 +1,4 @@
-"""Security of a route that is replaced, or gone around, stays in force."""
+"""Security dependencies stay in force when a route is replaced or rerouted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Securit
 from fastapi.security import APIKeyHeader
 
 import model_hosting_container_standards.engines.registry as engine_registry
-from decorated import Completion, of_vllm
 from fixtures import Includer, Script, client_of, copy_flat, include, include_nested
+from invocations_app import Completion, of_vllm
 from mhcs.vllm.engine import VLLM
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.exceptions import HandlerNotCallableError
@@ -64,7 +64,7 @@ def protect_router(router: APIRouter) -> APIRouter:
         (protect_router, include_nested),
     ],
 )
-def test_security_of_a_replaced_route_stays_and_other_dependencies_go(
+def test_replaced_route_keeps_security_and_drops_other_dependencies(
     script: Script, protect: Callable[[APIRouter], APIRouter], includer: Includer
 ) -> None:
     script("def invoke(): return 'mine'")
@@ -76,7 +76,7 @@ def test_security_of_a_replaced_route_stays_and_other_dependencies_go(
     assert not hasattr(app.state, "visited")
 
 
-def test_dependencies_of_the_app_itself_stay(script: Script) -> None:
+def test_apps_own_dependencies_stay(script: Script) -> None:
     script("def invoke(): return 'mine'")
     app = FastAPI(dependencies=[Depends(note_visit)])
     app.post("/invocations")(engines)
@@ -84,7 +84,7 @@ def test_dependencies_of_the_app_itself_stay(script: Script) -> None:
     assert app.state.visited
 
 
-def test_security_of_another_method_does_not_count(script: Script) -> None:
+def test_security_of_another_method_does_not_apply(script: Script) -> None:
     script("def invoke(): return 'mine'")
     app = FastAPI()
     app.get("/invocations", dependencies=DEPENDENCIES)(engines)
@@ -118,7 +118,7 @@ def protected_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
         ("/v1/embeddings", KEY, 200),
     ],
 )
-def test_the_route_attribute_does_not_lead_around_it(
+def test_route_attribute_does_not_bypass_security(
     protected_app: FastAPI, route: str, headers: dict[str, str], status: int
 ) -> None:
     attribute = {"X-Amzn-SageMaker-Custom-Attributes": f"route={route}"}
@@ -128,7 +128,7 @@ def test_the_route_attribute_does_not_lead_around_it(
     assert answer.status_code == status
 
 
-def test_a_path_spec_does_not_lead_around_it(
+def test_path_spec_does_not_bypass_security(
     protected_app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUSTOM_FASTAPI_INVOCATION_HANDLER", "/v1/completions")

@@ -11,7 +11,7 @@ from fixtures import Script, client_of
 from model_hosting_container_standards.exceptions import ConfigurationError
 
 
-def test_the_log_names_who_answers_and_why(
+def test_log_names_handlers_and_their_sources(
     engine_app: FastAPI,
     script: Script,
     caplog: pytest.LogCaptureFixture,
@@ -26,7 +26,7 @@ def test_the_log_names_who_answers_and_why(
     assert f"function invoke of {path}" in caplog.text
 
 
-def test_a_server_without_ping_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_ping_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     sagemaker.invoke(lambda: "x")
     client = client_of(FastAPI())
     assert client.get("/ping").status_code == 404
@@ -35,7 +35,7 @@ def test_a_server_without_ping_is_told_so(caplog: pytest.LogCaptureFixture) -> N
     assert "Nothing answers /ping" in record.getMessage()
 
 
-def test_nothing_is_read_before_bootstrap(
+def test_environment_is_not_read_before_bootstrap(
     engine_app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOG_LEVEL", "LOUD")
@@ -45,7 +45,7 @@ def test_nothing_is_read_before_bootstrap(
     sagemaker.bootstrap(engine_app)
 
 
-def test_a_bad_value_of_a_feature_that_is_off_does_no_harm(
+def test_bad_setting_of_disabled_feature_is_ignored(
     engine_app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MHCS_STRICT", "perhaps")
@@ -54,7 +54,7 @@ def test_a_bad_value_of_a_feature_that_is_off_does_no_harm(
 
 
 @pytest.mark.parametrize("decorator", [sagemaker.ping, sagemaker.invoke])
-def test_a_decorator_refuses_what_cannot_be_called(decorator: Any) -> None:
+def test_decorator_rejects_objects_that_are_not_callable(decorator: Any) -> None:
     with pytest.raises(TypeError, match="must be a callable, not 'x'"):
         decorator("x")
 
@@ -62,12 +62,12 @@ def test_a_decorator_refuses_what_cannot_be_called(decorator: Any) -> None:
 @pytest.mark.parametrize(
     "decorator", [sagemaker.register_handler, sagemaker.override_handler]
 )
-def test_handlers_have_two_names(decorator: Any) -> None:
+def test_unknown_handler_name_is_an_error(decorator: Any) -> None:
     with pytest.raises(ValueError, match="Unknown handler 'pong': use one of"):
         decorator("pong")
 
 
-def test_a_decorator_returns_the_function_unchanged() -> None:
+def test_decorator_returns_function_unchanged() -> None:
     def function() -> None: ...
 
     for decorator in (

@@ -19,7 +19,7 @@ from model_hosting_container_standards.exceptions import (
 )
 
 
-def test_a_path_of_the_app_answers(
+def test_path_spec_uses_apps_route(
     engine_app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUSTOM_FASTAPI_PING_HANDLER", "/health")
@@ -32,7 +32,7 @@ def test_a_path_of_the_app_answers(
     assert answer == {"path": "/v1/answer", "body": {"a": 1}}
 
 
-def test_a_path_answers_below_a_root_path(
+def test_path_spec_works_below_root_path(
     engine_app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUSTOM_FASTAPI_INVOCATION_HANDLER", "/v1/answer")
@@ -42,7 +42,7 @@ def test_a_path_answers_below_a_root_path(
         assert client.post(path, json=1).json()["body"] == 1
 
 
-def test_a_mounted_app_answers_by_its_own_routes(engine_app: FastAPI) -> None:
+def test_mounted_app_uses_its_own_routes(engine_app: FastAPI) -> None:
     sagemaker.bootstrap(engine_app)
     outer = FastAPI(routes=[Mount("/models/a", app=engine_app)])
     client = TestClient(outer)
@@ -67,7 +67,7 @@ value = 1
     ("spec", "answer"),
     [("model.py:Handler", [1]), ("model.py:Handler.method", "method")],
 )
-def test_a_class_answers_by_an_instance(
+def test_class_is_instantiated(
     engine_app: FastAPI,
     script: Script,
     monkeypatch: pytest.MonkeyPatch,
@@ -95,7 +95,7 @@ def test_a_class_answers_by_an_instance(
 @pytest.mark.parametrize(
     "name", ["CUSTOM_FASTAPI_PING_HANDLER", "CUSTOM_FASTAPI_INVOCATION_HANDLER"]
 )
-def test_a_spec_that_cannot_be_used_stops_the_start(
+def test_unusable_spec_stops_startup(
     engine_app: FastAPI,
     script: Script,
     monkeypatch: pytest.MonkeyPatch,
@@ -109,11 +109,11 @@ def test_a_spec_that_cannot_be_used_stops_the_start(
         sagemaker.bootstrap(engine_app)
 
 
-def test_a_script_that_is_not_there_is_normal(engine_app: FastAPI) -> None:
+def test_default_script_may_be_missing(engine_app: FastAPI) -> None:
     sagemaker.bootstrap(engine_app)
 
 
-def test_a_script_that_was_named_must_be_there(
+def test_configured_script_must_exist(
     engine_app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUSTOM_SCRIPT_FILENAME", "serve.py")
@@ -121,7 +121,7 @@ def test_a_script_that_was_named_must_be_there(
         sagemaker.bootstrap(engine_app)
 
 
-def test_a_script_of_another_name_goes_by_the_alias_model(
+def test_configured_script_is_importable_as_model(
     engine_app: FastAPI, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script("def my(): return 'serve.py'", "serve.py")
@@ -130,16 +130,14 @@ def test_a_script_of_another_name_goes_by_the_alias_model(
     assert client_of(engine_app).get("/ping").json() == "serve.py"
 
 
-def test_a_script_that_raises_stops_the_start_with_its_own_error(
-    engine_app: FastAPI, script: Script
-) -> None:
+def test_error_in_script_stops_startup(engine_app: FastAPI, script: Script) -> None:
     script("raise KeyError('weights')")
     with pytest.raises(ModuleLoadError) as raised:
         sagemaker.bootstrap(engine_app)
     assert isinstance(raised.value.__cause__, KeyError)
 
 
-def test_a_handler_name_that_is_no_callable_stops_the_start(
+def test_handler_that_is_not_callable_stops_startup(
     engine_app: FastAPI, script: Script
 ) -> None:
     script("custom_sagemaker_ping_handler = 'soon'")

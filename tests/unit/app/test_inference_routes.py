@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, field_validator
 from starlette.types import Message, Receive, Scope, Send
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
-from decorated import ADAPTER, ATTRIBUTES
+from invocations_app import ADAPTER, ATTRIBUTES
 from model_hosting_container_standards.adapters.adapter import AdapterSpec
 from model_hosting_container_standards.adapters.registry import AdapterRegistry
 from model_hosting_container_standards.app.inference_routes import (
@@ -31,7 +31,7 @@ class Completion(BaseModel):
 
 
 class Anthropic(BaseModel):
-    """A request that is refused without a model's name."""
+    """A request model that requires a model's name."""
 
     model: Annotated[str, Field(max_length=300)]
     prompt: str = ""
@@ -108,7 +108,7 @@ PATHS = ["/v1/completions", "/v1/messages", "/invocations"]
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("model", [{}, {"model": ""}, {"model": None}, {"model": "x"}])
-def test_the_header_goes_before_the_body(
+def test_header_takes_precedence_over_body(
     client: TestClient, path: str, model: dict[str, Any]
 ) -> None:
     answer = by_header(client, path, json={**model, "prompt": "p"})
@@ -118,14 +118,14 @@ def test_the_header_goes_before_the_body(
     assert found.get("prompt", "p") == "p"
 
 
-def test_what_the_engine_has_without_us_can_be_chosen_too(client: TestClient) -> None:
+def test_header_can_name_engines_own_models(client: TestClient) -> None:
     for name in ("own", "base"):
         answer = by_header(client, "/v1/completions", name, json={})
         assert answer.json()["text"] == name
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_an_unknown_name_in_the_header_is_a_404_that_lists(
+def test_unknown_name_in_header_is_a_404_that_lists_adapters(
     client: TestClient, path: str
 ) -> None:
     answer = by_header(client, path, "de", json={"model": "fr"})
@@ -134,32 +134,32 @@ def test_an_unknown_name_in_the_header_is_a_404_that_lists(
     assert "There are 'own', 'fr'." in answer.json()["detail"]
 
 
-def test_a_body_that_cannot_hold_the_name_is_a_400(client: TestClient) -> None:
+def test_body_that_cannot_hold_the_name_is_a_400(client: TestClient) -> None:
     for content in (b"", b"[]", b"{", b"\xff"):
         answer = by_header(client, "/v1/raw", content=content)
         assert answer.status_code == 400
         assert "JSON object" in answer.json()["detail"]
 
 
-def test_other_routes_and_methods_see_the_header_themselves(client: TestClient) -> None:
-    headers = {ADAPTER: "nobody"}
+def test_other_routes_and_methods_get_header_unchanged(client: TestClient) -> None:
+    headers = {ADAPTER: "unknown"}
     for answer in (
         client.post("/tokenize", headers=headers),
         client.get("/v1/completions", headers=headers),
     ):
-        assert answer.json() == {"header": "nobody"}
+        assert answer.json() == {"header": "unknown"}
 
 
-def test_without_the_header_a_body_stays_as_it_is(client: TestClient) -> None:
+def test_body_is_unchanged_without_header(client: TestClient) -> None:
     for content in (b"", b"not json", b'{"model": "",  "x": 1}', b"\xff"):
         answer = client.post("/v1/raw", content=content)
         assert answer.json() == {"raw": content.decode("latin-1")}
 
 
-# --- a server behind a path -----------------------------------------------------------
+# --- root path ------------------------------------------------------------------------
 
 
-def test_a_server_behind_a_path_has_the_same_routes(
+def test_routes_work_below_root_path(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     app = app_of(engine, monkeypatch, app_with_routes(engine))
@@ -178,7 +178,7 @@ AUDIO = {"file": ("a.wav", b"\0\r\n--x--\xff" * 1000)}
 
 @pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/invocations"])
 @pytest.mark.parametrize("model", [{}, {"model": ""}, {"model": "base"}])
-def test_the_header_counts_for_a_form_too(
+def test_header_applies_to_forms(
     client: TestClient, path: str, model: dict[str, str]
 ) -> None:
     headers = {ADAPTER: "fr", ATTRIBUTES: "route=/v1/audio/transcriptions"}
@@ -193,7 +193,7 @@ def test_the_header_counts_for_a_form_too(
 
 
 @pytest.mark.parametrize("model", [{}, {"model": ""}])
-def test_a_form_without_a_model_is_the_base_models(
+def test_form_without_model_uses_base_model(
     client: TestClient, model: dict[str, str]
 ) -> None:
     answer = client.post("/v1/audio/transcriptions", data=model, files=AUDIO)
@@ -201,7 +201,7 @@ def test_a_form_without_a_model_is_the_base_models(
 
 
 @pytest.mark.parametrize("declared", ["b", '"b"', "b; charset=utf-8"])
-def test_a_form_is_what_its_header_declares(client: TestClient, declared: str) -> None:
+def test_form_boundary_is_parsed_from_header(client: TestClient, declared: str) -> None:
     part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\nab'
     content_type = f"Multipart/Form-Data; boundary={declared}"
     answer = client.post(
@@ -223,7 +223,7 @@ def test_a_form_is_what_its_header_declares(client: TestClient, declared: str) -
         ("multipart/form-data; boundary*=idna''%E2%82%AC", b"--b--"),
     ],
 )
-def test_a_form_that_is_not_whole_is_a_400(
+def test_incomplete_form_is_a_400(
     client: TestClient, content_type: str, content: bytes
 ) -> None:
     answer = client.post(
@@ -235,7 +235,7 @@ def test_a_form_that_is_not_whole_is_a_400(
     assert "not a whole multipart/form-data" in answer.json()["detail"]
 
 
-def test_a_boundary_that_cannot_be_is_the_routes_to_refuse(client: TestClient) -> None:
+def test_invalid_boundary_is_left_to_route(client: TestClient) -> None:
     content_type = "multipart/form-data; boundary*=utf-8''%E2%82%AC"
     headers = {"content-type": content_type}
     answer = client.post("/v1/messages", content=b"--b--", headers=headers)
@@ -257,7 +257,7 @@ NO_MODEL: list[bytes] = [
 
 @pytest.mark.parametrize("content", NO_MODEL)
 @pytest.mark.parametrize("path", ["/v1/messages", "/invocations"])
-def test_a_body_without_a_model_is_the_base_models(
+def test_body_without_model_uses_base_model(
     client: TestClient, path: str, content: bytes
 ) -> None:
     headers = {"content-type": "application/json", ATTRIBUTES: "route=/v1/messages"}
@@ -268,7 +268,7 @@ def test_a_body_without_a_model_is_the_base_models(
 @pytest.mark.parametrize(
     "content", [b'{"prompt": "\xe9"}', b'{"prompt": "p", "seed": %b}' % (b"9" * 5000)]
 )
-def test_an_error_beside_the_missing_model_is_the_clients(
+def test_unparsable_body_without_model_is_a_400(
     client: TestClient, content: bytes
 ) -> None:
     headers = {"content-type": "application/json"}
@@ -280,7 +280,7 @@ def test_an_error_beside_the_missing_model_is_the_clients(
 @pytest.mark.parametrize(
     ("model", "named"), [({}, "base"), ({"model": ""}, "base"), ({"model": 0}, 0)]
 )
-async def test_a_body_that_a_step_has_edited_is_not_decoded_again(
+async def test_edited_body_is_not_decoded_again(
     model: dict[str, Any], named: Any
 ) -> None:
     seen: list[Any] = []
@@ -306,9 +306,7 @@ async def test_a_body_that_a_step_has_edited_is_not_decoded_again(
     "body",
     [{"model": "fr", "prompt": '"model": ""'}, {"model": "fr", "m": {"model": ""}}],
 )
-def test_a_body_that_names_a_model_stays_as_it_is(
-    client: TestClient, body: dict[str, Any]
-) -> None:
+def test_body_with_model_is_unchanged(client: TestClient, body: dict[str, Any]) -> None:
     answer = client.post("/v1/messages", json=body)
     assert answer.json()["text"] == "bonjour"
 
@@ -316,7 +314,7 @@ def test_a_body_that_names_a_model_stays_as_it_is(
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b"\xff", b'{"model": 5}', b"[" * 100_000]
 )
-def test_the_engine_says_what_is_wrong_with_another_body(
+def test_engine_reports_errors_of_other_bodies(
     client: TestClient, content: bytes
 ) -> None:
     headers = {"content-type": "application/json"}
@@ -328,7 +326,7 @@ def test_the_engine_says_what_is_wrong_with_another_body(
     assert named.status_code in (400, 422)
 
 
-def test_a_route_whose_signature_cannot_be_read_is_passed_its_requests_unread() -> None:
+def test_route_with_unreadable_signature_gets_requests_unread() -> None:
     app = FastAPI()
 
     @app.post("/v1/messages")
@@ -341,7 +339,7 @@ def test_a_route_whose_signature_cannot_be_read_is_passed_its_requests_unread() 
 
 
 @pytest.mark.parametrize("headers", [[], [(ADAPTER.lower().encode(), b"fr")]])
-async def test_a_client_that_leaves_before_its_body_is_whole_gets_no_answer(
+async def test_disconnect_before_end_of_body_sends_no_response(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, headers: Any
 ) -> None:
     app = app_of(engine, monkeypatch, app_with_routes(engine))

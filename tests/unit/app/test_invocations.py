@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.testclient import TestClient
 
 import model_hosting_container_standards.sagemaker as sagemaker
-from decorated import (
+from invocations_app import (
     NOT_ENABLED,
     SESSION,
     client_of,
@@ -32,7 +32,7 @@ BODIES = {
 
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("as_customer", [True, False])
-def test_any_body_of_any_type_reaches_the_handler(name: str, as_customer: bool) -> None:
+def test_any_body_of_any_type_reaches_handler(name: str, as_customer: bool) -> None:
     raw, content_type = BODIES[name]
     if as_customer:
         sagemaker.invoke(echo)
@@ -48,7 +48,7 @@ def test_any_body_of_any_type_reaches_the_handler(name: str, as_customer: bool) 
     }
 
 
-def test_a_body_in_pieces_reaches_the_handler() -> None:
+def test_chunked_body_reaches_handler() -> None:
     def pieces() -> Iterator[bytes]:
         for _ in range(100):
             yield b"piece of a body that is longer than a peek" * 3
@@ -66,30 +66,30 @@ def test_a_body_in_pieces_reaches_the_handler() -> None:
     ],
 )
 @pytest.mark.parametrize("decorated", [True, False])
-def test_a_control_request_is_refused(body: bytes, decorated: bool) -> None:
+def test_control_request_is_rejected(body: bytes, decorated: bool) -> None:
     decorators = [sagemaker.stateful_session_manager()] if decorated else []
     answer = client_of(echo, *decorators).post("/invocations", content=body)
     assert (answer.status_code, answer.json()["detail"]) == (400, NOT_ENABLED)
 
 
-def test_a_request_of_a_session_is_refused() -> None:
+def test_request_in_a_session_is_rejected() -> None:
     client = client_of(echo, sagemaker.stateful_session_manager("session_id"))
     answer = client.post("/invocations", json={}, headers={SESSION: "abc"})
     assert (answer.status_code, answer.json()["detail"]) == (400, NOT_ENABLED)
 
 
-def test_a_control_request_in_pieces_is_refused() -> None:
+def test_chunked_control_request_is_rejected() -> None:
     pieces = iter([b'{"requestType"', b': "NEW_SESSION"}'])
     assert client_of(echo).post("/invocations", content=pieces).status_code == 400
 
 
-def test_a_session_id_needs_a_field() -> None:
+def test_session_id_requires_field() -> None:
     match = "is not a path of a body field for the session"
     with pytest.raises(ValueError, match=match):
         sagemaker.stateful_session_manager("")
 
 
-def test_our_errors_have_the_form_of_the_engines() -> None:
+def test_errors_have_engines_format() -> None:
     app = FastAPI()
     app.post("/invocations")(echo)
 
@@ -106,7 +106,7 @@ def test_our_errors_have_the_form_of_the_engines() -> None:
 
 
 @pytest.mark.parametrize("length", [b"1000000", b"nonsense", None])
-async def test_a_handler_that_needs_no_body_does_not_wait_for_it(
+async def test_handler_without_body_does_not_wait_for_it(
     length: bytes | None,
 ) -> None:
     sagemaker.invoke(lambda: "at once")
@@ -114,7 +114,7 @@ async def test_a_handler_that_needs_no_body_does_not_wait_for_it(
     sent: list[Any] = []
 
     async def receive() -> Any:
-        raise AssertionError("somebody asked for the body")
+        raise AssertionError("the handler read the body")
 
     async def send(message: Any) -> None:
         sent.append(message)

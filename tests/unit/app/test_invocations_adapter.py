@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 import model_hosting_container_standards.sagemaker as sagemaker
-from decorated import (
+from invocations_app import (
     ADAPTER,
     client_of,
     echo,
@@ -20,7 +20,7 @@ from decorated import (
 
 
 @pytest.mark.parametrize("handler", [parse, take_model])
-def test_without_the_header_the_clients_model_is_untouched(
+def test_clients_model_is_unchanged_without_header(
     handler: Callable[..., Any],
 ) -> None:
     client = client_of(handler, sagemaker.inject_adapter_id("model"))
@@ -28,14 +28,14 @@ def test_without_the_header_the_clients_model_is_untouched(
     assert answer.get("json", answer) == {"model": "client's"}
 
 
-def test_the_header_replaces_the_field() -> None:
+def test_header_replaces_field() -> None:
     client = client_of(parse, sagemaker.inject_adapter_id(adapter_path="model"))
     body = {"model": "client's", "prompt": "p", "x": [1.5, None, "\u00e9"]}
     answer = client.post("/invocations", json=body, headers={ADAPTER: "mine"})
     assert answer.json() == {**body, "model": "mine"}
 
 
-def test_the_header_reaches_every_way_to_read_the_body() -> None:
+def test_id_is_present_however_body_is_read() -> None:
     decorate = sagemaker.inject_adapter_id("model")
     headers = {ADAPTER: "mine"}
     taken = client_of(take_model, decorate).post(
@@ -55,14 +55,14 @@ def test_the_header_reaches_every_way_to_read_the_body() -> None:
         ({}, {"model": "mine"}),
     ],
 )
-def test_the_id_can_be_appended(body: Any, expected: Any) -> None:
+def test_id_can_be_appended(body: Any, expected: Any) -> None:
     decorate = sagemaker.inject_adapter_id("model", append=True, separator=":")
     client = client_of(parse, decorate)
     answer = client.post("/invocations", json=body, headers={ADAPTER: "mine"})
     assert answer.json() == expected
 
 
-def test_missing_parents_of_a_nested_field_are_made() -> None:
+def test_missing_parents_of_nested_field_are_created() -> None:
     client = client_of(parse, sagemaker.inject_adapter_id("lora.request.name"))
     answer = client.post(
         "/invocations", json={"lora": {"a": 1}}, headers={ADAPTER: "m"}
@@ -83,7 +83,7 @@ def test_missing_parents_of_a_nested_field_are_made() -> None:
         ("model", True, b'{"model": 7}', "send a string"),
     ],
 )
-def test_a_body_that_cannot_hold_the_id_is_one_clear_400(
+def test_body_that_cannot_hold_the_id_is_a_400(
     path: str, append: bool, body: bytes, sentence: str
 ) -> None:
     separator = ":" if append else None
@@ -93,14 +93,14 @@ def test_a_body_that_cannot_hold_the_id_is_one_clear_400(
     assert sentence in answer.json()["detail"]
 
 
-def test_an_empty_header_is_no_header() -> None:
+def test_empty_header_is_ignored() -> None:
     client = client_of(parse, sagemaker.inject_adapter_id("model"))
     answer = client.post("/invocations", json={"model": "a"}, headers={ADAPTER: ""})
     assert answer.json() == {"model": "a"}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_an_adapter_may_have_a_name_beyond_ascii(encoding: str) -> None:
+def test_adapter_name_may_be_non_ascii(encoding: str) -> None:
     client = client_of(parse, sagemaker.inject_adapter_id("model"))
     name = "caf\u00e9"
     headers = {ADAPTER.encode(): name.encode(encoding)}
@@ -119,14 +119,14 @@ def test_an_adapter_may_have_a_name_beyond_ascii(encoding: str) -> None:
         ("model", False, ":", "only used with append"),
     ],
 )
-def test_a_wrong_decoration_is_a_value_error(
+def test_invalid_decorator_arguments_are_a_value_error(
     path: Any, append: bool, separator: str | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         sagemaker.inject_adapter_id(path, append, separator)
 
 
-def test_a_customers_handler_may_be_decorated_too() -> None:
+def test_customers_handler_can_be_decorated() -> None:
     sagemaker.invoke(sagemaker.inject_adapter_id("model")(parse))
     client = TestClient(sagemaker.bootstrap(FastAPI()))
     answer = client.post("/invocations", json={}, headers={ADAPTER: "mine"})
@@ -143,7 +143,7 @@ def sync(body: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("handler", [parse, stream, sync, functools.partial(parse)])
 @pytest.mark.parametrize("registered_first", [True, False])
-def test_any_handler_may_be_decorated_in_either_order(
+def test_decorators_work_in_either_order_on_any_handler(
     handler: Callable[..., Any], registered_first: bool
 ) -> None:
     decorators = [sagemaker.inject_adapter_id("model"), sagemaker.invoke]
@@ -154,7 +154,7 @@ def test_any_handler_may_be_decorated_in_either_order(
     assert answer.json() == {"model": "mine"}
 
 
-def test_a_decorated_handler_in_a_partial_stays_decorated() -> None:
+def test_partial_of_decorated_handler_stays_decorated() -> None:
     async def handler(prefix: str, request: Request) -> Any:
         return [prefix, await request.json()]
 
@@ -165,7 +165,7 @@ def test_a_decorated_handler_in_a_partial_stays_decorated() -> None:
     assert answer.json() == ["p", {"model": "mine"}]
 
 
-def test_several_fields_may_be_filled_and_functions_decorated_twice() -> None:
+def test_several_fields_and_repeated_decorators() -> None:
     both = sagemaker.inject_adapter_id("a")(sagemaker.inject_adapter_id("b")(parse))
     answer = client_of(both).post("/invocations", json={}, headers={ADAPTER: "m"})
     assert answer.json() == {"a": "m", "b": "m"}
@@ -174,7 +174,7 @@ def test_several_fields_may_be_filled_and_functions_decorated_twice() -> None:
     assert answer.json() == {"c": "m"}
 
 
-def test_a_get_route_of_the_same_path_does_not_hide_the_decorated_one() -> None:
+def test_get_route_of_same_path_does_not_hide_decorated_route() -> None:
     app = FastAPI()
     app.get("/invocations")(lambda: "usage")
     app.post("/invocations")(sagemaker.inject_adapter_id("model")(parse))
@@ -184,7 +184,7 @@ def test_a_get_route_of_the_same_path_does_not_hide_the_decorated_one() -> None:
     assert client.get("/invocations").json() == "usage"
 
 
-async def test_the_body_a_handler_reads_is_not_what_it_does_to_the_document() -> None:
+async def test_changing_parsed_json_does_not_change_body() -> None:
     async def handler(request: Request) -> Any:
         document = await request.json()
         document["prompt"] = "changed"

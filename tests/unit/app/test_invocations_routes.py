@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 import model_hosting_container_standards.engines.registry as engine_registry
 import model_hosting_container_standards.sagemaker as sagemaker
-from decorated import (
+from fixtures import Script
+from invocations_app import (
     ADAPTER,
     ATTRIBUTES,
     Completion,
@@ -17,7 +18,6 @@ from decorated import (
     echo,
     of_vllm,
 )
-from fixtures import Script
 from mhcs.vllm.engine import VLLM
 
 
@@ -30,7 +30,7 @@ class Engine(VLLM):
 
 @pytest.fixture
 def engine_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
-    """An app of an engine that has no route of the contract."""
+    """An app of an engine without the contract's routes."""
     engine: Engine = Engine()
     monkeypatch.setattr(engine_registry, "installed_engines", lambda: [engine])
     app, router = FastAPI(title="engine"), APIRouter()
@@ -66,7 +66,7 @@ async def parse_with_path(completion: Completion, request: Request) -> dict[str,
         ({"input": "i", "messages": []}, "/v1/chat/completions"),
     ],
 )
-def test_without_an_invocations_route_the_body_chooses(
+def test_body_selects_route_without_invocations_route(
     engine_app: FastAPI, body: Any, path: str
 ) -> None:
     client = TestClient(sagemaker.bootstrap(engine_app))
@@ -83,7 +83,7 @@ def test_without_an_invocations_route_the_body_chooses(
         (b"{", "must be a JSON object"),
     ],
 )
-def test_a_body_that_fits_no_route_is_a_clear_400(
+def test_body_that_fits_no_route_is_a_400(
     engine_app: FastAPI, body: bytes, sentence: str
 ) -> None:
     client = TestClient(sagemaker.bootstrap(engine_app))
@@ -92,7 +92,7 @@ def test_a_body_that_fits_no_route_is_a_clear_400(
     assert sentence in answer.json()["detail"]
 
 
-def test_the_engine_says_where_an_adapters_id_goes(engine_app: FastAPI) -> None:
+def test_engine_decides_where_adapter_id_is_written(engine_app: FastAPI) -> None:
     client = TestClient(sagemaker.bootstrap(engine_app))
     answer = client.post("/invocations", json={"prompt": ""}, headers={ADAPTER: "mine"})
     assert answer.json()["body"] == {"prompt": "", "model": "mine"}
@@ -108,9 +108,7 @@ def test_the_engine_says_where_an_adapters_id_goes(engine_app: FastAPI) -> None:
         "route=/v1/embeddings x",
     ],
 )
-def test_the_route_attribute_chooses_the_route(
-    engine_app: FastAPI, attributes: str
-) -> None:
+def test_route_attribute_selects_route(engine_app: FastAPI, attributes: str) -> None:
     client = TestClient(sagemaker.bootstrap(engine_app))
     answer = client.post(
         "/invocations", json={"messages": []}, headers={ATTRIBUTES: attributes}
@@ -118,7 +116,7 @@ def test_the_route_attribute_chooses_the_route(
     assert answer.json() == {"path": "/v1/embeddings", "body": {"messages": []}}
 
 
-def test_a_route_beside_v1_is_chosen_too(engine_app: FastAPI) -> None:
+def test_route_outside_v1_can_be_selected(engine_app: FastAPI) -> None:
     client = TestClient(sagemaker.bootstrap(engine_app))
     answer = client.post(
         "/invocations", json={"query": "q"}, headers={ATTRIBUTES: "route=/rerank"}
@@ -127,9 +125,7 @@ def test_a_route_beside_v1_is_chosen_too(engine_app: FastAPI) -> None:
 
 
 @pytest.mark.parametrize("attributes", ["trace=7", "my-route=/v1/x", "anything at all"])
-def test_other_attributes_do_not_concern_us(
-    engine_app: FastAPI, attributes: str
-) -> None:
+def test_other_attributes_are_ignored(engine_app: FastAPI, attributes: str) -> None:
     client = TestClient(sagemaker.bootstrap(engine_app))
     answer = client.post(
         "/invocations", json={"messages": []}, headers={ATTRIBUTES: attributes}
@@ -153,7 +149,7 @@ def test_other_attributes_do_not_concern_us(
         "/v1/completions, route=/v1/embeddings",
     ],
 )
-def test_a_route_that_is_not_allowed_is_a_400_with_those_that_are(
+def test_disallowed_route_is_a_400_that_lists_allowed_routes(
     engine_app: FastAPI, route: str
 ) -> None:
     client = TestClient(sagemaker.bootstrap(engine_app))
@@ -164,13 +160,13 @@ def test_a_route_that_is_not_allowed_is_a_400_with_those_that_are(
     assert "/rerank, /v1/chat/completions, /v1/completions" in answer.json()["detail"]
 
 
-def test_a_server_without_inference_routes_says_so() -> None:
+def test_server_without_inference_routes_is_reported() -> None:
     answer = client_of(echo).post("/invocations", headers={ATTRIBUTES: "route=/v1/x"})
     assert answer.status_code == 400
     assert "none, as this server has no such route" in answer.json()["detail"]
 
 
-def test_a_customers_handler_sees_the_attribute_itself(
+def test_customers_handler_gets_attribute_unchanged(
     engine_app: FastAPI, script: Script
 ) -> None:
     script(f"def invoke(request): return request.headers['{ATTRIBUTES}']")
@@ -180,7 +176,7 @@ def test_a_customers_handler_sees_the_attribute_itself(
 
 
 @pytest.mark.parametrize("by_body", [True, False])
-async def test_a_client_that_hangs_up_early_is_answered_by_nobody(
+async def test_early_disconnect_sends_no_response(
     engine_app: FastAPI, by_body: bool
 ) -> None:
     app = engine_app if by_body else sagemaker.bootstrap(engine_app)
@@ -198,7 +194,7 @@ async def test_a_client_that_hangs_up_early_is_answered_by_nobody(
     assert sent == []
 
 
-async def test_the_handler_sees_a_client_hang_up() -> None:
+async def test_handler_sees_disconnect() -> None:
     seen = []
 
     async def wait_for_the_end(request: Request) -> None:

@@ -54,13 +54,13 @@ def outcome(decode: Callable[[bytes], Any], raw: bytes) -> str:
 
 
 @given(json_documents)
-def test_every_document_is_decoded_as_the_standard_library_does(document: Any) -> None:
+def test_documents_are_decoded_like_the_standard_library(document: Any) -> None:
     raw = json.dumps(document).encode()
     assert outcome(decode_json, raw) == outcome(json.loads, raw)
 
 
 @given(st.binary())
-def test_every_other_body_fails_as_in_the_standard_library(raw: bytes) -> None:
+def test_invalid_bodies_fail_like_the_standard_library(raw: bytes) -> None:
     assert outcome(decode_json, raw) == outcome(json.loads, raw)
 
 
@@ -78,12 +78,12 @@ def test_every_other_body_fails_as_in_the_standard_library(raw: bytes) -> None:
         b"1" * 5000,
     ],
 )
-def test_what_only_the_standard_library_takes_is_left_to_it(raw: bytes) -> None:
+def test_standard_library_decodes_what_msgspec_rejects(raw: bytes) -> None:
     assert outcome(decode_json, raw) == outcome(json.loads, raw)
 
 
 @given(st.dictionaries(st.text(st.characters()), json_documents))
-def test_an_edited_body_says_what_its_document_does(document: dict[str, Any]) -> None:
+def test_edited_body_matches_its_document(document: dict[str, Any]) -> None:
     def edit(document: dict[str, Any]) -> None:
         document["model"] = "mine"
 
@@ -92,23 +92,23 @@ def test_an_edited_body_says_what_its_document_does(document: dict[str, Any]) ->
     assert repr(json.loads(body.raw)) == repr(body.document)
 
 
-def test_what_is_done_to_the_document_is_not_done_to_the_body() -> None:
+def test_changing_document_does_not_change_body() -> None:
     body = JSONBody(b'{"prompt": NaN}', lambda document: None)
     body.document["prompt"] = "changed"
     assert math.isnan(json.loads(body.raw)["prompt"])
 
 
 @pytest.mark.parametrize("raw", [b"[1]", b'"a"', b"null"])
-def test_only_an_object_can_be_edited(raw: bytes) -> None:
+def test_only_objects_can_be_edited(raw: bytes) -> None:
     with pytest.raises(TypeError, match="not an object"):
         JSONBody(raw, lambda document: None)
 
 
-async def test_a_body_is_read_to_its_end() -> None:
+async def test_body_is_read_completely() -> None:
     assert await read_body(receive_of(b"a", b"", b"b")) == b"ab"
 
 
-async def test_a_body_that_breaks_off_is_a_disconnect() -> None:
+async def test_incomplete_body_is_a_disconnect() -> None:
     with pytest.raises(ClientDisconnect):
         await read_body(receive_of(b"a", disconnect=True))
 
@@ -123,7 +123,7 @@ async def test_a_body_that_breaks_off_is_a_disconnect() -> None:
         ((b"abcdefgh",), None),
     ],
 )
-async def test_a_peek_sees_short_bodies_and_takes_nothing_away(
+async def test_peek_sees_short_bodies_without_consuming_them(
     chunks: tuple[bytes, ...], seen: bytes | None
 ) -> None:
     body, receive = await peek_body(receive_of(*chunks), limit=4)
@@ -132,14 +132,14 @@ async def test_a_peek_sees_short_bodies_and_takes_nothing_away(
     assert (await receive())["type"] == "http.disconnect"
 
 
-async def test_a_peek_leaves_a_disconnect_to_the_handler() -> None:
+async def test_peek_leaves_disconnect_to_handler() -> None:
     body, receive = await peek_body(receive_of(b"a", disconnect=True), limit=4)
     assert body is None
     with pytest.raises(ClientDisconnect):
         await read_body(receive)
 
 
-async def test_a_replaced_body_is_followed_by_what_comes_next() -> None:
+async def test_replaced_body_is_followed_by_later_messages() -> None:
     receive = receive_of(b"old")
     await read_body(receive)
     replaced = replace_body(receive, b"new")
@@ -147,7 +147,7 @@ async def test_a_replaced_body_is_followed_by_what_comes_next() -> None:
     assert (await replaced())["type"] == "http.disconnect"
 
 
-async def test_a_replaced_json_body_is_seen_by_every_reader() -> None:
+async def test_every_reader_sees_replaced_json_body() -> None:
     receive = receive_of(b"{}")
     await read_body(receive)
     scope = {
@@ -164,7 +164,7 @@ async def test_a_replaced_json_body_is_seen_by_every_reader() -> None:
     assert (await request.receive())["type"] == "http.disconnect"
 
 
-async def test_what_one_view_of_a_request_has_read_the_other_has_too() -> None:
+async def test_views_of_a_request_share_its_body() -> None:
     request = Request({"type": "http", "headers": []}, receive_of(b'{"a": 1}'))
     assert await request.body() == b'{"a": 1}'
     same = JSONRequest.of(request)

@@ -1,4 +1,4 @@
-"""A JSON object that comes as something else is sent on as what it is."""
+"""JSON objects sent with another content type are passed on as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel, model_validator
 
 import model_hosting_container_standards.engines.registry as engine_registry
-from decorated import ADAPTER, ATTRIBUTES, echo, take_model
+from invocations_app import ADAPTER, ATTRIBUTES, echo, take_model
 from mhcs.vllm.engine import VLLM
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.asgi.body import as_json
@@ -90,7 +90,7 @@ def headers_of(content_type: str | None, **others: str) -> dict[str, str]:
     ids=["by its body", "to an adapter", "by its route", "by its route to an adapter"],
 )
 @pytest.mark.parametrize("content_type", OTHER_TYPES)
-def test_an_engine_gets_what_it_is(
+def test_engine_gets_json_content_type(
     client: TestClient, content_type: str | None, headers: dict[str, str], model: str
 ) -> None:
     sent = headers_of(content_type, **headers)
@@ -100,7 +100,7 @@ def test_an_engine_gets_what_it_is(
 
 
 @pytest.mark.parametrize("content_type", OTHER_TYPES)
-def test_a_route_that_a_customer_has_chosen_gets_what_it_is(
+def test_path_handler_gets_json_content_type(
     monkeypatch: pytest.MonkeyPatch, content_type: str | None
 ) -> None:
     monkeypatch.setenv("CUSTOM_FASTAPI_INVOCATION_HANDLER", "/v1/completions")
@@ -111,7 +111,7 @@ def test_a_route_that_a_customer_has_chosen_gets_what_it_is(
     assert answer.json() == {"model": "m", "type": ["application/json"]}
 
 
-def test_a_route_of_the_servers_own_has_its_own_word_on_types() -> None:
+def test_servers_own_route_decides_on_content_types() -> None:
     app = FastAPI()
     app.post("/invocations")(echo)
     client = TestClient(sagemaker.bootstrap(app))
@@ -122,7 +122,7 @@ def test_a_route_of_the_servers_own_has_its_own_word_on_types() -> None:
 
 @pytest.mark.parametrize("adapter", [{}, {ADAPTER: "cats"}], ids=str)
 @pytest.mark.parametrize("content_type", JSON_TYPES)
-def test_what_is_declared_as_json_stays_as_it_is(
+def test_declared_json_is_unchanged(
     client: TestClient, content_type: str, adapter: dict[str, str]
 ) -> None:
     sent = headers_of(content_type, **adapter)
@@ -139,7 +139,7 @@ def test_what_is_declared_as_json_stays_as_it_is(
         ("text/plain", b""),
     ],
 )
-def test_a_route_that_was_chosen_gets_any_other_body_as_it_came(
+def test_selected_route_gets_other_bodies_unchanged(
     client: TestClient, content_type: str, body: bytes
 ) -> None:
     sent = headers_of(content_type, **{ATTRIBUTES: "route=/v1/audio/transcriptions"})
@@ -149,7 +149,7 @@ def test_a_route_that_was_chosen_gets_any_other_body_as_it_came(
 
 @pytest.mark.parametrize("content_type", [None, "text/plain"])
 @pytest.mark.parametrize("body", [b"hello", b"[1]", b"\xff", b""])
-def test_what_is_no_object_is_a_400_all_the_same(
+def test_body_that_is_not_an_object_is_a_400(
     client: TestClient, content_type: str | None, body: bytes
 ) -> None:
     sent = headers_of(content_type)
@@ -157,7 +157,7 @@ def test_what_is_no_object_is_a_400_all_the_same(
     assert answer.status_code == 400
 
 
-def test_the_first_of_two_types_counts() -> None:
+def test_first_of_two_content_types_is_used() -> None:
     others = [(b"content-type", b"text/plain"), (b"content-type", b"application/json")]
     scope = {"headers": [*others, (b"accept", b"*/*")]}
     assert as_json(scope)["headers"] == [
@@ -178,7 +178,7 @@ def client_of(handler: Callable[..., Any]) -> TestClient:
 
 @pytest.mark.parametrize("content_type", OTHER_TYPES)
 @pytest.mark.parametrize("adapter", [{}, {ADAPTER: "cats"}], ids=str)
-def test_a_handler_that_takes_a_model_gets_it(
+def test_handler_with_model_gets_it(
     content_type: str | None, adapter: dict[str, str]
 ) -> None:
     client = client_of(sagemaker.inject_adapter_id("model")(complete))
@@ -188,7 +188,7 @@ def test_a_handler_that_takes_a_model_gets_it(
     assert answer.json()["model"] == ("cats" if adapter else "m")
 
 
-def test_a_handler_that_takes_a_model_says_what_is_wrong_with_another_body() -> None:
+def test_handler_with_model_reports_errors_of_other_bodies() -> None:
     client = client_of(take_model)
     sent = headers_of("text/plain")
     for body in (b"[1]", b"hello", b""):
@@ -196,7 +196,7 @@ def test_a_handler_that_takes_a_model_says_what_is_wrong_with_another_body() -> 
         assert answer.status_code == 422
 
 
-def test_a_handler_that_takes_a_form_gets_it() -> None:
+def test_handler_with_form_gets_it() -> None:
     pytest.importorskip("python_multipart")
     from fastapi import Form
 
@@ -208,13 +208,13 @@ def test_a_handler_that_takes_a_form_gets_it() -> None:
 
 
 @pytest.mark.parametrize("headers", [[], [ROUTE]], ids=["by its body", "by its route"])
-async def test_a_client_that_hangs_up_is_answered_by_nobody(
+async def test_disconnected_client_gets_no_response(
     client: TestClient, headers: list[tuple[bytes, bytes]]
 ) -> None:
     assert await answers_to_nobody(client.app, headers) == []
 
 
-async def test_a_client_that_hangs_up_calls_no_handler() -> None:
+async def test_disconnect_before_body_calls_no_handler() -> None:
     [start, _] = await answers_to_nobody(client_of(take_model).app, [])
     assert start["status"] == 400
 

@@ -151,26 +151,26 @@ BODY = {"text": "hi"}
         (with_return_for_type_checkers, BODY),
     ],
 )
-def test_any_callable_answers(handler: Callable[..., Any], got: Any) -> None:
+def test_any_callable_can_be_a_handler(handler: Callable[..., Any], got: Any) -> None:
     assert ask(handler).json() == {"got": got}
 
 
-def test_a_model_that_is_returned_is_the_response_model() -> None:
+def test_returned_model_is_the_response_model() -> None:
     assert ask(model_out).json() == {"text": "hi", "secret": None}
 
 
-def test_a_body_that_does_not_fit_the_model_is_fastapis_422() -> None:
+def test_invalid_body_is_fastapis_422() -> None:
     assert ask(model_out, json={"text": 1}).status_code == 422
 
 
-def test_a_response_model_filters_what_is_returned() -> None:
+def test_response_model_filters_result() -> None:
     async def handler() -> Question:
         return Answer(text="a", secret="s")  # type: ignore[return-value]
 
     assert ask(handler).json() == {"text": "a"}
 
 
-def test_a_return_annotation_that_is_no_response_model_does_no_harm() -> None:
+def test_other_return_annotations_are_tolerated() -> None:
     async def handler(request: Request) -> PlainTextResponse | Iterator[bytes]:
         return PlainTextResponse("plain")
 
@@ -197,11 +197,11 @@ async def returns_an_iterable() -> Any:
 @pytest.mark.parametrize(
     "handler", [numbers, sync_numbers, returns_a_generator, returns_an_iterable]
 )
-def test_an_iterator_is_streamed(handler: Callable[..., Any]) -> None:
+def test_iterator_is_streamed(handler: Callable[..., Any]) -> None:
     assert ask(handler).text == "0,1,2,"
 
 
-def test_a_sync_handler_runs_off_the_event_loop() -> None:
+def test_sync_handler_runs_off_the_event_loop() -> None:
     threads: list[int] = []
 
     def handler() -> None:
@@ -232,7 +232,7 @@ def test_name_docstring_and_openapi_identity_are_kept() -> None:
     assert as_endpoint(my_handler).__doc__ == "What it does."
 
 
-def test_a_decorated_endpoint_keeps_its_identity() -> None:
+def test_decorated_endpoint_keeps_its_identity() -> None:
     async def engines(request: Request, n: int = 1) -> dict[str, int]:
         """What the engine does."""
         return {"n": n}
@@ -245,7 +245,7 @@ def test_a_decorated_endpoint_keeps_its_identity() -> None:
     assert TestClient(ours).post("/x?n=2").json() == {"n": 2}
 
 
-async def test_a_decorated_endpoint_can_still_be_called_by_hand() -> None:
+async def test_decorated_endpoint_can_be_called_directly() -> None:
     async def engines(request: Request) -> Request:
         return request
 
@@ -253,14 +253,14 @@ async def test_a_decorated_endpoint_can_still_be_called_by_hand() -> None:
     assert await with_json_request(engines)(request) is request
 
 
-def test_a_signature_with_unknown_names_is_refused_by_name() -> None:
+def test_unresolvable_annotation_is_rejected_by_name() -> None:
     namespace: dict[str, Any] = {}
     exec("async def handler(x: NotImported): ...", namespace)
     with pytest.raises(HandlerNotCallableError, match="handler.*'NotImported'"):
         as_endpoint(namespace["handler"])
 
 
-def test_a_handler_is_described_by_where_it_is_written() -> None:
+def test_handler_is_described_by_its_location() -> None:
     assert describe(annotated).startswith(f"{__name__}.annotated ({__file__}:")
     assert describe(functools.partial(annotated)) == describe(annotated)
     assert describe(SyncInstance()) == f"{__name__}.SyncInstance"
@@ -274,7 +274,7 @@ def ask(handler: Callable[..., Any], json: Any = BODY) -> Any:
         return client.post("/", json=json, headers={"x-test": "header"})
 
 
-def test_what_a_partial_has_bound_no_client_can_set() -> None:
+def test_clients_cannot_set_arguments_bound_by_partial() -> None:
     counter = Counter[str]()
 
     async def count(request: Request, state: Any = None) -> int:
@@ -289,14 +289,14 @@ def test_what_a_partial_has_bound_no_client_can_set() -> None:
     assert counter["calls"] == 3
 
 
-def test_a_signature_fastapi_cannot_serve_is_refused_by_name() -> None:
+def test_unsupported_signature_is_rejected_by_name() -> None:
     def handler(what: threading.Thread) -> None: ...
 
     with pytest.raises(HandlerNotCallableError, match="handler"):
         add_route(FastAPI(), "/", as_endpoint(handler), "POST")
 
 
-def test_a_request_class_of_ones_own_stays() -> None:
+def test_custom_request_class_is_kept() -> None:
     class Own(Request):
         async def json(self) -> Any:
             return "own"
@@ -316,7 +316,7 @@ def test_a_request_class_of_ones_own_stays() -> None:
     assert TestClient(app).post("/", json={}).json() == {"got": "own"}
 
 
-def test_what_wrapt_has_wrapped_is_found() -> None:
+def test_wrapt_proxies_are_resolved() -> None:
     """Its wrappers are written in C, and compute what they have wrapped."""
 
     class Server:

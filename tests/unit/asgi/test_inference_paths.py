@@ -1,4 +1,4 @@
-"""Which of an engine's routes run a model: found by what they take, not listed."""
+"""Inference routes of an engine are found by their parameters."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def found(app: FastAPI, module: str = __name__) -> frozenset[str]:
 
 
 @pytest.mark.parametrize("endpoint", RUNS)
-def test_a_request_that_names_a_model_is_found(
+def test_route_whose_request_has_a_model_is_found(
     includer: Includer, endpoint: Callable[..., Any]
 ) -> None:
     app, router = FastAPI(), APIRouter()
@@ -102,7 +102,7 @@ def test_a_request_that_names_a_model_is_found(
 
 
 @pytest.mark.parametrize("endpoint", DOES_NOT)
-def test_what_takes_anything_else_is_not(
+def test_routes_with_other_parameters_are_not_found(
     includer: Includer, endpoint: Callable[..., Any]
 ) -> None:
     app, router = FastAPI(), APIRouter()
@@ -112,14 +112,14 @@ def test_what_takes_anything_else_is_not(
     assert found(app) == {"/v1/completions"}
 
 
-def test_a_form_that_names_a_model_is_found() -> None:
+def test_route_whose_form_has_a_model_is_found() -> None:
     pytest.importorskip("python_multipart")
     app = FastAPI()
     app.post("/v1/audio/transcriptions")(form)
     assert found(app) == {"/v1/audio/transcriptions"}
 
 
-def test_a_signature_that_cannot_be_read_is_of_no_inference_route() -> None:
+def test_unreadable_signature_is_not_an_inference_route() -> None:
     app = FastAPI()
     app.post("/v1/completions")(plain)
     route: Any = app.router.routes[-1]
@@ -135,7 +135,7 @@ def test_a_signature_that_cannot_be_read_is_of_no_inference_route() -> None:
         *("/_internal/tokenize", "/v1/_debug"),
     ],
 )
-def test_a_path_of_the_contract_or_of_no_client_is_not(path: str) -> None:
+def test_contract_and_internal_paths_are_not_found(path: str) -> None:
     app = FastAPI()
     # The parameters of a path are none of its request's.
     app.post(path)(plain)
@@ -143,13 +143,13 @@ def test_a_path_of_the_contract_or_of_no_client_is_not(path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_only_post_runs_a_model(method: str) -> None:
+def test_only_post_routes_are_found(method: str) -> None:
     app = FastAPI()
     app.add_api_route("/v1/completions", plain, methods=[method])
     assert found(app) == frozenset()
 
 
-def test_what_somebody_else_has_put_into_the_app_is_not() -> None:
+def test_foreign_routes_are_not_found() -> None:
     app = FastAPI()
     app.post("/v1/completions")(plain)
     app.mount("/v1/mounted", FastAPI())

@@ -1,4 +1,4 @@
-"""Who has no key gets no answer, once somebody asks for keys."""
+"""MHCS_API_KEY and the engine's keys: requests without a key are rejected."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import model_hosting_container_standards.engines.registry as engine_registry
 import model_hosting_container_standards.sagemaker as sagemaker
 from adapter_engine import AdapterEngine, Published
 from customised import app_with
+from metrics_page import scrape
 from mhcs.tensorrt_llm import engine as tensorrt_llm
 from mhcs.vllm import engine as vllm
 from model_hosting_container_standards.exceptions import ConfigurationError
-from scraped import scrape
 
 KEY: Final = "s3cret"
 RIGHT: Final = {"Authorization": f"Bearer {KEY}"}
@@ -43,7 +43,7 @@ GUARDED: Final = [
     ("BREW", "/"),
     ("GET", "/%61dapters"),
 ]
-FREE: Final = [
+PUBLIC: Final = [
     ("GET", "/ping"),
     ("HEAD", "/ping"),
     ("POST", "/ping"),
@@ -74,7 +74,7 @@ async def models() -> str:
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED)
-def test_what_makes_the_engine_work_is_guarded(
+def test_inference_and_adapter_routes_require_key(
     client: TestClient, root: str, method: str, path: str
 ) -> None:
     url = f"http://testserver{root}{path}"
@@ -86,8 +86,8 @@ def test_what_makes_the_engine_work_is_guarded(
     assert with_key.status_code != 401
 
 
-@pytest.mark.parametrize(("method", "path"), FREE)
-def test_what_watches_the_server_is_free(
+@pytest.mark.parametrize(("method", "path"), PUBLIC)
+def test_health_and_metrics_need_no_key(
     client: TestClient, root: str, method: str, path: str
 ) -> None:
     assert client.request(method, root + path).status_code != 401
@@ -106,35 +106,37 @@ def test_what_watches_the_server_is_free(
         *(b"Bearer S3CRET", b"Bearer s3cret s3cret"),
     ],
 )
-def test_another_key_is_none(client: TestClient, root: str, header: bytes) -> None:
+def test_wrong_key_is_rejected(client: TestClient, root: str, header: bytes) -> None:
     headers = [(b"authorization", header)]
     answer = client.post(f"{root}/invocations", headers=headers)
     assert answer.status_code == 401
 
 
 @pytest.mark.parametrize("header", ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret"])
-def test_the_key_opens(client: TestClient, root: str, header: str) -> None:
+def test_valid_key_is_accepted(client: TestClient, root: str, header: str) -> None:
     headers = {"Authorization": header}
     answer = client.post(f"{root}/invocations", content=b"x", headers=headers)
     assert (answer.status_code, answer.content) == (200, b"x")
 
 
 @pytest.mark.parametrize("first", [f"Bearer {KEY}", "Bearer other", ""])
-def test_of_several_headers_the_first_counts(client: TestClient, first: str) -> None:
+def test_first_of_several_authorization_headers_is_used(
+    client: TestClient, first: str
+) -> None:
     second = "Bearer other" if KEY in first else f"Bearer {KEY}"
     headers = [("Authorization", first), ("Authorization", second)]
     answer = client.post("/invocations", headers=headers)
     assert answer.status_code == (200 if KEY in first else 401)
 
 
-def test_a_key_may_be_any_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_may_be_any_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_API_KEY", "clé")
     client = TestClient(app_with())
     headers = [(b"authorization", "Bearer clé".encode())]
     assert client.post("/invocations", headers=headers).status_code == 200
 
 
-def test_a_mounted_app_is_guarded_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mounted_app_requires_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_API_KEY", KEY)
     client = TestClient(Starlette(routes=[Mount("/model", app_with())]))
     assert client.post("/model/invocations").status_code == 401
@@ -142,7 +144,7 @@ def test_a_mounted_app_is_guarded_as_well(monkeypatch: pytest.MonkeyPatch) -> No
     assert client.post("/model/invocations", headers=RIGHT).status_code == 200
 
 
-def test_websockets_are_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_websockets_require_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_API_KEY", KEY)
     app = app_with()
 
@@ -163,7 +165,7 @@ def test_websockets_are_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert websocket.receive_text() == "welcome"
 
 
-def test_a_refusal_looks_as_the_apps_errors_do_is_counted_and_has_an_id(
+def test_rejection_has_apps_error_format_metrics_and_request_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MHCS_API_KEY", KEY)
@@ -187,7 +189,7 @@ def test_a_refusal_looks_as_the_apps_errors_do_is_counted_and_has_an_id(
 
 
 class Keyed(Published):
-    """An engine that is started with keys of its own."""
+    """An engine with API keys of its own."""
 
     def api_keys(self, app: FastAPI) -> list[str]:
         return ["first", "second"]
@@ -213,7 +215,7 @@ def keyed(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
         ({"MHCS_API_KEY": "third", "MHCS_GUARD": "1"}, {"first", "second", "third"}),
     ],
 )
-def test_whose_keys_count(
+def test_which_keys_are_accepted(
     keyed: FastAPI,
     monkeypatch: pytest.MonkeyPatch,
     variables: dict[str, str],
@@ -230,7 +232,7 @@ def test_whose_keys_count(
     assert found == opened
 
 
-def test_a_guard_without_a_key_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guard_without_key_stops_startup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_GUARD", "1")
     app = FastAPI()
     with pytest.raises(
@@ -250,7 +252,7 @@ def test_a_guard_without_a_key_stops_the_start(monkeypatch: pytest.MonkeyPatch) 
         (["", "b"], "v", ["b"]),
     ],
 )
-def test_vllm_has_its_keys_from_the_command_line_or_its_variable(
+def test_vllm_keys_come_from_command_line_or_variable(
     monkeypatch: pytest.MonkeyPatch, given: Any, variable: str, keys: list[str]
 ) -> None:
     monkeypatch.setenv("VLLM_API_KEY", variable)

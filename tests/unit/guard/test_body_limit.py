@@ -1,4 +1,4 @@
-"""Bodies that are too long are refused before they are read whole."""
+"""Bodies over the limit are rejected before they are read completely."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from fastapi.testclient import TestClient
 from starlette.requests import ClientDisconnect
 
 from customised import app_with
+from metrics_page import scrape
 from model_hosting_container_standards.guard.request_guard import RequestGuard
-from scraped import scrape
 from servers import HOST, Server
 
 LIMIT: Final = 10
@@ -33,14 +33,14 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def in_chunks(body: bytes) -> Iterator[bytes]:
-    """Return a body whose length nobody announces."""
+    """Return a body without Content-Length."""
     for start in range(0, len(body), 3):
         yield body[start : start + 3]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("size", [0, 1, LIMIT, LIMIT + 1, 100 * LIMIT])
-def test_a_body_may_be_as_long_as_the_limit(size: int, chunked: bool) -> None:
+def test_body_of_exactly_the_limit_is_accepted(size: int, chunked: bool) -> None:
     client = TestClient(app_with())
     body = b"x" * size
     answer = client.post("/invocations", content=in_chunks(body) if chunked else body)
@@ -54,7 +54,7 @@ def test_a_body_may_be_as_long_as_the_limit(size: int, chunked: bool) -> None:
 
 
 class Exchange:
-    """A request that comes message by message, and what is sent for it."""
+    """A request that arrives message by message, and the response messages."""
 
     def __init__(self, *headers: tuple[bytes, bytes]) -> None:
         self.scope = {
@@ -69,7 +69,7 @@ class Exchange:
         self.sent: list[Any] = []
 
     async def receive(self) -> dict[str, Any]:
-        """Go on, for much longer than anybody should ask."""
+        """Return another chunk; fail if far too many are read."""
         self.received += 1
         assert self.received < 100
         return {**REQUEST, "body": b"xxx"}
@@ -85,7 +85,7 @@ class Exchange:
 
 
 @pytest.mark.parametrize("length", [b"11", b"0" * 30 + b"11", b"9" * 5000])
-async def test_of_a_body_that_is_announced_too_long_nothing_is_read(
+async def test_nothing_is_read_if_content_length_is_too_large(
     length: bytes,
 ) -> None:
     exchange = Exchange((b"content-length", length))
@@ -101,7 +101,7 @@ async def test_of_a_body_that_is_announced_too_long_nothing_is_read(
         [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")],
     ],
 )
-async def test_of_another_body_no_more_is_read_than_is_allowed(
+async def test_no_more_than_the_limit_is_read_of_chunked_body(
     headers: list[tuple[bytes, bytes]],
 ) -> None:
     exchange = Exchange(*headers)
@@ -109,7 +109,7 @@ async def test_of_another_body_no_more_is_read_than_is_allowed(
     assert exchange.received == 4
 
 
-async def test_the_client_is_answered_whatever_the_app_makes_of_it() -> None:
+async def test_client_gets_413_even_if_app_handles_the_error() -> None:
     seen: list[Any] = []
 
     async def catches(request: Request) -> Response:
@@ -125,7 +125,7 @@ async def test_the_client_is_answered_whatever_the_app_makes_of_it() -> None:
     assert not [m for m in exchange.sent if b"late" in m.get("body", b"")]
 
 
-async def test_other_errors_of_the_app_stay_errors() -> None:
+async def test_other_errors_of_app_are_raised() -> None:
     async def fails(request: Request) -> None:
         with contextlib.suppress(ClientDisconnect):
             await request.body()
@@ -137,7 +137,7 @@ async def test_other_errors_of_the_app_stay_errors() -> None:
     assert exchange.sent[0]["status"] == 413
 
 
-async def test_a_client_that_hangs_up_before_has_hung_up() -> None:
+async def test_early_disconnect_sends_no_response() -> None:
     async def leave() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 
@@ -150,7 +150,7 @@ async def test_a_client_that_hangs_up_before_has_hung_up() -> None:
     assert exchange.sent == []
 
 
-async def test_an_answer_that_has_begun_is_not_replaced() -> None:
+async def test_started_response_is_not_replaced() -> None:
     async def echo(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         while (message := await receive())["type"] == "http.request":
@@ -162,7 +162,7 @@ async def test_an_answer_that_has_begun_is_not_replaced() -> None:
     assert [m.get("body") for m in exchange.sent[1:]] == [b"xxx"] * 3 + [b""]
 
 
-def test_other_scopes_pass() -> None:
+def test_websockets_have_no_limit() -> None:
     app = app_with()
 
     @app.websocket("/words")
@@ -176,7 +176,7 @@ def test_other_scopes_pass() -> None:
         assert websocket.receive_text() == "x" * (LIMIT + 1)
 
 
-def test_a_refusal_is_counted_and_has_an_id() -> None:
+def test_rejection_is_counted_and_has_request_id() -> None:
     client = TestClient(app_with())
     labels = {"route": "/invocations", "status": "413"}
     before = scrape(client).value("sagemaker_requests_total", **labels)
@@ -218,7 +218,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_server_takes_what_is_allowed_and_refuses_the_rest(
+def test_server_accepts_allowed_and_rejects_larger_bodies(
     server: Server, chunked: bool
 ) -> None:
     for size, status in ((1_000_000, 200), (3_000_000, 413), (10, 200)):
@@ -229,8 +229,8 @@ def test_a_server_takes_what_is_allowed_and_refuses_the_rest(
             assert answer.status_code == status
 
 
-def test_the_answer_comes_before_the_body_does(server: Server) -> None:
-    """Of a client that never ends its body, and announces no length."""
+def test_response_arrives_before_body_is_sent(server: Server) -> None:
+    """An endless body without Content-Length."""
     with socket.create_connection((HOST, server.port), timeout=30) as connection:
         connection.sendall(
             b"POST /invocations HTTP/1.1\r\nHost: a\r\n"

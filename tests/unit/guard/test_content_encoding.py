@@ -1,4 +1,4 @@
-"""Bodies of gzip are unpacked on the contract's routes, within a limit."""
+"""Gzip bodies are decompressed on the contract's routes, up to a limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from starlette.types import Message
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
 from customised import app_with, client_with, send_back
-from decorated import ADAPTER, SESSION, client_of, echo, parse
+from invocations_app import ADAPTER, SESSION, client_of, echo, parse
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.guard import content_encoding
 from session_client import NEW
@@ -33,7 +33,7 @@ def engine(tmp_path: Path) -> AdapterEngine:
 
 
 def in_chunks(body: bytes, size: int = 7) -> Iterator[bytes]:
-    """Return a body whose length nobody announces."""
+    """Return a body without Content-Length."""
     for start in range(0, len(body), size):
         yield body[start : start + size]
 
@@ -43,14 +43,12 @@ def detail(answer: Any) -> str:
     return text
 
 
-# --- unpacked ----------------------------------------------------------------------
+# --- decompressed ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip", " gzip "])
-def test_a_body_of_gzip_reaches_the_handler_unpacked(
-    chunked: bool, encoding: str
-) -> None:
+def test_gzip_body_reaches_handler_decompressed(chunked: bool, encoding: str) -> None:
     content = in_chunks(PACKED) if chunked else PACKED
     headers = {**GZIP, "content-encoding": encoding}
     answer = client_with().post("/invocations", content=content, headers=headers)
@@ -71,7 +69,7 @@ def test_a_body_of_gzip_reaches_the_handler_unpacked(
     ids=["two members", "empty members", "padded members", "stored"],
 )
 @pytest.mark.parametrize("size", [1, 7, 100_000])
-def test_what_gzip_writes_is_read(packed: bytes, size: int) -> None:
+def test_any_gzip_stream_is_decompressed(packed: bytes, size: int) -> None:
     content = in_chunks(packed, size)
     answer = client_with().post("/invocations", content=content, headers=GZIP)
     assert (answer.status_code, answer.content == BODY) == (200, True)
@@ -80,20 +78,20 @@ def test_what_gzip_writes_is_read(packed: bytes, size: int) -> None:
 @pytest.mark.parametrize(
     "body", [b"", gzip.compress(b"")], ids=["nothing", "an empty member"]
 )
-def test_an_empty_body_stays_empty(body: bytes) -> None:
+def test_empty_body_stays_empty(body: bytes) -> None:
     answer = client_with().post("/invocations", content=body, headers=GZIP)
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["x-content-length"] == "0"
 
 
-def test_an_adapters_name_is_written_into_it() -> None:
+def test_adapter_is_written_into_decompressed_body() -> None:
     client = client_of(parse, sagemaker.inject_adapter_id("model"))
     headers = {**GZIP, ADAPTER: "cats"}
     answer = client.post("/invocations", content=PACKED, headers=headers)
     assert answer.json() == {**json.loads(BODY), "model": "cats"}
 
 
-def test_formatters_see_it_unpacked() -> None:
+def test_formatters_see_decompressed_body() -> None:
     async def read(request: Request) -> Any:
         return {**await request.json(), "seen": True}
 
@@ -102,14 +100,14 @@ def test_formatters_see_it_unpacked() -> None:
     assert answer.json() == {**json.loads(BODY), "seen": True}
 
 
-def test_a_session_begins_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gzip_body_can_begin_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
     content = in_chunks(gzip.compress(json.dumps(NEW).encode()))
     answer = client_of(echo).post("/invocations", content=content, headers=GZIP)
     assert SESSION in answer.headers
 
 
-def test_an_adapter_is_registered_by_one(
+def test_gzip_body_can_register_an_adapter(
     engine: AdapterEngine, client: TestClient, tmp_path: Path
 ) -> None:
     body = {"name": "cats", "src": write_adapter(tmp_path / "cats", "cats")}
@@ -121,11 +119,11 @@ def test_an_adapter_is_registered_by_one(
     assert answer.text == "Adapter cats updated"
 
 
-# --- left as it is -----------------------------------------------------------------
+# --- unchanged ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("encoding", ["identity", "", "Identity"])
-def test_a_body_of_no_encoding_is_left_alone(encoding: str) -> None:
+def test_body_without_encoding_is_unchanged(encoding: str) -> None:
     headers = {"content-encoding": encoding}
     answer = client_with().post("/invocations", content=PACKED, headers=headers)
     assert answer.content == PACKED
@@ -133,7 +131,7 @@ def test_a_body_of_no_encoding_is_left_alone(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br"])
-def test_other_routes_get_what_was_sent(encoding: str) -> None:
+def test_other_routes_get_compressed_body(encoding: str) -> None:
     app = app_with()
     app.post("/v1/completions")(send_back)
     headers = {"content-encoding": encoding}
@@ -142,7 +140,7 @@ def test_other_routes_get_what_was_sent(encoding: str) -> None:
     assert answer.headers["x-content-encoding"] == encoding
 
 
-def test_a_customers_handler_gets_it_unpacked() -> None:
+def test_customers_handler_gets_decompressed_body() -> None:
     sagemaker.invoke(parse)
     client = TestClient(sagemaker.bootstrap(FastAPI()))
     answer = client.post("/invocations", content=PACKED, headers=GZIP)
@@ -151,7 +149,7 @@ def test_a_customers_handler_gets_it_unpacked() -> None:
 
 @pytest.mark.parametrize("encoding", ["br", "gzip, br"])
 @pytest.mark.parametrize("path", ["/invocations", "/predict"])
-def test_a_customers_handler_gets_other_encodings_as_they_were_sent(
+def test_customers_handler_gets_other_encodings_unchanged(
     engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch, path: str, encoding: str
 ) -> None:
     monkeypatch.setenv("AIP_PREDICT_ROUTE", "/predict")
@@ -161,12 +159,12 @@ def test_a_customers_handler_gets_other_encodings_as_they_were_sent(
         answer = client.post(path, content=PACKED, headers=headers)
         assert answer.content == PACKED
         assert answer.headers["x-content-encoding"] == encoding
-        # The other routes are not the customer's.
+        # Other routes are not the customer's.
         answer = client.post("/adapters", content=PACKED, headers=headers)
         assert answer.status_code == 415
 
 
-def test_a_path_that_a_customer_names_is_not_his_handler(
+def test_path_handler_is_not_a_customers_handler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CUSTOM_FASTAPI_INVOCATION_HANDLER", "/v1/completions")
@@ -177,14 +175,14 @@ def test_a_path_that_a_customer_names_is_not_his_handler(
     assert answer.content == BODY
 
 
-# --- refused -----------------------------------------------------------------------
+# --- rejected ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "encoding",
     ["br", "BR", "zstd", "deflate", "compress", "gzip, br", "gzip, gzip", "x" * 500],
 )
-def test_another_encoding_is_a_415_that_names_it(encoding: str) -> None:
+def test_other_encoding_is_a_415_that_names_it(encoding: str) -> None:
     headers = {"content-encoding": encoding}
     answer = client_with().post("/invocations", content=PACKED, headers=headers)
     assert answer.status_code == 415
@@ -196,7 +194,7 @@ def test_another_encoding_is_a_415_that_names_it(encoding: str) -> None:
     )
 
 
-def test_an_encoding_in_several_headers_is_a_415() -> None:
+def test_several_encoding_headers_are_a_415() -> None:
     headers = [("content-encoding", "gzip"), ("content-encoding", "br")]
     answer = client_with().post("/invocations", content=PACKED, headers=headers)
     assert (answer.status_code, "'gzip, br'" in detail(answer)) == (415, True)
@@ -219,7 +217,7 @@ CUT: Final[Mapping[str, bytes]] = {
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("name", [*WRONG, *CUT])
-def test_what_is_no_gzip_is_a_400(name: str, chunked: bool) -> None:
+def test_invalid_gzip_is_a_400(name: str, chunked: bool) -> None:
     packed = {**WRONG, **CUT}[name]
     content = in_chunks(packed) if chunked else packed
     client = client_with()
@@ -233,7 +231,7 @@ def test_what_is_no_gzip_is_a_400(name: str, chunked: bool) -> None:
     assert client.post("/invocations", content=PACKED, headers=GZIP).content == BODY
 
 
-def test_it_is_refused_in_the_form_of_the_apps_errors(
+def test_rejection_has_apps_error_format(
     engine: AdapterEngine, client: TestClient
 ) -> None:
     headers = {"content-encoding": "br"}
@@ -246,7 +244,7 @@ def test_it_is_refused_in_the_form_of_the_apps_errors(
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_the_limit_is_of_what_it_unpacks_to(
+def test_limit_applies_to_decompressed_size(
     monkeypatch: pytest.MonkeyPatch, more: int
 ) -> None:
     monkeypatch.setenv("MHCS_MAX_BODY_BYTES", "100000")
@@ -259,7 +257,7 @@ def test_the_limit_is_of_what_it_unpacks_to(
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_the_limit_is_of_what_is_sent_too(
+def test_limit_applies_to_compressed_size(
     monkeypatch: pytest.MonkeyPatch, chunked: bool
 ) -> None:
     monkeypatch.setenv("MHCS_MAX_BODY_BYTES", "10")
@@ -269,7 +267,7 @@ def test_the_limit_is_of_what_is_sent_too(
 
 
 @pytest.mark.parametrize("members", [1, 10])
-def test_without_a_limit_there_is_one_all_the_same(members: int) -> None:
+def test_decompressed_size_is_limited_by_default(members: int) -> None:
     size = content_encoding.DEFAULT_LIMIT // members + 1
     bomb = gzip.compress(bytes(size)) * members
     assert len(bomb) < 200_000
@@ -279,7 +277,7 @@ def test_without_a_limit_there_is_one_all_the_same(members: int) -> None:
 
 
 class Delivery:
-    """A request that comes message by message, and what is sent for it."""
+    """A request that arrives message by message, and the response messages."""
 
     def __init__(self, *messages: Message, headers: Mapping[bytes, bytes]) -> None:
         self.messages = [*messages]
@@ -307,7 +305,7 @@ class Delivery:
 PACKED_HEADERS: Final = {b"content-encoding": b"gzip"}
 
 
-async def test_others_have_their_turn_while_a_large_one_is_unpacked() -> None:
+async def test_decompression_does_not_block_event_loop() -> None:
     packed = gzip.compress(bytes(50 << 20))
     request = Delivery({"type": "http.request", "body": packed}, headers=PACKED_HEADERS)
     app = app_with(lambda: None)
@@ -321,7 +319,7 @@ async def test_others_have_their_turn_while_a_large_one_is_unpacked() -> None:
     assert turns > 40
 
 
-async def test_whoever_has_no_key_has_nothing_unpacked(
+async def test_requests_without_key_are_not_decompressed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MHCS_API_KEY", "secret")
@@ -330,7 +328,7 @@ async def test_whoever_has_no_key_has_nothing_unpacked(
     assert request.status == 401
 
 
-async def test_a_client_that_leaves_is_answered_nothing() -> None:
+async def test_disconnected_client_gets_no_response() -> None:
     called: list[bool] = []
     request = Delivery(
         {"type": "http.request", "body": PACKED[:10], "more_body": True},

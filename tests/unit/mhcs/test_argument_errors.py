@@ -1,4 +1,4 @@
-"""An engine that refuses arguments after parsing them ends as if its parser had."""
+"""Arguments rejected after parsing end the engine like a parser's error."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def run(
     [VALIDATION, "Config(value='x')", "raise TypeError('needs a parser')", "check(1)"],
 )
 @pytest.mark.parametrize("function", ["create_engine_config", "from_kwargs"])
-def test_refused_arguments_are_a_usage_error(
+def test_rejected_arguments_are_a_usage_error(
     tmp_path: Path, statement: str, function: str
 ) -> None:
     assert run(tmp_path, statement, function=function) == 2
@@ -77,15 +77,15 @@ def test_refused_arguments_are_a_usage_error(
         pytest.param("RuntimeError('out of memory')", id="a device"),
     ],
 )
-def test_what_a_restart_may_mend_is_a_crash(
+def test_error_that_a_restart_may_fix_is_a_crash(
     tmp_path: Path, statement: str, cause: str
 ) -> None:
     assert run(tmp_path, statement, cause=cause) == 1
 
 
-def test_an_error_elsewhere_is_a_crash(tmp_path: Path) -> None:
+def test_other_error_is_a_crash(tmp_path: Path) -> None:
     assert run(tmp_path, VALIDATION, function="load_weights") == 1
 
 
-def test_without_a_supervisor_the_status_stays(tmp_path: Path) -> None:
+def test_exit_status_is_unchanged_without_supervisor(tmp_path: Path) -> None:
     assert run(tmp_path, VALIDATION, supervised=False) == 1

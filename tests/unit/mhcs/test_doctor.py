@@ -35,7 +35,7 @@ def model_path(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("engine_is_installed", "model_path")
-def test_the_doctor_says_what_would_be_installed(
+def test_doctor_says_how_requirements_are_installed(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said() -> str:
@@ -56,7 +56,7 @@ def test_the_doctor_says_what_would_be_installed(
 
 
 @pytest.mark.usefixtures("engine_is_installed", "model_path")
-def test_a_healthy_set_up_has_no_problems(script: Script) -> None:
+def test_healthy_setup_has_no_problems(script: Script) -> None:
     path = script("def invoke(request): return 1")
     status, output = doctor_says("--json")
     report = json.loads(output)
@@ -75,7 +75,7 @@ def test_a_healthy_set_up_has_no_problems(script: Script) -> None:
     assert "problems:\n  none" in text
 
 
-def test_an_engine_that_nothing_patches_is_a_problem(
+def test_unpatched_engine_is_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SAGEMAKER_MODEL_PATH")
@@ -98,7 +98,7 @@ def test_an_engine_that_nothing_patches_is_a_problem(
         ("MHCS_AUTO", "0", "not patched: MHCS_AUTO and the customising variables"),
     ],
 )
-def test_the_doctor_says_why_an_engine_is_not_patched(
+def test_doctor_says_why_engine_is_not_patched(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, activation: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -127,7 +127,7 @@ def test_the_doctor_says_why_an_engine_is_not_patched(
         ("VLLM_USE_RUST_FRONTEND", "1", "starts vLLM's HTTP server in Rust"),
     ],
 )
-def test_the_doctor_finds_what_is_wrong(
+def test_doctor_finds_problems(
     monkeypatch: pytest.MonkeyPatch, script: Script, name: str, value: str, problem: str
 ) -> None:
     script("value = 1")
@@ -142,14 +142,14 @@ def test_the_doctor_finds_what_is_wrong(
 
 
 @pytest.mark.usefixtures("engine_is_installed", "model_path")
-def test_the_doctor_asks_for_the_start_file_where_it_is_needed(
+def test_doctor_reports_missing_start_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "path", [str(Path(__file__).parent)])
     assert "mhcs.pth is not in site-packages" in doctor_says()[1]
 
 
-def test_the_doctor_misses_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_missing_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     status, output = doctor_says()
     assert status == 1
@@ -157,14 +157,14 @@ def test_the_doctor_misses_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("engine_is_installed", "model_path")
-def test_a_path_of_the_app_is_looked_for_at_the_start(
+def test_path_spec_is_left_to_startup(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CUSTOM_FASTAPI_PING_HANDLER", "/health")
     assert "the server's route /health, if it has one" in doctor_says()[1]
 
 
-def test_an_engine_that_is_no_distribution_does_not_call_bootstrap() -> None:
+def test_engine_without_distribution_does_not_call_bootstrap() -> None:
     assert not engines._calls_bootstrap("no-such-distribution")
 
 
@@ -176,7 +176,7 @@ def test_an_engine_that_is_no_distribution_does_not_call_bootstrap() -> None:
         ("class H:\n def __init__(self): 1 / 0\n def __call__(self): pass", "model.H"),
     ],
 )
-def test_the_doctor_tries_what_a_start_would(
+def test_doctor_loads_script_and_handlers(
     monkeypatch: pytest.MonkeyPatch, script: Script, source: str, problem: str
 ) -> None:
     script(source)
@@ -187,7 +187,7 @@ def test_the_doctor_tries_what_a_start_would(
     assert problem in json.loads(output)["problems"][0]
 
 
-def test_the_doctor_prints_what_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_prints_undecodable_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGEMAKER_MODEL_PATH", "/models/\udcff")
     assert r"/models/\udcff" in doctor_says()[1]
     report = json.loads(doctor_says("--json")[1])
@@ -195,7 +195,7 @@ def test_the_doctor_prints_what_is_no_text(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("engine_is_installed", "model_path")
-def test_the_doctor_names_the_middleware_and_who_asked_for_it(
+def test_doctor_names_middleware_and_its_source(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script(
@@ -221,7 +221,7 @@ def test_the_doctor_names_the_middleware_and_who_asked_for_it(
 
 
 @pytest.mark.usefixtures("engine_is_installed", "model_path")
-def test_the_doctor_tells_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_shows_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_API_KEY", "s3cret")
     for arguments in ((), ("--json",)):
         status, output = doctor_says(*arguments)

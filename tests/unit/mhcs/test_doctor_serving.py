@@ -1,4 +1,4 @@
-"""``mhcs doctor``: what ``mhcs serve`` would do, and what is wrong with it."""
+"""``mhcs doctor``: the plan of ``mhcs serve``, and its problems."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def examine(monkeypatch: pytest.MonkeyPatch, **environ: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("vllm")
-def test_it_says_which_model_would_be_served_and_why(
+def test_served_model_and_its_source_are_shown(
     monkeypatch: pytest.MonkeyPatch, model_folder: Path
 ) -> None:
     report = examine(monkeypatch)
@@ -48,7 +48,7 @@ def test_it_says_which_model_would_be_served_and_why(
 
 
 @pytest.mark.usefixtures("vllm")
-def test_a_model_is_missed_where_there_are_arguments_for_it(
+def test_missing_model_is_reported_if_there_are_arguments(
     monkeypatch: pytest.MonkeyPatch, model_folder: Path
 ) -> None:
     (model_folder / "inner").mkdir()
@@ -58,7 +58,7 @@ def test_a_model_is_missed_where_there_are_arguments_for_it(
 
 
 @pytest.mark.usefixtures("vllm")
-def test_it_finds_all_that_is_wrong_with_variables_of_the_engine(
+def test_all_problems_of_engine_variables_are_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     report = examine(
@@ -93,7 +93,7 @@ def test_it_finds_all_that_is_wrong_with_variables_of_the_engine(
         ("AIP_PREDICT_ROUTE", "x", "AIP_PREDICT_ROUTE='x' is not allowed"),
     ],
 )
-def test_each_problem_is_told_once(
+def test_each_problem_is_reported_once(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, problem: str
 ) -> None:
     [found] = examine(monkeypatch, HF_MODEL_ID="org/x", **{name: value})["problems"]
@@ -101,7 +101,7 @@ def test_each_problem_is_told_once(
 
 
 @pytest.mark.usefixtures("vllm")
-def test_it_tells_no_secrets_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secrets_of_engine_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("API_KEY", "HF_TOKEN", "API_KEYY", "PASSWORT"):
         monkeypatch.setenv(f"SM_VLLM_{name}", "s3cret")
     for arguments in ((), ("--json",)):
@@ -111,7 +111,7 @@ def test_it_tells_no_secrets_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("vllm")
-def test_a_folder_that_cannot_be_looked_at_is_a_problem(
+def test_unreadable_folder_is_a_problem(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = "/" + 300 * "x"
@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_looked_at_is_a_problem(
     assert report["serving"] == [f"{folder} cannot be read: File name too long."]
 
 
-def test_of_several_engines_one_has_to_be_meant(
+def test_several_engines_require_a_choice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ENGINES:

@@ -16,7 +16,7 @@ def fail() -> None:
         raise LookupError("no build_app")
 
 
-def test_a_failure_is_one_error_that_says_what_to_do(
+def test_failure_is_one_error_that_says_what_to_do(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     fail()
@@ -26,13 +26,13 @@ def test_a_failure_is_one_error_that_says_what_to_do(
         assert part in record.getMessage()
 
 
-def test_a_strict_guard_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strict_guard_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_STRICT", "1")
     with pytest.raises(LookupError):
         fail()
 
 
-def test_a_worker_of_mpi_says_and_raises_nothing(
+def test_mpi_worker_logs_and_raises_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MHCS_STRICT", "1")
@@ -41,7 +41,7 @@ def test_a_worker_of_mpi_says_and_raises_nothing(
     assert not caplog.records
 
 
-def test_a_bad_word_for_strict_is_an_error_of_its_own(
+def test_bad_strict_value_is_its_own_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MHCS_STRICT", "perhaps")

@@ -46,7 +46,7 @@ def test_engines_are_patched_unless_they_are_disabled(
     assert patched == expected
 
 
-def test_a_bad_switch_patches_nothing_and_says_so(
+def test_bad_switch_is_logged_and_patches_nothing(
     monkeypatch: pytest.MonkeyPatch,
     patched: list[str],
     caplog: pytest.LogCaptureFixture,
@@ -60,7 +60,7 @@ def test_a_bad_switch_patches_nothing_and_says_so(
         auto.patch_engines()
 
 
-def test_a_patch_that_fails_leaves_the_engine_alone(
+def test_failed_patch_leaves_engine_unchanged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken() -> None:
@@ -71,7 +71,7 @@ def test_a_patch_that_fails_leaves_the_engine_alone(
     assert "vllm serves without SageMaker's routes" in caplog.text
 
 
-def test_the_rust_server_is_reported_once_for_all_processes(
+def test_rust_server_is_reported_once_for_all_processes(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("VLLM_USE_RUST_FRONTEND", "1")
@@ -91,7 +91,7 @@ def module_with(**functions: Any) -> ModuleType:
     return module
 
 
-def test_build_apps_result_is_bootstrapped_however_often_it_is_patched() -> None:
+def test_build_app_result_is_bootstrapped_once() -> None:
     def build_app(args: object) -> FastAPI:
         return FastAPI(title=str(args))
 
@@ -106,7 +106,7 @@ def test_build_apps_result_is_bootstrapped_however_often_it_is_patched() -> None
 
 
 @pytest.mark.parametrize("by_name", [True, False])
-def test_serve_https_app_is_bootstrapped(by_name: bool) -> None:
+def test_app_of_serve_http_is_bootstrapped(by_name: bool) -> None:
     served = []
 
     async def serve_http(app: FastAPI, **options: object) -> None:
@@ -121,7 +121,7 @@ def test_serve_https_app_is_bootstrapped(by_name: bool) -> None:
     assert served == [True]
 
 
-def test_an_error_of_build_app_passes() -> None:
+def test_error_of_build_app_is_raised() -> None:
     def build_app() -> FastAPI:
         raise ValueError("the engine's own")
 
@@ -131,14 +131,14 @@ def test_an_error_of_build_app_passes() -> None:
         module.build_app()
 
 
-def test_what_a_module_only_imported_is_patched_elsewhere() -> None:
+def test_imported_functions_are_patched_where_defined() -> None:
     module = ModuleType("vllm.shim")
     module.build_app = FastAPI  # type: ignore[attr-defined]
     hooks._patch_build_app(module)
     assert module.build_app is FastAPI
 
 
-def test_a_module_without_build_app_is_reported(
+def test_module_without_build_app_is_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     hooks._patch_build_app(ModuleType("vllm.future"))
@@ -166,7 +166,7 @@ class Request(metaclass=Immutable):
         (trtllm_hooks._report_disaggregated, "OpenAIDisaggServer", Request),
     ],
 )
-def test_another_release_of_tensorrt_llm_is_imported_all_the_same(
+def test_unknown_tensorrt_llm_release_is_still_imported(
     patch: Callable[[ModuleType], None],
     name: str,
     found: object,

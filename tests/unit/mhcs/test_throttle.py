@@ -1,4 +1,4 @@
-"""The throttle that is ready to use."""
+"""The ready-to-use throttle."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def status_of(app: FastAPI, method: str = "POST", path: str = "/other") ->
 # --- in flight -----------------------------------------------------------------------
 
 
-async def test_a_stream_is_in_flight_to_its_end(limits: SetLimits) -> None:
+async def test_stream_is_in_flight_until_its_end(limits: SetLimits) -> None:
     limits(in_flight=2)
     held = Held()
     app = app_of(held)
@@ -84,7 +84,7 @@ async def test_a_stream_is_in_flight_to_its_end(limits: SetLimits) -> None:
     assert (await Exchange(app).run()).status == 200
 
 
-async def test_a_refusal_takes_no_place(limits: SetLimits) -> None:
+async def test_rejected_request_takes_no_slot(limits: SetLimits) -> None:
     limits(in_flight=1)
     held = Held()
     app = app_of(held)
@@ -97,7 +97,7 @@ async def test_a_refusal_takes_no_place(limits: SetLimits) -> None:
         assert (await Exchange(app).run()).status == 200
 
 
-async def test_an_error_gives_the_place_back(limits: SetLimits) -> None:
+async def test_error_frees_slot(limits: SetLimits) -> None:
     limits(in_flight=1)
     held = Held(fails=True)
     app = app_of(held)
@@ -109,7 +109,7 @@ async def test_an_error_gives_the_place_back(limits: SetLimits) -> None:
     assert await status_of(app) == 404
 
 
-async def test_a_client_that_goes_gives_the_place_back(limits: SetLimits) -> None:
+async def test_disconnect_frees_slot(limits: SetLimits) -> None:
     limits(in_flight=1)
     app = app_of(Held())
     exchange, running = await begin(app)
@@ -120,7 +120,7 @@ async def test_a_client_that_goes_gives_the_place_back(limits: SetLimits) -> Non
     assert await status_of(app) == 404
 
 
-async def test_a_server_that_cancels_gives_the_place_back(limits: SetLimits) -> None:
+async def test_cancellation_frees_slot(limits: SetLimits) -> None:
     limits(in_flight=1)
     app = app_of(Held())
     _, running = await begin(app)
@@ -146,7 +146,7 @@ async def test_a_server_that_cancels_gives_the_place_back(limits: SetLimits) -> 
     ],
 )
 @pytest.mark.parametrize("root_path", ["", "/v1", "/a", "/"])
-async def test_what_is_no_work_is_never_refused(
+async def test_other_routes_are_never_rejected(
     limits: SetLimits, method: str, path: str, root_path: str
 ) -> None:
     limits(in_flight=1, per_second=0.001)
@@ -163,9 +163,7 @@ async def test_what_is_no_work_is_never_refused(
 
 
 @pytest.mark.parametrize("path", ["/pingpong", "/adapters_of_others", "/v1/ping"])
-async def test_a_path_that_only_looks_like_it_is_work(
-    limits: SetLimits, path: str
-) -> None:
+async def test_similar_paths_are_throttled(limits: SetLimits, path: str) -> None:
     limits(in_flight=1)
     app = app_of(Held())
     _, running = await begin(app)
@@ -175,13 +173,13 @@ async def test_a_path_that_only_looks_like_it_is_work(
         await running
 
 
-def test_websockets_and_the_lifespan_pass(limits: SetLimits) -> None:
+def test_websockets_and_lifespan_pass_through(limits: SetLimits) -> None:
     limits(in_flight=1)
     with TestClient(app_with()) as client:
         assert client.post("/invocations").status_code == 200
 
 
-def test_a_refusal_has_the_form_of_the_engines(limits: SetLimits) -> None:
+def test_rejection_has_engines_error_format(limits: SetLimits) -> None:
     limits(per_second=0.001)
     app = FastAPI()
     app.post("/invocations")(ping)
@@ -208,7 +206,7 @@ class Clock:
 # --- both, none and bad ones ---------------------------------------------------------
 
 
-async def test_both_limits_hold(limits: SetLimits) -> None:
+async def test_both_limits_apply(limits: SetLimits) -> None:
     limits(in_flight=2, per_second=3, by_variable=False)
     clock = Clock()
     held = Held()
@@ -236,7 +234,7 @@ async def test_both_limits_hold(limits: SetLimits) -> None:
 
 
 @pytest.mark.parametrize("decorated", [True, False])
-def test_no_limit_stops_the_start(limits: SetLimits, decorated: bool) -> None:
+def test_missing_limit_stops_startup(limits: SetLimits, decorated: bool) -> None:
     limits(by_variable=not decorated)
     places = {"throttle": Throttle} if decorated else {}
     with pytest.raises(MiddlewareRegistrationError, match="has no limit: set") as no:
@@ -252,7 +250,7 @@ def test_no_limit_stops_the_start(limits: SetLimits, decorated: bool) -> None:
         *((PER_SECOND, value) for value in ("0", "-1", "nan", "inf", "1/s")),
     ],
 )
-def test_a_bad_limit_stops_the_start(
+def test_bad_limit_stops_startup(
     limits: SetLimits, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     limits(in_flight=1, per_second=1)
@@ -264,7 +262,7 @@ def test_a_bad_limit_stops_the_start(
     assert f"{name}='{value}' is not allowed" in str(raised.value)
 
 
-def test_a_bad_limit_is_nothing_to_who_has_no_throttle(
+def test_bad_limit_is_ignored_without_throttle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(IN_FLIGHT, "many")

@@ -1,4 +1,4 @@
-"""The throttle's second limit: requests a second, by a clock of the test's."""
+"""The throttle's limit of requests per second, with a test clock."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def asked(limits: SetLimits, clock: Clock) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("rate", [1, 2, 3, 7, 20, 49])
-def test_a_seconds_worth_may_come_at_once(asked: Any, clock: Clock, rate: int) -> None:
+def test_burst_of_one_second_is_allowed(asked: Any, clock: Clock, rate: int) -> None:
     full = [None] * rate + ["1"]
     assert [asked(rate) for _ in range(rate + 1)] == full
     # Full again after a second, and no fuller after a minute.
@@ -58,7 +58,7 @@ def test_a_seconds_worth_may_come_at_once(asked: Any, clock: Clock, rate: int) -
         assert [asked(rate) for _ in range(rate + 1)] == full
 
 
-def test_after_a_burst_they_come_at_the_rate(asked: Any) -> None:
+def test_rate_applies_after_burst(asked: Any) -> None:
     assert [asked(4) for _ in range(4)] == [None] * 4
     for _ in range(20):
         assert asked(4, after=0.125) == "1"
@@ -68,9 +68,7 @@ def test_after_a_burst_they_come_at_the_rate(asked: Any) -> None:
 @pytest.mark.parametrize(
     ("rate", "waits"), [(0.5, ["2", "1"]), (0.1, ["10", "9"]), (0.01, ["100", "99"])]
 )
-def test_a_rate_below_one_is_one_in_so_many_seconds(
-    asked: Any, rate: float, waits: list[str]
-) -> None:
+def test_rate_below_one_per_second(asked: Any, rate: float, waits: list[str]) -> None:
     assert asked(rate) is None
     assert asked(rate) == waits[0]
     assert asked(rate, after=1.0) == waits[1]
@@ -79,14 +77,14 @@ def test_a_rate_below_one_is_one_in_so_many_seconds(
     assert asked(rate) == waits[0]
 
 
-def test_a_wait_that_is_told_is_long_enough(asked: Any) -> None:
+def test_retry_after_is_long_enough(asked: Any) -> None:
     assert asked(0.3) is None
     for _ in range(50):
         wait = asked(0.3)
         assert asked(0.3, after=float(wait)) is None
 
 
-def test_a_refusal_counts_for_nothing(asked: Any) -> None:
+def test_rejected_request_does_not_count(asked: Any) -> None:
     assert asked(1) is None
     for _ in range(100):
         assert asked(1) == "1"

@@ -1,4 +1,4 @@
-"""Middleware that is an ASGI class."""
+"""Pure ASGI classes as middleware."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MIDDLEWARE: Final = ("throttle", "pre_post_process")
 
 
 class Marking:
-    """Adds a header; ``option`` is what a partial gives."""
+    """Adds a header; ``option`` is passed by a partial."""
 
     def __init__(self, app: ASGIApp, *, option: str = "it") -> None:
         self.app = app
@@ -60,7 +60,7 @@ class MarkingByStarlette(BaseHTTPMiddleware):
 
 @pytest.mark.parametrize("cls", [Marking, MarkingByStarlette])
 @pytest.mark.parametrize("place", MIDDLEWARE)
-def test_a_class_is_made_once_around_the_app(place: str, cls: Any) -> None:
+def test_class_is_instantiated_once_with_app(place: str, cls: Any) -> None:
     client = client_with(**{place: cls})
     for count in (1, 2, 3):
         answer = client.post("/invocations", content=b"body")
@@ -69,13 +69,13 @@ def test_a_class_is_made_once_around_the_app(place: str, cls: Any) -> None:
 
 @pytest.mark.parametrize("cls", [Marking, MarkingByStarlette])
 @pytest.mark.parametrize("place", MIDDLEWARE)
-def test_a_partial_gives_it_options(place: str, cls: Any) -> None:
+def test_partial_passes_options(place: str, cls: Any) -> None:
     client = client_with(**{place: functools.partial(cls, option="mine")})
     answer = client.post("/invocations", content=b"body")
     assert answer.headers["x-by"] == "mine 1"
 
 
-def test_one_class_may_be_in_both_places() -> None:
+def test_same_class_can_be_in_both_places() -> None:
     seen: list[str] = []
 
     class Noting(PassOn):
@@ -89,7 +89,7 @@ def test_one_class_may_be_in_both_places() -> None:
 
 
 @pytest.mark.parametrize("place", MIDDLEWARE)
-def test_classes_of_libraries_work(place: str) -> None:
+def test_library_classes_work(place: str) -> None:
     gzip = functools.partial(GZipMiddleware, minimum_size=10)
     client = client_with(**{place: gzip})
     answer = client.post("/invocations", content=b"a" * 100)
@@ -97,7 +97,7 @@ def test_classes_of_libraries_work(place: str) -> None:
     assert answer.content == b"a" * 100
 
 
-def test_a_class_of_a_library_may_be_named_by_a_variable(
+def test_library_class_can_be_named_by_variable(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script(
@@ -112,7 +112,7 @@ def test_a_class_of_a_library_may_be_named_by_a_variable(
 
 
 @pytest.mark.parametrize("place", MIDDLEWARE)
-def test_it_may_answer_by_itself(place: str) -> None:
+def test_middleware_can_answer_itself(place: str) -> None:
     class Closed(PassOn):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http":
@@ -126,7 +126,7 @@ def test_it_may_answer_by_itself(place: str) -> None:
 
 
 @pytest.mark.parametrize("place", MIDDLEWARE)
-def test_it_sees_websockets_and_the_lifespan(place: str) -> None:
+def test_class_sees_websockets_and_lifespan(place: str) -> None:
     seen: list[str] = []
 
     class Noting(PassOn):
@@ -147,7 +147,7 @@ def test_it_sees_websockets_and_the_lifespan(place: str) -> None:
 
 
 @pytest.mark.parametrize("place", MIDDLEWARE)
-async def test_an_error_in_the_middle_of_its_answer_is_the_servers(place: str) -> None:
+async def test_error_after_response_start_reaches_server(place: str) -> None:
     class Breaking(PassOn):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             async def breaking(message: Message) -> None:
@@ -170,11 +170,11 @@ async def test_an_error_in_the_middle_of_its_answer_is_the_servers(place: str) -
     assert (exchange.chunks, exchange.is_complete) == ([b"one"], False)
 
 
-def test_it_is_around_an_app_that_is_mounted() -> None:
+def test_class_wraps_mounted_app() -> None:
     DECORATORS["throttle"](Marking)
     outer = FastAPI()
     outer.mount("/models/a", app_with())
     client = TestClient(outer)
     answer = client.post("/models/a/invocations", content=b"body")
     assert (answer.content, answer.headers["x-by"]) == (b"body", "it 1")
-    assert "x-by" not in client.get("/of/nobody").headers
+    assert "x-by" not in client.get("/unknown").headers

@@ -1,4 +1,4 @@
-"""Middleware and formatters that cannot be used stop the start, and say why."""
+"""Unusable middleware and formatters stop startup with an explanation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from customised import (
     send_back,
 )
 from fixtures import Script
-from marked import MIDDLEWARE, PLACES, SOURCE, error_of
+from middleware_source import MIDDLEWARE, PLACES, SOURCE, error_of
 from model_hosting_container_standards.exceptions import (
     FormatterRegistrationError,
     MiddlewareError,
@@ -43,7 +43,7 @@ NOT_USABLE: Final = {
 
 @pytest.fixture
 def bad_folder(script: Script) -> None:
-    """A model folder with much that cannot be used."""
+    """A model folder with many unusable objects."""
     script(SOURCE)
     script("raise KeyError('no weights')", "raising.py")
 
@@ -51,7 +51,7 @@ def bad_folder(script: Script) -> None:
 def fail_to_start(
     place: str, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> MiddlewareError:
-    """Return the error of a start, of which nothing else may be left."""
+    """Return the error of a failed startup, which must leave nothing behind."""
     app = FastAPI()
     app.post("/invocations")(send_back)
     routes = list(app.router.routes)
@@ -61,7 +61,7 @@ def fail_to_start(
     assert app.router.routes == routes
     assert app.middleware_stack is None
     assert f"{VARIABLES[place]}={spec}" in str(raised.value)
-    # The next start of the same app, once that is put right.
+    # The same app starts once the error is fixed.
     monkeypatch.setenv(VARIABLES[place], "model.py:fn")
     client = TestClient(sagemaker.bootstrap(app))
     assert client.post("/invocations").headers["x-by"] == "fn"
@@ -71,7 +71,7 @@ def fail_to_start(
 @pytest.mark.usefixtures("bad_folder")
 @pytest.mark.parametrize("spec", NOT_FOUND)
 @pytest.mark.parametrize("place", PLACES)
-def test_a_spec_that_names_nothing_stops_the_start(
+def test_spec_that_names_nothing_stops_startup(
     place: str, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = fail_to_start(place, spec, monkeypatch)
@@ -84,7 +84,7 @@ def test_a_spec_that_names_nothing_stops_the_start(
 @pytest.mark.usefixtures("bad_folder")
 @pytest.mark.parametrize("spec", NOT_USABLE)
 @pytest.mark.parametrize("place", PLACES)
-def test_a_spec_of_what_cannot_be_used_stops_the_start(
+def test_spec_of_unusable_object_stops_startup(
     place: str, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = fail_to_start(place, spec, monkeypatch)
@@ -94,7 +94,7 @@ def test_a_spec_of_what_cannot_be_used_stops_the_start(
 
 @pytest.mark.usefixtures("bad_folder")
 @pytest.mark.parametrize("place", MIDDLEWARE)
-def test_a_class_that_cannot_be_made_stops_the_start(
+def test_class_that_cannot_be_instantiated_stops_startup(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = fail_to_start(place, "model.py:RaisingASGI", monkeypatch)
@@ -106,7 +106,7 @@ def test_a_class_that_cannot_be_made_stops_the_start(
 @pytest.mark.usefixtures("bad_folder")
 @pytest.mark.parametrize("spec", ["raising.py:fn", "model.py:Raising.method"])
 @pytest.mark.parametrize("place", PLACES)
-def test_the_customers_own_error_is_the_cause(
+def test_customers_error_is_the_cause(
     place: str, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = fail_to_start(place, spec, monkeypatch)
@@ -114,7 +114,7 @@ def test_the_customers_own_error_is_the_cause(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_a_decorator_was_given_is_checked_too(place: str) -> None:
+def test_decorated_objects_are_checked(place: str) -> None:
     def of_none() -> None: ...
 
     with pytest.raises(error_of(place), match=f"{place}.* decorator.*of_none"):

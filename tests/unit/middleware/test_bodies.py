@@ -1,4 +1,4 @@
-"""Bodies that a middleware reads, or leaves alone, reach the handler as they came."""
+"""Bodies reach the handler unchanged, whether or not a middleware reads them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BODIES: Final = {
 
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_body_is_left_alone(kind: str, name: str) -> None:
+def test_body_is_unchanged(kind: str, name: str) -> None:
     body, content_type = BODIES[name]
     client = client_with(**KINDS[kind])
     headers = {"content-type": content_type}
@@ -41,7 +41,7 @@ def test_a_body_is_left_alone(kind: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_compressed_body_is_unpacked_before(kind: str) -> None:
+def test_compressed_body_is_decompressed_first(kind: str) -> None:
     headers = {"content-encoding": "gzip", "content-type": "application/json"}
     client = client_with(**KINDS[kind])
     packed = gzip.compress(BODY)
@@ -52,7 +52,7 @@ def test_a_compressed_body_is_unpacked_before(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_body_in_pieces_is_left_alone(kind: str) -> None:
+def test_chunked_body_is_unchanged(kind: str) -> None:
     def pieces() -> Iterator[bytes]:
         for number in range(100):
             yield b"piece %d " % number
@@ -62,7 +62,7 @@ def test_a_body_in_pieces_is_left_alone(kind: str) -> None:
     assert answer.headers["x-content-length"] == "none"
 
 
-# --- a body that is read -------------------------------------------------------------
+# --- reading the body ----------------------------------------------------------------
 
 
 async def read_body(request: Any) -> None:
@@ -114,7 +114,7 @@ def reading(read: Any) -> Any:
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("place", ["throttle", "pre_post_process", "input_formatter"])
 @pytest.mark.parametrize("in_pieces", [True, False])
-async def test_a_body_that_is_read_is_still_there(
+async def test_handler_gets_body_that_middleware_has_read(
     read: Any, place: str, in_pieces: bool
 ) -> None:
     function = read if place == "input_formatter" else reading(read)
@@ -127,7 +127,7 @@ async def test_a_body_that_is_read_is_still_there(
     assert exchange.headers["x-content-length"] == str(len(BODY))
 
 
-async def test_each_may_read_it() -> None:
+async def test_every_middleware_can_read_body() -> None:
     app = app_with(
         throttle=reading(read_stream),
         pre_post_process=reading(read_json),
@@ -136,7 +136,7 @@ async def test_each_may_read_it() -> None:
     assert (await Exchange(app, (BODY[:3], BODY[3:])).run()).content == BODY
 
 
-async def test_a_form_may_be_read_as_text() -> None:
+async def test_form_can_be_read_as_text() -> None:
     async def look(request: Any) -> None:
         request.state.form = (await request.body()).decode()
 

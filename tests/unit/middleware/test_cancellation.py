@@ -1,4 +1,4 @@
-"""Answers that nobody wants any more, and calls that come too late or once more."""
+"""Abandoned responses, and late or repeated calls of ``call_next``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import model_hosting_container_standards.sagemaker as sagemaker
 from customised import DECORATORS, PATIENCE_S, Exchange, app_with, client_with
 
 
-async def last_words() -> StreamingResponse:
+async def yield_when_cancelled() -> StreamingResponse:
     async def chunks() -> AsyncIterator[bytes]:
         try:
             yield b"one"
@@ -45,17 +45,19 @@ async def call_and_answer_otherwise(request: Any, call_next: Any) -> Response:
         {"throttle": call_and_answer_otherwise, "output_formatter": answer_otherwise},
     ],
 )
-async def test_a_handler_with_last_words_holds_nobody_up(
+async def test_response_does_not_wait_for_aborted_handler(
     places: dict[str, Any], spec_version: str
 ) -> None:
-    exchange = Exchange(app_with(last_words, **places), specification=spec_version)
+    exchange = Exchange(
+        app_with(yield_when_cancelled, **places), specification=spec_version
+    )
     await asyncio.wait_for(exchange.run(), PATIENCE_S)
     assert exchange.content == b'"other"'
     assert exchange.is_complete
 
 
 class Deadline:
-    """An engine's middleware that answers 504 when the app has not, in time."""
+    """An engine's middleware that answers 504 after a timeout."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -70,11 +72,11 @@ class Deadline:
             await Response(status_code=504)(scope, receive, send)
 
 
-async def test_an_engines_deadline_ends_a_formatter_that_reads() -> None:
+async def test_engines_timeout_cancels_reading_formatter() -> None:
     async def read(response: Any) -> None:
         response.body = b"".join([chunk async for chunk in response.body_iterator])
 
-    app = app_with(last_words, output_formatter=read)
+    app = app_with(yield_when_cancelled, output_formatter=read)
     app.add_middleware(Deadline)
     exchange = Exchange(app)
     await asyncio.wait_for(exchange.run(), PATIENCE_S)
@@ -92,7 +94,7 @@ def client_of_two_paths(middleware: Any) -> TestClient:
     return TestClient(sagemaker.bootstrap(app))
 
 
-def test_a_second_call_goes_where_the_function_says() -> None:
+def test_second_call_can_change_path() -> None:
     async def fall_back(request: Any, call_next: Any) -> Response:
         await request.body()
         response: Response = await call_next(request)
@@ -105,7 +107,7 @@ def test_a_second_call_goes_where_the_function_says() -> None:
     assert answer.json() == {"path": "/new", "body": "x"}
 
 
-def test_a_second_call_by_another_request_has_the_body() -> None:
+def test_second_call_with_new_request_has_body() -> None:
     async def fall_back(request: Any, call_next: Any) -> Any:
         await request.body()
         await call_next(request)
@@ -116,7 +118,7 @@ def test_a_second_call_by_another_request_has_the_body() -> None:
     assert answer.json() == {"path": "/new", "body": "x"}
 
 
-async def test_a_call_after_the_end_is_an_error() -> None:
+async def test_call_next_after_request_ended_is_an_error() -> None:
     late: list[Any] = []
 
     async def keep(request: Any, call_next: Any) -> Response:
@@ -130,10 +132,10 @@ async def test_a_call_after_the_end_is_an_error() -> None:
         await call_next(request)
 
 
-# --- what formatters make of a response ----------------------------------------------
+# --- responses of formatters ---------------------------------------------------------
 
 
-def test_nothing_is_sent_with_a_status_that_has_no_body() -> None:
+def test_status_without_body_sends_no_body() -> None:
     async def empty(response: Any) -> None:
         response.status_code = 204
 
@@ -142,7 +144,7 @@ def test_nothing_is_sent_with_a_status_that_has_no_body() -> None:
     assert "content-length" not in answer.headers
 
 
-def test_a_plain_iterator_is_sent() -> None:
+def test_plain_iterator_is_sent() -> None:
     def repeat(response: Any) -> None:
         response.body_iterator = iter([b"a", "b"])
 
@@ -151,7 +153,7 @@ def test_a_plain_iterator_is_sent() -> None:
 
 
 @pytest.mark.parametrize("assigned", [b"one", "one", 1])
-def test_what_is_no_iterator_is_an_error_before_anything_is_sent(assigned: Any) -> None:
+def test_invalid_iterator_is_an_error_before_response_starts(assigned: Any) -> None:
     async def mistake(response: Any) -> None:
         response.body_iterator = assigned
 
@@ -159,7 +161,7 @@ def test_what_is_no_iterator_is_an_error_before_anything_is_sent(assigned: Any) 
     assert answer.status_code == 500
 
 
-def test_new_text_is_not_encoded_as_the_old_content_was() -> None:
+def test_new_content_drops_content_encoding() -> None:
     async def zipped() -> Response:
         return Response(b"\x1f\x8b", headers={"content-encoding": "gzip"})
 

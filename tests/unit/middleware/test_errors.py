@@ -1,4 +1,4 @@
-"""What becomes of errors: of a middleware, and of the app inside."""
+"""Errors of middleware, and of the app inside."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def handler(request: pytest.FixtureRequest) -> Any:
 
 
 def raising(sort: str, error: Exception, *, after: bool) -> Any:
-    """Return a middleware that raises, before or after the app answers."""
+    """Return a middleware that raises before or after calling the app."""
     return SORTS[sort](error, after)
 
 
@@ -87,7 +87,7 @@ SORTS: Final = {
 
 
 def engine_client(handler: Any, place: str, middleware: Any) -> TestClient:
-    """Return a client of an app with a format of its own for errors."""
+    """Return a client of an app with its own error format."""
     DECORATORS[place](middleware)
     app = FastAPI()
     app.post("/invocations")(handler)
@@ -107,7 +107,7 @@ def engine_client(handler: Any, place: str, middleware: Any) -> TestClient:
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("place", MIDDLEWARE)
 @pytest.mark.parametrize("after", [True, False])
-def test_an_http_exception_is_that_response(
+def test_http_exception_becomes_response(
     handler: Any, place: str, sort: str, after: bool
 ) -> None:
     error = HTTPException(429, "slowly", {"Retry-After": "7"})
@@ -121,7 +121,7 @@ def test_an_http_exception_is_that_response(
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("place", MIDDLEWARE)
 @pytest.mark.parametrize("after", [True, False])
-def test_an_http_exception_has_the_form_of_the_engines(
+def test_http_exception_has_engines_error_format(
     handler: Any, place: str, sort: str, after: bool
 ) -> None:
     error = HTTPException(429, "slowly", {"Retry-After": "7"})
@@ -134,7 +134,7 @@ def test_an_http_exception_has_the_form_of_the_engines(
 @pytest.mark.parametrize("sort", SORTS)
 @pytest.mark.parametrize("place", MIDDLEWARE)
 @pytest.mark.parametrize("after", [True, False])
-def test_any_other_error_is_a_500_without_its_text(
+def test_other_error_is_a_500_without_its_text(
     handler: Any,
     place: str,
     sort: str,
@@ -153,7 +153,7 @@ def test_any_other_error_is_a_500_without_its_text(
 
 @pytest.mark.parametrize("returned", [None, "text", {"a": 1}, 7])
 @pytest.mark.parametrize("after", [True, False])
-def test_what_is_no_response_is_a_500(
+def test_result_that_is_not_a_response_is_a_500(
     returned: Any, after: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def forgetful(request: Any, call_next: Any) -> Any:
@@ -177,7 +177,7 @@ async def refusing() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_apps_own_error_stays_the_apps(kind: str) -> None:
+def test_apps_errors_are_unchanged(kind: str) -> None:
     for place, registered in KINDS[kind].items():
         DECORATORS[place](registered)
     app = FastAPI()
@@ -197,7 +197,7 @@ def test_the_apps_own_error_stays_the_apps(kind: str) -> None:
 
 @pytest.mark.parametrize("place", MIDDLEWARE)
 @pytest.mark.parametrize("in_a_thread", [True, False])
-def test_a_middleware_may_answer_for_the_app(place: str, in_a_thread: bool) -> None:
+def test_middleware_can_replace_apps_error(place: str, in_a_thread: bool) -> None:
     async def guard(request: Any, call_next: Any) -> Any:
         try:
             return await call_next(request)
@@ -216,7 +216,7 @@ def test_a_middleware_may_answer_for_the_app(place: str, in_a_thread: bool) -> N
 
 
 @pytest.mark.parametrize("place", MIDDLEWARE)
-def test_the_apps_refusal_is_seen_as_a_response(place: str) -> None:
+def test_apps_http_exception_is_seen_as_response(place: str) -> None:
     seen: list[int] = []
 
     async def look(request: Any, call_next: Any) -> Any:
@@ -228,12 +228,12 @@ def test_the_apps_refusal_is_seen_as_a_response(place: str) -> None:
     answer = client.post("/invocations")
     assert (answer.status_code, answer.json()) == (418, {"detail": "teapot"})
     assert answer.headers["x-tea"] == "1"
-    assert client.get("/of/nobody").status_code == 404
+    assert client.get("/unknown").status_code == 404
     assert seen == [418, 404]
 
 
 @pytest.mark.parametrize("place", MIDDLEWARE)
-def test_the_engines_form_may_forget_the_headers(place: str) -> None:
+def test_headers_of_http_exception_survive_engines_format(place: str) -> None:
     error = HTTPException(429, "slowly", {"Retry-After": "7", "Content-Type": "a/b"})
     DECORATORS[place](raising("function", error, after=False))
     app = FastAPI()
@@ -249,7 +249,7 @@ def test_the_engines_form_may_forget_the_headers(place: str) -> None:
     assert answer.headers["content-type"] == "application/json"
 
 
-def test_a_detail_that_the_apps_own_handler_cannot_take_is_told_all_the_same() -> None:
+def test_detail_is_returned_even_if_apps_handler_fails() -> None:
     async def refuse(request: Request) -> None:
         raise HTTPException(422, {"field": "prompt"}, {"x-why": "1"})
 

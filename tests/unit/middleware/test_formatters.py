@@ -1,4 +1,4 @@
-"""Formatters: what an input formatter may do, and what becomes of errors."""
+"""Input formatters: requests, and errors of formatters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def way(request: pytest.FixtureRequest) -> Any:
 # --- requests ------------------------------------------------------------------------
 
 
-def test_a_request_that_is_left_passes(way: Any) -> None:
+def test_unchanged_request_passes(way: Any) -> None:
     client = client_with(input_formatter=way(lambda request: None))
     answer = client.post("/invocations", content=BODY)
     assert answer.content == BODY
@@ -46,7 +46,7 @@ def test_a_request_that_is_left_passes(way: Any) -> None:
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_a_body_may_be_assigned(way: Any, same: bool) -> None:
+def test_body_can_be_assigned(way: Any, same: bool) -> None:
     def assign(request: Any) -> Any:
         request._body = b"a longer body than it was"
         return request if same else None
@@ -57,7 +57,7 @@ def test_a_body_may_be_assigned(way: Any, same: bool) -> None:
     assert answer.headers["x-content-type"] == "none"
 
 
-async def test_a_body_may_be_read_and_assigned() -> None:
+async def test_body_can_be_read_and_assigned() -> None:
     async def double(request: Any) -> None:
         request._body = (await request.body()) * 2
 
@@ -67,7 +67,7 @@ async def test_a_body_may_be_read_and_assigned() -> None:
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_headers_may_be_changed(way: Any, same: bool) -> None:
+def test_headers_can_be_changed(way: Any, same: bool) -> None:
     def change(request: Any) -> Any:
         request.scope["headers"] = [(b"by", b"it"), (b"content-length", b"14")]
         return request if same else None
@@ -76,7 +76,7 @@ def test_headers_may_be_changed(way: Any, same: bool) -> None:
     assert (answer.content, answer.headers["x-by"]) == (BODY, "it")
 
 
-def test_the_path_may_be_changed(way: Any) -> None:
+def test_path_can_be_changed(way: Any) -> None:
     def change(request: Any) -> None:
         request.scope["path"] = "/invocations"
 
@@ -85,7 +85,7 @@ def test_the_path_may_be_changed(way: Any) -> None:
 
 
 @pytest.mark.parametrize("way_of_receive", ["same", "own", "none"])
-def test_another_request_may_be_returned(way: Any, way_of_receive: str) -> None:
+def test_new_request_can_be_returned(way: Any, way_of_receive: str) -> None:
     async def receive() -> Any:
         return {"type": "http.request", "body": b"own", "more_body": False}
 
@@ -113,7 +113,7 @@ def test_another_request_may_be_returned(way: Any, way_of_receive: str) -> None:
     ],
 )
 @pytest.mark.parametrize("read", [True, False])
-async def test_content_may_be_returned(
+async def test_content_can_be_returned(
     content: Any, sent: bytes, content_type: str, read: bool
 ) -> None:
     async def replace(request: Any) -> Any:
@@ -130,7 +130,7 @@ async def test_content_may_be_returned(
     assert exchange.headers["x-content-type"] == content_type
 
 
-def test_a_model_takes_what_a_formatter_returns(way: Any) -> None:
+def test_returned_dict_is_parsed_into_model(way: Any) -> None:
     class Completion(BaseModel):
         prompt: str
 
@@ -143,7 +143,7 @@ def test_a_model_takes_what_a_formatter_returns(way: Any) -> None:
 
 
 @pytest.mark.parametrize("returned", [7, 1.5, True, object(), Response("no")])
-def test_what_is_no_request_is_a_500(
+def test_result_that_is_not_a_request_is_a_500(
     way: Any, returned: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = client_with(input_formatter=way(lambda request: returned))
@@ -156,7 +156,7 @@ def test_what_is_no_request_is_a_500(
 
 
 @pytest.mark.parametrize("place", ["input_formatter", "output_formatter"])
-def test_an_http_exception_is_that_response(way: Any, place: str) -> None:
+def test_http_exception_becomes_response(way: Any, place: str) -> None:
     def refuse(message: Any) -> None:
         raise HTTPException(415, {"use": "json"}, {"x-why": "type"})
 
@@ -166,7 +166,7 @@ def test_an_http_exception_is_that_response(way: Any, place: str) -> None:
 
 
 @pytest.mark.parametrize("place", ["input_formatter", "output_formatter"])
-def test_any_other_error_is_a_500_without_its_text(
+def test_other_error_is_a_500_without_its_text(
     way: Any, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(message: Any) -> None:
@@ -178,7 +178,7 @@ def test_any_other_error_is_a_500_without_its_text(
     assert "Traceback" in caplog.text
 
 
-def test_a_request_that_was_refused_has_no_output_to_format() -> None:
+def test_output_formatter_is_not_called_for_rejected_request() -> None:
     seen: list[Any] = []
 
     def refuse(request: Any) -> None:
@@ -217,6 +217,6 @@ class Formatter:
     ids=["class", "instance", "method", "partial", "returns a coroutine"],
 )
 @pytest.mark.parametrize("place", ["input_formatter", "output_formatter"])
-def test_it_may_have_any_shape(place: str, shape: Any) -> None:
+def test_any_kind_of_callable_works(place: str, shape: Any) -> None:
     answer = client_with(**{place: shape}).post("/invocations", content=BODY)
     assert (answer.status_code, answer.content) == (200, BODY)

@@ -1,4 +1,4 @@
-"""Output formatters: what they may do to whole responses."""
+"""Output formatters of whole responses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def way(request: pytest.FixtureRequest) -> Any:
     ],
 )
 @pytest.mark.parametrize("assign", [True, False])
-def test_content_may_be_given(
+def test_content_can_be_replaced(
     way: Any, content: Any, sent: bytes, assign: bool
 ) -> None:
     def replace(response: Any) -> Any:
@@ -64,7 +64,7 @@ def test_content_may_be_given(
         assert answer.headers["content-type"] == "application/json"
 
 
-def test_status_and_headers_may_be_changed(way: Any) -> None:
+def test_status_and_headers_can_be_changed(way: Any) -> None:
     def change(response: Any) -> None:
         assert response.status_code == 200
         response.status_code = 207
@@ -79,7 +79,7 @@ def test_status_and_headers_may_be_changed(way: Any) -> None:
     assert answer.headers["x-content-length"] == str(len(BODY))
 
 
-def test_a_list_of_headers_that_an_app_sends_again_stays_as_it_was(way: Any) -> None:
+def test_apps_own_header_list_is_not_modified(way: Any) -> None:
     response = Response("constant")
 
     async def handler() -> Response:
@@ -94,7 +94,7 @@ def test_a_list_of_headers_that_an_app_sends_again_stays_as_it_was(way: Any) -> 
         assert client.post("/invocations").headers.get_list("x-new") == ["1"]
 
 
-def test_another_response_may_be_returned(way: Any) -> None:
+def test_new_response_can_be_returned(way: Any) -> None:
     other = JSONResponse({"other": True}, 203)
     client = client_with(output_formatter=way(lambda response: other))
     answer = client.post("/invocations")
@@ -103,7 +103,7 @@ def test_another_response_may_be_returned(way: Any) -> None:
 
 
 @pytest.mark.parametrize("returned", [7, object(), {"a": object()}, {1, 2}])
-def test_what_is_no_response_is_a_500(
+def test_result_that_is_not_a_response_is_a_500(
     way: Any, returned: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = client_with(output_formatter=way(lambda response: returned))
@@ -115,14 +115,16 @@ def test_what_is_no_response_is_a_500(
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/of/nobody", 404),
+        ("GET", "/unknown", 404),
         ("GET", "/invocations", 405),
         ("POST", "/invocations", 418),
         ("POST", "/typed", 422),
         ("HEAD", "/ping", 200),
     ],
 )
-def test_every_answer_is_seen(way: Any, method: str, path: str, status: int) -> None:
+def test_every_response_is_formatted(
+    way: Any, method: str, path: str, status: int
+) -> None:
     seen: list[int] = []
 
     async def handler() -> None:
@@ -142,7 +144,7 @@ def test_every_answer_is_seen(way: Any, method: str, path: str, status: int) -> 
     assert seen == [status]
 
 
-def test_background_tasks_run_after_it(way: Any) -> None:
+def test_background_tasks_run_after_formatter(way: Any) -> None:
     seen: list[str] = []
 
     async def handler(tasks: BackgroundTasks) -> str:

@@ -1,4 +1,4 @@
-"""Output formatters of streams: chunk by chunk, as a whole, or not at all."""
+"""Output formatters of streams."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from customised import Exchange, app_with, client_with
 from servers import polling
-from streamed import COUNT, Source, handler_of
+from stepped_stream import COUNT, Source, handler_of
 
 
 async def words() -> StreamingResponse:
@@ -23,10 +23,10 @@ async def words() -> StreamingResponse:
     return StreamingResponse(chunks(), media_type="text/plain", headers=headers)
 
 
-# --- what it is ----------------------------------------------------------------------
+# --- metadata ------------------------------------------------------------------------
 
 
-def test_it_is_known_as_a_stream() -> None:
+def test_response_is_marked_as_stream() -> None:
     seen: list[Any] = []
 
     async def look(response: Any) -> None:
@@ -39,7 +39,7 @@ def test_it_is_known_as_a_stream() -> None:
 
 
 @pytest.mark.parametrize("in_a_thread", [True, False])
-def test_its_status_and_headers_may_be_changed(in_a_thread: bool) -> None:
+def test_status_and_headers_of_stream_can_be_changed(in_a_thread: bool) -> None:
     def change(response: Any) -> None:
         response.status_code = 206
         response.headers["x-new"] = "1"
@@ -60,7 +60,7 @@ def test_its_status_and_headers_may_be_changed(in_a_thread: bool) -> None:
 
 @pytest.mark.parametrize("as_text", [True, False])
 @pytest.mark.parametrize("in_a_thread", [True, False])
-async def test_chunks_may_be_changed_as_they_come(
+async def test_chunks_can_be_changed_as_they_arrive(
     as_text: bool, in_a_thread: bool
 ) -> None:
     async def upper(chunks: Any) -> AsyncIterator[bytes | str]:
@@ -82,7 +82,7 @@ async def test_chunks_may_be_changed_as_they_come(
     assert source.closed.is_set()
 
 
-def test_chunks_of_another_length_take_the_length_away() -> None:
+def test_changed_chunks_remove_content_length() -> None:
     async def double(response: Any) -> None:
         chunks = response.body_iterator
 
@@ -97,7 +97,7 @@ def test_chunks_of_another_length_take_the_length_away() -> None:
     assert "content-length" not in answer.headers
 
 
-def test_a_whole_response_may_become_a_stream() -> None:
+def test_whole_response_can_become_a_stream() -> None:
     async def whole() -> Response:
         return Response("one two")
 
@@ -120,7 +120,7 @@ def test_a_whole_response_may_become_a_stream() -> None:
 )
 @pytest.mark.parametrize("assign", [True, False])
 @pytest.mark.parametrize("read", [True, False])
-def test_it_may_become_a_whole_response(
+def test_stream_can_become_a_whole_response(
     content: Any, sent: bytes, assign: bool, read: bool
 ) -> None:
     async def collect(response: Any) -> Any:
@@ -139,7 +139,7 @@ def test_it_may_become_a_whole_response(
 
 
 @pytest.mark.parametrize("all_of_it", [True, False])
-async def test_a_stream_that_is_read_and_left_is_a_500(
+async def test_consumed_stream_without_replacement_is_a_500(
     all_of_it: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def only_read(response: Any) -> None:
@@ -152,7 +152,7 @@ async def test_a_stream_that_is_read_and_left_is_a_500(
     assert "was read, but nothing was assigned" in caplog.text
 
 
-def test_background_tasks_of_both_run() -> None:
+def test_background_tasks_of_both_responses_run() -> None:
     ran: list[str] = []
 
     async def handler() -> StreamingResponse:

@@ -1,4 +1,4 @@
-"""Output formatters of streams that fail, or answer by themselves."""
+"""Output formatters of streams: errors, and new responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from customised import Exchange, app_with, client_with
-from streamed import COUNT, Source, handler_of
+from stepped_stream import COUNT, Source, handler_of
 
 SECRET: Final = "the text of an error"
 
@@ -26,7 +26,7 @@ async def words() -> StreamingResponse:
 
 
 @pytest.mark.parametrize("read", [True, False])
-async def test_an_error_before_the_first_chunk_is_a_500(
+async def test_error_before_first_chunk_is_a_500(
     read: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(response: Any) -> None:
@@ -42,12 +42,12 @@ async def test_an_error_before_the_first_chunk_is_a_500(
     assert (exchange.status, exchange.is_complete) == (500, True)
     assert exchange.content == b'{"detail":"Internal Server Error"}'
     assert f"RuntimeError: {SECRET}" in caplog.text
-    # It keeps the error, whose frames keep the stream.
+    # It holds the error, whose frames hold the stream.
     caplog.clear()
     await source.end()
 
 
-def test_an_http_exception_is_that_response() -> None:
+def test_http_exception_becomes_response() -> None:
     async def refuse(response: Any) -> None:
         raise HTTPException(406, "no streams", {"x-why": "1"})
 
@@ -56,7 +56,7 @@ def test_an_http_exception_is_that_response() -> None:
     assert answer.headers["x-why"] == "1"
 
 
-async def test_an_error_in_the_middle_breaks_the_stream() -> None:
+async def test_error_in_the_middle_breaks_stream() -> None:
     async def fail_later(response: Any) -> None:
         chunks = response.body_iterator
 
@@ -79,7 +79,7 @@ async def test_an_error_in_the_middle_breaks_the_stream() -> None:
 
 
 @pytest.mark.parametrize("handles", [True, False])
-async def test_an_error_of_the_handlers_reaches_who_reads(handles: bool) -> None:
+async def test_handlers_error_reaches_reading_formatter(handles: bool) -> None:
     seen: list[str] = []
 
     async def collect(response: Any) -> Any:
@@ -97,7 +97,7 @@ async def test_an_error_of_the_handlers_reaches_who_reads(handles: bool) -> None
     source = Source(count=2, fails=True)
     exchange = Exchange(app_with(handler_of(source), output_formatter=collect))
     if handles:
-        # Who handles it makes a whole response of what there is.
+        # A formatter that handles the error sends the chunks so far.
         await exchange.run()
         assert (exchange.status, exchange.content) == (201, b"chunk 0chunk 1")
     else:
@@ -108,7 +108,7 @@ async def test_an_error_of_the_handlers_reaches_who_reads(handles: bool) -> None
     assert source.closed.is_set()
 
 
-async def test_another_response_closes_the_stream() -> None:
+async def test_new_response_closes_stream() -> None:
     async def other(response: Any) -> Response:
         return JSONResponse({"other": True})
 
@@ -122,7 +122,7 @@ async def test_another_response_closes_the_stream() -> None:
     assert source.made <= 3
 
 
-async def test_another_response_closes_a_stream_that_waits() -> None:
+async def test_new_response_closes_waiting_stream() -> None:
     async def other(response: Any) -> Response:
         return JSONResponse({"other": True})
 

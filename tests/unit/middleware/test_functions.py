@@ -1,4 +1,4 @@
-"""Middleware that is a function: of any shape, with time limits and tasks."""
+"""Functions as middleware: kinds of callables, timeouts, background tasks."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ SHAPES: Final[dict[str, Any]] = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("place", MIDDLEWARE)
-def test_it_may_have_any_shape(place: str, shape: str) -> None:
+def test_any_kind_of_callable_works(place: str, shape: str) -> None:
     client = client_with(**{place: SHAPES[shape]})
     for _ in range(2):
         answer = client.post("/invocations", content=BODY)
@@ -100,7 +100,7 @@ def test_it_may_have_any_shape(place: str, shape: str) -> None:
         assert (answer.headers["x-by"], answer.headers["x-after"]) == ("it", "it")
 
 
-def test_an_instance_is_made_once() -> None:
+def test_class_is_instantiated_once() -> None:
     class Counting:
         def __init__(self) -> None:
             self.count = 0
@@ -116,7 +116,7 @@ def test_an_instance_is_made_once() -> None:
 # --- time limits ---------------------------------------------------------------------
 
 
-async def test_it_may_stop_waiting() -> None:
+async def test_timeout_cancels_handler() -> None:
     cancelled = asyncio.Event()
 
     async def handler() -> None:
@@ -137,7 +137,7 @@ async def test_it_may_stop_waiting() -> None:
     assert cancelled.is_set()
 
 
-def test_it_need_not_stop_waiting() -> None:
+def test_unreached_timeout_changes_nothing() -> None:
     async def limit(request: Any, call_next: Any) -> Any:
         return await asyncio.wait_for(call_next(request), 30)
 
@@ -150,7 +150,7 @@ def test_it_need_not_stop_waiting() -> None:
 
 @pytest.mark.parametrize("place", MIDDLEWARE)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_background_tasks_of_the_handler_run(place: str, shape: str) -> None:
+def test_handlers_background_tasks_run(place: str, shape: str) -> None:
     ran: list[str] = []
 
     async def handler(tasks: BackgroundTasks) -> str:
@@ -165,7 +165,7 @@ def test_background_tasks_of_the_handler_run(place: str, shape: str) -> None:
     assert ran == ["task"]
 
 
-async def test_a_background_task_does_not_hold_the_answer_back() -> None:
+async def test_background_task_does_not_delay_response() -> None:
     go = asyncio.Event()
 
     async def handler(tasks: BackgroundTasks) -> Response:
@@ -181,7 +181,7 @@ async def test_a_background_task_does_not_hold_the_answer_back() -> None:
 
 @pytest.mark.parametrize("place", MIDDLEWARE)
 @pytest.mark.parametrize("is_stream", [True, False])
-def test_it_may_add_a_background_task(place: str, is_stream: bool) -> None:
+def test_middleware_can_add_background_task(place: str, is_stream: bool) -> None:
     ran: list[str] = []
 
     async def handler(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Where middleware sits in an app, and when it is put there."""
+"""The order of middleware in an app, and when it is installed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def look(name: str, seen: list[str]) -> Any:
 
 
 @pytest.mark.parametrize("make", [around, class_around])
-def test_each_has_its_place_on_both_ways(make: Any) -> None:
+def test_order_of_requests_and_responses(make: Any) -> None:
     seen: list[str] = []
 
     async def handler(request: Request) -> None:
@@ -78,14 +78,14 @@ def test_each_has_its_place_on_both_ways(make: Any) -> None:
     DECORATORS["throttle"](make("throttle", seen))
     DECORATORS["input_formatter"](look("input", seen))
     sagemaker.bootstrap(app)
-    # As an engine does that calls bootstrap in the middle of its building.
+    # As in an engine that calls bootstrap before its app is complete.
     app.middleware("http")(around("engine's second", seen))
     TestClient(app).post("/invocations")
     assert seen == ORDER
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_second_bootstrap_changes_nothing(place: str) -> None:
+def test_second_bootstrap_changes_nothing(place: str) -> None:
     seen: list[str] = []
     function = look("seen", seen)
     if place in ("throttle", "pre_post_process"):
@@ -97,7 +97,7 @@ def test_a_second_bootstrap_changes_nothing(place: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bootstrap_does_not_build_the_stack(kind: str) -> None:
+def test_bootstrap_does_not_build_middleware_stack(kind: str) -> None:
     app = app_with(**KINDS[kind])
     assert app.middleware_stack is None
     assert app.user_middleware == []
@@ -106,7 +106,7 @@ def test_bootstrap_does_not_build_the_stack(kind: str) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_an_app_that_has_answered_cannot_be_surrounded(place: str) -> None:
+def test_middleware_cannot_be_added_after_first_request(place: str) -> None:
     app = FastAPI()
     app.get("/ping")(ping)
     assert TestClient(app).get("/ping").status_code == 200
@@ -117,14 +117,14 @@ def test_an_app_that_has_answered_cannot_be_surrounded(place: str) -> None:
     assert app.router.routes == routes
 
 
-def test_an_app_that_has_answered_may_be_bootstrapped_without_any() -> None:
+def test_bootstrap_without_middleware_works_after_first_request() -> None:
     app = FastAPI()
     app.get("/ping")(ping)
     assert TestClient(app).post("/ping").status_code == 405
     assert TestClient(sagemaker.bootstrap(app)).post("/ping").status_code == 200
 
 
-def test_each_app_of_a_process_has_its_own() -> None:
+def test_each_app_has_its_own_middleware() -> None:
     seen: list[str] = []
     DECORATORS["throttle"](around("throttle", seen))
     DECORATORS["output_formatter"](look("output", seen))
@@ -135,7 +135,7 @@ def test_each_app_of_a_process_has_its_own() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_websockets_and_the_lifespan_pass(kind: str) -> None:
+def test_websockets_and_lifespan_pass_through(kind: str) -> None:
     seen: list[str] = []
     app = app_with(**KINDS[kind])
 
@@ -175,10 +175,12 @@ def test_websockets_and_the_lifespan_pass(kind: str) -> None:
         ("GET", "/adapters", 404),
         ("DELETE", "/adapters/a/b", 404),
         ("GET", "/openapi.json", 200),
-        ("POST", "/of/nobody", 404),
+        ("POST", "/unknown", 404),
     ],
 )
-def test_every_request_is_seen(place: str, method: str, path: str, status: int) -> None:
+def test_middleware_sees_every_request(
+    place: str, method: str, path: str, status: int
+) -> None:
     seen: list[str] = []
     function = look("seen", seen)
     if place in ("throttle", "pre_post_process"):

@@ -1,4 +1,4 @@
-"""Who is registered, and by whom: decorators and environment variables."""
+"""Registration by decorators and environment variables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from customised import (
     pass_on,
 )
 from fixtures import Script
-from marked import FORMATTERS, MIDDLEWARE, PLACES, SOURCE, error_of
+from middleware_source import FORMATTERS, MIDDLEWARE, PLACES, SOURCE, error_of
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.common.fastapi.middleware import (
     custom_middleware,
@@ -44,26 +44,28 @@ FORMS: Final = (
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_decorator_returns_what_it_decorates(place: str) -> None:
+def test_decorator_returns_object_unchanged(place: str) -> None:
     assert DECORATORS[place](pass_on) is pass_on
 
 
 @pytest.mark.parametrize("name", ["", "Throttle", "input_formatter", "pre_process"])
-def test_a_name_that_is_none_is_an_error(name: str) -> None:
+def test_unknown_place_is_an_error(name: str) -> None:
     with pytest.raises(MiddlewareRegistrationError, match="'throttle', 'pre_post_pro"):
         custom_middleware(name)
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("registered", [None, "model.py:fn", 7])
-def test_what_is_no_callable_is_an_error(place: str, registered: Any) -> None:
+def test_object_that_is_not_callable_is_an_error(place: str, registered: Any) -> None:
     with pytest.raises(error_of(place), match=f"{place} must be a callable, not "):
         DECORATORS[place](registered)
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("other", [PassOn, functools.partial(pass_on)], ids=type)
-def test_a_second_one_is_an_error_that_names_both(place: str, other: Any) -> None:
+def test_second_registration_is_an_error_that_names_both(
+    place: str, other: Any
+) -> None:
     DECORATORS[place](leave)
     with pytest.raises(error_of(place), match=f"registered as {place}: ") as raised:
         DECORATORS[place](other)
@@ -72,7 +74,7 @@ def test_a_second_one_is_an_error_that_names_both(place: str, other: Any) -> Non
     assert f"customised.{named}" in str(raised.value)
 
 
-def test_the_first_one_stays_where_a_second_is_refused() -> None:
+def test_first_registration_stays_after_rejected_second() -> None:
     custom_middleware("throttle")(refuse)
     with pytest.raises(MiddlewareRegistrationError):
         custom_middleware("throttle")(pass_on)
@@ -84,7 +86,7 @@ async def refuse(*_args: Any) -> Any:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_one_in_each_place_is_no_second_one(place: str) -> None:
+def test_each_place_takes_one_registration(place: str) -> None:
     for each in PLACES:
         DECORATORS[each](pass_on)
     with pytest.raises(error_of(place)):
@@ -92,7 +94,7 @@ def test_one_in_each_place_is_no_second_one(place: str) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_function_whose_module_is_loaded_again_is_the_same(
+def test_function_of_reloaded_module_can_register_again(
     place: str, script: Script
 ) -> None:
     path = script(SOURCE)
@@ -105,7 +107,7 @@ def test_a_function_whose_module_is_loaded_again_is_the_same(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_reset_forgets(place: str) -> None:
+def test_reset_clears_registrations(place: str) -> None:
     DECORATORS[place](refuse)
     testing.reset()
     DECORATORS[place](leave if place in FORMATTERS else pass_on)
@@ -117,7 +119,7 @@ def test_a_reset_forgets(place: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("place", PLACES)
-def test_a_spec_of_every_form_is_found(
+def test_every_form_of_spec_is_resolved(
     place: str,
     form: str,
     script: Script,
@@ -132,7 +134,7 @@ def test_a_spec_of_every_form_is_found(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_variable_goes_before_the_decorator(
+def test_variable_takes_precedence_over_decorator(
     place: str, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script(SOURCE)
@@ -142,7 +144,7 @@ def test_a_variable_goes_before_the_decorator(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_variable_takes_nothing_from_the_other_places(
+def test_variable_leaves_other_places_alone(
     place: str, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script(SOURCE)
@@ -166,14 +168,16 @@ def test_a_variable_takes_nothing_from_the_other_places(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_an_empty_variable_leaves_the_decorator(
+def test_empty_variable_keeps_decorator(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLES[place], " ")
     assert client_with(**{place: refuse}).get("/ping").status_code == 500
 
 
-def test_a_script_may_decorate(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_customer_script_can_use_decorators(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script(
         "from model_hosting_container_standards.common.fastapi.middleware import (\n"
         "    custom_middleware, output_formatter)\n"
@@ -187,7 +191,7 @@ def test_a_script_may_decorate(script: Script, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_file_that_a_spec_names_may_decorate(
+def test_file_named_by_spec_can_use_decorators(
     place: str, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script(

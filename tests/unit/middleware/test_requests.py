@@ -1,4 +1,4 @@
-"""What a function does with requests: answers, passes others on, calls twice."""
+"""Requests in function middleware: answering, replacing, calling twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from customised import Exchange, app_with, client_with
 BODY: Final = b'{ "a" : 1.0 }\n'
 
 
-def test_it_may_answer_by_itself() -> None:
+def test_middleware_can_answer_itself() -> None:
     seen: list[str] = []
 
     async def handler() -> None:
@@ -30,7 +30,7 @@ def test_it_may_answer_by_itself() -> None:
     assert seen == []
 
 
-async def test_it_may_call_twice_with_a_body_it_has_read() -> None:
+async def test_call_next_twice_works_after_reading_body() -> None:
     bodies: list[bytes] = []
 
     async def handler(request: Request) -> Response:
@@ -48,7 +48,7 @@ async def test_it_may_call_twice_with_a_body_it_has_read() -> None:
     assert bodies == [b"ab", b"ab"]
 
 
-async def test_a_second_call_without_the_body_says_what_to_do(
+async def test_second_call_next_without_body_explains_what_to_do(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     bodies: list[bytes] = []
@@ -67,7 +67,7 @@ async def test_a_second_call_without_the_body_says_what_to_do(
     assert "await request.body() before the first call" in caplog.text
 
 
-def test_it_may_return_the_first_of_two_streams() -> None:
+def test_first_of_two_streams_can_be_returned() -> None:
     closed: list[str] = []
 
     async def handler(request: Request) -> Response:
@@ -94,7 +94,7 @@ def test_it_may_return_the_first_of_two_streams() -> None:
     assert sorted(closed) == ["1", "2"]
 
 
-def test_another_request_may_be_passed_on() -> None:
+def test_new_request_can_be_passed_on() -> None:
     async def other(request: Any, call_next: Any) -> Any:
         async def receive() -> Any:
             return {"type": "http.request", "body": b"other", "more_body": False}
@@ -108,7 +108,7 @@ def test_another_request_may_be_passed_on() -> None:
 
 @pytest.mark.parametrize("with_receive", [True, False])
 @pytest.mark.parametrize("read", [True, False])
-def test_another_request_may_have_the_same_body(with_receive: bool, read: bool) -> None:
+def test_new_request_can_have_the_same_body(with_receive: bool, read: bool) -> None:
     async def other(request: Any, call_next: Any) -> Any:
         if read:
             assert await request.body() == BODY
@@ -119,7 +119,7 @@ def test_another_request_may_have_the_same_body(with_receive: bool, read: bool) 
     assert (answer.status_code, answer.content) == (200, BODY)
 
 
-def test_a_body_may_be_assigned() -> None:
+def test_body_can_be_assigned() -> None:
     async def assign(request: Any, call_next: Any) -> Any:
         request._body = (await request.body()) * 2
         return await call_next(request)
@@ -130,7 +130,7 @@ def test_a_body_may_be_assigned() -> None:
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-def test_the_handler_sees_its_context_and_state(is_async: bool) -> None:
+def test_handler_sees_context_variables_and_state(is_async: bool) -> None:
     variable = contextvars.ContextVar("variable", default="unset")
 
     async def handler(request: Request) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a middleware does to responses."""
+"""Changing responses in middleware."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def handler(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-# --- responses that are changed ------------------------------------------------------
+# --- changes -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", MIDDLEWARE)
-def test_status_and_headers_may_be_changed(handler: Any, place: str) -> None:
+def test_status_and_headers_can_be_changed(handler: Any, place: str) -> None:
     async def change(request: Any, call_next: Any) -> Any:
         response = await call_next(request)
         assert response.status_code == 200
@@ -54,7 +54,7 @@ def test_status_and_headers_may_be_changed(handler: Any, place: str) -> None:
     assert answer.cookies["a"] == "b"
 
 
-def test_headers_of_one_name_stay_apart() -> None:
+def test_repeated_headers_stay_separate() -> None:
     async def cookies() -> Response:
         response = Response("")
         for name in ("a", "b"):
@@ -75,7 +75,7 @@ def test_headers_of_one_name_stay_apart() -> None:
         (b"", b""),
     ],
 )
-def test_a_body_may_be_assigned(handler: Any, body: Any, sent: bytes) -> None:
+def test_body_can_be_assigned(handler: Any, body: Any, sent: bytes) -> None:
     async def assign(request: Any, call_next: Any) -> Any:
         response = await call_next(request)
         response.body = body
@@ -87,7 +87,7 @@ def test_a_body_may_be_assigned(handler: Any, body: Any, sent: bytes) -> None:
     assert answer.headers["x-app"] == "1"
 
 
-def test_a_body_may_be_read() -> None:
+def test_body_can_be_read() -> None:
     async def double(request: Any, call_next: Any) -> Any:
         response = await call_next(request)
         response.body = response.body * 2
@@ -98,7 +98,7 @@ def test_a_body_may_be_read() -> None:
 
 
 @pytest.mark.parametrize("as_starlette_does", [True, False])
-def test_a_body_may_be_read_as_chunks(handler: Any, as_starlette_does: bool) -> None:
+def test_body_can_be_read_as_chunks(handler: Any, as_starlette_does: bool) -> None:
     async def read(request: Any, call_next: Any) -> Any:
         response = await call_next(request)
         content = b"".join([chunk async for chunk in response.body_iterator])
@@ -115,7 +115,7 @@ def test_a_body_may_be_read_as_chunks(handler: Any, as_starlette_does: bool) -> 
 
 
 @pytest.mark.parametrize("place", MIDDLEWARE)
-def test_another_response_may_be_returned(handler: Any, place: str) -> None:
+def test_new_response_can_be_returned(handler: Any, place: str) -> None:
     async def other(request: Any, call_next: Any) -> Any:
         await call_next(request)
         return JSONResponse({"other": True}, 203)

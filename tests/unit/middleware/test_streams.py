@@ -1,4 +1,4 @@
-"""Streams through middleware and formatters that leave them as they are."""
+"""Streams through middleware and formatters that do not change them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from customised import (
     leave,
     pass_on,
 )
-from streamed import COUNT, Source, handler_of
+from stepped_stream import COUNT, Source, handler_of
 
-#: What a server says of itself: the newer one tells of a disconnect by its ``send``.
+#: ASGI versions: from 2.4 on a server reports a disconnect by an error of ``send``.
 SPECIFICATIONS: Final = ("2.3", "2.4")
 
 
 @pytest.mark.parametrize("specification", SPECIFICATIONS)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_it_arrives_chunk_by_chunk(kind: str, specification: str) -> None:
+async def test_stream_arrives_chunk_by_chunk(kind: str, specification: str) -> None:
     source = Source()
     app = app_with(handler_of(source), **KINDS[kind])
     exchange = Exchange(app, specification=specification, on_chunk=source.took)
@@ -40,8 +40,8 @@ async def test_it_arrives_chunk_by_chunk(kind: str, specification: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_slow_client_slows_the_handler(kind: str) -> None:
-    """The handler is a few chunks ahead at most, whatever the client's pace."""
+async def test_slow_client_slows_handler(kind: str) -> None:
+    """The handler is at most a few chunks ahead of the client."""
     source = Source()
     source.go = asyncio.Semaphore(COUNT)
     ahead: list[int] = []
@@ -56,7 +56,7 @@ async def test_a_slow_client_slows_the_handler(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_an_error_in_the_middle_is_the_servers(kind: str) -> None:
+async def test_error_in_the_middle_reaches_server(kind: str) -> None:
     source = Source(count=3, fails=True)
     app = app_with(handler_of(source), **KINDS[kind])
     exchange = Exchange(app, on_chunk=source.took)
@@ -68,9 +68,7 @@ async def test_an_error_in_the_middle_is_the_servers(kind: str) -> None:
 
 @pytest.mark.parametrize("specification", SPECIFICATIONS)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_client_that_goes_ends_the_handler(
-    kind: str, specification: str
-) -> None:
+async def test_client_disconnect_ends_handler(kind: str, specification: str) -> None:
     source = Source()
     app = app_with(handler_of(source), **KINDS[kind])
     exchange = Exchange(app, specification=specification)
@@ -81,17 +79,17 @@ async def test_a_client_that_goes_ends_the_handler(
             exchange.disconnect()
 
     exchange._on_chunk = go
-    # A server of 2.4 is told so by Starlette; it knows already.
+    # Starlette raises it for a server of 2.4, which knows of the disconnect.
     with contextlib.suppress(ClientDisconnect, ConnectionError):
         await exchange.run()
     assert source.made < 10
     if specification == "2.3":
-        # The other one leaves it to the garbage collector.
+        # The other leaves it to the garbage collector.
         await source.end()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_client_that_goes_ends_a_handler_that_waits(kind: str) -> None:
+async def test_client_disconnect_ends_waiting_handler(kind: str) -> None:
     source = Source()
     app = app_with(handler_of(source), **KINDS[kind])
     exchange = Exchange(app)
@@ -103,7 +101,7 @@ async def test_a_client_that_goes_ends_a_handler_that_waits(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_server_that_cancels_ends_the_handler(kind: str) -> None:
+async def test_cancellation_by_server_ends_handler(kind: str) -> None:
     source = Source()
     app = app_with(handler_of(source), **KINDS[kind])
     exchange = Exchange(app)
@@ -119,7 +117,7 @@ async def test_a_server_that_cancels_ends_the_handler(kind: str) -> None:
     assert exchange.chunks == [b"chunk 0"]
 
 
-def test_streams_of_one_app_do_not_mix() -> None:
+def test_concurrent_streams_do_not_mix() -> None:
     async def run() -> None:
         sources = [Source() for _ in range(20)]
         waiting = iter(sources)
@@ -141,7 +139,7 @@ def test_streams_of_one_app_do_not_mix() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("chunks", [[], [b""], [b"one"], [b"", b"one", b"", b"two"]])
-def test_a_short_stream_arrives(kind: str, chunks: list[bytes]) -> None:
+def test_short_stream_arrives(kind: str, chunks: list[bytes]) -> None:
     async def handler() -> StreamingResponse:
         return StreamingResponse(iter(chunks))
 
@@ -149,8 +147,8 @@ def test_a_short_stream_arrives(kind: str, chunks: list[bytes]) -> None:
     assert (answer.status_code, answer.content) == (200, b"".join(chunks))
 
 
-async def test_another_response_ends_the_stream() -> None:
-    """A middleware that answers by itself does not wait for what nobody wants."""
+async def test_new_response_ends_stream() -> None:
+    """A middleware with its own response does not wait for the abandoned stream."""
     source = Source()
 
     async def other(request: Any, call_next: Any) -> Any:
@@ -164,7 +162,7 @@ async def test_another_response_ends_the_stream() -> None:
     assert source.made <= 2
 
 
-async def test_chunks_may_be_changed_on_their_way() -> None:
+async def test_chunks_can_be_changed() -> None:
     source = Source()
 
     async def upper(request: Any, call_next: Any) -> Any:

@@ -17,19 +17,19 @@ from model_hosting_container_standards.logging_config import (
 )
 
 
-def test_every_logger_is_below_our_own() -> None:
+def test_all_loggers_are_children_of_ours() -> None:
     assert get_logger("mhcs").parent is logger
     assert get_logger(logger.name) is logger
     inside = f"{logger.name}.common"
     assert get_logger(inside).name == inside
 
 
-def test_debug_logging_lets_everything_through() -> None:
+def test_debug_level_logs_everything() -> None:
     enable_debug_logging()
     assert get_logger("anything").isEnabledFor(logging.DEBUG)
 
 
-def test_where_logging_is_set_up_its_handlers_print_our_lines(
+def test_existing_handlers_print_our_lines(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert logging.getLogger().handlers, "pytest has its own"
@@ -39,7 +39,7 @@ def test_where_logging_is_set_up_its_handlers_print_our_lines(
     assert capsys.readouterr().err == ""
 
 
-def test_where_nothing_is_set_up_our_lines_go_to_stderr_once(
+def test_lines_go_to_stderr_once_without_handlers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
@@ -52,7 +52,7 @@ def test_where_nothing_is_set_up_our_lines_go_to_stderr_once(
     assert logger.level == logging.NOTSET
 
 
-def test_where_logging_is_set_up_later_our_lines_are_printed_once(
+def test_lines_are_printed_once_if_logging_is_set_up_later(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
@@ -63,7 +63,7 @@ def test_where_logging_is_set_up_later_our_lines_are_printed_once(
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "ERROR"])
-def test_other_loggers_are_what_they_were(
+def test_other_loggers_are_unchanged(
     monkeypatch: pytest.MonkeyPatch, level: str
 ) -> None:
     vllm = logging.getLogger("vllm")

@@ -1,4 +1,4 @@
-"""Requests, adapters and sessions are counted, on a page that Prometheus can read."""
+"""Metrics of requests, adapters and sessions, in Prometheus's format."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from starlette.requests import ClientDisconnect
 import model_hosting_container_standards.sagemaker as sagemaker
 from adapter_engine import AdapterEngine, write_adapter
 from customised import app_with
+from metrics_page import Page, scrape
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.tracking.request_tracker import RequestTracker
-from scraped import Page, scrape
 from servers import Server, polling
 
 REQUESTS: Final = "sagemaker_requests_total"
@@ -80,7 +80,7 @@ def test_requests_are_counted_by_route_method_and_status(
     assert after.value(IN_FLIGHT) == 1
 
 
-def test_below_a_root_path_routes_are_the_same() -> None:
+def test_route_labels_below_root_path() -> None:
     client = client_of(app_with(), root_path="/prod")
     before = scrape(client)
     client.post("/prod/invocations")
@@ -90,7 +90,7 @@ def test_below_a_root_path_routes_are_the_same() -> None:
         assert after.value(name, **labels) == before.value(name, **labels) + 1
 
 
-def test_clients_cannot_make_up_labels() -> None:
+def test_clients_cannot_create_labels() -> None:
     client = client_of(app_with())
     # Apps of other tests have been in this process.
     before = scrape(client).labels(REQUESTS, "route")
@@ -107,7 +107,7 @@ def test_clients_cannot_make_up_labels() -> None:
 @pytest.mark.parametrize(
     ("error", "status"), [(None, "499"), (ClientDisconnect, "499"), (KeyError, "500")]
 )
-async def test_an_end_without_an_answer_is_counted(
+async def test_request_without_response_is_counted(
     error: type[Exception] | None, status: str
 ) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -127,7 +127,7 @@ async def test_an_end_without_an_answer_is_counted(
     assert scrape(page).value(REQUESTS, **labels) == before + 1
 
 
-def test_a_stream_takes_until_its_end() -> None:
+def test_duration_of_stream_includes_its_end() -> None:
     seen: list[float] = []
 
     async def handler(request: Request) -> StreamingResponse:
@@ -152,7 +152,7 @@ def test_a_stream_takes_until_its_end() -> None:
 # --- where the page is ----------------------------------------------------------------
 
 
-def test_apps_of_one_process_share_one_page() -> None:
+def test_apps_of_one_process_share_metrics() -> None:
     clients = [client_of(app_with()) for _ in range(2)]
     testing.reset()
     clients.append(client_of(sagemaker.bootstrap(sagemaker.bootstrap(FastAPI()))))
@@ -161,7 +161,7 @@ def test_apps_of_one_process_share_one_page() -> None:
 
 
 @pytest.mark.parametrize("method", ["route", "mount", "included"])
-def test_a_page_of_the_apps_own_stays(method: str) -> None:
+def test_apps_own_metrics_page_is_kept(method: str) -> None:
     registry = CollectorRegistry()
     Counter("own", "Its own.", registry=registry).inc()
     app = FastAPI()
@@ -179,7 +179,7 @@ def test_a_page_of_the_apps_own_stays(method: str) -> None:
     assert REQUESTS not in answer.text
 
 
-def test_a_page_over_the_registry_of_all_has_ours_too() -> None:
+def test_page_of_global_registry_includes_our_metrics() -> None:
     """As vLLM mounts it."""
     app = FastAPI()
     app.mount("/metrics", make_asgi_app())
@@ -189,7 +189,7 @@ def test_a_page_over_the_registry_of_all_has_ours_too() -> None:
 
 
 @pytest.mark.parametrize("method", ["mount", "route"])
-def test_an_app_that_takes_all_other_paths_does_not_hide_the_page(method: str) -> None:
+def test_catch_all_route_does_not_hide_metrics(method: str) -> None:
     async def takes_all(scope: Any, receive: Any, send: Any) -> None:
         await Response("a page")(scope, receive, send)
 
@@ -203,7 +203,7 @@ def test_an_app_that_takes_all_other_paths_does_not_hide_the_page(method: str) -
     assert client.get("/else").text == "a page"
 
 
-def test_bootstrap_that_fails_leaves_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_bootstrap_adds_no_metrics_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_MAX_BODY_BYTES", "many")
     app = FastAPI()
     routes = [*app.router.routes]
@@ -220,7 +220,7 @@ def engine(tmp_path: Path) -> AdapterEngine:
     return AdapterEngine(tmp_path / "engine")
 
 
-def test_loads_of_adapters_are_counted(client: TestClient, tmp_path: Path) -> None:
+def test_adapter_loads_are_counted(client: TestClient, tmp_path: Path) -> None:
     before = scrape(client)
     good = write_adapter(tmp_path / "good", "bonjour")
     bad = write_adapter(tmp_path / "bad", "broken")
@@ -262,7 +262,7 @@ def test_sessions_are_counted(
     assert grown == {"begun": 3, "closed": 1, "expired": 0}
 
 
-def test_sessions_that_expired_are_counted_when_they_are_cleared_away(
+def test_expired_sessions_are_counted_on_removal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "1")
@@ -276,7 +276,7 @@ def test_sessions_that_expired_are_counted_when_they_are_cleared_away(
     raise AssertionError("none has expired")
 
 
-def test_restarts_are_what_the_supervisor_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restarts_come_from_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
     for restarts in ("3", ""):
         monkeypatch.setenv("MHCS_RESTARTS", restarts)
         page = scrape(client_of(app_with()))
@@ -328,7 +328,7 @@ def server(workers: int, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def test_each_process_says_what_all_have_counted(server: Server, workers: int) -> None:
+def test_each_process_reports_totals_of_all(server: Server, workers: int) -> None:
     def ask(_: int) -> int:
         with server.new_client() as client:
             pid: int = client.post("/invocations", content=b"x").json()
@@ -351,7 +351,7 @@ def test_each_process_says_what_all_have_counted(server: Server, workers: int) -
         assert bound == asked
 
 
-def test_streams_are_in_flight_until_their_clients_hang_up(server: Server) -> None:
+def test_streams_are_in_flight_until_disconnect(server: Server) -> None:
     with (
         server.new_client() as client,
         client.stream("POST", "/invocations", content=b"wait") as answer,
@@ -365,7 +365,7 @@ def test_streams_are_in_flight_until_their_clients_hang_up(server: Server) -> No
 
 
 @pytest.mark.parametrize("workers", [3], indirect=True)
-def test_requests_of_a_killed_process_are_in_flight_no_more(server: Server) -> None:
+def test_requests_of_killed_process_are_not_in_flight(server: Server) -> None:
     with (
         server.new_client() as client,
         client.stream("POST", "/invocations", content=b"wait") as answer,
@@ -386,7 +386,7 @@ def wait_until_in_flight(server: Server, count: int) -> Page:
     raise AssertionError(f"there are {page.value(IN_FLIGHT)}")
 
 
-def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+def test_missing_folder_stops_startup(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(APP)],
         env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "nope")},
@@ -427,7 +427,7 @@ sagemaker.bootstrap(app)
 """
 
 
-def test_who_leaves_before_an_answer_is_a_499(tmp_path: Path) -> None:
+def test_disconnect_before_response_is_a_499(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(LEFT)
     env = {"SAGEMAKER_MODEL_PATH": str(tmp_path / "none")}
     uvicorn = [sys.executable, "-m", "uvicorn", "app:app"]

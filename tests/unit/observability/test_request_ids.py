@@ -1,4 +1,4 @@
-"""Every request has an id: the client's or a new one, which the engine gets too."""
+"""Request ids: the client's or a new one, passed on to the engine."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def client() -> TestClient:
         ({INFERENCE: "!~%s%"}, "!~%s%"),
     ],
 )
-def test_the_id_is_the_platforms_else_the_clients(
+def test_platforms_id_takes_precedence_over_clients(
     headers: dict[str, str], chosen: str
 ) -> None:
     answer = client().post("/invocations", headers=headers)
@@ -53,7 +53,7 @@ def test_the_id_is_the_platforms_else_the_clients(
 
 @pytest.mark.parametrize("bad", [b"", b"x" * 65, b"a b", b"caf\xc3\xa9", b"a\tb"])
 @pytest.mark.parametrize("name", [INFERENCE, X])
-def test_what_is_no_id_is_replaced_by_a_new_one(name: str, bad: bytes) -> None:
+def test_invalid_id_is_replaced(name: str, bad: bytes) -> None:
     answers = [
         client().post("/invocations", headers=[(name.encode(), bad)]) for _ in range(2)
     ]
@@ -63,14 +63,14 @@ def test_what_is_no_id_is_replaced_by_a_new_one(name: str, bad: bytes) -> None:
     assert answers[0].json() == {"log": ids[0], "engine": [ids[0]]}
 
 
-def test_of_several_ids_the_engine_gets_one() -> None:
+def test_engine_gets_one_of_several_ids() -> None:
     headers = [(X, "a"), (X, "b"), ("cookie", "1"), ("cookie", "2")]
     answer = client().post("/invocations", headers=headers)
     assert answer.headers[X] in "ab"
     assert answer.json()["engine"] == [answer.headers[X]]
 
 
-def test_the_id_is_on_every_answer_once() -> None:
+def test_every_response_has_the_id_once() -> None:
     async def handler(request: Request) -> Response:
         return JSONResponse({}, headers={X: "the engine's"})
 
@@ -90,7 +90,7 @@ def test_the_id_is_on_every_answer_once() -> None:
         assert (answer.status_code, answer.headers.get_list(X)) == (status, ["mine"])
 
 
-def test_what_an_app_sends_or_gets_is_not_changed() -> None:
+def test_apps_messages_are_not_modified() -> None:
     """Neither messages nor lists of headers: they may be shared by all requests."""
     start = {"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]}
     end = {"type": "http.response.body", "body": b""}
@@ -135,7 +135,7 @@ async def ask(app: FastAPI, scope: dict[str, Any]) -> list[Any]:
     return sent
 
 
-async def test_two_of_one_id_at_once_are_told_apart_by_the_engine() -> None:
+async def test_concurrent_requests_with_one_id_get_different_engine_ids() -> None:
     both_are_there = asyncio.Event()
     engine_ids: list[str] = []
     logged: list[str | None] = []
@@ -166,7 +166,7 @@ async def test_two_of_one_id_at_once_are_told_apart_by_the_engine() -> None:
 
 
 @pytest.mark.parametrize("streams", [False, True])
-def test_attributes_that_a_handler_sets_reach_the_client(streams: bool) -> None:
+def test_custom_attributes_of_handler_reach_client(streams: bool) -> None:
     async def handler(request: Request) -> Response:
         headers = {ATTRIBUTES: request.headers[ATTRIBUTES]}
         if streams:
@@ -177,7 +177,7 @@ def test_attributes_that_a_handler_sets_reach_the_client(streams: bool) -> None:
     assert (answer.content, answer.headers[ATTRIBUTES]) == (b"ab", "c=1")
 
 
-def test_what_middleware_refuses_has_an_id_too() -> None:
+def test_requests_rejected_by_middleware_have_an_id() -> None:
     async def throttle(request: Any, call_next: Any) -> Response:
         raise HTTPException(429, REQUEST_ID.get())
 
@@ -186,7 +186,7 @@ def test_what_middleware_refuses_has_an_id_too() -> None:
     assert answer.headers[X] == "mine"
 
 
-def test_an_app_that_has_answered_already_gives_ids_from_now_on() -> None:
+def test_ids_are_added_to_an_app_that_is_already_running() -> None:
     app = FastAPI()
     app.post("/invocations")(seen)
     client = TestClient(app)
@@ -196,7 +196,7 @@ def test_an_app_that_has_answered_already_gives_ids_from_now_on() -> None:
     assert answer.headers[X] == "mine"
 
 
-def test_threads_of_a_handler_know_the_id() -> None:
+def test_handlers_threads_have_the_id() -> None:
     def handler(request: Request) -> str | None:
         return REQUEST_ID.get()
 

@@ -1,4 +1,4 @@
-"""Lines of the log that belong to a request say so, as text and as JSON."""
+"""Request ids in log lines, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_records_have_the_id_and_keep_their_message(
 
 @pytest.mark.parametrize(("message", "arguments", "line"), MESSAGES)
 @pytest.mark.parametrize("name", LOGGERS)
-def test_our_own_lines_end_with_the_id(
+def test_our_lines_end_with_the_id(
     name: str,
     request_id: str,
     capsys: pytest.CaptureFixture[str],
@@ -89,7 +89,7 @@ def test_our_own_lines_end_with_the_id(
     assert capsys.readouterr().err.endswith(f" {line} [{request_id}]\n")
 
 
-def test_outside_of_requests_lines_are_as_they_were(
+def test_lines_outside_requests_are_unchanged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     configure_logging(logging.INFO)
@@ -97,7 +97,7 @@ def test_outside_of_requests_lines_are_as_they_were(
     assert caplog.messages == ["100 %"]
 
 
-def test_others_lines_are_as_they_were(
+def test_lines_of_other_loggers_are_unchanged(
     request_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     configure_logging(logging.INFO)
@@ -105,7 +105,7 @@ def test_others_lines_are_as_they_were(
     assert caplog.messages == ["a line"]
 
 
-def test_our_own_handler_prints_the_id(
+def test_our_handler_prints_the_id(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
@@ -122,7 +122,7 @@ def test_our_own_handler_prints_the_id(
 
 
 @pytest.mark.parametrize("others", ["none", "root's"])
-def test_each_line_is_one_object_and_comes_once(
+def test_each_line_is_one_object_and_printed_once(
     others: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -146,7 +146,9 @@ def test_each_line_is_one_object_and_comes_once(
     assert caplog.messages == []
 
 
-def test_exceptions_are_text_of_their_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_exceptions_are_part_of_their_json_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure_logging(logging.INFO, "json")
     try:
         raise KeyError("broken\udcff")
@@ -159,7 +161,7 @@ def test_exceptions_are_text_of_their_line(capsys: pytest.CaptureFixture[str]) -
     assert "request_id" not in line
 
 
-def test_json_takes_the_place_of_our_own_text(
+def test_json_replaces_our_text_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
@@ -171,14 +173,14 @@ def test_json_takes_the_place_of_our_own_text(
     assert line["message"] == "a line"
 
 
-def test_handlers_of_others_stay(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_handlers_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     theirs = logging.StreamHandler()
     logger.addHandler(theirs)
     configure_logging(logging.INFO, "json")
     assert theirs in logger.handlers
 
 
-def test_it_can_be_undone(
+def test_json_logging_can_be_undone(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     configure_logging(logging.INFO, "json")
@@ -190,7 +192,7 @@ def test_it_can_be_undone(
 
 
 @pytest.mark.parametrize("form", ["json", "JSON"])
-def test_the_form_is_a_variable(
+def test_log_format_is_set_by_variable(
     form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MHCS_LOG_FORMAT", form)
@@ -206,13 +208,13 @@ def test_the_form_is_a_variable(
     assert lines[-1]["request_id"] == "id-1"
 
 
-def test_another_form_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_log_format_stops_startup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_LOG_FORMAT", "xml")
     with pytest.raises(ConfigurationError, match="use text or json"):
         sagemaker.bootstrap(FastAPI())
 
 
-def test_nothing_of_a_body_is_logged(
+def test_bodies_are_not_logged(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MHCS_LOG_FORMAT", "json")
@@ -229,7 +231,7 @@ def test_nothing_of_a_body_is_logged(
     assert not re.search("my prompt|the-key", logged)
 
 
-def test_what_is_off_is_not_even_imported() -> None:
+def test_disabled_features_are_not_imported() -> None:
     code = """
 import sys
 from fastapi import FastAPI

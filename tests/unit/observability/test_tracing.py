@@ -1,4 +1,4 @@
-"""Spans of requests, where a process has set OpenTelemetry's SDK up."""
+"""Spans of requests in processes with OpenTelemetry's SDK."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def echo(request: Request) -> dict[str, Any]:
     }
 
 
-def test_a_request_is_a_span_of_its_clients_trace(spans: Spans) -> None:
+def test_request_span_continues_clients_trace(spans: Spans) -> None:
     headers = {
         "traceparent": PARENT,
         "tracestate": "a=b",
@@ -98,7 +98,7 @@ def test_a_request_is_a_span_of_its_clients_trace(spans: Spans) -> None:
     assert answer.json()["state"] == "a=b"
 
 
-def test_without_a_client_that_traces_it_begins_a_trace(spans: Spans) -> None:
+def test_request_starts_a_trace_without_parent(spans: Spans) -> None:
     answer = client_of(app_of(echo)).post("/invocations")
     span = spans.one()
     assert span.parent is None
@@ -118,7 +118,7 @@ def test_without_a_client_that_traces_it_begins_a_trace(spans: Spans) -> None:
         ("POST", "/of/nobody", None),
     ],
 )
-def test_the_contracts_routes_have_spans(
+def test_contracts_routes_have_spans(
     spans: Spans, method: str, path: str, name: str | None
 ) -> None:
     client_of(app_of(echo)).request(method, path)
@@ -133,7 +133,7 @@ def test_the_contracts_routes_have_spans(
         (RuntimeError("my prompt"), 500, StatusCode.ERROR, "RuntimeError"),
     ],
 )
-def test_errors_are_told_but_not_what_they_say(
+def test_spans_record_errors_without_messages(
     spans: Spans, error: Exception, status: int, code: StatusCode, kind: str | None
 ) -> None:
     async def fails(request: Request) -> None:
@@ -148,7 +148,7 @@ def test_errors_are_told_but_not_what_they_say(
     assert "my prompt" not in span.to_json()
 
 
-def test_a_stream_is_a_span_to_its_end(spans: Spans) -> None:
+def test_span_lasts_until_end_of_stream(spans: Spans) -> None:
     async def handler(request: Request) -> StreamingResponse:
         async def chunks() -> Any:
             yield b"a"
@@ -162,7 +162,7 @@ def test_a_stream_is_a_span_to_its_end(spans: Spans) -> None:
     assert spans.one().status.status_code is StatusCode.UNSET
 
 
-def test_spans_of_handlers_are_below_it(spans: Spans) -> None:
+def test_handlers_spans_are_children(spans: Spans) -> None:
     async def handler(request: Request) -> Response:
         with trace.get_tracer("handler").start_as_current_span("inner"):
             return Response()
@@ -174,7 +174,7 @@ def test_spans_of_handlers_are_below_it(spans: Spans) -> None:
     assert inner.parent.span_id == outer.context.span_id
 
 
-def test_what_is_not_sampled_is_still_handed_on(
+def test_unsampled_context_is_propagated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     provider = TracerProvider(sampler=sampling.ALWAYS_OFF)
@@ -187,13 +187,15 @@ def test_what_is_not_sampled_is_still_handed_on(
     assert parent.endswith("-00")
 
 
-def test_refusals_are_spans_too(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejected_requests_have_spans(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MHCS_API_KEY", "key")
     client_of(app_of(echo)).post("/invocations")
     assert (spans.one().attributes or {})["http.response.status_code"] == 401
 
 
-def test_it_may_be_set_up_until_the_server_starts(
+def test_tracing_can_be_set_up_until_server_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = Spans()
@@ -207,9 +209,7 @@ def test_it_may_be_set_up_until_the_server_starts(
 @pytest.mark.parametrize(
     "provider", [None, trace.NoOpTracerProvider(), ProxyTracerProvider()]
 )
-def test_without_the_sdk_there_are_none(
-    monkeypatch: pytest.MonkeyPatch, provider: Any
-) -> None:
+def test_no_spans_without_sdk(monkeypatch: pytest.MonkeyPatch, provider: Any) -> None:
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
     assert tracing.configured_tracer() is None
     headers = {"traceparent": PARENT}
@@ -218,7 +218,7 @@ def test_without_the_sdk_there_are_none(
 
 
 @pytest.mark.parametrize("sampler", [sampling.ALWAYS_ON, sampling.ALWAYS_OFF])
-def test_a_span_that_somebody_else_has_begun_is_the_one(
+def test_existing_request_span_is_reused(
     monkeypatch: pytest.MonkeyPatch, sampler: sampling.Sampler
 ) -> None:
     found = Spans(sampler)
@@ -251,13 +251,13 @@ def test_a_span_that_somebody_else_has_begun_is_the_one(
     assert dict(span.attributes or {}) == wanted
 
 
-def test_a_span_around_the_whole_server_is_another(spans: Spans) -> None:
+def test_span_around_whole_server_is_not_reused(spans: Spans) -> None:
     with trace.get_tracer("another").start_as_current_span("start"):
         client_of(app_of(echo)).post("/invocations")
     assert [span.name for span in spans.all()] == ["POST /invocations", "start"]
 
 
-def test_a_request_is_one_span_of_a_server_on_any_fastapi(spans: Spans) -> None:
+def test_request_is_one_server_span_on_any_fastapi(spans: Spans) -> None:
     """Newer ones make it themselves."""
     client = client_of(app_of(echo, telemetry={}))
     client.post("/invocations", headers={"X-Request-Id": "mine"})

@@ -1,4 +1,4 @@
-"""``X-Amzn-SageMaker-Session-Id: NEW_SESSION`` with a body of the container's own."""
+"""``X-Amzn-SageMaker-Session-Id: NEW_SESSION`` with a body for the handler."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.testclient import TestClient
 from starlette.types import Message
 
-from decorated import NOT_ENABLED, SESSION, client_of, echo
+from invocations_app import NOT_ENABLED, SESSION, client_of, echo
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.sessions.manager import get_session_manager
 from session_client import NEW, NEW_SESSION, ask, close, count, refusal
@@ -30,12 +30,12 @@ def sessions_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder SAGEMAKER_SESSIONS_PATH names."""
+    """The folder of SAGEMAKER_SESSIONS_PATH."""
     return tmp_path / "sessions"
 
 
 async def remember(request: Request) -> Any:
-    """Keep what the client says, and answer what it has said so far."""
+    """Append the body to the session, and return all bodies so far."""
     sessions = get_session_manager()
     assert sessions is not None
     session = sessions.get_session(request.headers[SESSION])
@@ -50,7 +50,7 @@ def customers(handler: Callable[..., Any]) -> TestClient:
 
 
 def begun(answer: Any) -> str:
-    """Return the id of the session that an answer tells of, by both headers."""
+    """Return the id of the new session, which both headers must contain."""
     value = answer.headers[SESSION]
     assert answer.headers.get_list(NEW_SESSION) == [value]
     assert answer.headers.get_list(SESSION) == [value]
@@ -59,7 +59,7 @@ def begun(answer: Any) -> str:
     return found[1]
 
 
-def has_begun_nothing(answer: Any, folder: Path) -> bool:
+def began_no_session(answer: Any, folder: Path) -> bool:
     told = SESSION in answer.headers or NEW_SESSION in answer.headers
     return not told and count(folder) == 0
 
@@ -70,7 +70,7 @@ def has_begun_nothing(answer: Any, folder: Path) -> bool:
 @pytest.mark.parametrize("make", [customers, client_of])
 @pytest.mark.parametrize("body", [b'{"turn": 1}', b"plain words", b"", b"[1, 2]"])
 @pytest.mark.usefixtures("sessions_on")
-def test_the_handler_answers_the_request_that_begins_a_session(
+def test_handler_answers_request_that_begins_session(
     make: Callable[..., TestClient], body: bytes
 ) -> None:
     client = make(remember)
@@ -84,14 +84,14 @@ def test_the_handler_answers_the_request_that_begins_a_session(
 
 
 @pytest.mark.usefixtures("sessions_on")
-def test_each_such_request_begins_one_of_its_own(folder: Path) -> None:
+def test_each_request_begins_its_own_session(folder: Path) -> None:
     client = customers(remember)
     answers = [client.post("/invocations", json={}, headers=BEGIN) for _ in range(2)]
     assert len({begun(answer) for answer in answers}) == count(folder) == 2
 
 
 @pytest.mark.usefixtures("sessions_on")
-def test_the_headers_come_with_the_first_chunk_of_a_stream() -> None:
+def test_headers_arrive_with_first_chunk_of_stream() -> None:
     async def stream(request: Request) -> StreamingResponse:
         session_id = request.headers[SESSION]
 
@@ -110,7 +110,7 @@ def test_the_headers_come_with_the_first_chunk_of_a_stream() -> None:
 
 
 @pytest.mark.usefixtures("sessions_on")
-def test_the_id_is_written_where_the_handler_wants_it() -> None:
+def test_new_id_is_written_into_configured_field() -> None:
     decorator = sagemaker.stateful_session_manager("lora.session")
     client = client_of(echo, decorator)
     answer = client.post("/invocations", json={"a": 1}, headers=BEGIN)
@@ -118,7 +118,7 @@ def test_the_id_is_written_where_the_handler_wants_it() -> None:
 
 
 @pytest.mark.usefixtures("sessions_on")
-def test_a_handlers_own_headers_of_that_name_give_way() -> None:
+def test_session_headers_replace_handlers_own() -> None:
     async def claim() -> JSONResponse:
         headers = {SESSION: "mine", NEW_SESSION: "mine", "x-mine": "kept"}
         return JSONResponse({}, headers=headers)
@@ -129,14 +129,14 @@ def test_a_handlers_own_headers_of_that_name_give_way() -> None:
 
 
 @pytest.mark.usefixtures("sessions_on")
-def test_a_control_request_with_the_header_begins_one_session(folder: Path) -> None:
+def test_control_request_with_header_begins_one_session(folder: Path) -> None:
     client = customers(remember)
     answer = client.post("/invocations", json=NEW, headers=BEGIN)
     assert answer.text == f"Session {begun(answer)} created"
     assert count(folder) == 1
 
 
-# --- where it fails ----------------------------------------------------------------
+# --- failures ----------------------------------------------------------------------
 
 
 async def refuse() -> None:
@@ -155,25 +155,25 @@ async def raise_an_error() -> None:
     ("handler", "status"), [(refuse, 422), (answer_badly, 503), (raise_an_error, 500)]
 )
 @pytest.mark.usefixtures("sessions_on")
-def test_no_session_is_left_of_a_request_that_failed(
+def test_failed_request_leaves_no_session(
     folder: Path, handler: Callable[..., Any], status: int
 ) -> None:
     answer = customers(handler).post("/invocations", json={}, headers=BEGIN)
     assert answer.status_code == status
-    assert has_begun_nothing(answer, folder)
+    assert began_no_session(answer, folder)
 
 
 @pytest.mark.usefixtures("sessions_on")
-def test_no_session_is_left_where_the_id_does_not_fit(folder: Path) -> None:
+def test_no_session_is_left_if_id_cannot_be_written(folder: Path) -> None:
     client = client_of(echo, sagemaker.stateful_session_manager("session"))
     answer = client.post("/invocations", content=b"words", headers=BEGIN)
     assert answer.status_code == 400
     assert "needs a request body that is a JSON object" in answer.text
-    assert has_begun_nothing(answer, folder)
+    assert began_no_session(answer, folder)
 
 
 @pytest.mark.usefixtures("sessions_on")
-def test_a_handler_may_end_the_session_that_it_was_to_begin(folder: Path) -> None:
+def test_handler_may_close_the_new_session(folder: Path) -> None:
     async def end(request: Request) -> JSONResponse:
         sessions = get_session_manager()
         assert sessions is not None
@@ -182,11 +182,11 @@ def test_a_handler_may_end_the_session_that_it_was_to_begin(folder: Path) -> Non
 
     answer = customers(end).post("/invocations", json={}, headers=BEGIN)
     assert answer.status_code == 400
-    assert has_begun_nothing(answer, folder)
+    assert began_no_session(answer, folder)
 
 
 @pytest.mark.usefixtures("sessions_on")
-async def test_a_client_that_leaves_early_leaves_no_session(folder: Path) -> None:
+async def test_client_that_disconnects_early_leaves_no_session(folder: Path) -> None:
     sagemaker.invoke(remember)
     app = sagemaker.bootstrap(FastAPI())
     sent: list[Message] = []
@@ -218,7 +218,7 @@ async def test_a_client_that_leaves_early_leaves_no_session(folder: Path) -> Non
 
 
 @pytest.mark.usefixtures("sessions_on")
-def test_the_engine_begins_its_own_by_a_request_of_ours() -> None:
+def test_engine_session_is_created_by_standard_request() -> None:
     engine = Engine({"id": "engine-7"})
     client = engine.client()
     answer = client.post("/invocations", json={"turn": 1}, headers=BEGIN)
@@ -229,12 +229,12 @@ def test_the_engine_begins_its_own_by_a_request_of_ours() -> None:
 
 
 @pytest.mark.usefixtures("sessions_on")
-def test_an_engine_without_a_request_model_gets_the_same() -> None:
+def test_engine_without_request_model_gets_same_request() -> None:
     asked = []
 
     async def create(raw_request: Request) -> Any:
         asked.append(await raw_request.json())
-        # It may look whether the client is there, which costs its request nothing.
+        # Checking for a disconnect must not consume the request.
         assert not await raw_request.is_disconnected()
         return {"id": "engine-8"}
 
@@ -245,20 +245,20 @@ def test_an_engine_without_a_request_model_gets_the_same() -> None:
 
 
 @pytest.mark.usefixtures("sessions_on")
-def test_what_the_engine_refuses_does_not_reach_the_handler(folder: Path) -> None:
+def test_engines_refusal_does_not_reach_handler(folder: Path) -> None:
     engine = Engine(PlainTextResponse("full", status_code=503))
     answer = engine.client().post("/invocations", json={"turn": 1}, headers=BEGIN)
     assert (answer.status_code, answer.text) == (503, "full")
-    assert has_begun_nothing(answer, folder)
+    assert began_no_session(answer, folder)
 
 
 @pytest.mark.usefixtures("sessions_on")
-def test_the_engine_ends_its_own_where_the_handler_failed(folder: Path) -> None:
+def test_engine_session_is_closed_if_handler_fails(folder: Path) -> None:
     engine = Engine({"id": "engine-9"})
     client = engine.client()
     answer = client.post("/invocations", content=b"no json", headers=BEGIN)
     assert answer.status_code == 400
-    assert has_begun_nothing(answer, folder)
+    assert began_no_session(answer, folder)
     assert [request.session_id for request, _ in engine.asked[1:]] == ["engine-9"]
 
 
@@ -266,7 +266,7 @@ def test_the_engine_ends_its_own_where_the_handler_failed(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["NEW_SESSION", "abc-1"])
-def test_without_sessions_a_customers_handler_gets_header_and_body(value: str) -> None:
+def test_customers_handler_gets_header_and_body_without_sessions(value: str) -> None:
     async def own(request: Request) -> list[str]:
         return [request.headers[SESSION], (await request.body()).decode()]
 
@@ -276,7 +276,7 @@ def test_without_sessions_a_customers_handler_gets_header_and_body(value: str) -
     assert SESSION not in answer.headers
 
 
-def test_without_sessions_a_customer_by_variable_gets_them_too(
+def test_handler_from_variable_gets_header_and_body_without_sessions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CUSTOM_FASTAPI_INVOCATION_HANDLER", f"{__file__}:echo")
@@ -285,12 +285,12 @@ def test_without_sessions_a_customer_by_variable_gets_them_too(
     assert answer.json()["raw"] == "own"
 
 
-def test_without_sessions_an_engines_route_refuses_the_header() -> None:
+def test_engines_route_rejects_header_without_sessions() -> None:
     answer = client_of(echo).post("/invocations", content=b"own", headers=BEGIN)
     assert refusal(answer) == (400, NOT_ENABLED)
 
 
-def test_without_sessions_a_route_that_a_customer_names_refuses_it(
+def test_path_handler_rejects_header_without_sessions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CUSTOM_FASTAPI_INVOCATION_HANDLER", "/v1/echo")
@@ -301,6 +301,6 @@ def test_without_sessions_a_route_that_a_customer_names_refuses_it(
     assert refusal(answer) == (400, NOT_ENABLED)
 
 
-def test_without_sessions_a_control_request_is_refused_whoever_answers() -> None:
+def test_control_request_is_rejected_without_sessions() -> None:
     answer = customers(echo).post("/invocations", json=NEW, headers=BEGIN)
     assert refusal(answer) == (400, NOT_ENABLED)

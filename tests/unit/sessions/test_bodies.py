@@ -1,4 +1,4 @@
-"""Bodies of requests of a session: the id is written where it is asked for."""
+"""Bodies of requests in a session: the id is written into the configured field."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.testclient import TestClient
 
-from decorated import ADAPTER, SESSION, client_of, echo, parse, take_model
+from invocations_app import ADAPTER, SESSION, client_of, echo, parse, take_model
 from model_hosting_container_standards import sagemaker
 from session_client import ask, begin, refusal
 
@@ -41,7 +41,7 @@ BODIES: Final = {
 
 
 async def swallow(raw_request: Request) -> dict[str, Any]:
-    """Tell what of a request arrives, without sending all of it back."""
+    """Return a summary of the request instead of its whole body."""
     raw = await raw_request.body()
     headers = raw_request.headers
     swallow_seen.append(raw)
@@ -60,7 +60,7 @@ def seen() -> Iterator[list[bytes]]:
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("in_session", [True, False])
 @pytest.mark.parametrize("as_customer", [True, False])
-def test_any_body_of_any_type_reaches_the_handler(
+def test_any_body_of_any_type_reaches_handler(
     seen: list[bytes], name: str, in_session: bool, as_customer: bool
 ) -> None:
     raw, content_type = BODIES[name]
@@ -79,7 +79,7 @@ def test_any_body_of_any_type_reaches_the_handler(
 
 
 @pytest.mark.parametrize("piece", [b"{", b'{"requestType": "CLOSE"', b"x" * 65_536])
-def test_a_body_in_pieces_reaches_the_handler(seen: list[bytes], piece: bytes) -> None:
+def test_chunked_body_reaches_handler(seen: list[bytes], piece: bytes) -> None:
     client = client_of(swallow)
     answer = client.post(
         "/invocations", content=iter([piece] * 100), headers={SESSION: begin(client)}
@@ -88,7 +88,7 @@ def test_a_body_in_pieces_reaches_the_handler(seen: list[bytes], piece: bytes) -
     assert seen == [piece * 100]
 
 
-def test_an_uploaded_form_reaches_the_handler(seen: list[bytes]) -> None:
+def test_uploaded_form_reaches_handler(seen: list[bytes]) -> None:
     client = client_of(swallow)
     answer = client.post(
         "/invocations",
@@ -102,7 +102,7 @@ def test_an_uploaded_form_reaches_the_handler(seen: list[bytes]) -> None:
     assert len(seen[0]) > 256_000
 
 
-def test_without_a_session_nothing_is_written() -> None:
+def test_nothing_is_written_without_session() -> None:
     client = client_of(echo, sagemaker.stateful_session_manager("session"))
     for raw in (b'{ "session" : 1 }', b"no json", b"[1]"):
         answer = client.post("/invocations", content=raw).json()
@@ -123,14 +123,14 @@ def test_without_a_session_nothing_is_written() -> None:
         ("a.b", {"a": {"b": {"c": 1}}}, {"a": {"b": "ID"}}),
     ],
 )
-def test_the_id_is_written_into_the_field(path: str, body: Any, expected: Any) -> None:
+def test_id_is_written_into_field(path: str, body: Any, expected: Any) -> None:
     client = client_of(parse, sagemaker.stateful_session_manager(path))
     session_id = begin(client)
     text = json.dumps(ask(client, session_id, body).json())
     assert json.loads(text.replace(session_id, "ID")) == expected
 
 
-def test_the_id_reaches_every_way_to_read_the_body() -> None:
+def test_id_is_present_however_body_is_read() -> None:
     decorate = sagemaker.stateful_session_manager("model")
     client = client_of(take_model, decorate)
     session_id = begin(client)
@@ -142,7 +142,7 @@ def test_the_id_reaches_every_way_to_read_the_body() -> None:
     assert json.loads(raw) == {"prompt": "p", "model": session_id}
 
 
-def test_a_customers_handler_gets_the_id() -> None:
+def test_customers_handler_gets_id() -> None:
     sagemaker.invoke(sagemaker.stateful_session_manager("session")(parse))
     client = TestClient(sagemaker.bootstrap(FastAPI()))
     session_id = begin(client)
@@ -150,7 +150,7 @@ def test_a_customers_handler_gets_the_id() -> None:
 
 
 @pytest.mark.parametrize("session_first", [True, False])
-def test_session_and_adapter_are_both_written(session_first: bool) -> None:
+def test_session_and_adapter_are_both_written_into_body(session_first: bool) -> None:
     decorators = [
         sagemaker.stateful_session_manager("options.session"),
         sagemaker.inject_adapter_id("options.model", append=True, separator=":"),
@@ -175,7 +175,7 @@ def test_session_and_adapter_are_both_written(session_first: bool) -> None:
     ]
 
 
-def test_the_decorator_may_be_above_the_registration() -> None:
+def test_decorator_may_be_above_registration() -> None:
     app, router = FastAPI(), APIRouter()
     registered = sagemaker.register_invocation_handler(parse)
     endpoint = sagemaker.stateful_session_manager("session")(registered)
@@ -189,7 +189,7 @@ def test_the_decorator_may_be_above_the_registration() -> None:
 @pytest.mark.parametrize(
     "raw", [b"[1]", b"no json", b"", b"\xff\xfe", b'"text"', b"[" * 100_000]
 )
-def test_a_body_that_has_no_fields_is_refused(raw: bytes) -> None:
+def test_body_without_fields_is_rejected(raw: bytes) -> None:
     client = client_of(parse, sagemaker.stateful_session_manager("session"))
     headers = {SESSION: begin(client)}
     answer = client.post("/invocations", content=raw, headers=headers)
@@ -198,20 +198,20 @@ def test_a_body_that_has_no_fields_is_refused(raw: bytes) -> None:
     assert detail == f"{SESSION} needs a request body that is a JSON object."
 
 
-def test_a_parent_that_is_no_object_is_refused() -> None:
+def test_parent_that_is_not_an_object_is_rejected() -> None:
     client = client_of(parse, sagemaker.stateful_session_manager("a.session"))
     status, detail = refusal(ask(client, begin(client), {"a": [1]}))
     assert status == 400
     assert "'a.session'" in detail
 
 
-def test_an_unknown_session_is_told_before_the_body_is_looked_at() -> None:
+def test_unknown_session_is_reported_before_body_is_checked() -> None:
     client = client_of(parse, sagemaker.stateful_session_manager("session"))
     answer = client.post("/invocations", content=b"[1]", headers={SESSION: "unknown"})
     assert refusal(answer)[1] == "Bad request: session not found: unknown"
 
 
 @pytest.mark.parametrize("path", ["", ".", "a..b", ".a", "a.", "body.", 7, ["a"]])
-def test_a_path_that_is_none_is_an_error_at_once(path: Any) -> None:
+def test_invalid_path_is_a_value_error(path: Any) -> None:
     with pytest.raises(ValueError, match="session"):
         sagemaker.stateful_session_manager(path)

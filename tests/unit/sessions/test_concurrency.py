@@ -1,4 +1,4 @@
-"""Sessions that several managers, apps, threads and processes use at once."""
+"""Concurrent use of sessions by managers, apps, threads and processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from decorated import client_of, echo
+from invocations_app import client_of, echo
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.exceptions import SessionNotFoundError
 from model_hosting_container_standards.sessions.manager import SessionManager
@@ -36,13 +36,13 @@ def sessions(folder: Path) -> Iterator[SessionManager]:
 
 @pytest.fixture
 def others(folder: Path) -> Iterator[SessionManager]:
-    """The same sessions, as another process has them."""
+    """A second manager of the same sessions, as in another process."""
     sessions = SessionManager(folder, LIFE)
     yield sessions
     sessions.close()
 
 
-def test_each_sees_at_once_what_the_other_does(
+def test_managers_see_each_others_changes_immediately(
     sessions: SessionManager, others: SessionManager
 ) -> None:
     for number in range(50):
@@ -58,13 +58,13 @@ def test_each_sees_at_once_what_the_other_does(
             sessions.get_session(mine.session_id)
 
 
-def test_ids_are_new_and_legal(sessions: SessionManager) -> None:
+def test_ids_are_unique_and_legal(sessions: SessionManager) -> None:
     made = [sessions.create_session().session_id for _ in range(200)]
     assert len(set(made)) == 200
     assert all(LEGAL_ID.fullmatch(one) for one in made)
 
 
-def test_many_threads_put_and_get(sessions: SessionManager) -> None:
+def test_threads_put_and_get_concurrently(sessions: SessionManager) -> None:
     shared = sessions.create_session()
 
     def work(number: int) -> None:
@@ -84,7 +84,7 @@ def test_many_threads_put_and_get(sessions: SessionManager) -> None:
     assert [shared.get(str(number)) for number in range(40)] == [9] * 40
 
 
-def test_only_one_of_many_closes_a_session(
+def test_only_one_of_many_threads_closes_session(
     sessions: SessionManager, others: SessionManager
 ) -> None:
     session_id = sessions.create_session().session_id
@@ -109,7 +109,7 @@ def _put_many(folder: Path, session_id: str, name: str) -> None:
         session.put(name, turn)
 
 
-def test_processes_that_write_at_once_tear_no_value(
+def test_concurrent_writes_by_processes_do_not_mix_values(
     sessions: SessionManager, start: Start, folder: Path
 ) -> None:
     session = sessions.create_session()
@@ -132,16 +132,16 @@ def test_processes_that_write_at_once_tear_no_value(
 
 
 @pytest.fixture
-def manager_of_nobody() -> Iterator[None]:
-    """Let go of what an app has opened that is not the last one of its process."""
+def close_all_managers() -> Iterator[None]:
+    """Close the managers of all apps; reset closes only the last one."""
     yield
     for found in gc.get_objects():
         if type(found) is SessionManager:
             found.close()
 
 
-@pytest.mark.usefixtures("manager_of_nobody")
-def test_apps_of_one_process_share_their_sessions(
+@pytest.mark.usefixtures("close_all_managers")
+def test_apps_of_one_process_share_sessions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
@@ -153,8 +153,8 @@ def test_apps_of_one_process_share_their_sessions(
     assert refusal(ask(first, ids[0])) == not_found(ids[0])
 
 
-@pytest.mark.usefixtures("manager_of_nobody")
-def test_nothing_of_two_apps_stays_open(
+@pytest.mark.usefixtures("close_all_managers")
+def test_reset_closes_files_of_all_apps(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")

@@ -1,4 +1,4 @@
-"""A session that is over before its handler is."""
+"""Sessions that end before their handler returns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi.exceptions import HTTPException
 from fastapi.responses import JSONResponse, Response
 from fastapi.testclient import TestClient
 
-from decorated import SESSION
+from invocations_app import SESSION
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.sessions.manager import get_session_manager
 from session_client import ask, begin, not_found, refusal
@@ -28,7 +28,7 @@ async def end_and_put(request: Request) -> None:
 
 
 def engine_app() -> FastAPI:
-    """Return an app that shows what is in a ValueError, and errors in its own way."""
+    """Return an app with its own error format, which reveals ValueErrors."""
     app = FastAPI()
 
     async def show(_request: Request, error: Exception) -> Response:
@@ -43,14 +43,14 @@ def engine_app() -> FastAPI:
     return app
 
 
-def test_a_handler_that_comes_too_late_answers_as_the_contract_says() -> None:
+def test_write_to_ended_session_is_answered_as_not_found() -> None:
     sagemaker.invoke(end_and_put)
     client = TestClient(sagemaker.bootstrap(FastAPI()))
     session_id = begin(client)
     assert refusal(ask(client, session_id)) == not_found(session_id)
 
 
-def test_that_answer_looks_like_the_engines() -> None:
+def test_error_has_format_of_engines_errors() -> None:
     sagemaker.invoke(end_and_put)
     client = TestClient(sagemaker.bootstrap(engine_app()))
     session_id = begin(client)

@@ -1,4 +1,4 @@
-"""What an engine with sessions of its own answers, and what becomes of its ids."""
+"""Engines with sessions of their own: their ids and responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from decorated import SESSION
+from invocations_app import SESSION
 from session_client import CLOSE, NEW, ask, begin, close, count, not_found, refusal
 from session_engine import Engine
 
@@ -24,7 +24,7 @@ def sessions_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder SAGEMAKER_SESSIONS_PATH names."""
+    """The folder of SAGEMAKER_SESSIONS_PATH."""
     return tmp_path / "sessions"
 
 
@@ -57,11 +57,11 @@ REPLACED = {
 
 
 @pytest.mark.parametrize("name", [*KEPT, *REPLACED])
-def test_an_engine_gets_its_own_id_back(name: str) -> None:
+def test_engine_gets_its_own_id_back(name: str) -> None:
     engine_id = {**KEPT, **REPLACED}[name]
     engine = Engine({"id": engine_id})
     client = engine.client()
-    session_id = begin(client)  # Which checks that it is a legal one.
+    session_id = begin(client)  # begin() checks that the id is legal.
     if name in KEPT:
         text = engine_id if isinstance(engine_id, str) else json.dumps(engine_id)
         assert session_id == text
@@ -74,7 +74,7 @@ def test_an_engine_gets_its_own_id_back(name: str) -> None:
     assert refusal(ask(client, session_id)) == not_found(session_id)
 
 
-def test_illegal_ids_are_replaced_by_different_ones() -> None:
+def test_illegal_ids_are_replaced_by_unique_ones() -> None:
     engine = Engine()
     client = engine.client()
     replaced = {}
@@ -86,7 +86,7 @@ def test_illegal_ids_are_replaced_by_different_ones() -> None:
         assert ask(client, session_id).json() == {"engine": {"session": engine_id}}
 
 
-def test_an_id_that_comes_again_is_a_new_session(folder: Path) -> None:
+def test_repeated_engine_id_is_a_new_session(folder: Path) -> None:
     engine = Engine({"id": 1})
     client = engine.client()
     assert begin(client) == begin(client) == "1"
@@ -97,7 +97,7 @@ def test_an_id_that_comes_again_is_a_new_session(folder: Path) -> None:
     assert count(folder) == 1
 
 
-# --- where the id is ------------------------------------------------------------------
+# --- finding the id -------------------------------------------------------------------
 
 
 class Opened(BaseModel):
@@ -126,7 +126,7 @@ ANSWERS: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_the_id_is_found_in_the_answer(name: str) -> None:
+def test_id_is_found_in_engines_response(name: str) -> None:
     path, answer = ANSWERS[name]
     client = Engine(answer).client(path)
     assert begin(client) == "abc"
@@ -148,7 +148,7 @@ def test_the_id_is_found_in_the_answer(name: str) -> None:
         ("join('-', ids)", {}),
     ],
 )
-def test_an_answer_without_an_id_is_told(path: str, answer: Any, folder: Path) -> None:
+def test_response_without_id_is_an_error(path: str, answer: Any, folder: Path) -> None:
     app = Engine(answer).client(path).app
     client = TestClient(app, raise_server_exceptions=False)
     refused = client.post("/invocations", json=NEW)
@@ -158,7 +158,7 @@ def test_an_answer_without_an_id_is_told(path: str, answer: Any, folder: Path) -
     assert count(folder) == 0
 
 
-# --- what the engine refuses ----------------------------------------------------------
+# --- errors of the engine -------------------------------------------------------------
 
 
 REFUSALS: dict[str, tuple[int, Any]] = {
@@ -169,7 +169,7 @@ REFUSALS: dict[str, tuple[int, Any]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_the_engine_refuses_is_passed_on(name: str, folder: Path) -> None:
+def test_engines_error_responses_are_passed_through(name: str, folder: Path) -> None:
     status, refused = REFUSALS[name]
     engine = Engine(refused, refused)
     client = engine.client()
@@ -183,14 +183,14 @@ def test_what_the_engine_refuses_is_passed_on(name: str, folder: Path) -> None:
         assert (answer.status_code, answer.content) == (status, refused.body)
         assert dict(refused.headers).items() <= dict(answer.headers).items()
         assert SESSION not in answer.headers
-        # Neither made nor closed.
+        # Neither created nor closed.
         assert count(folder) == (wanted == CLOSE)
     assert ask(client, "abc").status_code == 200
     engine.closed = None
     assert close(client, "abc").status_code == 200
 
 
-def test_what_the_engine_raises_is_passed_on(folder: Path) -> None:
+def test_engines_exceptions_are_passed_through(folder: Path) -> None:
     refuses = True
 
     async def create(raw_request: Request) -> Any:
@@ -213,7 +213,7 @@ def test_what_the_engine_raises_is_passed_on(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-def test_any_success_closes(status: int, folder: Path) -> None:
+def test_any_success_status_closes_session(status: int, folder: Path) -> None:
     client = Engine({"id": "abc"}, Response(status_code=status)).client()
     closed = close(client, begin(client))
     assert (closed.status_code, closed.text) == (200, "Session abc closed")
@@ -221,7 +221,9 @@ def test_any_success_closes(status: int, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", [None, False, {"error": "x"}, "no"])
-def test_whatever_no_response_is_closes(answer: Any, folder: Path) -> None:
+def test_any_result_that_is_not_a_response_closes_session(
+    answer: Any, folder: Path
+) -> None:
     client = Engine({"id": "abc"}, answer).client()
     assert close(client, begin(client)).status_code == 200
     assert count(folder) == 0

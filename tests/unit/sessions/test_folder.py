@@ -1,4 +1,4 @@
-"""The folder of sessions: what is in it, what stays out of it, how it stays small."""
+"""The folder of sessions: its files, errors at startup, and cleaning up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from decorated import client_of, echo
+from invocations_app import client_of, echo
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.sessions.manager import (
     SessionManager,
@@ -28,7 +28,7 @@ def sessions_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder SAGEMAKER_SESSIONS_PATH names."""
+    """The folder of SAGEMAKER_SESSIONS_PATH."""
     return tmp_path / "sessions"
 
 
@@ -44,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-# --- what is in it --------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------
 
 
 def everything(folder: Path) -> dict[str, bytes | None]:
@@ -54,7 +54,7 @@ def everything(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-def test_what_somebody_else_has_there_stays(
+def test_other_files_in_folder_are_left_alone(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "550e8400-e29b-41d4-a716-446655440000").mkdir(parents=True)
@@ -79,13 +79,13 @@ def test_what_somebody_else_has_there_stays(
     assert str(database(folder).relative_to(folder)) in ours
 
 
-def test_values_are_for_this_user_only(sessions: SessionManager, folder: Path) -> None:
+def test_files_are_private_to_user(sessions: SessionManager, folder: Path) -> None:
     sessions.create_session().put("key", "secret")
     for path in (database(folder).parent, database(folder)):
         assert path.stat().st_mode & 0o077 == 0
 
 
-def test_by_default_it_is_in_shared_memory(
+def test_default_folder_is_in_shared_memory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_SESSIONS_PATH", "")
@@ -99,11 +99,11 @@ def test_by_default_it_is_in_shared_memory(
     assert database(tmp_path / "shm" / "sagemaker_sessions").exists()
 
 
-def test_shared_memory_is_where_linux_has_it() -> None:
+def test_shared_memory_is_dev_shm() -> None:
     assert folders.default_parent("x") == Path("/dev/shm/x")
 
 
-def test_a_path_means_the_same_wherever_the_server_goes(
+def test_relative_path_survives_change_of_working_directory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_SESSIONS_PATH", "here")
@@ -115,14 +115,14 @@ def test_a_path_means_the_same_wherever_the_server_goes(
     assert count(tmp_path / "here") == 1
 
 
-# --- what stops the start -------------------------------------------------------------
+# --- errors at startup ----------------------------------------------------------------
 
 
-def _letter(file: Path) -> None:
-    file.write_bytes(b"This is no database, but a letter." * 100)
+def _text_file(file: Path) -> None:
+    file.write_bytes(b"This is not a database, but a text." * 100)
 
 
-def _table_of_somebody_else(file: Path) -> None:
+def _foreign_table(file: Path) -> None:
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("CREATE TABLE theirs (x)")
         connection.commit()
@@ -132,8 +132,8 @@ def _folder(file: Path) -> None:
     file.mkdir()
 
 
-@pytest.mark.parametrize("write", [_letter, _table_of_somebody_else, _folder])
-def test_a_file_that_is_none_of_ours_stops_the_start(
+@pytest.mark.parametrize("write", [_text_file, _foreign_table, _folder])
+def test_foreign_file_stops_startup(
     folder: Path, write: Callable[[Path], None]
 ) -> None:
     database(folder).parent.mkdir(parents=True, mode=0o700)
@@ -145,7 +145,7 @@ def test_a_file_that_is_none_of_ours_stops_the_start(
     assert {name: after[name] for name in before} == before
 
 
-def test_a_file_of_ours_that_is_broken_stops_the_start(folder: Path) -> None:
+def test_damaged_database_stops_startup(folder: Path) -> None:
     SessionManager(folder, 100).check()
     whole = database(folder).read_bytes()
     database(folder).write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
@@ -154,9 +154,7 @@ def test_a_file_of_ours_that_is_broken_stops_the_start(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("is_parent", [True, False])
-def test_a_file_where_the_folder_should_be_stops_the_start(
-    folder: Path, is_parent: bool
-) -> None:
+def test_file_in_place_of_folder_stops_startup(folder: Path, is_parent: bool) -> None:
     file = folder if is_parent else database(folder).parent
     file.parent.mkdir(exist_ok=True)
     file.write_text("theirs")
@@ -166,21 +164,21 @@ def test_a_file_where_the_folder_should_be_stops_the_start(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_to_stops_the_start(folder: Path) -> None:
+def test_unwritable_folder_stops_startup(folder: Path) -> None:
     folder.mkdir(mode=0o500)
     with pytest.raises(ConfigurationError, match="SAGEMAKER_SESSIONS_PATH"):
         client_of(echo)
 
 
-def test_a_folder_that_everybody_may_write_to_stops_the_start(folder: Path) -> None:
+def test_world_writable_folder_stops_startup(folder: Path) -> None:
     database(folder).parent.mkdir(parents=True)
     database(folder).parent.chmod(0o777)
     with pytest.raises(ConfigurationError, match="SAGEMAKER_SESSIONS_PATH"):
         client_of(echo)
 
 
-def test_no_room_is_an_answer(folder: Path) -> None:
-    """The folder goes away while the server runs: before the file is opened."""
+def test_storage_failure_is_a_507(folder: Path) -> None:
+    """The folder is deleted while the server runs, before the file is opened."""
     client = client_of(echo)
     for path in [*database(folder).parent.iterdir()]:
         path.unlink()
@@ -191,7 +189,7 @@ def test_no_room_is_an_answer(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "soon", "1e9", "9" * 30])
-def test_a_bad_expiration_matters_when_sessions_are_on(
+def test_bad_expiration_is_an_error_only_with_sessions_on(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_SESSIONS_EXPIRATION", value)
@@ -204,7 +202,7 @@ def test_a_bad_expiration_matters_when_sessions_are_on(
     assert init_session_manager_from_env() is None
 
 
-# --- how it stays small ---------------------------------------------------------------
+# --- removal of expired rows ----------------------------------------------------------
 
 
 def rows(folder: Path) -> int:
@@ -212,7 +210,7 @@ def rows(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("values", [0, 1, 7, 8, 9, 100])
-def test_each_write_removes_a_few_rows_that_have_expired(
+def test_each_write_removes_a_few_expired_rows(
     clock: Clock, sessions: SessionManager, folder: Path, values: int
 ) -> None:
     for _ in range(5):
@@ -234,7 +232,7 @@ def test_each_write_removes_a_few_rows_that_have_expired(
     assert (count(folder), count(folder, "session_values")) == (1, 1)
 
 
-def test_the_table_stays_as_big_as_what_is_live(
+def test_table_size_is_bounded_by_live_sessions(
     clock: Clock, sessions: SessionManager, folder: Path
 ) -> None:
     most = 0
@@ -247,7 +245,7 @@ def test_the_table_stays_as_big_as_what_is_live(
     assert most <= 11 * 4 + 20
 
 
-def test_closing_and_creating_sweep_too(
+def test_creating_and_closing_remove_expired_rows(
     clock: Clock, sessions: SessionManager, folder: Path
 ) -> None:
     for _ in range(40):

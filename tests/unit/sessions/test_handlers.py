@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from decorated import parse
+from invocations_app import parse
 from model_hosting_container_standards import sagemaker
 from session_client import CLOSE, NEW, ask, begin, close, not_found, refusal
 from session_engine import Close, Engine, Open
@@ -20,7 +20,7 @@ def sessions_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
 
 
-def test_handlers_get_a_model_and_the_request() -> None:
+def test_handlers_get_model_and_request() -> None:
     engine = Engine({"id": "abc"})
     client = engine.client()
     assert begin(client) == "abc"
@@ -28,7 +28,7 @@ def test_handlers_get_a_model_and_the_request() -> None:
     assert engine.asked == [(Open(), NEW), (Close(session_id="abc"), CLOSE)]
 
 
-def test_a_handler_may_take_the_model_alone() -> None:
+def test_handler_may_take_only_the_model() -> None:
     engine = Engine()
 
     async def create(request: Open) -> Any:
@@ -43,7 +43,7 @@ def test_a_handler_may_take_the_model_alone() -> None:
     assert engine.asked == [Open(), Close(session_id="abc")]
 
 
-def test_a_handler_may_take_the_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handler_may_take_only_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "SAGEMAKER_TRANSFORMS_{}_SESSION_DEFAULTS"
     monkeypatch.setenv(name.format("CREATE"), '{"body.a.b": [1]}')
     monkeypatch.setenv(name.format("CLOSE"), '{"body.session_id": 2, "body.c": 3}')
@@ -58,14 +58,14 @@ def test_a_handler_may_take_the_request_alone(monkeypatch: pytest.MonkeyPatch) -
 
     client = engine.client("id", create, end)
     close(client, begin(client))
-    # A default is no reason to end another session.
+    # A default must not close another session.
     assert engine.asked == [
         {**NEW, "a": {"b": [1]}},
         {**CLOSE, "session_id": 5, "c": 3},
     ]
 
 
-def test_sync_handlers_are_called_too() -> None:
+def test_sync_handlers_are_called() -> None:
     engine = Engine()
 
     def create(request: Open) -> Any:
@@ -80,7 +80,7 @@ def test_sync_handlers_are_called_too() -> None:
     assert engine.asked == [Open(), Close(session_id="abc")]
 
 
-def test_the_class_may_be_told_to_the_decorator() -> None:
+def test_model_class_may_be_passed_to_decorator() -> None:
     asked: list[Any] = []
     app = FastAPI()
 
@@ -99,7 +99,7 @@ def test_the_class_may_be_told_to_the_decorator() -> None:
     assert asked == [Open(), Close(session_id="abc")]
 
 
-def test_without_a_class_the_model_is_a_dict() -> None:
+def test_model_is_a_dict_without_class() -> None:
     engine = Engine()
 
     async def end(request: Any, raw_request: Request) -> None:
@@ -110,7 +110,7 @@ def test_without_a_class_the_model_is_a_dict() -> None:
     assert engine.asked == [{"session_id": True}]
 
 
-def test_defaults_fill_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defaults_fill_models(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "SAGEMAKER_TRANSFORMS_{}_SESSION_DEFAULTS"
     monkeypatch.setenv(name.format("CREATE"), '{"body.capacity": 9, "body.x.y": 1}')
     monkeypatch.setenv(name.format("CLOSE"), '{"body.force": true}')
@@ -122,7 +122,7 @@ def test_defaults_fill_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
     assert end == Close(session_id="abc", force=True)
 
 
-def test_what_the_model_does_not_take_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defaults_rejected_by_model_are_a_400(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "SAGEMAKER_TRANSFORMS_CREATE_SESSION_DEFAULTS", '{"body.capacity": "many"}'
     )
@@ -134,7 +134,7 @@ def test_what_the_model_does_not_take_is_told(monkeypatch: pytest.MonkeyPatch) -
     assert engine.asked == []
 
 
-def test_no_handler_is_asked_about_other_requests() -> None:
+def test_handlers_are_not_called_for_other_requests() -> None:
     engine = Engine({"id": "abc"})
     client = engine.client()
     assert client.post("/invocations", json={"a": 1}).json() == {"a": 1}
@@ -143,7 +143,7 @@ def test_no_handler_is_asked_about_other_requests() -> None:
     assert engine.asked == []
 
 
-def test_a_handler_that_asks_for_the_request_gets_it_beside_a_class() -> None:
+def test_annotated_request_is_passed_despite_model_class() -> None:
     taken: list[type] = []
     app = FastAPI()
 
@@ -160,7 +160,7 @@ def test_a_handler_that_asks_for_the_request_gets_it_beside_a_class() -> None:
     assert issubclass(taken[0], Request)
 
 
-def test_a_handler_may_take_nothing() -> None:
+def test_handler_may_take_no_arguments() -> None:
     async def create() -> Any:
         return {"id": "abc"}
 

@@ -1,4 +1,4 @@
-"""Ids of sessions, as they come in a header that anybody may have written."""
+"""Session ids in headers, which clients can set to anything."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from decorated import SESSION, client_of, echo
+from invocations_app import SESSION, client_of, echo
 from model_hosting_container_standards import sagemaker
 from session_client import CLOSE, ask, begin, content, not_found, refusal
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder SAGEMAKER_SESSIONS_PATH names."""
+    """The folder of SAGEMAKER_SESSIONS_PATH."""
     return tmp_path / "sessions"
 
 
@@ -30,7 +30,7 @@ UNKNOWN = ["unknown", "A-1", "0", "a" * 256, "2b1f8c5e-8f5e-4f8e-9b1a-0000000000
 
 @pytest.mark.parametrize("session_id", UNKNOWN)
 @pytest.mark.parametrize("body", [{}, CLOSE])
-def test_an_unknown_id_is_told(
+def test_unknown_id_is_reported(
     client: TestClient, session_id: str, body: Any, folder: Path
 ) -> None:
     begin(client)
@@ -66,7 +66,7 @@ ILLEGAL = {
 
 @pytest.mark.parametrize("name", ILLEGAL)
 @pytest.mark.parametrize("body", [{}, CLOSE])
-def test_an_id_that_is_none_is_refused(
+def test_illegal_id_is_rejected_without_side_effects(
     client: TestClient, name: str, body: Any, folder: Path
 ) -> None:
     begin(client)
@@ -77,13 +77,13 @@ def test_an_id_that_is_none_is_refused(
     status, detail = refusal(answer)
     assert status == 400
     assert detail.startswith("Bad request: session not found: ")
-    # Nothing of it comes back: not its lines, and not its length.
+    # The response repeats neither its line breaks nor its full length.
     assert set("\r\n\0").isdisjoint(detail)
     assert len(detail) < 400
     assert "x-evil" not in answer.headers
     assert (content(folder), sorted(folder.parent.rglob("*"))) == before
 
 
-def test_an_empty_header_is_none(client: TestClient) -> None:
+def test_empty_header_is_ignored(client: TestClient) -> None:
     begin(client)
     assert ask(client, "").status_code == 200

@@ -1,4 +1,4 @@
-"""Sessions as clients see them, whichever handler answers."""
+"""The protocol of sessions, for every kind of handler."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
-from decorated import NOT_ENABLED, SESSION, client_of
+from invocations_app import NOT_ENABLED, SESSION, client_of
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.sessions.manager import get_session_manager
 from session_client import (
@@ -40,12 +40,12 @@ def sessions_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder SAGEMAKER_SESSIONS_PATH names."""
+    """The folder of SAGEMAKER_SESSIONS_PATH."""
     return tmp_path / "sessions"
 
 
 async def remember(request: Request) -> Any:
-    """Keep what the client says, and answer what it has said so far."""
+    """Append the body to the session, and return all bodies so far."""
     sessions = get_session_manager()
     session_id = request.headers.get(SESSION)
     if sessions is None or session_id is None:
@@ -94,7 +94,7 @@ def client() -> TestClient:
     "way",
     [undecorated, decorated, plain_route, customers, customers_decorated, by_spec],
 )
-def test_a_session_lives_until_it_is_closed(
+def test_session_lives_until_closed(
     monkeypatch: pytest.MonkeyPatch, way: Callable[[pytest.MonkeyPatch], TestClient]
 ) -> None:
     client = way(monkeypatch)
@@ -113,7 +113,7 @@ def test_a_session_lives_until_it_is_closed(
 
 
 @pytest.mark.parametrize("seconds", [None, 1, 90])
-def test_a_new_session_is_told_until_when(
+def test_new_session_reports_expiration(
     monkeypatch: pytest.MonkeyPatch, seconds: int | None
 ) -> None:
     if seconds is not None:
@@ -137,7 +137,7 @@ def test_a_new_session_is_told_until_when(
     assert before + lives <= told <= math.ceil(after + lives)
 
 
-def test_an_expired_session_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_session_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, client = Clock(monkeypatch), client_of(remember)
     old = begin(client)
     clock.now += 1199
@@ -163,7 +163,7 @@ def test_an_expired_session_is_not_found(monkeypatch: pytest.MonkeyPatch) -> Non
         b'{"prompt": "p", "requestType": "OTHER"}',
     ],
 )
-def test_other_control_requests_are_refused(
+def test_other_control_requests_are_rejected(
     client: TestClient, body: bytes, folder: Path
 ) -> None:
     session_id = begin(client)
@@ -185,7 +185,7 @@ def test_other_control_requests_are_refused(
         [b'{"requestType"', b': "NEW_', b'SESSION"}'],
     ],
 )
-def test_a_control_request_may_be_written_in_any_way(
+def test_control_request_is_recognised_in_any_json_form(
     client: TestClient, body: Any, folder: Path
 ) -> None:
     pieces = iter(body) if isinstance(body, list) else body
@@ -193,19 +193,19 @@ def test_a_control_request_may_be_written_in_any_way(
     assert (answer.status_code, count(folder)) == (200, 1)
 
 
-def test_a_new_session_may_be_asked_for_in_a_session(
+def test_new_session_can_be_requested_within_a_session(
     client: TestClient, folder: Path
 ) -> None:
     headers = {SESSION: begin(client)}
     answer = client.post("/invocations", json=NEW, headers=headers)
     assert (answer.status_code, count(folder)) == (200, 2)
-    # Also one that is over: how else would its client get a new one?
+    # Also an expired one: its client must be able to get a new one.
     close(client, headers[SESSION])
     answer = client.post("/invocations", json=NEW, headers=headers)
     assert (answer.status_code, count(folder)) == (200, 2)
 
 
-def test_closing_needs_the_header(client: TestClient, folder: Path) -> None:
+def test_closing_requires_header(client: TestClient, folder: Path) -> None:
     begin(client)
     answer = client.post("/invocations", json=CLOSE)
     detail = "Failed to close session: invalid session_id: None"
@@ -213,14 +213,14 @@ def test_closing_needs_the_header(client: TestClient, folder: Path) -> None:
     assert count(folder) == 1
 
 
-def test_the_manager_is_there_when_sessions_are_on() -> None:
+def test_manager_exists_only_with_sessions_on() -> None:
     assert get_session_manager() is None
     client_of(remember)
     assert get_session_manager() is not None
 
 
 @pytest.mark.parametrize("word", ["", "false", "0", "No"])
-def test_sessions_are_off_unless_they_are_turned_on(
+def test_sessions_are_off_by_default(
     monkeypatch: pytest.MonkeyPatch, word: str, folder: Path
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", word)

@@ -1,4 +1,4 @@
-"""Registering an engine's handlers of sessions, and what stops the start."""
+"""Registration of an engine's session handlers, and errors at startup."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request
 
-from decorated import NOT_ENABLED, parse
+from invocations_app import NOT_ENABLED, parse
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.exceptions import (
     ConfigurationError,
@@ -23,9 +23,9 @@ def sessions_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
 
 
-def test_the_decorators_return_the_handler_itself() -> None:
+def test_decorators_return_handler_unchanged() -> None:
     async def handler(raw_request: Request) -> None:
-        """What it does."""
+        """The handler's docstring."""
 
     assert sagemaker.register_create_session_handler("id")(handler) is handler
     assert sagemaker.register_close_session_handler("id")(handler) is handler
@@ -42,7 +42,7 @@ async def handler(raw_request: Request) -> Any:
         (sagemaker.register_close_session_handler, "register_create_session_handler"),
     ],
 )
-def test_one_handler_without_the_other_stops_the_start(
+def test_one_handler_without_the_other_stops_startup(
     register: Callable[..., Any], missing: str
 ) -> None:
     app = FastAPI()
@@ -53,20 +53,20 @@ def test_one_handler_without_the_other_stops_the_start(
 
 
 @pytest.mark.parametrize("path", ["", "a.[", "a b", "body..id", None, 7])
-def test_a_path_that_is_no_jmespath_is_an_error_at_once(path: Any) -> None:
+def test_invalid_jmespath_is_a_value_error(path: Any) -> None:
     with pytest.raises(ValueError, match="engine_response_session_id_path"):
         sagemaker.register_create_session_handler(path)
 
 
 @pytest.mark.parametrize("path", ["", "a..b", ".", "body.", None, 7])
-def test_a_path_that_is_no_field_is_an_error_at_once(path: Any) -> None:
+def test_path_that_is_not_a_field_is_a_value_error(path: Any) -> None:
     with pytest.raises(ValueError, match="session"):
         sagemaker.register_close_session_handler(path)
 
 
 @pytest.mark.parametrize("kind", ["CREATE", "CLOSE"])
 @pytest.mark.parametrize("value", ["[1]", "{", '{"capacity": 1}', '{"body.": 1}'])
-def test_defaults_that_are_none_stop_the_start(
+def test_invalid_defaults_stop_startup(
     monkeypatch: pytest.MonkeyPatch, kind: str, value: str
 ) -> None:
     name = f"SAGEMAKER_TRANSFORMS_{kind}_SESSION_DEFAULTS"
@@ -76,7 +76,7 @@ def test_defaults_that_are_none_stop_the_start(
 
 
 @pytest.mark.parametrize("kind", ["CREATE", "CLOSE"])
-def test_bad_defaults_do_not_matter_when_sessions_are_off(
+def test_bad_defaults_are_ignored_with_sessions_off(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "false")
@@ -85,7 +85,7 @@ def test_bad_defaults_do_not_matter_when_sessions_are_off(
     assert client.post("/invocations", json={"a": 1}).json() == {"a": 1}
 
 
-def test_no_handler_is_called_when_sessions_are_off(
+def test_no_handler_is_called_with_sessions_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "false")

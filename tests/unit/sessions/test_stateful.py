@@ -1,4 +1,4 @@
-"""Two managers of one folder do what comes to their minds; a dict says what is true."""
+"""Random operations by two managers of one folder, compared with a dict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model_hosting_container_standards.sessions.manager import Session, SessionM
 from session_client import Clock, count
 
 LIFE: Final = 100
-#: What an engine may call a session. Its own id may come again.
+#: Ids that an engine may give. It may repeat them.
 ENGINE_IDS: Final = (None, "a", "a/b", 1, "1")
 
 places = st.integers(0, 1)
@@ -33,7 +33,7 @@ values = st.recursive(
 
 
 class Known:
-    """What the model knows of a session."""
+    """The expected state of a session."""
 
     def __init__(self, expires: float, engine_id: Any) -> None:
         self.expires = expires
@@ -42,7 +42,7 @@ class Known:
 
 
 class Sessions(RuleBasedStateMachine):
-    """See the module. Ids that are over stay in the hat."""
+    """Compare managers with a dict; ended sessions stay among the ids tried."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,10 +144,10 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(place=places)
     def start_anew(self, place: int) -> None:
-        """A process ends, and another one comes: what is stored stays."""
+        """Replace one process by another; stored values stay."""
         self.managers[place].close()
 
-    # --- what is always true ----------------------------------------------------------
+    # --- invariants -------------------------------------------------------------------
 
     @invariant()
     def all_that_is_live_is_stored(self) -> None:

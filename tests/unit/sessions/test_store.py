@@ -1,4 +1,4 @@
-"""Sessions as handlers use them: values, and who sees them when."""
+"""Sessions as handlers use them: values, visibility and expiration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model_hosting_container_standards.exceptions import SessionNotFoundError
 from model_hosting_container_standards.sessions.manager import Session, SessionManager
 from session_client import Clock, count
 
-#: Seconds that the sessions of these tests live.
+#: The lifetime of these tests' sessions in seconds.
 LIFE: Final = 100
 
 
@@ -35,7 +35,7 @@ def sessions(folder: Path) -> Iterator[SessionManager]:
 
 @pytest.fixture
 def others(folder: Path) -> Iterator[SessionManager]:
-    """The same sessions, as another process has them."""
+    """A second manager of the same sessions, as in another process."""
     sessions = SessionManager(folder, LIFE)
     yield sessions
     sessions.close()
@@ -59,7 +59,7 @@ VALUES: Final[list[Any]] = [
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
-def test_any_json_is_kept_as_it_is(
+def test_any_json_value_is_stored_unchanged(
     sessions: SessionManager, others: SessionManager, value: Any
 ) -> None:
     session = sessions.create_session()
@@ -72,7 +72,7 @@ def test_any_json_is_kept_as_it_is(
 @pytest.mark.parametrize(
     "key", ["", "a", "A", "a\0b", "'; --", "caf\u00e9", "k" * 9999]
 )
-def test_any_string_is_a_key(sessions: SessionManager, key: str) -> None:
+def test_any_string_can_be_a_key(sessions: SessionManager, key: str) -> None:
     session = sessions.create_session()
     session.put("other", 1)
     assert session.get(key) is None
@@ -80,7 +80,7 @@ def test_any_string_is_a_key(sessions: SessionManager, key: str) -> None:
     assert (session.get(key), session.get("other")) == (2, 1)
 
 
-def test_what_is_not_there_is_the_default(sessions: SessionManager) -> None:
+def test_missing_key_returns_default(sessions: SessionManager) -> None:
     session = sessions.create_session()
     default = object()
     assert session.get("key") is None
@@ -89,7 +89,7 @@ def test_what_is_not_there_is_the_default(sessions: SessionManager) -> None:
     assert session.get("key", default) is None
 
 
-def test_a_value_is_replaced(sessions: SessionManager, folder: Path) -> None:
+def test_put_replaces_value(sessions: SessionManager, folder: Path) -> None:
     session = sessions.create_session()
     for value in ({"a": 1}, [2], "three"):
         session.put("key", value)
@@ -97,7 +97,7 @@ def test_a_value_is_replaced(sessions: SessionManager, folder: Path) -> None:
     assert count(folder, "session_values") == 1
 
 
-def test_sessions_do_not_share_their_values(sessions: SessionManager) -> None:
+def test_sessions_do_not_share_values(sessions: SessionManager) -> None:
     first, second = sessions.create_session(), sessions.create_session()
     first.put("key", 1)
     assert second.get("key") is None
@@ -107,7 +107,7 @@ def test_sessions_do_not_share_their_values(sessions: SessionManager) -> None:
 
 
 @pytest.mark.parametrize("key", [None, 1, b"key", ["key"]])
-def test_a_key_that_is_no_string_is_an_error(
+def test_key_that_is_not_a_string_is_an_error(
     sessions: SessionManager, key: Any
 ) -> None:
     session = sessions.create_session()
@@ -128,7 +128,7 @@ def circle() -> list[Any]:
     [float("nan"), float("-inf"), {1}, object(), b"bytes", [{"a": {2}}], circle()],
     ids=lambda value: type(value).__name__,
 )
-def test_a_value_that_is_no_json_is_an_error(
+def test_value_that_is_not_json_is_an_error(
     sessions: SessionManager, value: Any
 ) -> None:
     session = sessions.create_session()
@@ -138,7 +138,7 @@ def test_a_value_that_is_no_json_is_an_error(
     assert session.get("key") == "old"
 
 
-def test_a_key_of_half_a_character_is_kept_or_an_error_that_is_promised(
+def test_lone_surrogate_key_is_stored_or_a_type_error(
     sessions: SessionManager,
 ) -> None:
     session = sessions.create_session()
@@ -149,7 +149,7 @@ def test_a_key_of_half_a_character_is_kept_or_an_error_that_is_promised(
         pass
 
 
-def test_a_value_comes_back_as_json_has_it(sessions: SessionManager) -> None:
+def test_value_is_returned_as_parsed_json(sessions: SessionManager) -> None:
     session = sessions.create_session()
     session.put("key", {1: ("one", None)})
     assert session.get("key") == {"1": ["one", None]}
@@ -158,7 +158,7 @@ def test_a_value_comes_back_as_json_has_it(sessions: SessionManager) -> None:
 # --- the end of a session -------------------------------------------------------------
 
 
-def check_is_over(session: Session, sessions: SessionManager) -> None:
+def check_is_gone(session: Session, sessions: SessionManager) -> None:
     wanted = f"session not found: {session.session_id}"
     for use in (
         lambda: sessions.get_session(session.session_id),
@@ -173,24 +173,24 @@ def check_is_over(session: Session, sessions: SessionManager) -> None:
 
 
 @pytest.mark.parametrize("by", ["remove", "close_session"])
-def test_a_closed_session_is_over(
+def test_closed_session_is_gone(
     sessions: SessionManager, others: SessionManager, folder: Path, by: str
 ) -> None:
     session = sessions.create_session()
     session.put("key", 1)
-    # Both remember it before it goes.
+    # Both have it cached before it is closed.
     assert sessions.get_session(session.session_id).get("key") == 1
     theirs = others.get_session(session.session_id)
     if by == "remove":
         session.remove()
     else:
         others.close_session(session.session_id)
-    check_is_over(session, sessions)
-    check_is_over(theirs, others)
+    check_is_gone(session, sessions)
+    check_is_gone(theirs, others)
     assert (count(folder), count(folder, "session_values")) == (0, 0)
 
 
-def test_an_expired_session_is_over(
+def test_expired_session_is_gone(
     clock: Clock, sessions: SessionManager, others: SessionManager
 ) -> None:
     session = sessions.create_session()
@@ -200,19 +200,19 @@ def test_an_expired_session_is_over(
     assert theirs.get("key") == 1
     assert others.get_session(session.session_id).session_id == session.session_id
     clock.now = session.expires_at
-    # First who still remembers it: nothing has changed but the time.
-    check_is_over(theirs, others)
-    check_is_over(session, sessions)
+    # First the one with a cached copy: only the time has changed.
+    check_is_gone(theirs, others)
+    check_is_gone(session, sessions)
 
 
-def test_a_session_lives_as_long_as_was_promised(
+def test_session_expires_after_configured_time(
     clock: Clock, sessions: SessionManager
 ) -> None:
     expires = sessions.create_session().expires_at
     assert clock.now + LIFE <= expires < clock.now + LIFE + 1
 
 
-def test_sessions_end_one_by_one(
+def test_sessions_expire_independently(
     clock: Clock, sessions: SessionManager, others: SessionManager
 ) -> None:
     made = []

@@ -1,4 +1,4 @@
-"""An HTTP server that is no Python app: it answers /health, and nothing else."""
+"""An HTTP server that is not an ASGI app: it answers /health only."""
 
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer

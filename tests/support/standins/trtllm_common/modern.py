@@ -82,7 +82,7 @@ class ModernServer(PrometheusServer):
         self.add_routes("POST", {"/v1/chat/completions": self.openai_mm_encoder})
 
     async def get_perf_metrics(self) -> JSONResponse:
-        """Answer the numbers of each request since the last time: they are gone."""
+        """Return the metrics of each request since the last call, and clear them."""
         metrics = [*self.perf_metrics]
         self.perf_metrics.clear()
         return JSONResponse(metrics)
@@ -104,7 +104,7 @@ class ModernServer(PrometheusServer):
     async def openai_mm_encoder(
         self, request: ChatCompletionRequest, raw_request: Request
     ) -> Response:
-        """Encode what is no text; whatever adapter a request names is not looked at."""
+        """Encode inputs that are not text; the adapter of a request is ignored."""
         try:
             promise = self.engine.generate_async(inputs="encoded")
             return JSONResponse(answers.chat(self.model, await promise))

@@ -27,7 +27,7 @@ from standins.trtllm_common.modern import GeneratorServer
 
 
 class PerfMetricsMiddleware:
-    """Gives every request a place for its numbers; who has none cannot be answered."""
+    """Give every request a place for its metrics; without one it cannot be answered."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -117,7 +117,7 @@ class NewestServer(GeneratorServer):
     async def anthropic_create_batch(
         self, request: AnthropicCreateBatchRequest
     ) -> JSONResponse:
-        """Begin to answer several, whoever waits for that."""
+        """Start to answer a batch in the background."""
         key = f"msgbatch_{len(self.batches)}"
         work = asyncio.create_task(self._run_batch(request.requests))
         self.batches[key] = work

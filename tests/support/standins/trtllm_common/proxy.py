@@ -28,8 +28,8 @@ class Proxy:
 
     ``error`` is set once the worker is lost. If it was killed, the requests under way
     fail with ``CppExecutorError``. If it ended by itself they are never answered, as
-    in the real one, where nobody tells them; the next request gets the error, and
-    those after it that the LLM is shutting down.
+    in the real one; the next request fails with the error, and those after it because
+    the LLM is shutting down.
     """
 
     def __init__(self, address: str, owned: subprocess.Popen[bytes] | None) -> None:
@@ -94,7 +94,7 @@ class Proxy:
         answer = asyncio.get_running_loop().create_future()
         self._questions[question] = answer
         self._send({"type": what, "id": question})
-        if self._is_lost:  # Perhaps nobody has seen the question.
+        if self._is_lost:  # The worker may not have received the question.
             _settle(answer, None)
         return await answer
 
@@ -171,9 +171,9 @@ class Proxy:
 
 
 class MonitoredProxy(Proxy):
-    """Since 1.3: once its worker is lost, everybody is told at once.
+    """Since 1.3: once its worker is lost, all requests fail at once.
 
-    It shuts down then by itself, and says so before anybody asks.
+    It shuts down then by itself, and logs so before any request.
     """
 
     _fatal_error: Exception | None = None

@@ -1,4 +1,4 @@
-"""What keeps clients waiting who ask before there is an engine."""
+"""Refuse requests until the engine is ready."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run_in_daemon_thread(function: Callable[[], Any]) -> asyncio.Future[Any]:
     def run() -> None:
         try:
             result = function()
-        except Exception as error:  # noqa: BLE001 - whoever waits gets it
+        except Exception as error:  # noqa: BLE001 - raised by the awaiter
             loop.call_soon_threadsafe(report, future.set_exception, error)
         else:
             loop.call_soon_threadsafe(report, future.set_result, result)

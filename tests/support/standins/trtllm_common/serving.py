@@ -87,7 +87,7 @@ class Server:
         return JSONResponse({"object": "list", "data": [card]})
 
     async def get_iteration_stats(self) -> JSONResponse:
-        """Answer the statistics since the last time: they are gone then."""
+        """Return the statistics since the last call, and clear them."""
         self.facts.drains += 1
         return JSONResponse([stats async for stats in self.engine.get_stats_async(2)])
 

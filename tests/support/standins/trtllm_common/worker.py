@@ -2,7 +2,7 @@
 
 It listens on a socket that its launcher has bound, and ends with its launcher. A bad
 adapter ends it up to 1.2: only a ``RequestError`` is answered there, any other leaves
-the worker's loop, nobody tells the requests under way, and the front end goes on
+the worker's loop, requests under way are never answered, and the front end goes on
 without an engine. Since 1.3 loading errors are wrapped. ``TRTLLM_STANDIN_BAD_ADAPTER``
 says otherwise: ``kills`` or ``fails``.
 """

@@ -1,4 +1,4 @@
-"""TensorRT-LLM 0.17 to 0.19: nobody watches for a client that leaves."""
+"""TensorRT-LLM 0.17 to 0.19: disconnects are not watched for."""
 
 from pathlib import Path
 

@@ -3,4 +3,4 @@ class RequestError(RuntimeError):
 
 
 class EngineDeadError(RuntimeError):
-    """There is no worker any more, and there will be none; since 1.3."""
+    """The worker is lost, and will not be restarted; since 1.3."""

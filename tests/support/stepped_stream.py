@@ -1,4 +1,4 @@
-"""A handler of a stream that makes each chunk when it is told to."""
+"""A streaming handler that sends the next chunk on request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COUNT: Final = 200
 
 
 class Source:
-    """A handler whose stream makes one chunk, and the next when it is told to."""
+    """A streaming handler that waits for :meth:`took` after each chunk."""
 
     def __init__(self, count: int = COUNT, fails: bool = False) -> None:
         self.count = count
@@ -33,7 +33,7 @@ class Source:
                 self.made += 1
                 yield b"chunk %d" % number
                 await self.go.acquire()
-                # As a handler that computes something lets others do something.
+                # Yield to the event loop, as a handler that computes does.
                 await asyncio.sleep(0)
             if self.fails:
                 raise KeyError("broken")
@@ -41,11 +41,11 @@ class Source:
             self.closed.set()
 
     def took(self, chunk: bytes) -> None:
-        """Ask for the next chunk, now that this one is at the client."""
+        """Request the next chunk, once the client has this one."""
         self.go.release()
 
     async def end(self) -> None:
-        """Wait until the stream is closed, be it by the garbage collector."""
+        """Wait until the stream is closed, if need be by the garbage collector."""
         gc.collect()
         await asyncio.wait_for(self.closed.wait(), PATIENCE_S)
 

@@ -1,4 +1,4 @@
-"""Middleware of a customer's file, for every place in an app."""
+"""The source of a customer's file with middleware for every place in an app."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIDDLEWARE: Final = ("throttle", "pre_post_process")
 FORMATTERS: Final = ("input_formatter", "output_formatter")
 PLACES: Final = (*MIDDLEWARE, *FORMATTERS)
 
-#: What works in every place, and tells by a header of the response that it was there.
+#: Objects that work in every place, and mark each response with a header.
 SOURCE: Final = """
 def _mark(message, name):
     if hasattr(message, "status_code"):
@@ -74,7 +74,7 @@ def of_three(one, two, three): pass
 
 
 def error_of(place: str) -> type[MiddlewareError]:
-    """Return the class of errors about what is registered wrongly in a place."""
+    """Return the class of registration errors for a place."""
     if place in MIDDLEWARE:
         return MiddlewareRegistrationError
     return FormatterRegistrationError

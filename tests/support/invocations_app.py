@@ -1,4 +1,4 @@
-"""An engine's app whose ``/invocations`` is decorated, and what may answer there."""
+"""An app whose ``/invocations`` is decorated, and handlers for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Completion(BaseModel):
 
 
 async def echo(raw_request: Request) -> dict[str, Any]:
-    """Tell what of a request reaches a handler."""
+    """Return the parts of the request that reached the handler."""
     raw = await raw_request.body()
     return {
         "raw": raw.decode("latin-1"),
@@ -43,7 +43,7 @@ async def take_model(completion: Completion, raw_request: Request) -> dict[str, 
 
 
 def of_vllm(endpoint: C) -> C:
-    """Let an endpoint of a test go for one of vLLM's own."""
+    """Mark an endpoint as one of vLLM's own, by its module."""
     endpoint.__module__ = "vllm.entrypoints.openai.api_server"
     return endpoint
 
@@ -51,7 +51,7 @@ def of_vllm(endpoint: C) -> C:
 def client_of(
     handler: Callable[..., Any], *decorators: Callable[..., Any]
 ) -> TestClient:
-    """Return a client of an engine's app whose /invocations is decorated."""
+    """Return a client of an app whose /invocations has these decorators."""
     app, router = FastAPI(), APIRouter()
     for decorator in decorators:
         handler = decorator(handler)

@@ -1,4 +1,4 @@
-"""What happens within an HTTP request to a server with adapters, without a server."""
+"""Run code inside an HTTP request with adapter leases, without a server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 async def within_request(
     adapters: AdapterRegistry, answer: Callable[[], Awaitable[T]]
 ) -> T:
-    """Return what ``answer`` returns, which is called as a request is answered."""
+    """Call ``answer`` inside a request, and return its result."""
     runtime = AdapterRuntime(None, read_settings({}))
     runtime.current = adapters
     answers: list[T] = []
@@ -25,7 +25,7 @@ async def within_request(
         answers.append(await answer())
 
     async def nothing(*_: Any) -> Any:
-        """Neither is there a body, nor a client."""
+        """Stand in for ``receive`` and ``send``."""
 
     await LeaseMiddleware(app, runtime)({"type": "http"}, nothing, nothing)
     return answers[0]

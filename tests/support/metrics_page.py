@@ -1,4 +1,4 @@
-"""What a server's ``/metrics`` says, read as Prometheus reads it."""
+"""A server's ``/metrics``, parsed as Prometheus parses it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 class Page:
-    """The samples of one page, which must be valid."""
+    """The samples of one page; the page must be valid."""
 
     def __init__(self, response: httpx.Response) -> None:
         assert response.status_code == 200, response.text
@@ -22,7 +22,7 @@ class Page:
         ]
 
     def value(self, name: str, **labels: str) -> float:
-        """Return the sum of the samples that have these labels, and perhaps more."""
+        """Return the sum of the samples that have at least these labels."""
         return sum(
             sample.value
             for sample in self._samples
@@ -34,5 +34,5 @@ class Page:
 
 
 def scrape(client: Any) -> Page:
-    """Return the page of a client's server."""
+    """Fetch and parse ``/metrics``."""
     return Page(client.get("/metrics"))
