@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+from servers import run_until_exit
 
 #: An engine's program, which raises the error of ``{error}`` in ``{function}``.
 PROGRAM: Final = """
@@ -50,12 +51,10 @@ def run(
         PROGRAM.format(statement=statement, cause=cause, function=function)
     )
     env = {"MHCS_HEARTBEAT_DIR": str(tmp_path)} if supervised else {}
-    end = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, env=env, check=False
-    )
+    end = run_until_exit([sys.executable, script], env)
     assert end.stderr.startswith("Traceback"), end.stderr
     assert f"in {function}" in end.stderr
-    return end.returncode
+    return end.status
 
 
 @pytest.mark.parametrize(
