@@ -146,7 +146,6 @@ class RequestTracker:
         return request
 
     def _end(self, request: InFlightRequest) -> None:
-        REQUESTS.in_flight -= 1
         if request.is_awaited:
             del self._requests[request.engine_id]
             self._waiting -= request.needs_engine
@@ -161,6 +160,8 @@ class RequestTracker:
         key = request.route, request.method, request.status
         series = self._series.get(key) or self._add_series(*key)
         series.add(monotonic() - request.started_at)
+        # Last: a request that is no longer in flight has been counted.
+        REQUESTS.in_flight -= 1
 
     def _add_series(self, route: str, method: str, status: int) -> Series:
         known = method if method in _METHODS else OTHER
