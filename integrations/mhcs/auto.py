@@ -7,7 +7,10 @@ imports no engine.
 from __future__ import annotations
 
 from model_hosting_container_standards.engines.api import Engine
-from model_hosting_container_standards.engines.registry import installed_engines
+from model_hosting_container_standards.engines.registry import (
+    engine_commands,
+    installed_engines,
+)
 from model_hosting_container_standards.settings import Settings, read_settings
 
 from .patch_errors import guarded
@@ -40,13 +43,11 @@ def _watch_refusals(settings: Settings) -> None:
         return  # There is no supervisor.
     consequence = "The server is restarted even if its arguments are rejected."
     with guarded("Watching for rejected arguments", consequence):
-        from .argument_errors import (
-            exit_when_refused,  # Imported late: few processes need it.
-        )
+        # Imported late: few processes need it.
+        from .argument_errors import exit_when_refused
 
-        commands = [engine.command for engine in installed_engines()]
         exit_when_refused(
-            {name for c in commands if c is not None for name in c.checking_functions}
+            {name for _, c in engine_commands() for name in c.checking_functions}
         )
 
 

@@ -11,8 +11,9 @@ from typing import Final
 
 import pytest
 
+from model_hosting_container_standards.processes.tree import is_running
 from servers import Exit, Process, run_until_exit
-from supervised import MHCS, PROCESS_1, SUPERVISOR, is_there, supervisor_of
+from supervised import MHCS, PROCESS_1, SUPERVISOR, supervisor_of
 from trtllm import RELEASES, environment_of
 from venvs import UV, make_venv, run
 from wheels import ALONE, hanging_index, index_of, write_source, write_wheel
@@ -368,7 +369,7 @@ def test_build_failure_is_reported(
     reason = end.stderr.splitlines()[-1]
     assert f"{folder}.txt cannot be installed (status 1)" in reason
     # What it has started is gone, and so is what we wrote, which was private.
-    assert not is_there(int((tmp_path / "worker").read_text()))
+    assert not is_running(int((tmp_path / "worker").read_text()))
     assert (tmp_path / "mode").read_text() == "0o100600"
     assert (tmp_path / "blocked").read_text() == "set()"
     assert not [*(tmp_path / "tmp").glob("mhcs-*")]

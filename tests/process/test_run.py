@@ -8,8 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mhcs import cli
-
-MHCS = Path(sys.executable).with_name("mhcs")
+from supervised import MHCS
 
 
 def test_run_executes_command_with_patching_enabled() -> None:

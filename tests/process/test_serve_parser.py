@@ -13,6 +13,7 @@ from layouts import environment_of
 from mhcs.serve import parser_process
 from mhcs.serve.variables import is_secret
 from model_hosting_container_standards.engines.registry import installed_engines
+from model_hosting_container_standards.processes.tree import is_running
 from serve_plans import (
     ENGINES,
     SOURCES,
@@ -27,7 +28,7 @@ from serve_plans import (
     write_package,
 )
 from servers import Process, run_until_exit
-from supervised import MHCS, is_there, wait_for
+from supervised import MHCS, wait_for
 
 LORA: Final = '{"name": "a", "path": "/a"}'
 
@@ -357,7 +358,7 @@ def test_sigterm_is_handled_while_parser_runs(tmp_path: Path, command: str) -> N
         pid = int(wait_for(tmp_path / "pid"))
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(30) == 128 + signal.SIGTERM
-        assert not is_there(pid)
+        assert not is_running(pid)
         assert not [*tmp_path.glob("mhcs-*")]
     finally:
         process.close()

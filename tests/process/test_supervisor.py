@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from model_hosting_container_standards.processes.tree import is_running
 from servers import Process, polling, run_until_exit
 from supervised import (
     ANY_PROCESS,
@@ -21,7 +22,6 @@ from supervised import (
     WAITS,
     Gate,
     children,
-    is_there,
     supervisor_of,
     wait_for,
 )
@@ -182,7 +182,7 @@ def test_death_by_sigterm_is_the_exit_status(start: Start, tmp_path: Path) -> No
     pid = int(wait_for(tmp_path / "pid"))
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM
-    assert not is_there(pid)
+    assert not is_running(pid)
 
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2"])
@@ -226,7 +226,7 @@ def test_sigterm_is_handled_at_any_time(
         os.kill(supervisor, signal.SIGTERM)
     assert process.wait(10) == 128 + signal.SIGTERM
     if not before and (tmp_path / "pid").exists():
-        assert not is_there(int((tmp_path / "pid").read_text()))
+        assert not is_running(int((tmp_path / "pid").read_text()))
 
 
 @pytest.mark.parametrize("before", [ANY_PROCESS, PROCESS_1])
@@ -284,7 +284,7 @@ def test_workers_of_crashed_program_end_before_restart(
     assert process.wait(PATIENCE_S) == 1
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
-    assert not any(is_there(pid) for pid in pids)
+    assert not any(is_running(pid) for pid in pids)
 
 
 def test_workers_of_ended_program_are_killed(start: Start, tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_workers_of_ended_program_are_killed(start: Start, tmp_path: Path) -> No
     pid = int(wait_for(tmp_path / "pids"))
     os.kill(process.pid, signal.SIGTERM)
     process.wait(PATIENCE_S)
-    assert not is_there(pid)
+    assert not is_running(pid)
 
 
 def test_surviving_workers_get_the_programs_stop_time(
@@ -307,7 +307,7 @@ def test_surviving_workers_get_the_programs_stop_time(
     pid = int(wait_for(tmp_path / "pids"))
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(15) == 128 + signal.SIGTERM
-    assert not is_there(pid)
+    assert not is_running(pid)
 
 
 def test_files_are_private_and_removed_afterwards(start: Start, tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from model_hosting_container_standards.supervisor.command_line import decode, en
 from model_hosting_container_standards.supervisor.configuration import configure
 from model_hosting_container_standards.supervisor.overrides import find_ignored
 from servers import run_until_exit
+from supervised import SUPERVISOR
 
-SUPERVISOR: Final = Path(sys.executable).with_name("standard-supervisor")
 GENERATE: Final = Path(sys.executable).with_name("generate-supervisor-config")
 HOSTILE: Final = [
     "",

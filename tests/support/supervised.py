@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from model_hosting_container_standards.processes.tree import is_running
 from namespaces import UNSHARE, needs_namespaces
 from servers import Process, polling
 
@@ -32,18 +33,9 @@ def wait_for(path: Path) -> str:
     raise AssertionError(f"{path} was not written")
 
 
-def is_there(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in "ZX"
-
-
 def wait_until_gone(pid: int) -> None:
     for _ in polling(PATIENCE_S):
-        if not is_there(pid):
+        if not is_running(pid):
             return
     raise AssertionError(f"{pid} still runs")
 

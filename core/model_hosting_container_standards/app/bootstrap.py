@@ -26,7 +26,7 @@ from ..engines.runtime import EngineRuntime
 from ..handlers.customer_handler import load_customer_script
 from ..logging_config import configure_logging, get_logger
 from ..middleware.resolution import FoundMiddleware, find_middleware
-from ..observability.route_labels import INVOCATIONS
+from ..observability.route_labels import INVOCATIONS, known_routes
 from ..sessions.decorators import session_field_of
 from ..sessions.engine_sessions import claim_engine_sessions
 from ..sessions.session_middleware import SessionMiddleware, SessionsDisabled
@@ -108,23 +108,27 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     customer_middleware = _make_customer_middleware(app, middleware)
     _add_metrics(app, settings, engine)
     add_adapter_routes(app, adapters, settings)
-    aliases = alias_routes(settings, engine.inference_paths(app) if engine else ())
+    inference_paths = engine.inference_paths(app) if engine else ()
+    aliases = alias_routes(settings, inference_paths)
+    labels = known_routes(inference_paths, aliases)
     by_customer = invocations is not None and invocations.by_customer
     # A customer's own handler may support encodings that this package does not.
     any_encoding = {INVOCATIONS} if by_customer else ()
     server_runtime = _make_server_runtime(
-        app, settings, engine, get_runtime, aliases, adapters, any_encoding
+        app, settings, engine, get_runtime, labels, adapters, any_encoding
     )
     # After the metrics and adapter routes: the last route that is put first wins.
     if ping is not None:
         _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), server_runtime))
     if invocations is not None:
         session_middleware = _make_session_middleware(app, settings, invocations)
-        endpoint = _invocations(resolver, invocations, session_middleware, adapters)
+        endpoint = _invocations(
+            resolver, invocations, session_middleware, adapters, inference_paths
+        )
         _put_first(app, INVOCATIONS_ROUTE, aliases, endpoint)
     # Wrap the app from the inside out.
     if engine is not None:
-        _wrap_inference_routes(resolver, engine, adapters)
+        _wrap_inference_routes(resolver, engine, adapters, inference_paths)
     if customer_middleware is not None:
         customer_middleware.surround(app)
     server_runtime.surround(app)
@@ -169,7 +173,7 @@ def _make_server_runtime(
     settings: Settings,
     engine: Engine | None,
     get_runtime: Callable[[], EngineRuntime] | None,
-    aliases: Mapping[str, str],
+    labels: Mapping[str, str],
     adapters: AdapterRuntime,
     any_encoding: Collection[str],
 ) -> ServerRuntime:
@@ -177,7 +181,7 @@ def _make_server_runtime(
     from .server_runtime import ServerRuntime
 
     return ServerRuntime(
-        app, engine, get_runtime, settings, aliases, adapters, any_encoding
+        app, engine, get_runtime, settings, labels, adapters, any_encoding
     )
 
 
@@ -205,6 +209,7 @@ def _invocations(
     resolved: ResolvedHandler,
     session_middleware: SessionMiddleware,
     adapters: AdapterRuntime,
+    inference_paths: Collection[str],
 ) -> Invocations:
     handler = resolved.handlers["POST"]
     fields = adapter_fields(resolved.function) if resolved.function else ()
@@ -212,7 +217,7 @@ def _invocations(
     by_engine = resolved.by_route and resolver.engine is not None
     if resolved.by_route and resolver.engine is not None:
         fields = fields or (AdapterField(resolver.engine.description.adapter_path),)
-        routes = dict(_selectable_routes(resolver, resolver.engine))
+        routes = dict(_selectable_routes(resolver, inference_paths))
     # An app with an /invocations route of its own checks content types itself.
     own_routes = find_routes(
         resolver.app, INVOCATIONS_ROUTE.path, INVOCATIONS_ROUTE.methods
@@ -228,15 +233,17 @@ def _invocations(
 
 
 def _wrap_inference_routes(
-    resolver: HandlerResolver, engine: Engine, adapters: AdapterRuntime
+    resolver: HandlerResolver,
+    engine: Engine,
+    adapters: AdapterRuntime,
+    inference_paths: Collection[str],
 ) -> None:
     """Apply the adapter header on the engine's own inference routes too."""
     router = resolver.app.router
     inner = router.middleware_stack
     field = AdapterField(engine.description.adapter_path)
     handlers = {
-        path: resolver.with_default_model(path, inner)
-        for path in engine.inference_paths(resolver.app)
+        path: resolver.with_default_model(path, inner) for path in inference_paths
     }
     if handlers:
         adapter_middleware = AdapterMiddleware([field], adapters, takes_forms=True)
@@ -263,13 +270,13 @@ def _make_session_middleware(
 
 
 def _selectable_routes(
-    resolver: HandlerResolver, engine: Engine
+    resolver: HandlerResolver, inference_paths: Collection[str]
 ) -> Iterator[tuple[str, ASGIApp]]:
     """Yield the inference routes that the custom attribute ``route`` may select.
 
     A route with weaker protection than ``/invocations`` is left out.
     """
-    for path in engine.inference_paths(resolver.app):
+    for path in inference_paths:
         target = find_target(resolver.app, path, "POST")
         if target is not None and resolver.protects(INVOCATIONS_ROUTE, path):
             yield path, resolver.with_default_model(path, target)

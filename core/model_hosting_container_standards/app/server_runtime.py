@@ -13,7 +13,6 @@ from ..engines.api import Engine
 from ..engines.runtime import EngineRuntime
 from ..health.engine_health import EngineHealth
 from ..observability.metrics import RESTARTS
-from ..observability.route_labels import known_routes
 from ..processes.heartbeat import WorkerHeartbeat
 from ..settings import Settings
 from ..shutdown.graceful_shutdown import GracefulShutdown
@@ -28,7 +27,7 @@ class ServerRuntime:
     Args:
         get_runtime: returns the engine's runtime once the app has started; None
             without an engine.
-        aliases: alias paths of the contract's routes, see :func:`alias_routes`.
+        labels: the labels of fixed paths, see :func:`known_routes`.
         any_encoding: labels of the routes whose handlers get bodies of any encoding.
 
     Raises:
@@ -41,19 +40,17 @@ class ServerRuntime:
         engine: Engine | None,
         get_runtime: Callable[[], EngineRuntime] | None,
         settings: Settings,
-        aliases: Mapping[str, str],
+        labels: Mapping[str, str],
         adapters: AdapterRuntime,
         any_encoding: Collection[str],
     ) -> None:
-        inference_paths = engine.inference_paths(app) if engine else ()
-        routes = known_routes(inference_paths, aliases)
         self._outer_middleware = OuterMiddleware(
-            app, settings, engine, routes, adapters, any_encoding
+            app, settings, engine, labels, adapters, any_encoding
         )
         heartbeat = (
             WorkerHeartbeat(settings.heartbeat_dir) if settings.heartbeat_dir else None
         )
-        self._tracker = RequestTracker(routes, OwnRequests(heartbeat))
+        self._tracker = RequestTracker(labels, OwnRequests(heartbeat))
         stall_s = settings.ping_stall
         self._health = (
             EngineHealth(get_runtime, self._tracker, stall_s) if get_runtime else None

@@ -77,39 +77,7 @@ _MODULES: Final = {
     "die_at": "..processes.tree",
 }
 
-__all__ = [
-    "FIRST_ID",
-    "LAST_WORD_S",
-    "UNKNOWN",
-    "WEIGHTS",
-    "Adapter",
-    "AdapterBackend",
-    "BaseModel",
-    "Checkpoint",
-    "Engine",
-    "EngineCommand",
-    "EngineDescription",
-    "EngineRuntime",
-    "HeartbeatDirectory",
-    "LayerCount",
-    "Move",
-    "MovedNames",
-    "Parser",
-    "Place",
-    "RegisteredAdapters",
-    "Widths",
-    "base_model_answers",
-    "defer_bootstrap",
-    "descendants",
-    "die_at",
-    "find_inference_paths",
-    "find_routes",
-    "has_files",
-    "iter_routes",
-    "join_names",
-    "locate",
-    "read_checkpoint",
-]
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

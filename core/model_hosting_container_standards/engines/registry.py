@@ -12,6 +12,8 @@ from .api import Engine
 if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
     from fastapi import FastAPI
 
+    from .command import EngineCommand
+
 ENTRY_POINT_GROUP: Final = "model_hosting_container_standards.engines"
 
 
@@ -28,6 +30,16 @@ def engine_names() -> frozenset[str]:
     from importlib.metadata import entry_points
 
     return frozenset(entry_points(group=ENTRY_POINT_GROUP).names)
+
+
+def engine_commands() -> Iterator[tuple[str, EngineCommand]]:
+    """Yield (name, command) of the engines that have a command.
+
+    The engine itself need not be installed.
+    """
+    for engine in installed_engines():
+        if (command := engine.command) is not None:
+            yield engine.name, command
 
 
 def starts_engine(command: Sequence[str]) -> bool:

@@ -7,6 +7,7 @@ of this package do, and must be ignored.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Final
 
@@ -31,6 +32,17 @@ def is_service_link(name: str, value: str) -> bool:
     if kind.startswith("SERVICE_") or kind.endswith("_PORT"):
         return value.isdecimal()
     return bool(_URL.fullmatch(value))
+
+
+def find_service_links(
+    environ: Mapping[str, str], prefixes: tuple[str, ...]
+) -> list[str]:
+    """Return the names of service links that begin with a prefix, sorted."""
+    return [
+        name
+        for name, value in sorted(environ.items())
+        if name.startswith(prefixes) and is_service_link(name, value)
+    ]
 
 
 def _is_address(value: str) -> bool:

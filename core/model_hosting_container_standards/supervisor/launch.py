@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from ..engines.registry import installed_engines
+from ..engines.registry import engine_commands
 from ..exceptions import ConfigurationError, RequirementsError
 from ..processes.heartbeat import HeartbeatDirectory
 from ..settings import Settings, read_settings
-from ..settings.service_links import is_service_link
+from ..settings.service_links import find_service_links
 from . import signals, streams
 from .child import Interrupted
 from .command_line import exec_command
@@ -79,13 +79,8 @@ def _remove_service_links() -> None:
 
     vLLM would read the link as its own variable, and fail.
     """
-    commands = [engine.command for engine in installed_engines()]
-    prefixes = tuple(c.engine_prefix for c in commands if c and c.engine_prefix)
-    links = [
-        name
-        for name, value in sorted(os.environ.items())
-        if name.startswith(prefixes) and is_service_link(name, value)
-    ]
+    prefixes = (command.engine_prefix for _, command in engine_commands())
+    links = find_service_links(os.environ, tuple(filter(None, prefixes)))
     for name in links:
         del os.environ[name]
     if links:

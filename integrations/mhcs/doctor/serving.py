@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from model_hosting_container_standards.engines.registry import installed_engines
+from model_hosting_container_standards.engines.registry import engine_commands
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings
 
@@ -63,5 +63,4 @@ def _unread(names: dict[str, str], installed: set[str]) -> Iterator[str]:
 
 def _prefixes() -> dict[str, str]:
     """Return the engine for each prefix of variables."""
-    engines = (engine for engine in installed_engines() if engine.command is not None)
-    return {engine.command.prefix: engine.name for engine in engines if engine.command}
+    return {command.prefix: name for name, command in engine_commands()}

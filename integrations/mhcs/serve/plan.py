@@ -11,6 +11,9 @@ from model_hosting_container_standards.handlers.customer_handler import (
     check_customer_script,
 )
 from model_hosting_container_standards.settings import READ_BY_SERVERS, Settings
+from model_hosting_container_standards.settings.service_links import (
+    find_service_links,
+)
 
 from . import parser_process
 from .arguments import Arguments
@@ -18,7 +21,6 @@ from .engines import executable_path
 from .inputs import Inputs, read_inputs
 from .model import Model, find_model
 from .parser_process import ParserRequest
-from .variables import read_service_links
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -81,7 +83,7 @@ def make_plan(
         given.engine,
         model,
         words,
-        links=read_service_links(given.command, environ),
+        links=find_service_links(environ, (given.command.prefix,)),
         notes=[*_notes(given, settings)],
         problems=[*missing, *written.problems],
         is_checked=is_checked,

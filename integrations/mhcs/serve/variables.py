@@ -78,15 +78,6 @@ def read_variables(
     ]
 
 
-def read_service_links(command: EngineCommand, environ: Mapping[str, str]) -> list[str]:
-    """Return the variables with the engine's prefix that are service links."""
-    return [
-        name
-        for name, value in sorted(environ.items())
-        if name.startswith(command.prefix) and is_service_link(name, value)
-    ]
-
-
 def _flag(command: EngineCommand, name: str, value: str) -> str:
     words = name.removeprefix(command.prefix)
     if not words.strip("_"):

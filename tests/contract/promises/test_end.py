@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
 import pytest
 
 from servers import Server, polling
+from supervised import SUPERVISOR
 
 from .engines import EngineUnderTest
 
-SUPERVISOR: Final = str(Path(sys.executable).with_name("standard-supervisor"))
 #: Of what SageMaker gives a container to end, in seconds.
 ENDS_S: Final = 30
 PATIENCE_S: Final = 60
