@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
-from prometheus_client import REGISTRY, CollectorRegistry, make_asgi_app
+from prometheus_client import REGISTRY, CollectorRegistry, Metric, make_asgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import Receive, Scope, Send
 
@@ -78,8 +81,28 @@ def _registry(folder: Path | None) -> CollectorRegistry:
         return REGISTRY
     _mark_dead_processes(folder)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+    registry.register(MultiprocessFiles(folder))
     return registry
+
+
+class MultiprocessFiles(Collector):
+    """The metrics in the files of prometheus_client's multiprocess mode."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        # A process makes its files empty, and then gives them a size:
+        # MultiProcessCollector.collect() would raise if it read one in between.
+        files = [str(file) for file in self._folder.glob("*.db") if _has_data(file)]
+        metrics: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return metrics
+
+
+def _has_data(file: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # a process that has ended
+        return file.stat().st_size > 0
+    return False
 
 
 def _mark_dead_processes(folder: Path) -> None:

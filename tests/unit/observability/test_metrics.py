@@ -381,6 +381,14 @@ def test_streams_are_in_flight_until_disconnect(server: Server) -> None:
 
 
 @pytest.mark.parametrize("workers", [3], indirect=True)
+def test_page_skips_empty_file_of_starting_process(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "metrics" / "counter_1.db").touch()
+    assert scrape_with(server).value(IN_FLIGHT) == 1
+
+
+@pytest.mark.parametrize("workers", [3], indirect=True)
 def test_requests_of_killed_process_are_not_in_flight(server: Server) -> None:
     with (
         server.new_client() as client,
