@@ -79,6 +79,7 @@ class AdapterEngine:
     """
 
     slots_option: str | None = "--slots"
+    max_pinned: int | None = None
 
     def __init__(
         self,
@@ -128,6 +129,9 @@ class AdapterEngine:
 
     def own_adapters(self) -> Collection[str]:
         return self._own_adapters
+
+    def adapter_in(self, model: str) -> str | None:
+        return None if model in self._own_models else model.removeprefix("base:")
 
     def resolves_natively(self, name: str) -> bool:
         return name in (*self._own_models, *self._own_adapters)

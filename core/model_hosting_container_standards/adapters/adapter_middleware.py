@@ -23,11 +23,11 @@ class AdapterMiddleware:
     """Routes a request to the adapter that its header names.
 
     Args:
-        fields: the body fields that receive the adapter's name. Without any, the
-            handler reads the header itself and the body is passed on unchanged.
+        fields: the body fields that receive the adapter's name.
         adapters: the adapters of this server.
-        takes_forms: whether the name is also added to form bodies, which the engine's
-            own routes accept.
+        by_engine: whether the engine's own routes answer. They also accept forms, to
+            which the name is added; without fields, the engine asks which adapter is
+            selected. Any other handler without fields reads the header itself.
     """
 
     def __init__(
@@ -35,11 +35,16 @@ class AdapterMiddleware:
         fields: Sequence[AdapterField],
         adapters: AdapterRuntime,
         *,
-        takes_forms: bool,
+        by_engine: bool,
     ) -> None:
         self.fields = fields
         self.adapters = adapters
-        self.takes_forms = takes_forms
+        self.by_engine = by_engine
+
+    @property
+    def applies(self) -> bool:
+        """Whether requests with the header need this step."""
+        return self.by_engine or bool(self.fields)
 
     async def __call__(
         self,
@@ -59,17 +64,19 @@ class AdapterMiddleware:
         if adapters is None:
             _check_unavailable(self.adapters, name)
         elif adapters.backend is not None:
-            await _lease(adapters, name)
+            await _select(adapters, name)
+        if not self.fields:
+            return await handler(scope, receive, send)
         boundary = read_boundary(headers.get(CONTENT_TYPE, b""))
         try:
-            if boundary is None or not self.takes_forms:
+            if boundary is None or not self.by_engine:
                 scope, receive = await inject(self.fields, name, scope, receive)
             else:
                 fields = {field.path: name for field in self.fields}
                 scope, receive = await append_to_form(scope, receive, boundary, fields)
         except ClientDisconnect:
-            return
-        await handler(scope, receive, send)
+            return None
+        return await handler(scope, receive, send)
 
 
 def _check_unavailable(adapters: AdapterRuntime, name: str) -> None:
@@ -79,10 +86,10 @@ def _check_unavailable(adapters: AdapterRuntime, name: str) -> None:
         raise HTTPException(error.status_code, str(error)) from None
 
 
-async def _lease(adapters: AdapterRegistry, name: str) -> None:
-    """Lease a registered adapter; a name that the engine itself resolves passes."""
+async def _select(adapters: AdapterRegistry, name: str) -> None:
+    """Select a registered adapter; a name that the engine itself resolves passes."""
     try:
-        await adapters.keep_loaded(name)
+        await adapters.select(name)
     except AdapterError as error:
         if not adapters.resolves_natively(name):
             raise HTTPException(error.status_code, str(error)) from None

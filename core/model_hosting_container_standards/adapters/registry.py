@@ -133,6 +133,21 @@ class AdapterRegistry:
         self.release(adapter)
         return adapter
 
+    async def select(self, name: str) -> None:
+        """Make a loaded adapter the one that answers the current HTTP request.
+
+        Raises:
+            AdapterError: there is none, or it cannot be loaded.
+        """
+        adapter = await self.keep_loaded(name)
+        if request := current_leases(self.leases):
+            request.selected = adapter
+
+    def selected(self) -> Adapter | None:
+        """Return the adapter of the current HTTP request, if it has selected one."""
+        request = current_leases(self.leases)
+        return None if request is None else request.selected
+
     def leased_by_request(self) -> Mapping[str, Adapter]:
         """Return the adapters that the current HTTP request has leased, by name."""
         request = current_leases(self.leases)

@@ -23,6 +23,8 @@ class RequestLeases:
     """
 
     is_over = False
+    #: The adapter that the request's header or its model field names.
+    selected: Adapter | None = None
     #: The request itself, and its tasks that outlive the response.
     _users = 1
     _has_tasks = False

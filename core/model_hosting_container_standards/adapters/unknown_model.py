@@ -1,16 +1,22 @@
-"""Lets the base model answer ``/invocations`` for unknown model names."""
+"""Requests that name an unknown model: a 404, or an answer by the base model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from fastapi import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..exceptions import AdapterError, AdapterNotFoundError, StorageError
 from ..logging_config import get_logger
 from ..settings import Settings
+from .adapter import join_names
+
+if TYPE_CHECKING:
+    from .runtime import AdapterRuntime
 
 logger = get_logger(__name__)
 
@@ -66,3 +72,34 @@ def base_model_answers(name: str) -> bool:
         return False
     models.log(name)
     return True
+
+
+async def select_model(adapters: AdapterRuntime, model: str) -> None:
+    """Select the adapter that a request's model field names, if it names one.
+
+    Raises:
+        HTTPException: 404, there is no such model, with the names that there are; or
+            the error of an adapter that cannot be loaded.
+    """
+    backend = adapters.backend
+    if backend is None or (name := backend.adapter_in(model)) is None:
+        return
+    registered = adapters.current
+    if registered is not None:
+        try:
+            await registered.select(name)
+            return
+        except AdapterNotFoundError as error:
+            if name in registered.view():
+                raise HTTPException(error.status_code, str(error)) from None
+        except AdapterError as error:
+            raise HTTPException(error.status_code, str(error)) from None
+        except StorageError as error:
+            raise HTTPException(507, str(error)) from None
+    if name in backend.own_adapters() or base_model_answers(model):
+        return
+    names = [*backend.own_models(), *backend.own_adapters()]
+    names += [] if registered is None else registered.view()
+    raise HTTPException(
+        404, f"The model {model!r} does not exist. It can be: {join_names(names)}."
+    )

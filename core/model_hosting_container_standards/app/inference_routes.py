@@ -1,7 +1,8 @@
-"""The engine's own inference routes: adapters by header, and the default model."""
+"""The engine's own inference routes: adapters by header, and the model field."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..adapters.adapter_middleware import AdapterMiddleware
+from ..adapters.runtime import AdapterRuntime
+from ..adapters.unknown_model import select_model
 from ..asgi.body import (
     JSON_BODY,
     JSONBody,
@@ -25,6 +28,9 @@ from ..asgi.routing import find_routes
 from ..contract.headers import ADAPTER_IDENTIFIER, CONTENT_TYPE
 from ..observability.route_labels import local_path
 
+_NULL: Final = msgspec.Raw(b"null")
+#: The body field of the model's name, on all engines' inference routes.
+MODEL: Final = "model"
 #: JSON values that name no model.
 _EMPTY_NAMES: Final = (b"null", b'""')
 
@@ -60,6 +66,34 @@ class InferenceRoutes:
         return handler(scope, receive, send)
 
 
+class JSONField:
+    """One field of JSON bodies, read without decoding the rest of the body."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        # Takes a fraction of decoding the whole body.
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+            msgspec.defstruct(
+                "Body", [("value", msgspec.Raw, _NULL)], rename={"value": name}
+            )
+        )
+
+    def read(self, raw: bytes) -> msgspec.Raw | None:
+        """Return the field's JSON value, null if it is missing.
+
+        Returns None if the body is not a JSON object.
+        """
+        try:
+            value: msgspec.Raw = self._decoder.decode(raw).value
+        except (ValueError, RecursionError):
+            # Only the standard library takes it, with NaN for example.
+            document = decode_object(raw)
+            if document is None:
+                return None
+            value = msgspec.Raw(json.dumps(document.get(self.name)).encode())
+        return value
+
+
 class DefaultModel:
     """Inserts the base model's name into JSON bodies without a model name.
 
@@ -73,18 +107,12 @@ class DefaultModel:
         self.app = app
         self.field = field
         self.name = name
-        nothing = msgspec.Raw(b"null")
-        # Decoding a single field takes a fraction of decoding the whole body.
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-            msgspec.defstruct(
-                "Named", [("name", msgspec.Raw, nothing)], rename={"name": field}
-            )
-        )
+        self._json_field = JSONField(field)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if JSON_BODY in scope:  # An outer step has decoded it already.
             body: JSONBody = scope[JSON_BODY]
-            if not self._has_name(body.document):
+            if body.document.get(self.field) in (None, ""):
                 body.also(self._edit)
         elif read_boundary(dict(scope["headers"]).get(CONTENT_TYPE, b"")) is None:
             try:
@@ -102,24 +130,55 @@ class DefaultModel:
 
     def _named(self, raw: bytes) -> JSONBody | None:
         """Return a body with the base model's name; None: the body stays unchanged."""
-        if self._names_model(raw):
+        name = self._json_field.read(raw)
+        if name is None or bytes(name) not in _EMPTY_NAMES:
             return None
         try:
             return JSONBody(raw, self._edit)
         except (ValueError, RecursionError):
             return None  # Decoding a single field skips errors in others.
 
-    def _names_model(self, raw: bytes) -> bool:
-        """Whether a body names a model, or is not a JSON object."""
-        try:
-            name = self._decoder.decode(raw).name
-        except (ValueError, RecursionError):
-            document = decode_object(raw)
-            return document is None or self._has_name(document)
-        return bytes(name) not in _EMPTY_NAMES
 
-    def _has_name(self, document: dict[str, Any]) -> bool:
-        return document.get(self.field) not in (None, "")
+class ModelSelection:
+    """Selects the adapter that a JSON body names, for an engine that checks no names.
+
+    Args:
+        app: the app, whose base model would answer for any name.
+        field: the body field of the name.
+        adapters: the adapters of this server.
+    """
+
+    def __init__(self, app: ASGIApp, field: str, adapters: AdapterRuntime) -> None:
+        self.app = app
+        self.field = field
+        self.adapters = adapters
+        self._json_field = JSONField(field)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Select the adapter, and call the app with the same request.
+
+        Raises:
+            HTTPException: 404, there is no such model; or the adapter's own error.
+        """
+        registered = self.adapters.current
+        # The header has precedence.
+        if registered is None or registered.selected() is None:
+            if JSON_BODY in scope:
+                model = scope[JSON_BODY].document.get(self.field)
+            elif read_boundary(dict(scope["headers"]).get(CONTENT_TYPE, b"")) is None:
+                try:
+                    raw = await read_body(receive)
+                except ClientDisconnect:
+                    return
+                receive = replace_body(receive, raw)
+                value = self._json_field.read(raw)
+                model = None if value is None else msgspec.json.decode(value)
+            else:
+                model = None
+            # The engine itself refuses what is not a string.
+            if isinstance(model, str) and model:
+                await select_model(self.adapters, model)
+        await self.app(scope, receive, send)
 
 
 def requires_field(app: FastAPI, path: str, field: str) -> bool:

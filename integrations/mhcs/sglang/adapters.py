@@ -1,0 +1,266 @@
+"""Adapters of an SGLang server.
+
+SGLang knows an adapter in two places: the scheduler by an id that SGLang assigns, each
+tokenizer worker by its name. Our table has both, so that every worker finds an adapter
+that another one has loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI, HTTPException
+
+from mhcs.addresses import server_name
+from model_hosting_container_standards.engines import (
+    Adapter,
+    AdapterBackend,
+    BaseModel,
+    Checkpoint,
+    RegisteredAdapters,
+    locate,
+    read_checkpoint,
+)
+from model_hosting_container_standards.exceptions import (
+    AdapterCapacityError,
+    AdapterError,
+)
+
+from .arguments import lora_arguments, parallel_arguments, serving_arguments
+from .requests import AdapterRequests
+
+#: The model name of SGLang's request classes for bodies without one.
+_DEFAULT_MODEL: Final = "default"
+
+
+class SGLangAdapters(AdapterBackend):
+    """The ``AdapterBackend`` of an SGLang server.
+
+    Args:
+        manager: the tokenizer manager of this process, by which requests reach the
+            engine.
+    """
+
+    slots_option: Final = "--max-loras-per-batch"
+
+    def __init__(self, app: FastAPI, manager: Any) -> None:
+        self._app = app
+        self._manager = manager
+        self._registry = manager.lora_registry
+        # Before attach(), which replaces them.
+        self._load = manager.load_lora_adapter
+        self._unload = manager.unload_lora_adapter
+        self._in_engine: Callable[[], Mapping[str, Any]] = (
+            self._registry.get_all_adapters
+        )
+        self._adapters: RegisteredAdapters | None = None
+
+    @property
+    def server_name(self) -> str:
+        arguments = serving_arguments(self._manager)
+        return server_name("sglang", arguments.host, arguments.port)
+
+    def unavailable(self) -> str | None:
+        if not self._arguments.enable_lora:
+            return (
+                "LoRA is not enabled: start SGLang with --enable-lora, --max-lora-rank "
+                "and --lora-target-modules."
+            )
+        if (size := parallel_arguments(self._manager).dp_size) != 1:
+            return f"SGLang loads adapters with --dp-size 1 only, and it is {size}."
+        workers = getattr(serving_arguments(self._manager), "tokenizer_worker_num", 1)
+        if workers > 1 and self.cache_size is not None:
+            return (
+                "--max-loaded-loras with --tokenizer-worker-num: each worker would "
+                "evict adapters that others use. Leave one of the two away."
+            )
+        return None
+
+    @property
+    def max_rank(self) -> int | None:
+        rank: int | None = self._arguments.max_lora_rank
+        return rank
+
+    def base_model(self) -> BaseModel | None:
+        return self._base_model
+
+    @cached_property
+    def _base_model(self) -> BaseModel | None:
+        folder = Path(self._manager.model_path)
+        modules = read_checkpoint(folder) if folder.is_dir() else None
+        # SGLang finds layers by their numbers, and ignores what is before them.
+        return None if modules is None else Checkpoint(modules, any_prefix=True)
+
+    @property
+    def slots(self) -> int:
+        slots: int = self._arguments.max_loras_per_batch
+        return slots
+
+    @property
+    def max_pinned(self) -> int:
+        # SGLang keeps one slot for all adapters that are not pinned.
+        return self.slots - 1
+
+    @property
+    def cache_size(self) -> int | None:
+        size: int | None = self._arguments.max_loaded_loras
+        return size
+
+    def attach(self, adapters: RegisteredAdapters) -> None:
+        self._adapters = adapters
+        manager = self._manager
+        requests = AdapterRequests(adapters, self.own_adapters, self._introduce)
+        manager.generate_request = requests.wrap(manager.generate_request)
+        for name in ("load_lora_adapter", "unload_lora_adapter"):
+            method = getattr(manager, name)
+            setattr(manager, name, _reject_registered(adapters, method))
+        self._registry.get_all_adapters = self._all_adapters
+        self._accept_selected(adapters)
+
+    def own_models(self) -> Collection[str]:
+        return [self._manager.served_model_name]
+
+    def own_adapters(self) -> Collection[str]:
+        ours = {adapter.engine_name for adapter in self._view().values()}
+        return [name for name in self._in_engine() if name not in ours]
+
+    def adapter_in(self, model: str) -> str | None:
+        base = self._manager.served_model_name
+        if model in self._view():
+            return model
+        if model in (base, _DEFAULT_MODEL):
+            return None
+        # SGLang's own form: BASE:ADAPTER.
+        return model.removeprefix(f"{base}:").strip()
+
+    async def load(self, adapter: Adapter) -> str | None:
+        name = adapter.engine_name
+        if (known := self._in_engine().get(name)) is not None:
+            return str(known.lora_id)
+        if adapter.loaded and not self._is_evicted(adapter):
+            await self._introduce(adapter)
+            return adapter.engine_id
+        from sglang.srt.managers.io_struct import LoadLoRAAdapterReqInput
+
+        result = await self._load(
+            LoadLoRAAdapterReqInput(
+                lora_name=name, lora_path=adapter.path, pinned=adapter.pin
+            )
+        )
+        if not result.success:
+            raise AdapterError(result.error_message or "SGLang gives no reason.")
+        return str(self._in_engine()[name].lora_id)
+
+    async def unload(self, adapter: Adapter) -> None:
+        if not self._is_evicted(adapter):
+            await self._introduce(adapter)
+        name = adapter.engine_name
+        if name in self._in_engine():
+            from sglang.srt.managers.io_struct import UnloadLoRAAdapterReqInput
+
+            result = await self._unload(UnloadLoRAAdapterReqInput(lora_name=name))
+            if not result.success:
+                raise AdapterError(result.error_message or "SGLang gives no reason.")
+        # SGLang would load it again by this entry.
+        self._manager.lora_ref_cache.pop(name, None)
+
+    async def pin(self, adapter: Adapter) -> None:
+        known = self._in_engine().get(adapter.engine_name)
+        if known is None or not known.pinned:
+            raise AdapterCapacityError(
+                f"SGLang pins adapters when it loads them: DELETE {adapter.name!r}, "
+                'and POST it with "pin": true.'
+            )
+
+    async def unpin(self, adapter: Adapter) -> None:
+        raise AdapterCapacityError(
+            f"SGLang cannot unpin an adapter: DELETE {adapter.name!r}, and POST it "
+            'with "pin": false.'
+        )
+
+    async def _introduce(self, adapter: Adapter) -> None:
+        """Make this process know an adapter that another one has loaded."""
+        if adapter.engine_id is None or adapter.engine_name in self._in_engine():
+            return
+        if self._is_evicted(adapter):
+            return  # SGLang loads it again by itself.
+        from sglang.srt.lora.lora_registry import LoRARef
+
+        reference = LoRARef(
+            lora_id=adapter.engine_id,
+            lora_name=adapter.engine_name,
+            lora_path=adapter.path,
+            pinned=adapter.pin,
+        )
+        with contextlib.suppress(ValueError):  # Another request was faster.
+            await self._registry.register(reference)
+
+    def _is_evicted(self, adapter: Adapter) -> bool:
+        """Whether SGLang has unloaded it, to load it again when it is used."""
+        name = adapter.engine_name
+        return name in self._manager.lora_ref_cache and name not in self._in_engine()
+
+    def _all_adapters(self) -> Mapping[str, Any]:
+        """Return SGLang's adapters and the registered ones, for its list of models."""
+        from sglang.srt.lora.lora_registry import LoRARef
+
+        in_engine = self._in_engine()
+        registered = {
+            name: LoRARef(
+                lora_id=adapter.engine_id or str(adapter.id),
+                lora_name=name,
+                lora_path=adapter.path,
+                pinned=adapter.pin,
+            )
+            for name, adapter in self._view().items()
+            if adapter.answers
+        }
+        own = {name: in_engine[name] for name in self.own_adapters()}
+        return {**own, **registered}
+
+    def _accept_selected(self, adapters: RegisteredAdapters) -> None:
+        """Accept any model in the body of a request that the header has routed."""
+        serving = getattr(self._app.state, "openai_serving_responses", None)
+        validate = getattr(serving, "_validate_model", None)
+        if serving is not None and validate is not None:
+            serving._validate_model = lambda model: (
+                None if adapters.selected() else validate(model)
+            )
+
+    def _view(self) -> Mapping[str, Adapter]:
+        return {} if self._adapters is None else self._adapters.view()
+
+    @property
+    def _arguments(self) -> Any:
+        return lora_arguments(self._manager)
+
+
+def _reject_registered(
+    adapters: RegisteredAdapters, method: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Make SGLang's own load and unload routes reject adapters of ``/adapters``."""
+
+    @functools.wraps(method)
+    async def load_or_unload(request: Any, *http_request: Any) -> Any:
+        # SGLang calls it without a request to load an evicted adapter again.
+        if http_request:
+            registered = adapters.view().get(request.lora_name)
+            if registered is not None and not registered.by_handler:
+                raise HTTPException(
+                    409,
+                    f"Adapter {request.lora_name!r} is registered at /adapters: use "
+                    "DELETE /adapters/NAME, or POST /adapters with load_inplace.",
+                )
+            if adapters.root is not None and hasattr(request, "lora_path"):
+                try:
+                    locate(request.lora_path, adapters.root)
+                except AdapterError as error:
+                    raise HTTPException(error.status_code, str(error)) from None
+        return await method(request, *http_request)
+
+    return load_or_unload

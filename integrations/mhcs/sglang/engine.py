@@ -1,0 +1,86 @@
+"""The ``Engine`` of SGLang, for the core. Importing this does not import SGLang."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Final
+
+from model_hosting_container_standards.engines import Engine, EngineDescription
+
+from . import hooks
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from model_hosting_container_standards.engines import EngineCommand
+
+    from .runtime import SGLangRuntime
+
+#: SGLang's own route for a prompt; its body has no model field.
+GENERATE: Final = "/generate"
+
+
+class SGLang(Engine):
+    """The ``Engine`` of SGLang's HTTP server."""
+
+    description = EngineDescription(
+        name="sglang",
+        invocation_paths={
+            "messages": ["/v1/chat/completions"],
+            "prompt": ["/v1/completions"],
+            "input": ["/v1/embeddings"],
+            "text": [GENERATE],
+            "input_ids": [GENERATE],
+        },
+        # SGLang's own takes chats only.
+        replaces_invocations=True,
+        # The body of /generate has no model field, so that none can be written.
+        adapter_path=None,
+        checks_models=False,
+        loads_adapters=True,
+    )
+
+    def patch(self) -> None:
+        hooks.patch()
+
+    def problems(self) -> Iterable[str]:
+        if hooks.uses_rust_server():
+            yield hooks.RUST_PROBLEM
+
+    def owns(self, app: FastAPI) -> bool:
+        return hooks.is_server_app(app)
+
+    def inference_paths(self, app: FastAPI) -> Collection[str]:
+        # Imported late: only a server needs it.
+        from model_hosting_container_standards.engines import (
+            find_inference_paths,
+            find_routes,
+        )
+
+        typed = find_inference_paths(app, _is_of_sglang)
+        own = {GENERATE} if find_routes(app, GENERATE, ["POST"]) else set[str]()
+        return typed | own
+
+    def api_keys(self, app: FastAPI) -> Collection[str]:
+        key = getattr(hooks.server_args(app), "api_key", None)
+        return [key] if key else []
+
+    def start(self, app: FastAPI) -> SGLangRuntime:
+        # Imported late: only a server needs it.
+        from .runtime import SGLangRuntime
+
+        return SGLangRuntime(app)
+
+    @property
+    def command(self) -> EngineCommand:
+        # Imported late: only commands that start servers need it.
+        from .command import SGLangCommand
+
+        return SGLangCommand()
+
+
+def _is_of_sglang(module: str) -> bool:
+    return module.startswith("sglang.")
+
+
+engine: Final = SGLang()

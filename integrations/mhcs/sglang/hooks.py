@@ -1,0 +1,135 @@
+"""Import hooks that patch SGLang to call ``bootstrap(app)``.
+
+SGLang has one app, which is complete once its module is imported. It is bootstrapped
+only when a server is about to run: any program may import the module.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+import wrapt
+
+from mhcs.patch_errors import guarded, logger
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+#: The module of the app, and its function that runs one server process or several.
+SERVER_MODULE: Final = "sglang.srt.entrypoints.http_server"
+RUN_SERVER: Final = "_setup_and_run_http_server"
+#: The module of the function that adds the check of API keys.
+AUTH_MODULE: Final = "sglang.srt.utils.auth"
+#: The variable with the app that each of several server processes imports.
+APP_PATH: Final = "SGLANG_HTTP_SERVER_APP_PATH"
+OUR_APP: Final = "mhcs.sglang.app:app"
+#: Servers without a Python app, by the module that starts them.
+OTHER_SERVERS: Final = {
+    "sglang.srt.entrypoints.grpc_server": "--grpc-mode",
+    "sglang.srt.disaggregation.encode_grpc_server": "--encoder-only",
+    "sglang.srt.disaggregation.encode_server": "--encoder-only",
+    "sglang.srt.disaggregation.encoder.grpc_server": "--encoder-only",
+    "sglang.srt.disaggregation.encoder.http_server": "--encoder-only",
+}
+RUST_SERVER: Final = "SGLANG_RUST_SERVER"
+RUST_PROBLEM: Final = (
+    f"{RUST_SERVER} starts SGLang's HTTP server in Rust, to which /ping, /invocations "
+    "and /adapters cannot be added. Unset it to serve on SageMaker."
+)
+CONSEQUENCE: Final = (
+    "/ping and /invocations will be SGLang's own: use a release of SGLang that this "
+    "version supports, or update model-hosting-container-standards."
+)
+#: The attribute of the app's state with the arguments of the server.
+_ARGUMENTS: Final = "mhcs_server_args"
+
+
+def patch() -> None:
+    """Register the import hooks. Does not import SGLang. A second call does nothing."""
+    wrapt.register_post_import_hook(_patch_server, SERVER_MODULE)
+    wrapt.register_post_import_hook(_patch_auth, AUTH_MODULE)
+    for name in OTHER_SERVERS:
+        wrapt.register_post_import_hook(_report, name)
+
+
+def uses_rust_server() -> bool:
+    """Whether the environment asks SGLang for its Rust server."""
+    return os.environ.get(RUST_SERVER, "").strip().lower() in ("1", "true", "yes", "y")
+
+
+def is_server_app(app: FastAPI) -> bool:
+    """Whether an app is the one of SGLang's server."""
+    return getattr(sys.modules.get(SERVER_MODULE), "app", None) is app
+
+
+def server_args(app: FastAPI) -> Any:
+    """Return the ``ServerArgs`` of the server, before it starts; None if unknown."""
+    return getattr(app.state, _ARGUMENTS, None)
+
+
+def _patch_server(module: ModuleType) -> None:
+    with guarded(f"Patching {module.__name__}"):
+        if not hasattr(module, RUN_SERVER):
+            raise LookupError(f"{module.__name__} has no {RUN_SERVER}. {CONSEQUENCE}")
+        if not isinstance(getattr(module, RUN_SERVER), wrapt.FunctionWrapper):
+            wrapt.wrap_function_wrapper(module, RUN_SERVER, _bootstrap_first)
+    if uses_rust_server():
+        logger.error(RUST_PROBLEM)
+
+
+def _patch_auth(module: ModuleType) -> None:
+    consequence = "With --api-key, SageMaker's /ping will be refused."
+    with guarded(f"Patching {module.__name__}", consequence):
+        name = "add_api_key_middleware"
+        if not isinstance(getattr(module, name), wrapt.FunctionWrapper):
+            wrapt.wrap_function_wrapper(module, name, _exempt_ping)
+
+
+def _report(module: ModuleType) -> None:
+    logger.error(
+        "%s starts a server of SGLang to which /ping, /invocations and /adapters "
+        "cannot be added.",
+        OTHER_SERVERS[module.__name__],
+    )
+
+
+def _bootstrap_first(
+    wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any
+) -> Any:
+    """Bootstrap the app in this process, or let each server process do it."""
+    arguments = args[0] if args else kwargs["server_args"]
+    if getattr(arguments, "tokenizer_worker_num", 1) > 1:
+        os.environ.setdefault(APP_PATH, OUR_APP)
+    else:
+        app = sys.modules[SERVER_MODULE].app
+        setattr(app.state, _ARGUMENTS, arguments)
+        bootstrap_app(app)
+    return wrapped(*args, **kwargs)
+
+
+def bootstrap_app(app: Any) -> Any:
+    """Call ``bootstrap``, unguarded: an unusable customer handler stops the start."""
+    # Imported late: the scheduler registers the hooks too, but does not need FastAPI.
+    from model_hosting_container_standards.sagemaker import bootstrap
+
+    from .errors import hide_requests
+
+    hide_requests(app)
+    return bootstrap(app)
+
+
+def _exempt_ping(
+    wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any
+) -> Any:
+    # Imported late, as above.
+    from .ping_exemption import exempt_ping
+
+    app = args[0] if args else kwargs["app"]
+    before = [*app.user_middleware]
+    result = wrapped(*args, **kwargs)
+    exempt_ping(app, before)
+    return result
