@@ -31,17 +31,24 @@ for entry in entry_points(group="torch.backends"):
 """
 
 
-def build(folder: Path, base: Path) -> Exit:
-    """Build an environment of the release in the folder, layered on a base."""
-    code = f"""
+def run_tool(code: str) -> Exit:
+    """Run code that uses the tool's module ``environment``."""
+    script = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT / "tools")!r})
 from sglang_cpu import environment
+{code}
+"""
+    return run_until_exit([sys.executable, "-c", script])
+
+
+def build(folder: Path, base: Path) -> Exit:
+    """Build an environment of the release in the folder, layered on a base."""
+    return run_tool(f"""
 environment.base_packages = lambda: Path({str(base)!r})
 environment.build({VERSION!r}, Path({str(folder)!r}))
-"""
-    return run_until_exit([sys.executable, "-c", code])
+""")
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +143,19 @@ def test_base_without_vllm_is_refused(tmp_path: Path) -> None:
 
     assert end.status == 1
     assert "run make install" in end.stderr
+
+
+@pytest.mark.parametrize(
+    ("requirement", "version"),
+    [("transformers==5.12.1", "5.12.1"), ("transformers>=5", "None")],
+)
+def test_exact_requirement_of_transformers_is_found(
+    tmp_path: Path, requirement: str, version: str
+) -> None:
+    info = tmp_path / "sglang-0.5.15.dist-info"
+    info.mkdir()
+    lines = ("Name: sglang", "Requires-Dist: torch", f"Requires-Dist: {requirement}")
+    (info / "METADATA").write_text("\n".join(lines))
+    code = f"print(environment.required_transformers(Path({str(tmp_path)!r})))"
+
+    assert run_tool(code).stdout.strip() == version
