@@ -41,21 +41,21 @@ def served() -> Any:
 @pytest.mark.parametrize(
     "forget", [decorator_loader.clear, middleware_registry.clear_middlewares]
 )
-def test_middleware_that_was_registered_is_forgotten(forget: Any) -> None:
+def test_clearing_registry_removes_middleware(forget: Any) -> None:
     custom_middleware("throttle")(mark)
     assert served().headers["x-marked"] == "yes"
     forget()
     assert "x-marked" not in served().headers
 
 
-def test_handlers_that_were_registered_are_forgotten() -> None:
+def test_clearing_registry_removes_handlers() -> None:
     sagemaker.ping(lambda: "the customer's")
     assert served().json() == "the customer's"
     handler_registry.clear()
     assert served().json() == "the engine's"
 
 
-def test_scripts_that_were_loaded_are_forgotten(script: Script) -> None:
+def test_resetting_default_loader_reloads_script(script: Script) -> None:
     script("def ping(): return 'first'")
     assert served().json() == "first"
     script("def ping(): return 'second'")
@@ -64,7 +64,7 @@ def test_scripts_that_were_loaded_are_forgotten(script: Script) -> None:
     assert served().json() == "second"
 
 
-def test_nothing_is_forgotten_by_anything_else(tmp_path: Path) -> None:
+def test_replacing_default_loader_keeps_loaded_modules(tmp_path: Path) -> None:
     file = tmp_path / "loaded.py"
     file.write_text("")
     loaded = FileLoader().load_module(file)

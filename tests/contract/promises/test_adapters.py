@@ -64,7 +64,7 @@ def sources(
     return {name: engine.write_adapter(root / name, name) for name in ("cats", "dogs")}
 
 
-def test_each_adapter_has_a_text_of_its_own_in_every_process(
+def test_each_adapter_has_its_own_text_in_every_process(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
     base = text_of(ask(client, engine))
@@ -89,7 +89,7 @@ def test_each_adapter_has_a_text_of_its_own_in_every_process(
 
 
 @pytest.mark.parametrize("kind", ROUTES)
-def test_each_route_answers_by_the_adapter_whole_and_streamed(
+def test_every_route_uses_adapter_whole_and_streamed(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str], kind: str
 ) -> None:
     register(client, "one", sources["cats"])
@@ -106,7 +106,7 @@ def test_each_route_answers_by_the_adapter_whole_and_streamed(
 @pytest.mark.parametrize(
     "model", [{}, {"model": ""}, {"model": None}, {"model": "dogs"}]
 )
-def test_the_header_goes_before_the_bodys_model(
+def test_adapter_header_overrides_model_of_body(
     client: httpx.Client,
     engine: EngineUnderTest,
     sources: dict[str, str],
@@ -124,7 +124,7 @@ def test_the_header_goes_before_the_bodys_model(
 
 
 @pytest.mark.parametrize("path", ["/invocations", *ROUTES.values()])
-def test_an_unknown_name_in_the_header_is_a_404_that_lists(
+def test_unknown_name_in_header_is_a_404_that_lists_adapters(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str], path: str
 ) -> None:
     register(client, "cats", sources["cats"])
@@ -133,14 +133,14 @@ def test_an_unknown_name_in_the_header_is_a_404_that_lists(
     assert "'cats'" in answer.text
 
 
-def test_the_header_may_name_the_base_model(
+def test_adapter_header_accepts_base_model(
     client: httpx.Client, engine: EngineUnderTest
 ) -> None:
     by_header = ask(client, engine, adapter=engine.model)
     assert text_of(by_header) == text_of(ask(client, engine))
 
 
-def test_all_clients_see_the_same_adapters(
+def test_all_clients_see_same_adapters(
     client: httpx.Client, shared: Server, sources: dict[str, str]
 ) -> None:
     # As the platform asks: no body, and twice if it got no answer.
@@ -164,7 +164,7 @@ def test_all_clients_see_the_same_adapters(
         assert page["next_page_token"] is None
 
 
-def test_texts_have_the_alias(client: httpx.Client, sources: dict[str, str]) -> None:
+def test_responses_use_alias(client: httpx.Client, sources: dict[str, str]) -> None:
     headers = {ALIAS: "Felix"}
     body = {"name": "one", "src": sources["cats"]}
     answer = client.post("/adapters", json=body, headers=headers)
@@ -173,7 +173,7 @@ def test_texts_have_the_alias(client: httpx.Client, sources: dict[str, str]) -> 
     assert answer.text == "Adapter Felix unregistered"
 
 
-def test_what_is_unregistered_is_unknown_to_every_process(
+def test_unregistered_adapter_is_a_404_in_every_process(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
     register(client, "one", sources["cats"])
@@ -188,7 +188,7 @@ def test_what_is_unregistered_is_unknown_to_every_process(
             assert ask(client, engine, model="one").status_code == 404
 
 
-def test_a_name_that_comes_again_answers_from_its_new_weights(
+def test_reused_name_answers_with_new_weights(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
     expected = {}
@@ -204,7 +204,7 @@ def test_a_name_that_comes_again_answers_from_its_new_weights(
         assert text_of(ask(client, engine, adapter="changing")) == expected["cats"]
 
 
-def test_a_folder_that_changed_answers_from_its_new_weights(
+def test_changed_folder_answers_with_new_weights(
     client: httpx.Client, engine: EngineUnderTest, tmp_path: Path
 ) -> None:
     texts = []
@@ -217,7 +217,7 @@ def test_a_folder_that_changed_answers_from_its_new_weights(
     assert first != second
 
 
-def test_an_adapter_is_replaced_at_once(
+def test_adapter_is_replaced_immediately(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
     register(client, "expected", sources["dogs"])
@@ -231,7 +231,7 @@ def test_an_adapter_is_replaced_at_once(
         assert text_of(ask(client, engine, adapter="one")) == expected
 
 
-def test_an_adapter_may_wait_for_its_first_request(
+def test_adapter_without_preload_is_loaded_by_first_request(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
     register(client, "one", sources["cats"], preload=False).raise_for_status()
@@ -240,7 +240,7 @@ def test_an_adapter_may_wait_for_its_first_request(
     assert client.get("/adapters/one").json()["status"] == "loaded"
 
 
-def test_a_pin_is_kept_or_refused(
+def test_pin_is_accepted_only_if_engine_can_pin(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
     status = 200 if engine.has_pins else 507
@@ -254,7 +254,7 @@ def test_a_pin_is_kept_or_refused(
     assert text_of(ask(client, engine, adapter="one"))
 
 
-def test_bad_registrations_are_refused_and_leave_nothing(
+def test_refused_registrations_leave_no_adapter(
     client: httpx.Client,
     engine: EngineUnderTest,
     sources: dict[str, str],
@@ -282,7 +282,7 @@ def test_bad_registrations_are_refused_and_leave_nothing(
     assert text_of(ask(client, engine))
 
 
-def test_an_unknown_adapter_is_a_404(
+def test_unknown_adapter_is_a_404(
     client: httpx.Client, engine: EngineUnderTest
 ) -> None:
     assert client.get("/adapters/nobody").status_code == 404
@@ -292,7 +292,7 @@ def test_an_unknown_adapter_is_a_404(
     assert "nobody" in answer.text
 
 
-def test_a_body_that_cannot_hold_the_name_is_a_400(
+def test_body_that_is_not_an_object_is_a_400(
     client: httpx.Client, sources: dict[str, str]
 ) -> None:
     register(client, "one", sources["cats"])
@@ -301,7 +301,7 @@ def test_a_body_that_cannot_hold_the_name_is_a_400(
         assert answer.status_code == 400, answer.text
 
 
-def test_registered_by_many_at_once_an_adapter_is_there_once(
+def test_concurrent_registrations_create_one_adapter(
     client: httpx.Client, shared: Server, sources: dict[str, str]
 ) -> None:
     def once(_: int) -> int:
@@ -313,7 +313,7 @@ def test_registered_by_many_at_once_an_adapter_is_there_once(
     assert len(client.get("/adapters").json()["adapters"]) == 1
 
 
-def test_a_server_that_starts_again_has_the_adapters_that_it_had(
+def test_restarted_server_restores_its_adapters(
     with_adapters: EngineUnderTest, sources: dict[str, str], tmp_path: Path
 ) -> None:
     """Those that come with the model are there at the start, but for deleted ones."""
@@ -339,7 +339,7 @@ def test_a_server_that_starts_again_has_the_adapters_that_it_had(
         assert ask(server.client, engine, adapter="three").status_code == 404
 
 
-def test_without_lora_nothing_answers_in_its_place(
+def test_server_without_lora_refuses_adapters(
     engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
     with engine.serve(env={"MHCS_AUTO": "1"}, lora=False) as server:

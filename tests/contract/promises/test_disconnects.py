@@ -15,14 +15,14 @@ from .engines import EngineUnderTest, Load
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("path", ["/invocations", "/v1/completions"])
-def test_an_unchanged_server_sees_it(
+def test_disconnect_aborts_request_on_unchanged_server(
     server: Server, engine: EngineUnderTest, path: str, stream: bool
 ) -> None:
     check_disconnect(server, engine, path, stream=stream)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_a_customised_server_sees_it(
+def test_disconnect_aborts_request_on_customised_server(
     customised: Server, engine: EngineUnderTest, stream: bool
 ) -> None:
     check_disconnect(customised, engine, "/v1/completions", stream=stream)

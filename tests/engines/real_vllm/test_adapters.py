@@ -60,7 +60,7 @@ def text(client: httpx.Client, path: str, adapter: str = "", **fields: Any) -> s
     return found
 
 
-def test_each_adapter_has_a_text_of_its_own_in_every_process(
+def test_each_adapter_has_its_own_text_in_every_process(
     adapters: httpx.Client,
 ) -> None:
     base = text(adapters, "/invocations")
@@ -83,9 +83,7 @@ def test_each_adapter_has_a_text_of_its_own_in_every_process(
     assert text(adapters, "/invocations") == base
 
 
-def test_all_clients_see_the_same_adapters(
-    server: Server, adapters: httpx.Client
-) -> None:
+def test_all_clients_see_same_adapters(server: Server, adapters: httpx.Client) -> None:
     # As the platform asks: no body, and twice if it got no answer.
     query = {"name": "one", "src": "adapter-a", "preload": "true", "pin": "false"}
     for _ in range(2):
@@ -106,7 +104,7 @@ def test_all_clients_see_the_same_adapters(
             assert answer_.model == "two"
 
 
-def test_what_is_unregistered_is_unknown_to_every_process(
+def test_unregistered_adapter_is_a_404_in_every_process(
     adapters: httpx.Client,
 ) -> None:
     register(adapters, "one", "adapter-a")
@@ -123,7 +121,7 @@ def test_what_is_unregistered_is_unknown_to_every_process(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_bad_adapter_is_refused_with_the_reason(
+def test_bad_adapter_is_refused_with_reason(
     adapters: httpx.Client, damage: str
 ) -> None:
     before = text(adapters, "/invocations")
@@ -143,9 +141,7 @@ def test_a_bad_adapter_is_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_what_fits_is_loaded_in_each_of_its_forms(
-    adapters: httpx.Client, variant: str
-) -> None:
+def test_every_valid_variant_is_loaded(adapters: httpx.Client, variant: str) -> None:
     register(adapters, "one", variant)
     answers = {text(adapters, "/invocations", name) for name in ("one", "")}
     assert len(answers) == 2
@@ -160,7 +156,7 @@ def test_what_fits_is_loaded_in_each_of_its_forms(
         (adapter_path("adapter-a"), 400),
     ],
 )
-def test_nothing_is_loaded_from_elsewhere(
+def test_adapters_outside_root_are_refused(
     adapters: httpx.Client, src: str, status: int
 ) -> None:
     answer = adapters.post("/adapters", json={"name": "elsewhere", "src": src})
@@ -169,7 +165,7 @@ def test_nothing_is_loaded_from_elsewhere(
     assert text(adapters, "/invocations")
 
 
-def test_more_adapters_than_the_engine_keeps_answer_in_turn(
+def test_more_adapters_than_cached_answer_in_turn(
     adapters: httpx.Client,
 ) -> None:
     names = [f"adapter-{number}" for number in range(SLOTS + 2)]
@@ -182,7 +178,7 @@ def test_more_adapters_than_the_engine_keeps_answer_in_turn(
         assert texts == [first, second] * (SLOTS // 2 + 1)
 
 
-def test_files_that_are_gone_are_an_error_of_that_adapter_alone(
+def test_missing_files_affect_only_their_adapter(
     adapters: httpx.Client, adapters_root: Path
 ) -> None:
     for number in range(SLOTS + 1):
@@ -199,7 +195,7 @@ def test_files_that_are_gone_are_an_error_of_that_adapter_alone(
     assert text(adapters, "/invocations", "copy-3")
 
 
-def test_pins_leave_a_slot_for_each_of_the_others(adapters: httpx.Client) -> None:
+def test_pins_leave_a_slot_for_other_adapters(adapters: httpx.Client) -> None:
     """What would be out of slots in the middle of a step ends vLLM's engine."""
     if not PINS:
         body = {"name": "pinned", "src": "adapter-a", "pin": True}
@@ -224,7 +220,7 @@ def test_pins_leave_a_slot_for_each_of_the_others(adapters: httpx.Client) -> Non
         assert len({*threads.map(ask, ["pinned", "more", *others] * 2)}) == 2
 
 
-def test_new_weights_are_never_mixed_with_what_the_engine_remembers(
+def test_new_weights_do_not_use_old_prefix_cache(
     adapters: httpx.Client, adapters_root: Path
 ) -> None:
     """Its prefix cache knows an adapter by name and path alone."""
@@ -240,7 +236,7 @@ def test_new_weights_are_never_mixed_with_what_the_engine_remembers(
     assert texts[0] == texts[1] != texts[2] == texts[3]
 
 
-def test_an_adapter_is_replaced_at_once(adapters: httpx.Client) -> None:
+def test_adapter_is_replaced_immediately(adapters: httpx.Client) -> None:
     register(adapters, "expected", "adapter-b")
     register(adapters, "one", "adapter-a")
     refused = adapters.post("/adapters", json={"name": "one", "src": "adapter-b"})
@@ -255,7 +251,7 @@ def test_an_adapter_is_replaced_at_once(adapters: httpx.Client) -> None:
 
 @pytest.mark.parametrize("end", ["DELETE", "replace"])
 @pytest.mark.parametrize("path", ["/invocations", "/v1/completions"])
-def test_a_request_that_runs_keeps_its_adapter(
+def test_running_request_keeps_its_adapter(
     adapters: httpx.Client, path: str, end: str
 ) -> None:
     register(adapters, "one", "adapter-a")
@@ -283,7 +279,7 @@ def test_a_request_that_runs_keeps_its_adapter(
     assert ended.result().status_code == 200
 
 
-def test_the_model_of_the_server_is_no_adapters_name(adapters: httpx.Client) -> None:
+def test_adapter_cannot_be_named_like_base_model(adapters: httpx.Client) -> None:
     answer = adapters.post("/adapters", json={"name": "tiny", "src": "adapter-a"})
     assert answer.status_code == 409
     assert text(adapters, "/invocations", "tiny") == text(adapters, "/invocations")

@@ -69,7 +69,7 @@ def generated(client: httpx.Client) -> float:
 
 @pytest.mark.parametrize("end", ["DELETE", "replace"])
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_a_request_finishes_by_the_adapter_it_began_with(
+def test_request_uses_one_adapter_until_finished(
     client: httpx.Client, kind: str, end: str
 ) -> None:
     register(client, "adapter-a")
@@ -92,7 +92,7 @@ def test_a_request_finishes_by_the_adapter_it_began_with(
 
 
 @pytest.mark.parametrize("end", ["DELETE", "replace"])
-def test_a_response_in_the_background_finishes_by_its_adapter(
+def test_background_response_uses_one_adapter_until_finished(
     deployment: Deployment, client: httpx.Client, end: str
 ) -> None:
     if "/v1/responses" not in paths(client):
@@ -125,7 +125,7 @@ def _said(response: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("model", [{}, {"model": ""}, {"model": None}, {"model": "x"}])
-def test_the_header_chooses_the_adapter_on_every_route(
+def test_adapter_header_selects_adapter_on_every_route(
     client: httpx.Client, model: dict[str, Any]
 ) -> None:
     register(client, "adapter-a")
@@ -137,7 +137,7 @@ def test_the_header_chooses_the_adapter_on_every_route(
 
 
 @pytest.mark.parametrize("model", [{}, {"model": ""}, {"model": None}])
-def test_a_body_without_a_model_is_the_base_models_on_every_route(
+def test_body_without_model_uses_base_model_on_every_route(
     client: httpx.Client, model: dict[str, Any]
 ) -> None:
     register(client, "adapter-a")
@@ -147,7 +147,7 @@ def test_a_body_without_a_model_is_the_base_models_on_every_route(
         assert answer.json()["model"] == "tiny", path
 
 
-def test_an_unknown_model_is_a_404_that_lists_all_there_are(
+def test_unknown_model_is_a_404_that_lists_known_models(
     client: httpx.Client,
 ) -> None:
     register(client, "adapter-a")

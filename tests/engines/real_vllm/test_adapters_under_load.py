@@ -70,7 +70,7 @@ class Traffic:
             ask()
 
 
-def test_traffic_sees_the_right_text_while_adapters_come_and_go(
+def test_requests_get_correct_text_while_adapters_change(
     deployment: Deployment,
 ) -> None:
     with deployment.new_client() as client:
@@ -175,7 +175,7 @@ BYSTANDERS: list[dict[str, Any]] = [
 ]
 
 
-def test_a_crash_leaves_what_the_completed_calls_explain(
+def test_completed_calls_survive_crash(
     deployment: Deployment,
 ) -> None:
     seed, journal = random.randrange(1_000_000), Journal()

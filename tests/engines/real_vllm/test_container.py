@@ -129,13 +129,15 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
         yield container
 
 
-def test_what_is_killed_is_there_again(container: Container) -> None:
+def test_killed_process_is_restarted(container: Container) -> None:
     victims = [pid for pid in descendants(container.first) if command_line(pid)]
     os.kill(random.choice(victims), signal.SIGKILL)
     container.wait_until_it_answers()
 
 
-def test_a_hung_engine_is_restarted_and_has_all_it_had(container: Container) -> None:
+def test_hung_engine_is_restarted_with_adapters_and_sessions(
+    container: Container,
+) -> None:
     adapter = {"name": "a", "src": adapter_path("adapter-a")}
     container.client.post("/adapters", json=adapter).raise_for_status()
     begun = container.client.post("/invocations", json={"requestType": "NEW_SESSION"})
@@ -149,7 +151,7 @@ def test_a_hung_engine_is_restarted_and_has_all_it_had(container: Container) -> 
     assert answer.json()["choices"][0]["text"] == text
 
 
-def test_an_engine_that_computes_nothing_any_more_is_hung(
+def test_engine_that_stops_generating_is_restarted(
     container: Container,
 ) -> None:
     """Its loop answers, but it generates nothing, whoever waits for it or gives up."""
@@ -164,7 +166,7 @@ def test_an_engine_that_computes_nothing_any_more_is_hung(
     container.wait_until_it_answers()
 
 
-def test_a_dead_engine_is_started_again_and_clients_hear_of_it(
+def test_dead_engine_is_restarted_and_clients_get_an_error(
     container: Container,
 ) -> None:
     engine = container.find("EngineCore")
@@ -178,7 +180,9 @@ def test_a_dead_engine_is_started_again_and_clients_hear_of_it(
 
 
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside others"])
-def test_no_client_can_have_it_restarted(container: Container, beside: bool) -> None:
+def test_slow_grammar_does_not_restart_engine(
+    container: Container, beside: bool
+) -> None:
     """Its schema takes longer to compile than an engine may be hung."""
     engine = container.find("EngineCore")
     container.wait_until_it_answers()
@@ -194,7 +198,7 @@ def test_no_client_can_have_it_restarted(container: Container, beside: bool) -> 
     assert container.find("EngineCore") == engine
 
 
-def test_a_busy_engine_is_no_hung_one(container: Container) -> None:
+def test_busy_engine_is_not_restarted(container: Container) -> None:
     """Nothing comes of any request for longer than it may be hung."""
     engine = container.find("EngineCore")
     container.wait_until_it_answers()
@@ -207,7 +211,7 @@ def test_a_busy_engine_is_no_hung_one(container: Container) -> None:
     assert container.find("EngineCore") == engine
 
 
-def test_no_stream_is_lost_that_can_end_in_time(container: Container) -> None:
+def test_streams_finish_before_shutdown(container: Container) -> None:
     """The container ends with it."""
     check_that_streams_end(container, container.first, "/invocations")
     container.wait(ENDS_S)

@@ -138,14 +138,16 @@ def ping(server: Server) -> tuple[int, Any]:
     return answer.status_code, answer.json()["ping"]
 
 
-def test_the_environment_wins_with_handlers_without_annotation(tmp_path: Path) -> None:
+def test_environment_overrides_decorators_with_unannotated_handlers(
+    tmp_path: Path,
+) -> None:
     with start(tmp_path, NAMED, NAMES) as server:
         assert ping(server) == (207, "/ping")
         answer = server.client.post("/invocations", json=COMPLETION)
         assert answer.json() == {"served": True, "prompt": "hello"}
 
 
-def test_decorators_win_next_with_a_sync_handler(tmp_path: Path) -> None:
+def test_decorators_override_explicit_names_with_a_sync_handler(tmp_path: Path) -> None:
     with start(tmp_path, DECORATED) as server:
         assert ping(server) == (206, "decorated")
         audio = {"content-type": "audio/wav"}
@@ -153,7 +155,9 @@ def test_decorators_win_next_with_a_sync_handler(tmp_path: Path) -> None:
         assert answer.json() == {"settings": "from the script", "off_loop": True}
 
 
-def test_explicit_names_win_next_with_a_pydantic_body(tmp_path: Path) -> None:
+def test_explicit_names_override_short_names_with_a_pydantic_body(
+    tmp_path: Path,
+) -> None:
     # Started as a module: python -m.
     with start(tmp_path, EXPLICIT_NAMES, start_server=serve_module) as server:
         assert server.client.get("/openapi.json").json()["openapi"]
@@ -175,13 +179,13 @@ def short_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def test_short_names_win_next_with_a_stream(short_names: Server) -> None:
+def test_short_names_override_engine_with_a_stream(short_names: Server) -> None:
     assert ping(short_names) == (202, "short name")
     answer = short_names.client.post("/invocations", json={})
     assert answer.text == "".join(f"word {number}\n" for number in range(5))
 
 
-def test_in_every_server_process_once_and_logging_as_it_was(
+def test_every_process_loads_script_once_and_keeps_logging(
     short_names: Server,
 ) -> None:
     for _ in range(20):
@@ -197,7 +201,7 @@ def test_in_every_server_process_once_and_logging_as_it_was(
     assert short_names.output().count(answered) == PROCESSES
 
 
-def test_a_spec_that_cannot_be_used_ends_the_server(tmp_path: Path) -> None:
+def test_unusable_handler_prevents_startup(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text("def invoke(): raise SystemError\n")
     env = {
         "SAGEMAKER_MODEL_PATH": str(tmp_path),

@@ -69,11 +69,13 @@ def outcomes() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("reference", IMPORTED)
-def test_what_scripts_import_works(outcomes: dict[str, str], reference: str) -> None:
+def test_common_imports_of_scripts_work(
+    outcomes: dict[str, str], reference: str
+) -> None:
     assert outcomes[reference] == ""
 
 
-def test_every_name_of_the_table_is_somewhere_or_said_to_be_gone(
+def test_every_moved_name_is_found_or_reported_as_removed(
     outcomes: dict[str, str],
 ) -> None:
     assert bool(outcomes.keys() - set(IMPORTED)) == (RELEASE > (0, 6, 3))
@@ -87,7 +89,7 @@ def test_every_name_of_the_table_is_somewhere_or_said_to_be_gone(
     assert nowhere == {}
 
 
-def test_few_names_are_in_modules_that_need_more_than_is_installed(
+def test_few_names_need_missing_dependencies(
     outcomes: dict[str, str],
 ) -> None:
     unusable = [name for name, o in outcomes.items() if o == "unusable"]

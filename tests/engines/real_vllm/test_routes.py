@@ -36,7 +36,7 @@ SINCE: Final = {
 
 
 @pytest.mark.parametrize("kind", EXPECTED)
-def test_what_may_be_chosen_is_what_runs_the_model(kind: str) -> None:
+def test_selectable_routes_are_those_that_run_the_model(kind: str) -> None:
     script = Path(__file__).with_name("built_app.py")
     command = [sys.executable, str(script), tiny_model(), kind]
     end = run_until_exit(command, env=ENV, timeout=300)

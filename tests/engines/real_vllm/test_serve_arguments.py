@@ -28,7 +28,7 @@ LORA: Final = '{"name": "a", "path": "/a"}'
 HERE: Final = str(Path(__file__).parent)
 
 
-def test_lists_are_what_each_option_takes() -> None:
+def test_lists_are_written_as_each_option_requires() -> None:
     made = plan(
         SM_VLLM_ALLOWED_ORIGINS='["*"]',
         SM_VLLM_LORA_MODULES=f"[{LORA}, {LORA}]",
@@ -44,14 +44,14 @@ def test_lists_are_what_each_option_takes() -> None:
     ]
 
 
-def test_its_sources_mention_what_its_parser_has() -> None:
+def test_options_found_in_sources_are_not_checked_by_parser() -> None:
     """Or every start would wait for the parser."""
     names = ("MAX_MODEL_LEN", "DTYPE", "GPU_MEMORY_UTILIZATION", "ENABLE_LORA", "PORT")
     values = {f"SM_VLLM_{name}": "1" for name in (*names, "NO_ENABLE_PREFIX_CACHING")}
     assert not plan(**values).is_checked
 
 
-def test_what_its_parser_refuses_is_told_by_the_variables_name() -> None:
+def test_parser_errors_name_the_variable() -> None:
     made = plan(
         SM_VLLM_MAX_MODEL_LENN="4",
         SM_VLLM_QUANTIZATION="",
@@ -77,7 +77,7 @@ def refused(*command: str, **env: str) -> Exit:
     return end
 
 
-def test_what_it_refuses_itself_is_not_tried_again() -> None:
+def test_arguments_refused_by_parser_are_not_retried() -> None:
     refused(SUPERVISOR, VLLM, "serve", "no/model", "--no-such-option")
     end = refused(MHCS, "serve", SM_VLLM_MODEL="no/model", SM_VLLM_MAX_MODEL_LEN="x")
     last = end.stderr.splitlines()[-1]
@@ -91,7 +91,7 @@ def test_what_it_refuses_itself_is_not_tried_again() -> None:
         pytest.param({"SM_VLLM_MAX_MODEL_LEN": "999999"}, id="a value for this model"),
     ],
 )
-def test_what_it_refuses_after_its_parser_is_not_tried_again(
+def test_arguments_refused_after_parsing_are_not_retried(
     variable: dict[str, str],
 ) -> None:
     env = {**ENV, **PATCHED, "SM_VLLM_MODEL": tiny_model(), **variable}
@@ -127,7 +127,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.skipif(RELEASE < (0, 9), reason="its file names no model for vllm serve")
-def test_what_people_bring_is_served(server: Server) -> None:
+def test_common_configuration_is_served(server: Server) -> None:
     answer = server.client.get("/healthz")
     assert answer.status_code == 200
     assert answer.headers["x-marking"] == answer.headers["x-again"] == "yes"

@@ -83,7 +83,7 @@ def prompt_tokens(answer: httpx.Response) -> int:
     return tokens
 
 
-def test_a_conversation_grows_whichever_process_answers(client: httpx.Client) -> None:
+def test_conversation_grows_in_every_process(client: httpx.Client) -> None:
     session = begin(client)
     tokens = [prompt_tokens(say(client, session, "hello")) for _ in range(4)]
     assert tokens == sorted(set(tokens))
@@ -93,7 +93,7 @@ def test_a_conversation_grows_whichever_process_answers(client: httpx.Client) ->
     assert say(client, session, "hello").status_code == 400
 
 
-def test_no_request_of_a_hundred_sessions_is_lost(client: httpx.Client) -> None:
+def test_concurrent_sessions_lose_no_requests(client: httpx.Client) -> None:
     def converse(_: int) -> list[int]:
         session = begin(client)
         return [prompt_tokens(say(client, session, "a")) for _ in range(TURNS)]
@@ -105,20 +105,20 @@ def test_no_request_of_a_hundred_sessions_is_lost(client: httpx.Client) -> None:
     assert conversations[0] == sorted(set(conversations[0]))
 
 
-def test_middleware_sees_every_answer(client: httpx.Client) -> None:
+def test_middleware_sees_every_response(client: httpx.Client) -> None:
     for answer in (client.get("/ping"), client.get("/v1/models"), client.get("/nope")):
         assert answer.headers["x-model-version"] == "7"
         assert float(answer.headers["x-seconds"]) >= 0
 
 
-def test_the_formatter_takes_text_for_a_prompt(client: httpx.Client) -> None:
+def test_formatter_converts_text_to_prompt(client: httpx.Client) -> None:
     # The script's handler wants messages, so this goes to the engine's own route.
     text = {"content-type": "text/plain"}
     answer = client.post("/v1/completions", content="hello", headers=text)
     assert answer.json()["usage"]["completion_tokens"] == 8
 
 
-def test_a_stream_passes_all_middleware(client: httpx.Client) -> None:
+def test_stream_passes_through_all_middleware(client: httpx.Client) -> None:
     body = {"model": "tiny", "prompt": "hello", "max_tokens": 50, "stream": True}
     with client.stream("POST", "/v1/completions", json=body) as answer:
         assert answer.headers["x-model-version"] == "7"
@@ -127,7 +127,7 @@ def test_a_stream_passes_all_middleware(client: httpx.Client) -> None:
     assert chunks[-1] == "data: [DONE]"
 
 
-def test_the_throttle_refuses_what_is_too_much_and_never_ping(
+def test_throttle_limits_requests_but_not_ping(
     server: Server, client: httpx.Client
 ) -> None:
     # In flight until its body comes, which never does.
@@ -157,7 +157,7 @@ def test_the_throttle_refuses_what_is_too_much_and_never_ping(
     assert pings == [200] * 20
 
 
-def test_a_session_is_there_after_a_crash(server: Server, client: httpx.Client) -> None:
+def test_session_survives_crash(server: Server, client: httpx.Client) -> None:
     session = begin(client)
     before = prompt_tokens(say(client, session, "hello"))
     server.kill()
@@ -168,7 +168,7 @@ def test_a_session_is_there_after_a_crash(server: Server, client: httpx.Client) 
 
 @two_processes
 @pytest.mark.skipif(RELEASE < (0, 11), reason="its engine may be a thread")
-def test_several_api_servers_finish_without_a_supervisor_too(server: Server) -> None:
+def test_api_servers_finish_streams_without_supervisor(server: Server) -> None:
     """The server ends with it."""
     check_that_streams_end(server, server.pid, "/v1/completions")
     server.wait(ENDS_S)

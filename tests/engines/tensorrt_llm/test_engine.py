@@ -328,7 +328,7 @@ class LoRARequest:
             raise ValueError("It does not exist.")
 
 
-def test_a_path_is_looked_at_by_who_makes_a_request_and_not_when_one_comes() -> None:
+def test_lora_path_is_checked_by_constructor_but_not_by_validation() -> None:
     class Body(BaseModel):
         lora_request: LoRARequest
 

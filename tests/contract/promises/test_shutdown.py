@@ -24,7 +24,7 @@ STREAMS: Final = 4
 
 
 @pytest.mark.parametrize("supervised", [False, True], ids=["alone", "supervised"])
-def test_what_takes_too_long_ends_with_an_error_that_clients_see(
+def test_streams_past_drain_deadline_end_with_an_error(
     engine: EngineUnderTest, supervised: bool
 ) -> None:
     processes = engine.most_processes if supervised else 1
