@@ -1,4 +1,4 @@
-"""All promises, on each engine that is installed here."""
+"""All tests of the contract, on each engine that is installed."""
 
 from __future__ import annotations
 

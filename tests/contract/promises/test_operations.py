@@ -1,4 +1,4 @@
-"""What operators need of a server: ids, and numbers."""
+"""Request ids and metrics."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_requests_are_counted(server: Server, engine: EngineUnderTest) -> None:
 def test_engines_own_metrics_stay_available(
     server: Server, engine: EngineUnderTest
 ) -> None:
-    """Beside ours, or where they went to make room."""
+    """They are on our page, or on ``/metrics/json`` if they are not in its format."""
     server.client.post("/invocations", json=completion(engine))
     statistics = server.client.get("/metrics/json")
     if statistics.headers["content-type"].startswith("application/json"):

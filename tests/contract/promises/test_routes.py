@@ -1,4 +1,4 @@
-"""An unchanged server: its own routes, behind the contract's."""
+"""The contract's routes on a server without customer code."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_route_attribute_selects_route(server: Server, engine: EngineUnderTest) 
     headers = {ATTRIBUTES: "a=b, route=/v1/chat/completions"}
     answer = server.client.post("/invocations", json=chat(engine), headers=headers)
     assert answer.json()["object"] == "chat.completion"
-    # The route is taken at the client's word: it has no prompt there.
+    # The attribute overrides the body: that route needs messages, not a prompt.
     body = completion(engine)
     wrong = server.client.post("/invocations", json=body, headers=headers)
     assert wrong.status_code == 400

@@ -1,4 +1,4 @@
-"""LoRA adapters of a real vLLM, by one API server process and by two."""
+"""LoRA adapters on a real vLLM, with one API server process and with two."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ pytestmark = requires_vllm
 
 # Longer than a block of the prefix cache, which has 128 tokens on a CPU.
 LONG_PROMPT = "hello hello hello " * 13
-#: Whatever one process knows and the other does not would be missed by one of these.
-AGAIN = 6
+#: Enough requests for each of two processes to answer some of them.
+REPEATS = 6
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def server(deployment: Deployment) -> Server:
 
 @pytest.fixture
 def adapters(deployment: Deployment) -> Iterator[httpx.Client]:
-    """A client whose every request may reach another process; nothing is registered."""
+    """A client whose requests may reach any process. No adapter is registered."""
     with deployment.new_client() as client:
         yield client
 
@@ -73,7 +73,7 @@ def test_each_adapter_has_its_own_text_in_every_process(
                 text(adapters, "/invocations", model=name),
                 text(adapters, "/v1/completions", model=name),
             )
-            for _ in range(AGAIN)
+            for _ in range(REPEATS)
         }
         for name in ("one", "org/two")
     }
@@ -84,7 +84,7 @@ def test_each_adapter_has_its_own_text_in_every_process(
 
 
 def test_all_clients_see_same_adapters(server: Server, adapters: httpx.Client) -> None:
-    # As the platform asks: no body, and twice if it got no answer.
+    # The platform sends no body, and repeats a call that got no response.
     query = {"name": "one", "src": "adapter-a", "preload": "true", "pin": "false"}
     for _ in range(2):
         answer = adapters.post("/adapters", params=query)
@@ -95,7 +95,7 @@ def test_all_clients_see_same_adapters(server: Server, adapters: httpx.Client) -
     )
     assert curl.stdout == "Adapter two registered"
 
-    for _ in range(AGAIN):
+    for _ in range(REPEATS):
         listed = adapters.get("/adapters").json()["adapters"]
         assert [adapter["name"] for adapter in listed] == ["one", "two"]
         with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
@@ -112,7 +112,7 @@ def test_unregistered_adapter_is_a_404_in_every_process(
     removed = adapters.delete("/adapters/one")
     assert (removed.status_code, removed.text) == (200, "Adapter one unregistered")
     assert adapters.delete("/adapters/one").status_code == 404
-    for _ in range(AGAIN):
+    for _ in range(REPEATS):
         for fields in ({}, {"model": "one"}):
             headers = {} if fields else {ADAPTER: "one"}
             body = {**COMPLETION, **fields}
@@ -128,7 +128,7 @@ def test_bad_adapter_is_refused_with_reason(
     for preload in (True, False):
         body = {"name": "bad", "src": damage, "preload": preload}
         answer = adapters.post("/adapters", json=body)
-        if answer.status_code == 200:  # Only the engine finds it out, when it loads.
+        if answer.status_code == 200:  # Only the engine detects it, on loading.
             assert not preload
             headers = {ADAPTER: "bad"}
             answer = adapters.post("/invocations", json=COMPLETION, headers=headers)
@@ -184,7 +184,7 @@ def test_missing_files_affect_only_their_adapter(
     for number in range(SLOTS + 1):
         folder = copy_adapter("adapter-a", adapters_root / f"copy-{number}")
         register(adapters, f"copy-{number}", folder.name)
-    # One more than the engine keeps: it would have to read this one again.
+    # One more than the engine caches: it must read the first one again.
     for file in (adapters_root / "copy-0").iterdir():
         file.unlink()
     headers = {ADAPTER: "copy-0"}
@@ -196,7 +196,7 @@ def test_missing_files_affect_only_their_adapter(
 
 
 def test_pins_leave_a_slot_for_other_adapters(adapters: httpx.Client) -> None:
-    """What would be out of slots in the middle of a step ends vLLM's engine."""
+    """vLLM's engine crashes if it runs out of slots within a step."""
     if not PINS:
         body = {"name": "pinned", "src": "adapter-a", "pin": True}
         assert adapters.post("/adapters", json=body).status_code == 507
@@ -223,7 +223,7 @@ def test_pins_leave_a_slot_for_other_adapters(adapters: httpx.Client) -> None:
 def test_new_weights_do_not_use_old_prefix_cache(
     adapters: httpx.Client, adapters_root: Path
 ) -> None:
-    """Its prefix cache knows an adapter by name and path alone."""
+    """vLLM's prefix cache identifies an adapter by name and path only."""
     texts = []
     for source in ("adapter-a", "adapter-b"):
         copy_adapter(source, adapters_root / "changing")
@@ -242,7 +242,7 @@ def test_adapter_is_replaced_immediately(adapters: httpx.Client) -> None:
     refused = adapters.post("/adapters", json={"name": "one", "src": "adapter-b"})
     assert refused.status_code == 409
     register(adapters, "one", "adapter-b", load_inplace=True)
-    for _ in range(AGAIN):
+    for _ in range(REPEATS):
         ours, theirs = (
             text(adapters, "/invocations", name) for name in ("one", "expected")
         )

@@ -1,4 +1,4 @@
-"""A customer's ``model.py`` on a real vLLM: each source of handlers, each shape."""
+"""A customer's ``model.py`` on a real vLLM: sources and signatures of handlers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import pydantic
 
 @dataclasses.dataclass
 class Settings:
-    """A dataclass under future annotations, which looks its module up."""
+    """A dataclass with postponed annotations, which needs its module in sys.modules."""
     name: str
     tags: ClassVar[list[str]] = ["a"]
     sizes: list[int] = dataclasses.field(default_factory=list)
@@ -52,7 +52,7 @@ class Own(pydantic.BaseModel):
 settings = pickle.loads(pickle.dumps(Settings("from the script", sizes=[1])))
 """
 
-# Each defines what the next source has too, and the next: the first one must win.
+# Each script also defines the handlers of the sources after its own, which must lose.
 SHORT_NAMES = """
 import logging
 
@@ -62,7 +62,7 @@ def state():
         for x in (logging.getLogger(), logging.getLogger("vllm"))
     ]
 
-# The script is loaded inside vLLM's build_app, before anything else of ours is done.
+# The script is loaded in vLLM's build_app, before any other step of ours.
 before = state()
 
 def ping():
@@ -173,7 +173,7 @@ def test_explicit_names_override_short_names_with_a_pydantic_body(
 
 @pytest.fixture(scope="module")
 def short_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of two processes if it can, whose script has names alone."""
+    """A server of two processes if possible, whose script has only short names."""
     folder = tmp_path_factory.mktemp("short-names")
     with start(folder, SHORT_NAMES, arguments=API_SERVERS) as server:
         yield server
@@ -189,12 +189,12 @@ def test_every_process_loads_script_once_and_keeps_logging(
     short_names: Server,
 ) -> None:
     for _ in range(20):
-        # Each on a connection of its own, so that both processes get some.
+        # On separate connections, so that both processes answer some.
         answer = short_names.client.get("/ping", headers={"connection": "close"}).json()
         assert answer["before"] == answer["after"]
     folder = short_names.env["SAGEMAKER_MODEL_PATH"]
     answered = f"/invocations is answered by model.invoke ({folder}"
-    # The first to answer may be there before the second has begun to.
+    # One process may answer before the other has loaded the script.
     for _ in polling(short_names.timeout):
         if short_names.output().count(answered) >= PROCESSES:
             break

@@ -1,4 +1,4 @@
-"""An unchanged ``vllm serve``: its own routes, behind the contract's."""
+"""The contract's routes and vLLM's own routes on ``vllm serve``."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_openai_client_works_unchanged(server: Server) -> None:
 
 
 def test_base_model_answers_for_unknown_model(server: Server) -> None:
-    """On /invocations, as it is asked to, and not for a name in the header."""
+    """On /invocations only, and not for a name in the header."""
     body = {**COMPLETION, "model": "my-endpoint"}
     for _ in range(2):
         answer = server.client.post("/invocations", json=body)
@@ -85,8 +85,8 @@ def test_base_model_answers_for_unknown_model(server: Server) -> None:
     assert server.output().count("There is no model 'my-endpoint'") == 1
     for path, headers in (
         ("/v1/completions", {}),
-        ("/invocations", {ADAPTER: "nobody"}),
-        ("/v1/completions", {ADAPTER: "nobody"}),
+        ("/invocations", {ADAPTER: "unknown"}),
+        ("/v1/completions", {ADAPTER: "unknown"}),
     ):
         answer = server.client.post(path, json=body, headers=headers)
         assert answer.status_code == 404, answer.text
@@ -118,7 +118,7 @@ def test_engine_still_validates_requests(server: Server) -> None:
 def test_broken_body_is_a_client_error(
     server: Server, body: bytes, refused: bool
 ) -> None:
-    # On a connection of its own: after an exception the server ends it.
+    # On a separate connection, because the server closes it after an exception.
     headers = {"content-type": "application/json", "connection": "close"}
     answer = server.client.post("/invocations", content=body, headers=headers)
     assert answer.status_code == (400 if refused else 500), answer.text
@@ -172,7 +172,7 @@ def test_route_attribute_selects_route(server: Server) -> None:
     headers = {ATTRIBUTES: "route=/v1/chat/completions"}
     answer = server.client.post("/invocations", json=CHAT, headers=headers)
     assert answer.json()["object"] == "chat.completion"
-    # The route is taken at the client's word: it has no prompt there.
+    # The attribute overrides the body: that route needs messages, not a prompt.
     wrong = server.client.post("/invocations", json=COMPLETION, headers=headers)
     assert wrong.status_code == 400
 

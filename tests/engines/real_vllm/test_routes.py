@@ -1,4 +1,4 @@
-"""Which routes of vLLM's own app a client may choose: what runs a model, no other."""
+"""Routes of vLLM's own app that a client may select: those that run a model."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from real import ENV, RELEASE, requires_vllm, tiny_model
 from servers import run_until_exit
 
-pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary")]
+pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary_folder")]
 
-#: Of any release: whole last parts of paths that change or stop the server.
+#: Paths of any release that change or stop the server.
 MANAGING: Final = re.compile(
     r"/(?:adapters|invocations|ping)(?:/.*)?"
     r"|.*/(?:sleep|wake_up|pause|resume|reset_\w+|release_kv_cache_memory)"
@@ -27,7 +27,7 @@ EXPECTED: Final = {
     "generate": ALWAYS | {"/v1/chat/completions", "/v1/completions"},
     "pooling": ALWAYS | {"/pooling", "/rerank", "/score", "/v1/embeddings"},
 }
-#: What later releases have in addition.
+#: Paths that later releases add.
 SINCE: Final = {
     (0, 10, 2): {"generate": {"/v1/responses"}, "pooling": {"/classify"}},
     (0, 21): {"generate": {"/generative_scoring"}, "pooling": {"/v2/embed"}},

@@ -1,4 +1,4 @@
-"""``mhcs serve``: the arguments that the real vLLM of this environment takes."""
+"""``mhcs serve``: arguments that the real vLLM of this environment accepts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from serve_plans import checked_plan, plan, problem_of
 from servers import Exit, Server, run_until_exit
 from supervised import MHCS, SUPERVISOR
 
-pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary")]
+pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary_folder")]
 
 LORA: Final = '{"name": "a", "path": "/a"}'
 HERE: Final = str(Path(__file__).parent)
@@ -45,7 +45,7 @@ def test_lists_are_written_as_each_option_requires() -> None:
 
 
 def test_options_found_in_sources_are_not_checked_by_parser() -> None:
-    """Or every start would wait for the parser."""
+    """Otherwise every start would wait for the parser."""
     names = ("MAX_MODEL_LEN", "DTYPE", "GPU_MEMORY_UTILIZATION", "ENABLE_LORA", "PORT")
     values = {f"SM_VLLM_{name}": "1" for name in (*names, "NO_ENABLE_PREFIX_CACHING")}
     assert not plan(**values).is_checked
@@ -70,7 +70,7 @@ def test_parser_errors_name_the_variable() -> None:
 
 
 def refused(*command: str, **env: str) -> Exit:
-    """Return how a container ended whose engine refuses its arguments."""
+    """Run a container whose engine refuses its arguments, and return its exit."""
     end = run_until_exit(command, {**ENV, **PATCHED, **env}, timeout=START_TIMEOUT_S)
     assert end.status == 2, end.stderr
     assert end.stderr.count("error: ") == 1, end.stderr
@@ -102,7 +102,7 @@ def test_arguments_refused_after_parsing_are_not_retried(
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """What people bring: a configuration file, lists, links, Vertex AI's names."""
+    """A server with a configuration file, lists, service links, Vertex AI's names."""
     (tmp_path / "README.md").touch()
     config = {"model": tiny_model(), "max-model-len": 256, "port": 1}
     (tmp_path / "vllm.yaml").write_text(json.dumps(config))
@@ -117,7 +117,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         "PYTHONPATH": HERE,
         "SAGEMAKER_MODEL_PATH": str(tmp_path),
         "SM_VLLM_CONFIG": str(tmp_path / "vllm.yaml"),
-        "SM_VLLM_MIDDLEWARE": '["marking.Marking", "marking.Again"]',
+        "SM_VLLM_MIDDLEWARE": '["marking.Marking", "marking.Second"]',
         "SM_VLLM_PORT": "tcp://10.0.0.9:8000",
         "SM_VLLM_SERVED_MODEL_NAME": '["tiny", "small"]',
         "SM_VLLM_SERVICE_HOST": "10.0.0.9",
@@ -126,11 +126,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.skipif(RELEASE < (0, 9), reason="its file names no model for vllm serve")
+@pytest.mark.skipif(
+    RELEASE < (0, 9),
+    reason="vllm serve does not read the model from its configuration file",
+)
 def test_common_configuration_is_served(server: Server) -> None:
     answer = server.client.get("/healthz")
     assert answer.status_code == 200
-    assert answer.headers["x-marking"] == answer.headers["x-again"] == "yes"
+    assert answer.headers["x-marking"] == answer.headers["x-second"] == "yes"
     models = server.client.get("/v1/models").json()["data"]
     assert {"tiny", "small"} <= {model["id"] for model in models}
     body = {"model": "small", "prompt": "hello", "max_tokens": 2}

@@ -141,16 +141,16 @@ NEXT: Final = "trtllm_next"
 
 
 @pytest.fixture
-def loading(tmp_path: Path) -> Iterator[tuple[TrtllmServer, Path]]:
+def loading_server(tmp_path: Path) -> Iterator[tuple[TrtllmServer, Path]]:
     """A server whose model is loaded once there is a file."""
     loaded = tmp_path / "loaded"
     env = {**BY_AUTO, "TRTLLM_STANDIN_LOADED": str(loaded)}
     with trtllm(NEXT, env=env, ready_path=None) as server:
-        wait_until_it_listens(server)
+        wait_until_listening(server)
         yield server, loaded
 
 
-def wait_until_it_listens(server: TrtllmServer) -> None:
+def wait_until_listening(server: TrtllmServer) -> None:
     for _ in polling(30):
         with contextlib.suppress(httpx.TransportError):
             server.client.get("/health")
@@ -159,9 +159,9 @@ def wait_until_it_listens(server: TrtllmServer) -> None:
 
 
 def test_loading_server_is_a_503_until_loaded(
-    loading: tuple[TrtllmServer, Path],
+    loading_server: tuple[TrtllmServer, Path],
 ) -> None:
-    server, loaded = loading
+    server, loaded = loading_server
     body = {"model": MODEL, "prompt": "hello"}
     for answer in (
         server.client.get("/ping"),
@@ -177,9 +177,9 @@ def test_loading_server_is_a_503_until_loaded(
 
 
 def test_loading_server_ends_on_sigterm(
-    loading: tuple[TrtllmServer, Path],
+    loading_server: tuple[TrtllmServer, Path],
 ) -> None:
-    server, _ = loading
+    server, _ = loading_server
     os.kill(server.pid, signal.SIGTERM)
     assert server.wait(20) == -signal.SIGTERM
 

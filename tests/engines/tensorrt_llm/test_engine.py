@@ -104,18 +104,18 @@ def test_embedding_server_embeds() -> None:
         assert "'input'" in answer.text
 
 
-class Generate(BaseModel):
+class GenerateRequest(BaseModel):
     model: str
 
 
-class Memory(BaseModel):
+class MemoryRequest(BaseModel):
     tags: list[str]
 
 
 class Routes:
-    async def run(self, request: Generate, raw_request: Request) -> None: ...
-    async def tokenize(self, request: Generate) -> None: ...
-    async def release_memory(self, request: Memory) -> None: ...
+    async def run(self, request: GenerateRequest, raw_request: Request) -> None: ...
+    async def tokenize(self, request: GenerateRequest) -> None: ...
+    async def release_memory(self, request: MemoryRequest) -> None: ...
     async def video(self, raw_request: Request) -> None: ...
     async def list_videos(self) -> None: ...
 
@@ -194,13 +194,13 @@ class RequestError(Exception):
 class Promise:
     """An answer that comes, fails, or never comes."""
 
-    def __init__(self, error: Exception | None, comes: bool = True) -> None:
+    def __init__(self, error: Exception | None, arrives: bool = True) -> None:
         self.error = error
-        self.comes = comes
+        self.arrives = arrives
         self.is_aborted = False
 
     async def aresult(self) -> None:
-        if not self.comes:
+        if not self.arrives:
             await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
@@ -236,18 +236,18 @@ async def test_missing_response_times_out(
     tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch, cats: Adapter
 ) -> None:
     monkeypatch.setattr(adapters_module, "_LOAD_TIMEOUT_S", 0.01)
-    promise = Promise(None, comes=False)
+    promise = Promise(None, arrives=False)
     with pytest.raises(AdapterEngineError, match="no response within 0 s"):
         await backend_of(promise).load(cats)
     assert promise.is_aborted
 
 
-@pytest.mark.parametrize("comes", [True, False])
+@pytest.mark.parametrize("arrives", [True, False])
 async def test_ended_engine_is_not_waited_for(
-    tensorrt_llm: None, cats: Adapter, comes: bool
+    tensorrt_llm: None, cats: Adapter, arrives: bool
 ) -> None:
     executor = SimpleNamespace()
-    promise = Promise(RequestError("Executor worker died"), comes=comes)
+    promise = Promise(RequestError("Executor worker died"), arrives=arrives)
 
     def generate(**_: Any) -> Promise:
         executor._fatal_error = RuntimeError("out of memory\nin some file")
@@ -267,7 +267,7 @@ async def test_failed_abort_does_not_hide_the_error(
     tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch, cats: Adapter
 ) -> None:
     monkeypatch.setattr(adapters_module, "_LOAD_TIMEOUT_S", 0.01)
-    promise = Promise(None, comes=False)
+    promise = Promise(None, arrives=False)
     monkeypatch.setattr(promise, "abort", None)
     with pytest.raises(AdapterEngineError, match="no response within 0 s"):
         await backend_of(promise).load(cats)
@@ -344,7 +344,7 @@ def test_lora_path_is_checked_by_constructor_but_not_by_validation() -> None:
     assert body.lora_request.lora_path == "/no/such"
 
 
-class Late:
+class LateServer:
     """A server as upstream is about to make it: first, and its routes once it runs."""
 
     def __init__(self, eager: bool = False) -> None:
@@ -368,7 +368,7 @@ class Late:
         return request.url.path
 
 
-def patched(server: type) -> Any:
+def patch(server: type) -> Any:
     """Return the class, patched as if it were the engine's."""
     module: Any = ModuleType(hooks.SERVER_MODULE)
     module.OpenAIServer = server
@@ -378,10 +378,10 @@ def patched(server: type) -> Any:
 
 @pytest.mark.parametrize("eager", [True, False])
 def test_server_is_bootstrapped_once_it_has_routes(eager: bool) -> None:
-    class OpenAIServer(Late):
+    class OpenAIServer(LateServer):
         """One that is patched."""
 
-    server = patched(OpenAIServer)(eager=eager)
+    server = patch(OpenAIServer)(eager=eager)
     assert is_bootstrapped(server.app) is eager
     with TestClient(server.app) as client:
         for _ in polling(10, interval=0.01):
@@ -394,11 +394,11 @@ def test_server_is_bootstrapped_once_it_has_routes(eager: bool) -> None:
 def test_unusable_handler_stops_late_startup(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class OpenAIServer(Late):
+    class OpenAIServer(LateServer):
         """One that is patched."""
 
     monkeypatch.setenv("CUSTOM_FASTAPI_PING_HANDLER", "no.py:ping")
-    server = patched(OpenAIServer)()
+    server = patch(OpenAIServer)()
     with pytest.raises(HandlerFileNotFoundError), TestClient(server.app):
         """It does not start."""
 
@@ -410,7 +410,7 @@ def test_server_without_routes_is_one_error(
         def __init__(self) -> None:
             self.app = FastAPI()
 
-    patched(OpenAIServer)()
+    patch(OpenAIServer)()
     [record] = caplog.records
     assert "The server has no /health" in record.getMessage()
 
@@ -480,14 +480,14 @@ def test_release_without_disaggregated_server_works() -> None:
 # --- requests that name an adapter -------------------------------------------------
 
 
-class Unreadable:
+class UnreadableAdapters:
     """Adapters whose table cannot be read."""
 
     def find(self, name: str) -> Adapter | None:
         raise StorageError("The disk is full.")
 
 
-def asked(server: Server, request: WithAdapters) -> Any:
+def generation_arguments(server: Server, request: WithAdapters) -> Any:
     """Return with what a generation begins that answers the request."""
 
     async def answer(*given: Any) -> Any:
@@ -510,7 +510,7 @@ async def test_adapter_unloaded_while_body_arrives_still_answers(
         leaving = asyncio.create_task(adapters.unregister("cats"))
         while "cats" in adapters.view():  # noqa: ASYNC110
             await asyncio.sleep(0)
-        begun = await asked(server, WithAdapters(model="cats"))
+        begun = await generation_arguments(server, WithAdapters(model="cats"))
         brought = begun.pop("lora_request")
         assert found is not None
         assert (brought.lora_int_id, brought.lora_path) == (found.id, cats.path)
@@ -518,7 +518,9 @@ async def test_adapter_unloaded_while_body_arrives_still_answers(
         return leaving
 
     await (await within_request(adapters, answer))
-    assert await asked(server, WithAdapters(model="cats")) == {"inputs": [0]}
+    assert await generation_arguments(server, WithAdapters(model="cats")) == {
+        "inputs": [0]
+    }
     await adapters.close()
 
 
@@ -533,8 +535,8 @@ async def test_nested_method_calls_keep_adapter(
 
     async def answer(request: WithAdapters) -> Any:
         await adapters.unregister("cats")
-        mine = await asked(server, request)
-        other = await asked(server, WithAdapters(model="other"))
+        mine = await generation_arguments(server, request)
+        other = await generation_arguments(server, WithAdapters(model="other"))
         return mine["lora_request"].lora_name, other
 
     request = WithAdapters(model="cats")
@@ -568,8 +570,8 @@ async def test_error_of_living_engine_is_passed_through() -> None:
 
 async def test_unreadable_table_is_a_507(tensorrt_llm: None) -> None:
     server = Server()
-    server.app.state.sagemaker_adapters = Unreadable()
-    answer = await asked(server, WithAdapters(model="cats"))
+    server.app.state.sagemaker_adapters = UnreadableAdapters()
+    answer = await generation_arguments(server, WithAdapters(model="cats"))
     assert answer.status_code == 507
     assert b"The disk is full." in answer.body
 

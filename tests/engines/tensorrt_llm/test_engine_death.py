@@ -27,13 +27,13 @@ from trtllm import (
 BY_AUTO: Final = {"MHCS_AUTO": "1"}
 #: Whose worker ends when an adapter cannot be loaded; in 1.3 and later one that cannot
 #: be loaded is an error, but nothing says that none ever ends the engine.
-DEADLY: Final = {**BY_AUTO, "TRTLLM_STANDIN_BAD_ADAPTER": "kills"}
+ENDS_ON_BAD_ADAPTER: Final = {**BY_AUTO, "TRTLLM_STANDIN_BAD_ADAPTER": "kills"}
 SUPERVISED: Final = (
     str(Path(sys.executable).with_name("standard-supervisor")),
     "trtllm-serve",
     MODEL,
 )
-PATIENCE_S: Final = 30
+TIMEOUT_S: Final = 30
 COMPLETION: Final = {"model": MODEL, "prompt": "hello"}
 #: Each kind of request that is answered by the engine, and its route.
 REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -49,7 +49,7 @@ REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 def kill_engine(server: TrtllmServer) -> None:
     os.kill(server.facts()["worker"]["pid"], signal.SIGKILL)
-    for _ in polling(PATIENCE_S):
+    for _ in polling(TIMEOUT_S):
         if server.facts()["worker"] is None:
             return
     raise AssertionError("The worker lives.")
@@ -63,18 +63,18 @@ def test_server_ends_with_its_engine(release: str) -> None:
         answer = server.client.get("/ping")
         assert answer.status_code == 503
         assert "TensorRT-LLM's engine is dead" in answer.text
-        assert server.wait(PATIENCE_S) != 0
+        assert server.wait(TIMEOUT_S) != 0
 
 
 def test_all_front_ends_end_with_shared_engine() -> None:
     with trtllm(SEVERAL_FRONTENDS, env=BY_AUTO, frontends=2) as server:
         kill_engine(server)
-        for _ in polling(PATIENCE_S):
+        for _ in polling(TIMEOUT_S):
             if server.status() is not None:
                 break
             with contextlib.suppress(httpx.TransportError), server.new_client() as one:
                 assert one.get("/ping").status_code == 503
-        assert server.wait(PATIENCE_S) != 0
+        assert server.wait(TIMEOUT_S) != 0
 
 
 @pytest.mark.parametrize("release", [RELEASES[0], RELEASES[-1]])
@@ -82,7 +82,7 @@ def test_supervised_server_gets_new_engine(release: str) -> None:
     with trtllm(release, env=BY_AUTO, command=SUPERVISED) as server:
         first = server.facts()["pid"]
         kill_engine(server)
-        for _ in polling(PATIENCE_S):
+        for _ in polling(TIMEOUT_S):
             try:
                 status = server.client.get("/ping").status_code
             except httpx.TransportError:
@@ -121,7 +121,7 @@ def test_adapter_that_kills_engine_is_reported_at_once(
     release: str, tmp_path: Path
 ) -> None:
     src = write_adapter(tmp_path / "bad", BROKEN)
-    with trtllm(release, lora=True, env=DEADLY) as server:
+    with trtllm(release, lora=True, env=ENDS_ON_BAD_ADAPTER) as server:
         answer = register(server, src)
         assert answer.status_code == 503
         assert "ended while it loaded adapter 'bad'" in answer.text
@@ -135,13 +135,16 @@ def test_adapter_that_kills_engine_is_reported_at_once(
 def test_adapter_that_kills_engine_at_startup_is_skipped_next_time(
     release: str, tmp_path: Path
 ) -> None:
-    port, env = free_port(), {**DEADLY, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "s")}
+    port, env = (
+        free_port(),
+        {**ENDS_ON_BAD_ADAPTER, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "s")},
+    )
     src = write_adapter(tmp_path / "bad", "good")
     with trtllm(release, lora=True, env=env, port=port) as server:
         assert register(server, src).status_code == 200
     write_adapter(tmp_path / "bad", BROKEN)
     with trtllm(release, lora=True, env=env, port=port, ready_path=None) as server:
-        server.wait(PATIENCE_S)
+        server.wait(TIMEOUT_S)
         assert "ended while it loaded adapter 'bad'" in server.output()
     write_adapter(tmp_path / "bad", "mended")
     with trtllm(release, lora=True, env=env, port=port) as server:
@@ -158,7 +161,10 @@ def test_adapter_that_kills_engine_at_startup_is_skipped_next_time(
 def test_adapter_that_kills_engine_at_first_use_is_not_used_again(
     release: str, tmp_path: Path
 ) -> None:
-    port, env = free_port(), {**DEADLY, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "s")}
+    port, env = (
+        free_port(),
+        {**ENDS_ON_BAD_ADAPTER, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "s")},
+    )
     src = write_adapter(tmp_path / "bad", BROKEN)
     asked = {**COMPLETION, "model": "bad"}
     with trtllm(release, lora=True, env=env, port=port) as server:

@@ -18,7 +18,7 @@ from model_hosting_container_standards.exceptions import EngineUnhealthyError
 from servers import polling
 from trtllm import MODEL, RELEASES, TrtllmServer, trtllm
 
-WAITS = {"model": MODEL, "prompt": "<wait>", "max_tokens": 5}
+ENDLESS = {"model": MODEL, "prompt": "<wait>", "max_tokens": 5}
 
 
 def wait_for_ping(server: TrtllmServer, status: int) -> str:
@@ -116,7 +116,7 @@ def test_slow_request_is_not_a_hung_engine() -> None:
     }
     with ThreadPoolExecutor() as threads, trtllm("trtllm_1_2", env=env) as server:
         begun = server.facts()["worker"]["generations"]
-        threads.submit(server.new_client().post, "/invocations", json=WAITS)
+        threads.submit(server.new_client().post, "/invocations", json=ENDLESS)
         for _ in polling(30):
             assert server.client.get("/ping").status_code == 200
             if server.facts()["worker"]["generations"] - begun > 3:

@@ -22,12 +22,12 @@ from layouts import (
 from servers import Server, polling
 
 # A layout that knows us is kept from calling bootstrap, to see what the patch does.
-UNAIDED: Final = {"STANDIN_CALLS_BOOTSTRAP": "0"}
+NO_OWN_CALL: Final = {"STANDIN_CALLS_BOOTSTRAP": "0"}
 BY_AUTO: Final = {"MHCS_AUTO": "1"}
 BY_MODEL_PATH: Final = {"SAGEMAKER_MODEL_PATH": str(CUSTOMER)}
 TWO_SERVERS: Final = ("--api-server-count", "2")
 #: Two of them twice: for more than one method.
-OURS: Final = [
+OUR_ROUTES: Final = [
     "/adapters",
     "/adapters/{adapter_name:path}",
     "/adapters/{adapter_name:path}/update",
@@ -68,7 +68,7 @@ def starts() -> Iterator[Any]:
         for name, (command, env) in ACTIVATIONS.items():
             # No import hook sees what runs as __main__: serve_http is the net for it.
             late = name == "python -m" and layout != "v0_29"
-            start = Start(layout, command, env | UNAIDED, late)
+            start = Start(layout, command, env | NO_OWN_CALL, late)
             yield pytest.param(start, id=f"{layout}-{name}")
     for layout in KNOW_US:
         for name, (command, env) in ITS_OWN_CALL.items():
@@ -87,7 +87,7 @@ def server(start: Start) -> Iterator[Server]:
         yield server
 
 
-def inside(server: Server) -> dict[str, Any]:
+def report_of(server: Server) -> dict[str, Any]:
     """Return what the stand-in tells of itself."""
     report: dict[str, Any] = server.client.get("/standin").json()
     return report
@@ -113,16 +113,16 @@ def test_customers_invocation_handler_answers(server: Server) -> None:
 
 
 def test_routes_are_added_once(server: Server) -> None:
-    routes = inside(server)["routes"]
+    routes = report_of(server)["routes"]
     before_the_engines = routes[: routes.index("/openapi.json")]
-    assert sorted({*before_the_engines}) == OURS
-    assert len(before_the_engines) == len(OURS) + 2
+    assert sorted({*before_the_engines}) == OUR_ROUTES
+    assert len(before_the_engines) == len(OUR_ROUTES) + 2
 
 
 def test_build_app_returns_patched_app_unless_run_as_main(
     start: Start, server: Server
 ) -> None:
-    built = inside(server)["routes_after_build_app"]
+    built = report_of(server)["routes_after_build_app"]
     assert ("/ping" in built[:2]) is not start.patched_late
 
 
@@ -141,13 +141,13 @@ def test_unknown_model_is_still_a_404(server: Server) -> None:
 
 
 def test_engines_lifespan_still_runs(server: Server) -> None:
-    assert inside(server)["started"]
+    assert report_of(server)["started"]
 
 
 def test_engines_logger_is_unchanged_since_import(
     server: Server,
 ) -> None:
-    report = inside(server)
+    report = report_of(server)
     assert report["loggers"]["vllm"] == report["loggers_at_import"]["vllm"]
 
 
@@ -157,10 +157,10 @@ def test_engines_logger_is_unchanged_since_import(
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((*SERVE, *PLUGIN, BY_AUTO | UNAIDED), id="MHCS_AUTO=1"),
-        pytest.param((*SERVE, BY_MODEL_PATH | UNAIDED), id="SAGEMAKER_MODEL_PATH"),
-        pytest.param((*MHCS_RUN, *SERVE, *PLUGIN, UNAIDED), id="mhcs run"),
-        pytest.param((*LAUNCH, *PLUGIN, UNAIDED), id="import mhcs.auto"),
+        pytest.param((*SERVE, *PLUGIN, BY_AUTO | NO_OWN_CALL), id="MHCS_AUTO=1"),
+        pytest.param((*SERVE, BY_MODEL_PATH | NO_OWN_CALL), id="SAGEMAKER_MODEL_PATH"),
+        pytest.param((*MHCS_RUN, *SERVE, *PLUGIN, NO_OWN_CALL), id="mhcs run"),
+        pytest.param((*LAUNCH, *PLUGIN, NO_OWN_CALL), id="import mhcs.auto"),
         pytest.param((*SERVE, *PLUGIN, {}), id="its own call"),
         pytest.param((*SERVE, *PLUGIN, BY_AUTO), id="MHCS_AUTO=1 and its own call"),
     ],
@@ -176,9 +176,9 @@ def test_each_of_several_api_servers_is_patched_once(two_servers: Server) -> Non
     for _ in polling(timeout=20, interval=0):
         # One connection is one process's: each question needs its own.
         two_servers.client.headers["Connection"] = "close"
-        report = inside(two_servers)
+        report = report_of(two_servers)
         assert sorted(report["routes"][:2]) == ["/invocations", "/ping"]
-        assert report["routes"].index("/openapi.json") == len(OURS) + 2
+        assert report["routes"].index("/openapi.json") == len(OUR_ROUTES) + 2
         assert two_servers.client.get("/ping").json()["answered_by"] == "the customer"
         asked.add(report["pid"])
         if len(asked) == 2:
@@ -263,7 +263,7 @@ def test_disabled_engine_is_not_patched(
 ) -> None:
     with standin("v0_6", *command, env=env) as server:
         assert server.client.get("/ping").status_code == 404
-        assert "/ping" not in inside(server)["routes"]
+        assert "/ping" not in report_of(server)["routes"]
         assert server.output() == ""
 
 
@@ -275,11 +275,11 @@ def test_disabling_another_engine_does_not_affect_vllm() -> None:
 
 # --- patches that fail -------------------------------------------------------------
 
-BANANA: Final = {"MHCS_AUTO": "banana"}
+INVALID_AUTO: Final = {"MHCS_AUTO": "banana"}
 
 
 def test_invalid_mhcs_auto_is_one_line_and_engine_starts_unpatched() -> None:
-    with standin("v0_6", env=BANANA) as server:
+    with standin("v0_6", env=INVALID_AUTO) as server:
         assert server.client.get("/ping").status_code == 404
         [line] = server.stderr().splitlines()
     assert "MHCS_AUTO='banana'" in line
@@ -287,7 +287,7 @@ def test_invalid_mhcs_auto_is_one_line_and_engine_starts_unpatched() -> None:
 
 
 def test_invalid_mhcs_auto_prevents_startup_when_strict() -> None:
-    end = fail_to_start("v0_6", env={"MHCS_STRICT": "1", **BANANA})
+    end = fail_to_start("v0_6", env={"MHCS_STRICT": "1", **INVALID_AUTO})
     assert end.status != 0
     assert "MHCS_AUTO='banana' is not allowed: use 1, true" in end.stderr
 
@@ -342,9 +342,9 @@ def test_disabled_rust_front_end_is_not_reported(value: str) -> None:
 
 # --- logging -----------------------------------------------------------------------
 
-LEFT_ALONE: Final = {"level": 30, "disabled": False, "handlers": []}
+ROOT_LOGGER: Final = {"level": 30, "disabled": False, "handlers": []}
 FORMAT: Final = "%(levelname)s [vllm] %(message)s"
-OF_VLLM: Final = {
+VLLM_LOGGER: Final = {
     "level": 20,
     "disabled": False,
     "handlers": [["StreamHandler", 20, FORMAT]],
@@ -355,13 +355,16 @@ OF_VLLM: Final = {
 def test_root_and_vllm_loggers_are_unchanged(layout: str) -> None:
     env = {"SAGEMAKER_CONTAINER_LOG_LEVEL": "DEBUG", **BY_AUTO}
     with standin(layout, env=env) as server:
-        assert inside(server)["loggers"] == {"root": LEFT_ALONE, "vllm": OF_VLLM}
+        assert report_of(server)["loggers"] == {
+            "root": ROOT_LOGGER,
+            "vllm": VLLM_LOGGER,
+        }
 
 
 def test_log_handlers_of_launching_script_are_unchanged() -> None:
     env = {"SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO"}
     with standin("v0_6", *LAUNCH, env=env) as server:
-        root = inside(server)["loggers"]["root"]
+        root = report_of(server)["loggers"]["root"]
         lines = server.stderr().splitlines()
     own_handler = ["StreamHandler", 0, "launch: %(message)s"]
     assert root == {"level": 30, "disabled": False, "handlers": [own_handler]}

@@ -61,7 +61,7 @@ def config_of_vllm(download_dir: Path | None = None, **fields: Any) -> Any:
 
 
 @pytest.fixture
-def class_of_model(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def model_class(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Say what attributes the model's class has."""
 
     def give(**attributes: Any) -> None:
@@ -128,27 +128,27 @@ def test_modules_of_checkpoint_need_no_class(
     ],
 )
 def test_missing_modules_may_be_known_to_class(
-    class_of_model: Callable[..., None],
+    model_class: Callable[..., None],
     attributes: dict[str, Any],
     name: str,
     widths: Widths | None,
 ) -> None:
-    class_of_model(**attributes)
+    model_class(**attributes)
     assert VLLMModel(TEXT, config()).find(name) == widths
 
 
 def test_dropped_weights_do_not_drop_modules(
-    class_of_model: Callable[..., None],
+    model_class: Callable[..., None],
 ) -> None:
-    class_of_model(hf_to_vllm_mapper=Mapper(mtp=None))
+    model_class(hf_to_vllm_mapper=Mapper(mtp=None))
     model = VLLMModel({**TEXT, f"mtp.{Q}": WIDTHS}, config())
     assert model.find(f"x.{Q}") is None
 
 
 def test_checkpoint_without_head_has_no_prefix(
-    class_of_model: Callable[..., None],
+    model_class: Callable[..., None],
 ) -> None:
-    class_of_model()
+    model_class()
     model = VLLMModel({"h.0.attn.c_attn": WIDTHS}, config())
     assert model.find("transformer.h.0.attn.c_attn") == WIDTHS
     assert model.find("a.transformer.h.0.attn.c_attn") is None

@@ -72,7 +72,7 @@ def launched(folder: Path, seconds: int) -> Iterator[subprocess.Popen[bytes]]:
     env = {**os.environ, "MHCS_DRAIN_SECONDS": str(seconds)}
     command = [sys.executable, "launcher.py"]
     with subprocess.Popen(command, cwd=folder, env=env) as launcher:
-        wait_for(folder / "ready")
+        wait_for_file(folder / "ready")
         yield launcher
         assert launcher.wait(30) == 0
 
@@ -84,7 +84,7 @@ def test_servers_finish_before_launcher_ends(
 ) -> None:
     with launched(tmp_path, seconds) as launcher:
         launcher.send_signal(number)
-        wait_for(tmp_path / "told")
+        wait_for_file(tmp_path / "told")
         launcher.send_signal(signal.SIGTERM)
         if seconds:
             (tmp_path / "finished").touch()
@@ -95,12 +95,12 @@ def test_servers_finish_before_launcher_ends(
 def test_second_interrupt_exits_at_once(tmp_path: Path) -> None:
     with launched(tmp_path, 30) as launcher:
         launcher.send_signal(signal.SIGINT)
-        wait_for(tmp_path / "told")
+        wait_for_file(tmp_path / "told")
         launcher.send_signal(signal.SIGINT)
     assert (tmp_path / "ended").read_text() == "False"
 
 
-def wait_for(file: Path) -> None:
+def wait_for_file(file: Path) -> None:
     for _ in polling(30, interval=0.01):
         if file.exists():
             return

@@ -117,7 +117,7 @@ MOVED: Final[Mapping[tuple[str, str], Found]] = {
     ("openai.serving_chat", "OpenAIServingChat"): in_both(f"{CHAT}.serving"),
     ("openai.serving_models", "OpenAIServingModels"): in_both("openai.models.serving"),
 }
-STILL_THERE: Final = (
+UNMOVED: Final = (
     ("v0_10", "openai.protocol", "CompletionRequest"),
     ("v0_10", "openai.serving_completion", "OpenAIServingCompletion"),
     ("v0_28", "openai.engine.protocol", "ErrorResponse"),
@@ -162,7 +162,7 @@ def test_moved_name_is_found_at_old_path(
     assert look_up(scripts[layout], old, name, same_as=new) == {"found": "the same"}
 
 
-@pytest.mark.parametrize(("layout", "module", "name"), STILL_THERE)
+@pytest.mark.parametrize(("layout", "module", "name"), UNMOVED)
 def test_unmoved_name_is_the_engines(
     scripts: dict[str, Server], layout: str, module: str, name: str
 ) -> None:
