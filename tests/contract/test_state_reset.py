@@ -1,4 +1,4 @@
-"""Names of the published 0.1.x with which vLLM's tests reset this package."""
+"""State is reset by names of the published 0.1.x, as in the tests of vLLM."""
 
 from __future__ import annotations
 

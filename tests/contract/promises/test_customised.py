@@ -34,9 +34,9 @@ def test_session_keeps_state_until_closed(customised_server: Server) -> None:
         counts = [ask_session(client, session).json()["count"] for _ in range(4)]
         assert counts == [1, 2, 3, 4]
         assert close(client, session).text == f"Session {session} closed"
-        gone = ask_session(client, session)
+        after_close = ask_session(client, session)
         status, message = not_found(session)
-        assert (gone.status_code, message in gone.text) == (status, True)
+        assert (after_close.status_code, message in after_close.text) == (status, True)
 
 
 def test_concurrent_sessions_are_isolated(

@@ -47,7 +47,7 @@ def test_requests_are_counted(server: Server, engine: EngineUnderTest) -> None:
 def test_engines_own_metrics_stay_available(
     server: Server, engine: EngineUnderTest
 ) -> None:
-    """They are on our page, or on ``/metrics/json`` if they are not in its format."""
+    """On our page, or on ``/metrics/json`` if the engine has JSON statistics."""
     server.client.post("/invocations", json=completion(engine))
     statistics = server.client.get("/metrics/json")
     if statistics.headers["content-type"].startswith("application/json"):

@@ -147,10 +147,10 @@ def test_only_inference_routes_can_be_selected(
 
 
 def test_sessions_are_off_by_default(server: Server, engine: EngineUnderTest) -> None:
-    wanted = server.client.post("/invocations", json={"requestType": "NEW_SESSION"})
-    named = server.client.post(
+    creating = server.client.post("/invocations", json={"requestType": "NEW_SESSION"})
+    using = server.client.post(
         "/invocations", json=completion(engine), headers={SESSION: "a"}
     )
-    for answer in (wanted, named):
+    for answer in (creating, using):
         assert answer.status_code == 400
         assert "stateful sessions not enabled" in answer.text

@@ -22,10 +22,10 @@ def check_streams_finish(server: Server, pid: int, path: str) -> None:
     body = {**COMPLETION, **LONG, "stream_options": {"include_usage": True}}
     with ThreadPoolExecutor(STREAMS) as threads:
         streams = [threads.submit(read, server, path, body) for _ in range(STREAMS)]
-        begun = [next(stream.result()) for stream in streams]
+        first_chunks = [next(stream.result()) for stream in streams]
         os.kill(pid, signal.SIGTERM)
         rests = [threads.submit("".join, stream.result()) for stream in streams]
-        for first, rest in zip(begun, rests, strict=True):
+        for first, rest in zip(first_chunks, rests, strict=True):
             text = first + rest.result()
             assert text.endswith("data: [DONE]\n\n")
             assert '"completion_tokens":200' in text

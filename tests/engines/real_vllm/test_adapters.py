@@ -263,7 +263,7 @@ def test_running_request_keeps_its_adapter(
         adapters.stream("POST", path, json=body) as answer,
     ):
         events = answer.iter_lines()
-        begun = next(events)
+        first_event = next(events)
         if end == "DELETE":
             ended = threads.submit(adapters.delete, "/adapters/one")
             for _ in polling(30):
@@ -272,7 +272,7 @@ def test_running_request_keeps_its_adapter(
         else:
             fields = {"name": "one", "src": "adapter-b", "load_inplace": True}
             ended = threads.submit(adapters.post, "/adapters", json=fields)
-        lines = [line for line in (begun, *events) if line]
+        lines = [line for line in (first_event, *events) if line]
     assert lines[-1] == "data: [DONE]"
     chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == whole

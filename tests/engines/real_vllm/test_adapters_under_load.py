@@ -76,7 +76,7 @@ def test_requests_get_correct_text_while_adapters_change(
     with deployment.new_client() as client:
         texts = expected_texts(client)
         register(client, "steady", "adapter-a").raise_for_status()
-        answered: dict[str, int] = {"steady": 0, "changing": 0, "gone": 0}
+        answered: dict[str, int] = {"steady": 0, "changing": 0, "missing": 0}
 
         def ask(name: str, allowed: set[str]) -> Callable[[], None]:
             own = deployment.new_client()
@@ -84,7 +84,7 @@ def test_requests_get_correct_text_while_adapters_change(
             def once() -> None:
                 answer = invoke(own, name)
                 if answer.status_code == 404 and name == "changing":
-                    answered["gone"] += 1
+                    answered["missing"] += 1
                     return
                 assert answer.status_code == 200, answer.text
                 assert text_of(answer) in allowed

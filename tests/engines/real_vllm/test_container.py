@@ -137,8 +137,8 @@ def test_hung_engine_is_restarted_with_adapters_and_sessions(
 ) -> None:
     adapter = {"name": "a", "src": adapter_path("adapter-a")}
     container.client.post("/adapters", json=adapter).raise_for_status()
-    begun = container.client.post("/invocations", json={"requestType": "NEW_SESSION"})
-    session = begun.headers[SESSION].partition(";")[0]
+    created = container.client.post("/invocations", json={"requestType": "NEW_SESSION"})
+    session = created.headers[SESSION].partition(";")[0]
     text = container.invoke(**{ADAPTER: "a"}).json()["choices"][0]["text"]
     engine = container.find_process("EngineCore")
     os.kill(engine, signal.SIGSTOP)

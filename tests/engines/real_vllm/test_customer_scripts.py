@@ -52,7 +52,7 @@ class Own(pydantic.BaseModel):
 settings = pickle.loads(pickle.dumps(Settings("from the script", sizes=[1])))
 """
 
-# Each script also defines the handlers of the sources after its own, which must lose.
+# Each script also defines handlers of lower priority, which must not be used.
 SHORT_NAMES = """
 import logging
 

@@ -136,8 +136,8 @@ def test_adapter_header_selects_adapter(server: Server) -> None:
     removed = server.client.delete("/adapters/mine")
     assert (removed.status_code, removed.text) == (200, "Adapter mine unregistered")
     headers = {ADAPTER: "mine"}
-    gone = server.client.post("/invocations", json=COMPLETION, headers=headers)
-    assert gone.status_code == 404
+    missing = server.client.post("/invocations", json=COMPLETION, headers=headers)
+    assert missing.status_code == 404
     if KEEPS_BASE_MODEL:
         assert complete(server, "/invocations") == base
 
@@ -198,11 +198,11 @@ def test_only_inference_routes_can_be_selected(server: Server, route: str) -> No
 
 
 def test_sessions_are_off_by_default(server: Server) -> None:
-    wanted = server.client.post("/invocations", json={"requestType": "NEW_SESSION"})
-    named = server.client.post(
+    creating = server.client.post("/invocations", json={"requestType": "NEW_SESSION"})
+    using = server.client.post(
         "/invocations", json=COMPLETION, headers={"X-Amzn-SageMaker-Session-Id": "a"}
     )
-    for answer in (wanted, named):
+    for answer in (creating, using):
         assert answer.status_code == 400
         assert "stateful sessions not enabled" in answer.text
 

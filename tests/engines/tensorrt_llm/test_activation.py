@@ -1,4 +1,4 @@
-"""How apps of TensorRT-LLM get our routes, and when nothing gives them any."""
+"""Activation on TensorRT-LLM: when its apps get our routes, and when not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ACTIVATIONS: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]]] = {
     "import mhcs.auto": (LAUNCH, {}),
 }
 OLDEST, NEWEST = RELEASES[0], RELEASES[-1]
-#: What a worker must not get from us.
+#: Modules that a worker must not import.
 ONLY_FOR_SERVERS: Final = {
     "model_hosting_container_standards.sagemaker",
     "model_hosting_container_standards.app.bootstrap",
@@ -45,7 +45,7 @@ ONLY_FOR_SERVERS: Final = {
 
 
 def starts() -> Iterator[Any]:
-    """Yield every release, and every activation of the oldest and the newest."""
+    """Yield every release, and every activation method of the oldest and the newest."""
     for release in RELEASES:
         for activation, start in ACTIVATIONS.items():
             if activation == "MHCS_AUTO=1" or release in (OLDEST, NEWEST):
@@ -93,7 +93,7 @@ def test_patched_server_logs_nothing_of_ours(server: TrtllmServer) -> None:
     assert not any(word in server.output() for word in ours)
 
 
-# --- a server and its helpers ------------------------------------------------------
+# --- processes of a server ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("release", [OLDEST, NEWEST])
@@ -135,14 +135,14 @@ def test_encoder_server_has_routes_but_no_adapters(
         assert "its role is MM_ENCODER" in answer.text
 
 
-# --- a server that listens before it has an engine ----------------------------------
+# --- a server that listens while it loads the model ---------------------------------
 
 NEXT: Final = "trtllm_next"
 
 
 @pytest.fixture
 def loading_server(tmp_path: Path) -> Iterator[tuple[TrtllmServer, Path]]:
-    """A server whose model is loaded once there is a file."""
+    """A server that finishes loading when the file exists."""
     loaded = tmp_path / "loaded"
     env = {**BY_AUTO, "TRTLLM_STANDIN_LOADED": str(loaded)}
     with trtllm(NEXT, env=env, ready_path=None) as server:
@@ -155,7 +155,7 @@ def wait_until_listening(server: TrtllmServer) -> None:
         with contextlib.suppress(httpx.TransportError):
             server.client.get("/health")
             return
-    raise AssertionError("It never listens.")
+    raise AssertionError("The server never listens.")
 
 
 def test_loading_server_is_a_503_until_loaded(
@@ -191,8 +191,8 @@ def test_adapters_are_restored_when_ping_is_healthy(tmp_path: Path) -> None:
     with trtllm(NEXT, lora=True, env=env, port=port) as server:
         server.client.post("/adapters", json=body).raise_for_status()
     with trtllm(NEXT, lora=True, env=env, port=port, ready_path="/ping") as server:
-        asked = {"model": "cats", "prompt": "hello"}
-        answer = server.client.post("/v1/completions", json=asked)
+        completion = {"model": "cats", "prompt": "hello"}
+        answer = server.client.post("/v1/completions", json=completion)
         assert answer.json()["choices"][0]["text"] == "cats: hello"
 
 

@@ -1,4 +1,4 @@
-"""TensorRT-LLM's engine object, on servers like those of each release."""
+"""The engine object of TensorRT-LLM, with stand-ins for its server."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ADAPTER = Adapter(
 
 
 class Server:
-    """What answers the engine's routes."""
+    """A stand-in for ``OpenAIServer``, which answers the engine's routes."""
 
     __module__ = "tensorrt_llm.serve.openai_server"
     model = "standin"
@@ -175,7 +175,7 @@ def test_adapters_must_fit_checkpoint(tmp_path: Path, from_hub: bool) -> None:
     given = ("org/m", tmp_path) if from_hub else (str(tmp_path), None)
     model = TensorRTAdapters(Server(generator=generator_of(*given))).base_model()
     assert model is not None
-    # It looks for layers by their numbers, whatever is before them.
+    # Layers are found by their numbers, with any prefix.
     name = "model.language_model.layers.0.self_attn.q_proj"
     assert model.find(name) == Widths(128, 64)
     assert model.find("model.layers.1.self_attn.q_proj") is None
@@ -188,11 +188,11 @@ def test_other_models_are_unknown(model: str | None) -> None:
 
 
 class RequestError(Exception):
-    """As the engine's own is called."""
+    """Has the name of the engine's own class."""
 
 
 class Promise:
-    """An answer that comes, fails, or never comes."""
+    """A pending response that arrives, fails, or never arrives."""
 
     def __init__(self, error: Exception | None, arrives: bool = True) -> None:
         self.error = error
@@ -211,7 +211,7 @@ class Promise:
 
 @pytest.fixture
 def tensorrt_llm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names that the engine's package has."""
+    """Install a stand-in for the engine's package."""
     package: Any = ModuleType("tensorrt_llm")
     package.SamplingParams = SimpleNamespace
     request: Any = ModuleType("tensorrt_llm.executor.request")
@@ -286,13 +286,13 @@ async def test_dead_engine_is_not_an_adapter_error(
     tensorrt_llm: None, cats: Adapter
 ) -> None:
     class CppExecutorError(Exception):
-        """As the engine's own is called."""
+        """Has the name of the engine's own class."""
 
     with pytest.raises(AdapterEngineError, match="engine failed: gone"):
         await backend_of(Promise(CppExecutorError("gone"))).load(cats)
 
 
-# --- releases that nobody has seen -------------------------------------------------
+# --- unexpected releases -----------------------------------------------------------
 
 
 def test_module_without_server_is_one_error(
@@ -306,12 +306,12 @@ def test_module_without_server_is_one_error(
 
 def test_server_without_app_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
     class OpenAIServer:
-        """Keeps its app elsewhere."""
+        """Has no ``app``."""
 
     module: Any = ModuleType(hooks.SERVER_MODULE)
     module.OpenAIServer = OpenAIServer
     hooks._patch_server(module)
-    hooks._patch_server(module)  # A second time changes nothing.
+    hooks._patch_server(module)  # The second call has no effect.
     module.OpenAIServer()
     [record] = caplog.records
     assert "The server has no app" in record.getMessage()
@@ -319,13 +319,13 @@ def test_server_without_app_is_one_error(caplog: pytest.LogCaptureFixture) -> No
 
 @dataclasses.dataclass(slots=True)
 class LoRARequest:
-    """As in 1.2: its path has to be there."""
+    """The class of 1.2, which requires an existing path."""
 
     lora_path: str
 
     def __post_init__(self) -> None:
         if not Path(self.lora_path).exists():
-            raise ValueError("It does not exist.")
+            raise ValueError("The path does not exist.")
 
 
 def test_lora_path_is_checked_by_constructor_but_not_by_validation() -> None:
@@ -333,9 +333,9 @@ def test_lora_path_is_checked_by_constructor_but_not_by_validation() -> None:
         lora_request: LoRARequest
 
     module: Any = ModuleType(hooks.REQUEST_MODULE)
-    hooks._patch_lora_request(module)  # An older release has none.
+    hooks._patch_lora_request(module)  # Older releases have no LoRARequest.
     module.LoRARequest = LoRARequest
-    for _ in range(2):  # A second time changes nothing.
+    for _ in range(2):  # The second call has no effect.
         hooks._patch_lora_request(module)
     assert LoRARequest("/").lora_path == "/"
     with pytest.raises(ValueError, match="does not exist"):
@@ -345,7 +345,7 @@ def test_lora_path_is_checked_by_constructor_but_not_by_validation() -> None:
 
 
 class LateServer:
-    """A server as upstream is about to make it: first, and its routes once it runs."""
+    """A server that adds its routes at startup, as upstream's main branch will do."""
 
     def __init__(self, eager: bool = False) -> None:
         self.app = FastAPI(lifespan=self.lifespan)
@@ -362,14 +362,14 @@ class LateServer:
         self.app.add_api_route("/v1/completions", self.answer, methods=["POST"])
 
     def register_routes(self) -> None:
-        self.app.add_api_route("/health", lambda: "well")
+        self.app.add_api_route("/health", lambda: "healthy")
 
     async def answer(self, request: Request) -> str:
         return request.url.path
 
 
 def patch(server: type) -> Any:
-    """Return the class, patched as if it were the engine's."""
+    """Patch the class as if it were the engine's, and return it."""
     module: Any = ModuleType(hooks.SERVER_MODULE)
     module.OpenAIServer = server
     hooks._patch_server(module)
@@ -379,7 +379,7 @@ def patch(server: type) -> Any:
 @pytest.mark.parametrize("eager", [True, False])
 def test_server_is_bootstrapped_once_it_has_routes(eager: bool) -> None:
     class OpenAIServer(LateServer):
-        """One that is patched."""
+        """The class to patch."""
 
     server = patch(OpenAIServer)(eager=eager)
     assert is_bootstrapped(server.app) is eager
@@ -395,12 +395,12 @@ def test_unusable_handler_stops_late_startup(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class OpenAIServer(LateServer):
-        """One that is patched."""
+        """The class to patch."""
 
     monkeypatch.setenv("CUSTOM_FASTAPI_PING_HANDLER", "no.py:ping")
     server = patch(OpenAIServer)()
     with pytest.raises(HandlerFileNotFoundError), TestClient(server.app):
-        """It does not start."""
+        pass
 
 
 def test_server_without_routes_is_one_error(
@@ -481,14 +481,14 @@ def test_release_without_disaggregated_server_works() -> None:
 
 
 class UnreadableAdapters:
-    """Adapters whose table cannot be read."""
+    """A registry whose table cannot be read."""
 
     def find(self, name: str) -> Adapter | None:
         raise StorageError("The disk is full.")
 
 
 def generation_arguments(server: Server, request: WithAdapters) -> Any:
-    """Return with what a generation begins that answers the request."""
+    """Return the arguments of the generation for the request."""
 
     async def answer(*given: Any) -> Any:
         return generate_by_adapter(dict, None, (), {"inputs": [0]})
@@ -510,10 +510,13 @@ async def test_adapter_unloaded_while_body_arrives_still_answers(
         leaving = asyncio.create_task(adapters.unregister("cats"))
         while "cats" in adapters.view():  # noqa: ASYNC110
             await asyncio.sleep(0)
-        begun = await generation_arguments(server, WithAdapters(model="cats"))
-        brought = begun.pop("lora_request")
+        arguments = await generation_arguments(server, WithAdapters(model="cats"))
+        lora_request = arguments.pop("lora_request")
         assert found is not None
-        assert (brought.lora_int_id, brought.lora_path) == (found.id, cats.path)
+        assert (lora_request.lora_int_id, lora_request.lora_path) == (
+            found.id,
+            cats.path,
+        )
         assert backend.texts
         return leaving
 
@@ -527,7 +530,7 @@ async def test_adapter_unloaded_while_body_arrives_still_answers(
 async def test_nested_method_calls_keep_adapter(
     tensorrt_llm: None, cats: Adapter, tmp_path: Path
 ) -> None:
-    """Whatever becomes of it in between."""
+    """Even if the adapter is unregistered in between."""
     server = Server()
     adapters = AdapterRegistry(AdapterEngine(tmp_path / "engine"), tmp_path, None)
     server.app.state.sagemaker_adapters = adapters
@@ -578,7 +581,7 @@ async def test_unreadable_table_is_a_507(tensorrt_llm: None) -> None:
 
 def test_derived_server_class_has_routes() -> None:
     class Derived(Server):
-        """Somebody's own."""
+        """A subclass that does not override anything."""
 
     with client_of(Derived("/v1/completions")) as client:
         answer = client.post("/invocations", json={"prompt": "hello"})

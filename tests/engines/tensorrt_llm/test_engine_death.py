@@ -1,4 +1,4 @@
-"""Death of TensorRT-LLM's engine: detected at once, reported, and the server ends."""
+"""A dead engine of TensorRT-LLM is detected, is reported, and ends the server."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from trtllm import (
 )
 
 BY_AUTO: Final = {"MHCS_AUTO": "1"}
-#: Whose worker ends when an adapter cannot be loaded; in 1.3 and later one that cannot
-#: be loaded is an error, but nothing says that none ever ends the engine.
+#: The worker exits if it cannot load an adapter. In 1.3 and later that is usually an
+#: error, but the engine may still crash.
 ENDS_ON_BAD_ADAPTER: Final = {**BY_AUTO, "TRTLLM_STANDIN_BAD_ADAPTER": "kills"}
 SUPERVISED: Final = (
     str(Path(sys.executable).with_name("standard-supervisor")),
@@ -35,7 +35,7 @@ SUPERVISED: Final = (
 )
 TIMEOUT_S: Final = 30
 COMPLETION: Final = {"model": MODEL, "prompt": "hello"}
-#: Each kind of request that is answered by the engine, and its route.
+#: The routes that the engine answers, each with a request.
 REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "/v1/completions": COMPLETION,
     "/invocations": COMPLETION,
@@ -52,7 +52,7 @@ def kill_engine(server: TrtllmServer) -> None:
     for _ in polling(TIMEOUT_S):
         if server.facts()["worker"] is None:
             return
-    raise AssertionError("The worker lives.")
+    raise AssertionError("The worker is still running.")
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -86,7 +86,7 @@ def test_supervised_server_gets_new_engine(release: str) -> None:
             try:
                 status = server.client.get("/ping").status_code
             except httpx.TransportError:
-                continue  # It starts anew.
+                continue  # The server is restarting.
             if status == 200:
                 break
         assert server.facts()["pid"] != first
@@ -108,7 +108,7 @@ def test_request_without_engine_is_a_503(release: str, path: str) -> None:
         assert "TensorRT-LLM's engine is dead" in answer.json()["message"]
 
 
-# --- adapters that end it ----------------------------------------------------------
+# --- adapters that kill the engine -------------------------------------------------
 
 
 def register(server: TrtllmServer, src: str, **fields: Any) -> httpx.Response:
@@ -152,8 +152,8 @@ def test_adapter_that_kills_engine_at_startup_is_skipped_next_time(
         assert shown["status"] == "failed"
         assert "engine ended while it loaded this adapter" in shown["reason"]
         server.client.post("/adapters/bad/update?preload=true").raise_for_status()
-        asked = {**COMPLETION, "model": "bad"}
-        answer = server.client.post("/v1/completions", json=asked)
+        completion = {**COMPLETION, "model": "bad"}
+        answer = server.client.post("/v1/completions", json=completion)
         assert answer.json()["choices"][0]["text"] == "mended: hello"
 
 
@@ -166,14 +166,14 @@ def test_adapter_that_kills_engine_at_first_use_is_not_used_again(
         {**ENDS_ON_BAD_ADAPTER, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "s")},
     )
     src = write_adapter(tmp_path / "bad", BROKEN)
-    asked = {**COMPLETION, "model": "bad"}
+    completion = {**COMPLETION, "model": "bad"}
     with trtllm(release, lora=True, env=env, port=port) as server:
         assert register(server, src, preload=False).status_code == 200
-        answer = server.client.post("/v1/completions", json=asked)
+        answer = server.client.post("/v1/completions", json=completion)
         assert answer.status_code == 503
     for _ in range(2):
         with trtllm(release, lora=True, env=env, port=port) as server:
-            answer = server.client.post("/v1/completions", json=asked)
+            answer = server.client.post("/v1/completions", json=completion)
             assert answer.status_code == 404
             assert "engine ended while it loaded this adapter" in answer.text
             answer = server.client.post("/v1/completions", json=COMPLETION)

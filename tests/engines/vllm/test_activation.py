@@ -1,4 +1,4 @@
-"""How vLLM's apps get our routes: each activation method works, and only once."""
+"""Activation on vLLM: each method adds our routes, and only once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from layouts import (
 )
 from servers import Server, polling
 
-# A layout that knows us is kept from calling bootstrap, to see what the patch does.
+# Layouts that call bootstrap themselves must not, so that only the patch is tested.
 NO_OWN_CALL: Final = {"STANDIN_CALLS_BOOTSTRAP": "0"}
 BY_AUTO: Final = {"MHCS_AUTO": "1"}
 BY_MODEL_PATH: Final = {"SAGEMAKER_MODEL_PATH": str(CUSTOMER)}
 TWO_SERVERS: Final = ("--api-server-count", "2")
-#: Two of them twice: for more than one method.
+#: Two of these paths have two routes, for different methods.
 OUR_ROUTES: Final = [
     "/adapters",
     "/adapters/{adapter_name:path}",
@@ -63,10 +63,10 @@ ITS_OWN_CALL: Final = {
 
 
 def starts() -> Iterator[Any]:
-    """Yield every layout with every activation method it has."""
+    """Yield every layout with each of its activation methods."""
     for layout in LAYOUTS:
         for name, (command, env) in ACTIVATIONS.items():
-            # No import hook sees what runs as __main__: serve_http is the net for it.
+            # Import hooks do not run for __main__; there serve_http is patched instead.
             late = name == "python -m" and layout != "v0_29"
             start = Start(layout, command, env | NO_OWN_CALL, late)
             yield pytest.param(start, id=f"{layout}-{name}")
@@ -88,7 +88,7 @@ def server(start: Start) -> Iterator[Server]:
 
 
 def report_of(server: Server) -> dict[str, Any]:
-    """Return what the stand-in tells of itself."""
+    """Return the report of the stand-in."""
     report: dict[str, Any] = server.client.get("/standin").json()
     return report
 
@@ -172,18 +172,18 @@ def two_servers(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 def test_each_of_several_api_servers_is_patched_once(two_servers: Server) -> None:
-    asked: set[int] = set()
+    seen: set[int] = set()
     for _ in polling(timeout=20, interval=0):
-        # One connection is one process's: each question needs its own.
+        # A connection belongs to one process, so each request needs a new one.
         two_servers.client.headers["Connection"] = "close"
         report = report_of(two_servers)
         assert sorted(report["routes"][:2]) == ["/invocations", "/ping"]
         assert report["routes"].index("/openapi.json") == len(OUR_ROUTES) + 2
         assert two_servers.client.get("/ping").json()["answered_by"] == "the customer"
-        asked.add(report["pid"])
-        if len(asked) == 2:
+        seen.add(report["pid"])
+        if len(seen) == 2:
             return
-    pytest.fail(f"only the processes {asked} answered")
+    pytest.fail(f"only the processes {seen} answered")
 
 
 # --- no customer handler -----------------------------------------------------------
@@ -198,7 +198,7 @@ def test_each_of_several_api_servers_is_patched_once(two_servers: Server) -> Non
     ],
 )
 def bare_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server that is patched, and has no handler of a customer."""
+    """A patched server without handlers of a customer."""
     layout, command = request.param
     with standin(layout, *command, env=BY_AUTO) as server:
         yield server
@@ -319,7 +319,7 @@ def test_invalid_mhcs_strict_is_ignored_when_patch_succeeds() -> None:
         assert s.client.get("/ping").json() == {"answered_by": "the customer"}
 
 
-# --- the front end that is no Python -----------------------------------------------
+# --- the Rust front end ------------------------------------------------------------
 
 
 def test_rust_front_end_is_reported_once_for_all_processes() -> None:
@@ -368,6 +368,6 @@ def test_log_handlers_of_launching_script_are_unchanged() -> None:
         lines = server.stderr().splitlines()
     own_handler = ["StreamHandler", 0, "launch: %(message)s"]
     assert root == {"level": 30, "disabled": False, "handlers": [own_handler]}
-    # It prints our lines, too: once.
+    # Its handler prints our lines too, and only once.
     assert len([line for line in lines if "launch: /ping is answered by" in line]) == 1
     assert len([line for line in lines if "/ping is answered by" in line]) == 1

@@ -1,6 +1,6 @@
-"""Adapters on vLLM's stand-ins: other releases' interfaces, and rare errors.
+"""Adapters on stand-ins for vLLM: interfaces of other releases, and rare errors.
 
-Stand-ins mirror vLLM's client and registry by the facts; real_vllm has the rest.
+The stand-ins have the client and the registry of vLLM; other tests are in real_vllm.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class EngineDeadError(Exception):
 
 
 class Client:
-    """The client of vLLM's engine, without an engine."""
+    """A client of vLLM's engine, without the engine."""
 
     def __init__(self, lora_config: Any) -> None:
         self.vllm_config = SimpleNamespace(lora_config=lora_config)
@@ -68,7 +68,7 @@ class Client:
 
 
 class Models:
-    """The registry of a release, a dict or a list, with its own load and unload."""
+    """A registry, a dict or a list by release, with vLLM's own load and unload."""
 
     def __init__(self, registry: Any) -> None:
         self.lora_requests = registry
@@ -95,13 +95,13 @@ class Models:
         return "unloaded"
 
     def show(self) -> list[str]:
-        """Return the names that /v1/models shows, in its order."""
+        """Return the names in /v1/models, in the same order."""
         registry = self.lora_requests
         entries = registry.values() if isinstance(registry, dict) else registry
         return [entry.lora_name for entry in entries]
 
     def find(self, name: str) -> Any:
-        """Return an entry as the release's serving code looks it up."""
+        """Return an entry, looked up as in the release's serving code."""
         if isinstance(self.lora_requests, dict):
             found = name in self.lora_requests
             return self.lora_requests[name] if found else None
@@ -109,7 +109,7 @@ class Models:
 
 
 class Responses:
-    """What serves responses that go on in the background: by two generations here."""
+    """Background responses, each of two generations."""
 
     def __init__(self) -> None:
         self.between = Gate()
@@ -125,7 +125,7 @@ class Responses:
 
 
 class VLLM:
-    """A server's state, and the adapters over it."""
+    """The state of a server, and its adapters."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class VLLM:
 
 @pytest.fixture(autouse=True)
 def request_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    """vLLM's module of LoRARequest, whether or not vLLM is here."""
+    """Replace vLLM's module of LoRARequest, which need not be installed."""
     module: Any = ModuleType("vllm.lora.request")
     module.LoRARequest = LoRARequest
     for name in ("vllm", "vllm.lora"):
@@ -200,7 +200,7 @@ async def test_vllms_own_adapters_are_kept(vllm: VLLM, spec: AdapterSpec) -> Non
             await method(load_request("a"))
     await vllm.models.unload_lora_adapter(load_request("own"))
     assert vllm.backend.own_adapters() == []
-    # Whatever vLLM has done to its registry, it is still kept current.
+    # Changes by vLLM do not stop our updates of the registry.
     await vllm.adapters.unregister("a")
     assert vllm.models.find("a") is None
 
@@ -224,10 +224,10 @@ async def test_registry_behaves_like_a_dict(tmp_path: Path, spec: AdapterSpec) -
     }
     assert registry.get("own") is registry["own"]
     assert registry.get("a") is registry["a"]
-    assert registry.get("nobody") is None
+    assert registry.get("unknown") is None
     with pytest.raises(KeyError):
-        registry["nobody"]
-    # It was there when vLLM asked whether it is: no KeyError when it takes it.
+        registry["unknown"]
+    # vLLM checks for a name before it reads it: no KeyError if it is removed between.
     assert "a" in registry
     await vllm.adapters.unregister("a")
     assert registry["a"].lora_name == "a"
@@ -238,13 +238,13 @@ async def test_registry_behaves_like_a_dict(tmp_path: Path, spec: AdapterSpec) -
 async def test_request_keeps_its_adapter(
     vllm: VLLM, spec: AdapterSpec, end: str
 ) -> None:
-    """vLLM looks for the name several times, and computes as often."""
+    """vLLM looks the name up and generates several times per request."""
     await vllm.adapters.register(spec)
     ended: list[asyncio.Task[None]] = []
 
     async def answer() -> set[int]:
         first = vllm.models.find("a")
-        # A list is not asked for names: it is the generation that leases.
+        # Lookups in a list are not intercepted: the generation leases the adapter.
         [(_, computed, _)] = await vllm.generate("p", lora_request=first)
         before = vllm.adapters.view()["a"].id
         ended.append(asyncio.create_task(end_adapter(vllm, spec, end)))
@@ -275,7 +275,7 @@ async def end_adapter(vllm: VLLM, spec: AdapterSpec, end: str) -> None:
 async def test_background_response_keeps_adapter_of_its_request(
     tmp_path: Path, spec: AdapterSpec, way: str
 ) -> None:
-    """vLLM goes on with it when the request has been answered, in rounds of tools."""
+    """After the request is answered, vLLM continues to generate for tool calls."""
     responses = Responses()
     vllm = VLLM(tmp_path / "state", {}, responses=responses)
     await vllm.adapters.register(spec)
@@ -355,7 +355,7 @@ async def test_engines_errors_are_reported(
     assert reason in str(raised.value)
     assert "Call to" not in str(raised.value)
     assert vllm.models.find("a") is None
-    # One that is loaded by its first request fails there.
+    # Without preload, the first request fails.
     await vllm.adapters.register(msgspec.structs.replace(spec, preload=False))
     expected = kind if kind is AdapterEngineError else ValueError
     with pytest.raises(expected):

@@ -1,6 +1,6 @@
-"""The model of a vLLM server: its names are the checkpoint's, or those of its class.
+"""The base model of a vLLM server: modules of its checkpoint and of its class.
 
-Classes are stand-ins here; tests/engines/real_vllm loads adapters into the real ones.
+The classes are stand-ins; tests/engines/real_vllm loads adapters into real ones.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TEXT: Final = {f"model.{Q}": WIDTHS, "model.layers.0.mlp.gate_up_proj": WIDTHS}
 
 
 class Mapper:
-    """Renames by prefix, as a ``WeightsMapper`` before 0.20 did."""
+    """Renames by prefix, like a ``WeightsMapper`` before 0.20."""
 
     def __init__(self, **prefixes: str | None) -> None:
         self._prefixes = prefixes
@@ -62,7 +62,7 @@ def config_of_vllm(download_dir: Path | None = None, **fields: Any) -> Any:
 
 @pytest.fixture
 def model_class(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Say what attributes the model's class has."""
+    """Return a function that sets the attributes of the model's class."""
 
     def give(**attributes: Any) -> None:
         parts = LOADER.split(".")
@@ -79,7 +79,7 @@ def model_class(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def no_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The class cannot be had."""
+    """Make the class unavailable."""
     monkeypatch.setitem(sys.modules, LOADER, None)
 
 

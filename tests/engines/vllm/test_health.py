@@ -16,24 +16,24 @@ from mhcs.vllm import health
 from mhcs.vllm.health import check, probe_generation
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 
-#: From one look at the requests to the next, and longer than one after the other.
+#: The interval at which the probe polls, and a duration of several polls, in seconds.
 POLL_S = 0.02
 PROBE_S = 0.2
 
 
 class EngineDeadError(Exception):
-    """Known by its name, as vLLM's has moved."""
+    """Recognised by its name, because vLLM moved the class."""
 
 
 class QueueOverflowError(Exception):
-    """The same."""
+    """Recognised by its name too."""
 
 
 class Request:
-    """What vLLM's front end knows of a request."""
+    """The state of a request in vLLM's front end."""
 
     def __init__(self, tokens: int | None) -> None:
-        #: None where there are none: pooling.
+        #: None for pooling, which has no tokens.
         self.detokenizer = None
         if tokens is not None:
             self.detokenizer = SimpleNamespace(token_ids=[0] * tokens)
@@ -46,7 +46,7 @@ class Request:
 
 
 class Client:
-    """What vLLM's ``AsyncLLM`` shows, since 0.8; ``asked`` is what it was asked for."""
+    """The interface of vLLM's ``AsyncLLM`` since 0.8; ``asked`` records its calls."""
 
     def __init__(
         self, engines: int = 1, runner_type: str = "generate", **tokens: int | None
@@ -122,7 +122,7 @@ def cache_use() -> Iterator[Gauge]:
 
 
 async def start_probe(client: Any) -> asyncio.Task[None]:
-    """Begin to try it out, and do so for a while."""
+    """Start a probe, and let it run briefly."""
     probe = asyncio.create_task(probe_generation(client))
     await wait_briefly(probe)
     return probe
@@ -136,7 +136,7 @@ async def wait_until_done(probe: asyncio.Task[None]) -> None:
     await asyncio.wait_for(probe, 5)
 
 
-# --- a token of our own --------------------------------------------------------------
+# --- the probe -----------------------------------------------------------------------
 
 
 async def test_server_without_engine_is_healthy() -> None:
@@ -145,7 +145,7 @@ async def test_server_without_engine_is_healthy() -> None:
 
 
 async def test_generating_engine_is_healthy_despite_waiting_requests() -> None:
-    """Such as a grammar that is compiled, or room that there will never be."""
+    """Requests may wait for a grammar to compile, or for memory."""
     client = Client(waits=0)
     client.generates[0].set()
     await probe_generation(client)
@@ -183,7 +183,7 @@ async def test_unneeded_probe_is_aborted() -> None:
 
 
 async def test_each_engine_is_probed() -> None:
-    """One that works does not speak for another."""
+    """Progress of one engine does not count for another."""
     client = Client(engines=2)
     client.generates[0].set()
     probe = await start_probe(client)
@@ -203,7 +203,7 @@ async def test_model_without_tokens_is_probed_by_its_own_task() -> None:
 
 
 async def test_rejected_probe_counts_as_alive() -> None:
-    """As of a model that takes no prompt without a picture."""
+    """For example, a model may require an image in the prompt."""
     client = Client()
     client.generates[0].set()
     client.raises = [ValueError("no such prompt")]
@@ -218,12 +218,12 @@ async def test_probe_is_repeated_if_queue_is_full() -> None:
     assert len(client.asked) == 3
 
 
-# --- what is seen meanwhile ----------------------------------------------------------
+# --- progress of other requests ------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["decodes", "prefills", "pools"])
 async def test_advancing_requests_are_progress(name: str) -> None:
-    """Also where the engine has no room for a token of ours."""
+    """Even if the engine has no capacity for the probe."""
     client = Client(decodes=3, prefills=0, pools=None)
     probe = await start_probe(client)
     assert not probe.done()
@@ -253,7 +253,7 @@ async def test_new_or_aborted_requests_are_not_progress() -> None:
 async def test_long_prompt_is_progress_as_it_is_allocated(cache_use: Gauge) -> None:
     use = cache_use.labels(engine="0")
     probe = await start_probe(Client(a=0))
-    use.set(0.4)  # Somebody gave up.
+    use.set(0.4)  # A request was aborted.
     await wait_briefly(probe)
     assert not probe.done()
     use.set(0.41)
@@ -287,7 +287,7 @@ async def test_engine_put_to_sleep_is_healthy(state: str) -> None:
     assert len(client.aborted) == 1
 
 
-# --- the end -------------------------------------------------------------------------
+# --- dead engines --------------------------------------------------------------------
 
 
 async def test_dead_engine_aborts_probes_of_others() -> None:

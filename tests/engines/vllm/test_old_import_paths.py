@@ -1,4 +1,4 @@
-"""Customers' scripts outlive vLLM's releases: old paths go on working."""
+"""Old import paths in customers' scripts work on newer releases of vLLM."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from venvs import ROOT
 EXAMPLE: Final = ROOT / "examples" / "vllm_completion"
 PING: Final = "CUSTOM_FASTAPI_PING_HANDLER"
 ENTRYPOINTS: Final = "vllm.entrypoints"
-#: Layouts that have the names the script imports, here or where they moved to.
+#: Layouts that have the names that the script imports, at the old or the new path.
 LAYOUTS: Final = ("v0_10", "v0_28", "v0_29")
 
 # --- the example -------------------------------------------------------------------
@@ -41,7 +41,7 @@ LAYOUTS: Final = ("v0_10", "v0_28", "v0_29")
     ],
 )
 def command(request: pytest.FixtureRequest) -> tuple[tuple[str, ...], Any, int]:
-    """A command of the contract: its words, its variables, the status of /ping."""
+    """A command of the contract: arguments, variables, and the status of /ping."""
     chosen: tuple[tuple[str, ...], Any, int] = request.param
     return chosen
 
@@ -90,7 +90,7 @@ def test_debug_log_names_handler_of_each_route() -> None:
 
 # --- the names ---------------------------------------------------------------------
 
-#: Old path, name, and where each layout has it.
+#: The new path in each layout that moved a name.
 Found = Mapping[str, str]
 COMPLETION: Final = "openai.completion"
 CHAT: Final = "openai.chat_completion"
@@ -127,7 +127,7 @@ UNMOVED: Final = (
 
 @pytest.fixture(scope="module")
 def scripts() -> Iterator[dict[str, Server]]:
-    """For each layout, a server whose customer script looks names up."""
+    """For each layout, a server whose customer script imports names on request."""
     env = {
         "SAGEMAKER_MODEL_PATH": str(CUSTOMER),
         "CUSTOM_SCRIPT_FILENAME": "moved_names.py",
@@ -139,12 +139,12 @@ def scripts() -> Iterator[dict[str, Server]]:
 
 
 def look_up(server: Server, module: str, name: str, same_as: str) -> dict[str, str]:
-    question = {
+    body = {
         "module": f"{ENTRYPOINTS}.{module}",
         "name": name,
         "same_as": f"{ENTRYPOINTS}.{same_as}:{name}",
     }
-    answer: dict[str, str] = server.client.post("/invocations", json=question).json()
+    answer: dict[str, str] = server.client.post("/invocations", json=body).json()
     return answer
 
 
