@@ -172,7 +172,7 @@ def test_script_error_says_how_to_disable_the_script(
 def test_script_does_not_shadow_a_module_of_its_name(
     engine_app: FastAPI, script: Script, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Neither in the script's own imports, nor in imports of other modules later."""
+    """Not for the imports of the script, nor for later imports of other modules."""
     for module in [one for one in sys.modules if one.partition(".")[0] == name]:
         monkeypatch.delitem(sys.modules, module)
     script("NAME = 'beside'", "beside_the_script.py")

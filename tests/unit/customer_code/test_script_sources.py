@@ -198,7 +198,7 @@ def test_script_without_handlers_of_any_server_is_accepted(
 def test_importable_modules_of_other_servers_are_accepted(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They may be installed, beside the script, or created at run time."""
+    """The modules are installed, beside the script, or created at run time."""
     script("VALUE = 1", "site/mlserver.py")
     monkeypatch.syspath_prepend(str(script("", "site/x.py").parent))
     script("VALUE = 2", "kserve.py")

@@ -78,7 +78,7 @@ def test_order_of_requests_and_responses(make: Any) -> None:
     DECORATORS["throttle"](make("throttle", seen))
     DECORATORS["input_formatter"](formatter("input", seen))
     sagemaker.bootstrap(app)
-    # As in an engine that calls bootstrap before its app is complete.
+    # Some engines call bootstrap before their app is complete.
     app.middleware("http")(function_middleware("engine's second", seen))
     TestClient(app).post("/invocations")
     assert seen == ORDER

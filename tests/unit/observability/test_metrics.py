@@ -183,7 +183,7 @@ def test_apps_own_metrics_page_is_kept(method: str) -> None:
 
 
 def test_page_of_global_registry_includes_our_metrics() -> None:
-    """As vLLM mounts it."""
+    """vLLM mounts such a page."""
     app = FastAPI()
     app.mount("/metrics", make_asgi_app())
     client = client_of(sagemaker.bootstrap(app))

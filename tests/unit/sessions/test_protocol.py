@@ -200,7 +200,7 @@ def test_new_session_can_be_requested_within_a_session(
     headers = {SESSION: begin(client)}
     answer = client.post("/invocations", json=NEW, headers=headers)
     assert (answer.status_code, count(folder)) == (200, 2)
-    # Also an expired one: its client must be able to get a new one.
+    # The client of an expired session must be able to get a new one.
     close(client, headers[SESSION])
     answer = client.post("/invocations", json=NEW, headers=headers)
     assert (answer.status_code, count(folder)) == (200, 2)

@@ -67,7 +67,7 @@ async def test_error_is_an_event_of_its_own(
 
 
 async def test_messages_before_response_starts_pass() -> None:
-    """Such as the debug message of templates to Starlette's test client."""
+    """Templates send a debug message to Starlette's test client."""
     debug = {"type": "http.response.debug", "info": {}}
     sent = await messages_when_aborted_after(debug, start(EVENTS))
     assert sent[0] == debug
