@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,17 +57,25 @@ def test_ping_handler_can_be_given_by_file(folder: Path, spec: str) -> None:
         assert f"CUSTOM_FASTAPI_PING_HANDLER={spec}" in server.output()
 
 
-def test_ping_handler_can_be_given_by_moved_name(folder: Path) -> None:
-    env = {"CUSTOM_FASTAPI_PING_HANDLER": OPENAI_SERVER_HEALTH}
+@pytest.fixture(scope="module")
+def debugged(folder: Path) -> Iterator[Server]:
+    """Two of the commands in one: a ping handler by a moved name, and a log level."""
+    env = {
+        "CUSTOM_FASTAPI_PING_HANDLER": OPENAI_SERVER_HEALTH,
+        "SAGEMAKER_CONTAINER_LOG_LEVEL": "DEBUG",
+    }
     with start(folder, **env) as server:
-        assert server.client.get("/ping").status_code == 200
-        assert server.client.head("/ping").status_code == 200
-        check_script_answers(server)
+        yield server
 
 
-def test_debug_level_affects_only_this_package(folder: Path) -> None:
-    with start(folder, SAGEMAKER_CONTAINER_LOG_LEVEL="DEBUG") as server:
-        assert server.client.get("/ping").status_code == 201
-        check_script_answers(server)
-        lines = [line for line in server.output().splitlines() if "DEBUG" in line]
-        assert all("model_hosting_container_standards" in line for line in lines)
+def test_ping_handler_can_be_given_by_moved_name(debugged: Server) -> None:
+    assert debugged.client.get("/ping").status_code == 200
+    assert debugged.client.head("/ping").status_code == 200
+    check_script_answers(debugged)
+
+
+def test_debug_level_affects_only_this_package(debugged: Server) -> None:
+    check_script_answers(debugged)
+    lines = [line for line in debugged.output().splitlines() if "DEBUG" in line]
+    assert lines
+    assert all("model_hosting_container_standards" in line for line in lines)
