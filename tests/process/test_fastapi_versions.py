@@ -14,8 +14,8 @@ from venvs import BUILD, ROOT, kept_venv, run
 # The test client of older Starlettes is behind the times.
 ANYIO: Final = "ignore:The anyio.abc.BlockingPortal alias:DeprecationWarning"
 
-#: Requirements of FastAPI, and warnings that it causes by itself. The environment of the
-#: tests has 0.136, which vLLM requires.
+#: Requirements of FastAPI, and warnings that it causes by itself. The main environment
+#: has 0.136, which vLLM requires.
 VERSIONS: Final[dict[str, tuple[str, ...]]] = {
     "fastapi==0.115.4": (ANYIO,),
     "fastapi==0.117.1": (ANYIO,),
@@ -65,7 +65,7 @@ def test_environment_has_expected_fastapi(fastapi: str, python: Path) -> None:
     assert run(python, "-c", version).startswith(wanted)
 
 
-def test_environment_of_the_tests_has_the_version_that_is_left_out() -> None:
+def test_main_environment_has_fastapi_0_136() -> None:
     assert metadata.version("fastapi").startswith("0.136."), "Add 0.136.* to VERSIONS."
 
 
