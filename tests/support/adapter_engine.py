@@ -136,9 +136,10 @@ class AdapterEngine:
     def resolves_natively(self, name: str) -> bool:
         return name in (*self._own_models, *self._own_adapters)
 
-    async def load(self, adapter: Adapter) -> None:
+    async def load(self, adapter: Adapter) -> str | None:
         async with self._step("load", adapter):
             self._load(adapter)
+        return None
 
     async def unload(self, adapter: Adapter) -> None:
         async with self._step("unload", adapter):

@@ -59,9 +59,11 @@ requires_sglang: Final = [
 class SGLangServer(Server):
     """An SGLang with a temporary folder of its own, where it leaves sockets."""
 
-    def __init__(self, *arguments: str, env: Mapping[str, str], port: int | None) -> None:
+    def __init__(
+        self, *arguments: str, env: Mapping[str, str], port: int | None
+    ) -> None:
         self._temporary = tempfile.TemporaryDirectory()
-        command = [PYTHON, "-m", "sglang.launch_server", *arguments]
+        command: list[str | Path] = [PYTHON, "-m", "sglang.launch_server", *arguments]
         env = {**ENV, "TMPDIR": self._temporary.name, **env}
         super().__init__(command, env, timeout=START_TIMEOUT_S, port=port)
 
@@ -90,10 +92,10 @@ class RealSGLang:
 
     name = f"sglang {VERSION}"
     model: ClassVar[str] = "tiny"
-    has_adapters: ClassVar[bool] = True
-    knows_its_models: ClassVar[bool] = True
-    has_pins: ClassVar[bool] = True
-    most_processes: ClassVar[int] = 2
+    supports_adapters: ClassVar[bool] = True
+    rejects_unknown_models: ClassVar[bool] = True
+    can_pin: ClassVar[bool] = True
+    max_processes: ClassVar[int] = 2
 
     def serve(
         self,
@@ -110,13 +112,19 @@ class RealSGLang:
             # Its name is the seed of its weights.
             written = Path(made, text)
             tool = ROOT / "tools" / "tiny_model.py"
-            command = [sys.executable, tool, tiny_model(), "--lora", written]
+            command: list[str | Path] = [
+                sys.executable,
+                tool,
+                tiny_model(),
+                "--lora",
+                written,
+            ]
             subprocess.run(command, check=True)
             shutil.rmtree(folder, ignore_errors=True)
             shutil.move(written, folder)
         return str(folder)
 
-    def endless(self) -> dict[str, Any]:
+    def long_completion(self) -> dict[str, Any]:
         many = {"max_tokens": 1500, "ignore_eos": True, "temperature": 0}
         return {"model": self.model, "prompt": "hello", **many}
 

@@ -23,11 +23,11 @@ class AdapterMiddleware:
     """Routes a request to the adapter that its header names.
 
     Args:
-        fields: the body fields that receive the adapter's name.
+        fields: the body fields that receive the adapter's name. Without any, the
+            handler reads the header itself and the body is passed on unchanged.
         adapters: the adapters of this server.
-        by_engine: whether the engine's own routes answer. They also accept forms, to
-            which the name is added; without fields, the engine asks which adapter is
-            selected. Any other handler without fields reads the header itself.
+        takes_forms: whether the name is also added to form bodies, which the engine's
+            own routes accept.
     """
 
     def __init__(
@@ -35,16 +35,11 @@ class AdapterMiddleware:
         fields: Sequence[AdapterField],
         adapters: AdapterRuntime,
         *,
-        by_engine: bool,
+        takes_forms: bool,
     ) -> None:
         self.fields = fields
         self.adapters = adapters
-        self.by_engine = by_engine
-
-    @property
-    def applies(self) -> bool:
-        """Whether requests with the header need this step."""
-        return self.by_engine or bool(self.fields)
+        self.takes_forms = takes_forms
 
     async def __call__(
         self,
@@ -54,7 +49,7 @@ class AdapterMiddleware:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Lease the adapter, write its name into the body and call ``handler``.
+        """Select the adapter, write its name into the body and call ``handler``.
 
         Raises:
             HTTPException: there is no such adapter, or the body cannot hold its name.
@@ -65,18 +60,16 @@ class AdapterMiddleware:
             _check_unavailable(self.adapters, name)
         elif adapters.backend is not None:
             await _select(adapters, name)
-        if not self.fields:
-            return await handler(scope, receive, send)
         boundary = read_boundary(headers.get(CONTENT_TYPE, b""))
         try:
-            if boundary is None or not self.by_engine:
+            if boundary is None or not self.takes_forms:
                 scope, receive = await inject(self.fields, name, scope, receive)
             else:
                 fields = {field.path: name for field in self.fields}
                 scope, receive = await append_to_form(scope, receive, boundary, fields)
         except ClientDisconnect:
-            return None
-        return await handler(scope, receive, send)
+            return
+        await handler(scope, receive, send)
 
 
 def _check_unavailable(adapters: AdapterRuntime, name: str) -> None:

@@ -216,7 +216,7 @@ def _invocations(
     routes: dict[str, ASGIApp] | None = {} if resolved.by_route else None
     by_engine = resolved.by_route and resolver.engine is not None
     if resolved.by_route and resolver.engine is not None:
-        fields = fields or _adapter_fields(resolver.engine)
+        fields = fields or (AdapterField(resolver.engine.description.adapter_path),)
         routes = dict(_selectable_routes(resolver, inference_paths))
     by_body = isinstance(handler, BodyRouter)
     # An app with an /invocations route of its own checks content types itself.
@@ -226,14 +226,9 @@ def _invocations(
     if routes is not None and (by_body or not own_routes):
         handler = handler if by_body else JSONContentType(handler)
         routes = {path: JSONContentType(route) for path, route in routes.items()}
-    adapter_middleware = AdapterMiddleware(fields, adapters, by_engine=by_engine)
+    adapter_middleware = AdapterMiddleware(fields, adapters, takes_forms=by_engine)
     unknown = UnknownModels() if resolver.settings.unknown_model else None
     return Invocations(handler, session_middleware, adapter_middleware, routes, unknown)
-
-
-def _adapter_fields(engine: Engine) -> tuple[AdapterField, ...]:
-    path = engine.description.adapter_path
-    return () if path is None else (AdapterField(path),)
 
 
 def _wrap_inference_routes(
@@ -245,11 +240,10 @@ def _wrap_inference_routes(
     """Apply the adapter header on the engine's own inference routes too."""
     router = resolver.app.router
     inner = router.middleware_stack
+    field = AdapterField(engine.description.adapter_path)
     handlers = {path: resolver.with_model(path, inner) for path in inference_paths}
     if handlers:
-        adapter_middleware = AdapterMiddleware(
-            _adapter_fields(engine), adapters, by_engine=True
-        )
+        adapter_middleware = AdapterMiddleware([field], adapters, takes_forms=True)
         routes = InferenceRoutes(inner, handlers, adapter_middleware)
         router.middleware_stack = routes  # type: ignore[assignment] # any ASGI app
 

@@ -28,11 +28,11 @@ from ..asgi.routing import find_routes
 from ..contract.headers import ADAPTER_IDENTIFIER, CONTENT_TYPE
 from ..observability.route_labels import local_path
 
-_NULL: Final = msgspec.Raw(b"null")
+_MISSING: Final = b""
 #: The body field of the model's name, on all engines' inference routes.
 MODEL: Final = "model"
 #: JSON values that name no model.
-_EMPTY_NAMES: Final = (b"null", b'""')
+_EMPTY_NAMES: Final = (b"", b"null", b'""')
 
 
 class InferenceRoutes:
@@ -66,34 +66,6 @@ class InferenceRoutes:
         return handler(scope, receive, send)
 
 
-class JSONField:
-    """One field of JSON bodies, read without decoding the rest of the body."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        # Takes a fraction of decoding the whole body.
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-            msgspec.defstruct(
-                "Body", [("value", msgspec.Raw, _NULL)], rename={"value": name}
-            )
-        )
-
-    def read(self, raw: bytes) -> msgspec.Raw | None:
-        """Return the field's JSON value, null if it is missing.
-
-        Returns None if the body is not a JSON object.
-        """
-        try:
-            value: msgspec.Raw = self._decoder.decode(raw).value
-        except (ValueError, RecursionError):
-            # Only the standard library takes it, with NaN for example.
-            document = decode_object(raw)
-            if document is None:
-                return None
-            value = msgspec.Raw(json.dumps(document.get(self.name)).encode())
-        return value
-
-
 class DefaultModel:
     """Inserts the base model's name into JSON bodies without a model name.
 
@@ -107,40 +79,67 @@ class DefaultModel:
         self.app = app
         self.field = field
         self.name = name
-        self._json_field = JSONField(field)
+        # Decoding a single field takes a fraction of decoding the whole body.
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+            msgspec.defstruct(
+                "Named",
+                [("name", msgspec.Raw, msgspec.Raw(_MISSING))],
+                rename={"name": field},
+            )
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if JSON_BODY in scope:  # An outer step has decoded it already.
             body: JSONBody = scope[JSON_BODY]
-            if body.document.get(self.field) in (None, ""):
+            if await self.replaces(self._name_in(body.document)):
                 body.also(self._edit)
         elif read_boundary(dict(scope["headers"]).get(CONTENT_TYPE, b"")) is None:
             try:
                 raw = await read_body(receive)
             except ClientDisconnect:
                 return
-            if (named := self._named(raw)) is not None:
+            if (named := await self._named(raw)) is not None:
                 scope, receive = replace_json_body(scope, receive, named)
             else:
                 receive = replace_body(receive, raw)
         await self.app(scope, receive, send)
 
+    async def replaces(self, name: bytes) -> bool:
+        """Whether the base model's name replaces a name, given as JSON."""
+        return name in _EMPTY_NAMES
+
     def _edit(self, document: dict[str, Any]) -> None:
         document[self.field] = self.name()
 
-    def _named(self, raw: bytes) -> JSONBody | None:
+    async def _named(self, raw: bytes) -> JSONBody | None:
         """Return a body with the base model's name; None: the body stays unchanged."""
-        name = self._json_field.read(raw)
-        if name is None or bytes(name) not in _EMPTY_NAMES:
+        name = self._read_name(raw)
+        if name is None or not await self.replaces(name):
             return None
         try:
             return JSONBody(raw, self._edit)
         except (ValueError, RecursionError):
             return None  # Decoding a single field skips errors in others.
 
+    def _read_name(self, raw: bytes) -> bytes | None:
+        """Return a body's name as JSON; None if the body is not a JSON object."""
+        try:
+            return bytes(self._decoder.decode(raw).name)
+        except (ValueError, RecursionError):
+            # Only the standard library takes some bodies, as those with NaN.
+            document = decode_object(raw)
+            return None if document is None else self._name_in(document)
 
-class ModelSelection:
+    def _name_in(self, document: dict[str, Any]) -> bytes:
+        if self.field not in document:
+            return _MISSING
+        return json.dumps(document[self.field]).encode()
+
+
+class ModelSelection(DefaultModel):
     """Selects the adapter that a JSON body names, for an engine that checks no names.
+
+    A body with an empty name gets the base model's; one without a name stays unchanged.
 
     Args:
         app: the app, whose base model would answer for any name.
@@ -149,36 +148,29 @@ class ModelSelection:
     """
 
     def __init__(self, app: ASGIApp, field: str, adapters: AdapterRuntime) -> None:
-        self.app = app
-        self.field = field
+        super().__init__(app, field, adapters.base_model)
         self.adapters = adapters
-        self._json_field = JSONField(field)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Select the adapter, and call the app with the same request.
+        """Select the adapter, and call the app.
 
         Raises:
             HTTPException: 404, there is no such model; or the adapter's own error.
         """
         registered = self.adapters.current
-        # The header has precedence.
-        if registered is None or registered.selected() is None:
-            if JSON_BODY in scope:
-                model = scope[JSON_BODY].document.get(self.field)
-            elif read_boundary(dict(scope["headers"]).get(CONTENT_TYPE, b"")) is None:
-                try:
-                    raw = await read_body(receive)
-                except ClientDisconnect:
-                    return
-                receive = replace_body(receive, raw)
-                value = self._json_field.read(raw)
-                model = None if value is None else msgspec.json.decode(value)
-            else:
-                model = None
-            # The engine itself refuses what is not a string.
-            if isinstance(model, str) and model:
-                await select_model(self.adapters, model)
-        await self.app(scope, receive, send)
+        if registered is not None and registered.selected() is not None:
+            # The header has selected one, and has precedence.
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def replaces(self, name: bytes) -> bool:
+        if name == _MISSING:
+            return False
+        # The engine itself refuses what is not a string.
+        if isinstance(model := msgspec.json.decode(name), str) and model:
+            await select_model(self.adapters, model)
+        return await super().replaces(name)
 
 
 def requires_field(app: FastAPI, path: str, field: str) -> bool:

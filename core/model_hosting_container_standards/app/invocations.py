@@ -61,7 +61,7 @@ class Invocations:
         if self.routes is not None and (chosen := headers.get(CUSTOM_ATTRIBUTES)):
             handler = self._chosen_route(header_text(chosen))
         adapter = headers.get(ADAPTER_IDENTIFIER)
-        if adapter and self.adapter.applies:
+        if adapter and self.adapter.fields:
             handler = partial(self.adapter, handler, headers)
         elif self.unknown is not None and not adapter:
             handler = partial(self.unknown.answer, handler)

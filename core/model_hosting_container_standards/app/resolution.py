@@ -99,7 +99,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
             return handler
         if not self.engine.description.checks_models:
             return ModelSelection(handler, MODEL, self.adapters)
-        field = self.engine.description.adapter_path or MODEL
+        field = self.engine.description.adapter_path
         if not requires_field(self.app, path, field):
             return handler
         return DefaultModel(handler, field, self.adapters.base_model)

@@ -24,9 +24,9 @@ class EngineDescription(msgspec.Struct, frozen=True, kw_only=True):
     that accepts some bodies only.
 
     ``adapter_path`` is the body field in which the engine expects the name of an
-    adapter; None: it asks :meth:`RegisteredAdapters.selected` instead.
-    ``checks_models`` is false if the engine answers by its base model whatever model a
-    body names: the names are then checked before the engine sees the request.
+    adapter. ``checks_models`` is false if the engine answers by its base model whatever
+    the body's ``model`` is: it is then checked before the engine sees the request, and
+    the engine asks for :meth:`RegisteredAdapters.selected`.
     ``loads_adapters`` is true if its runtime has an adapter backend.
 
     ``metrics_is_json`` is true if the engine's ``/metrics`` is JSON instead of text for
@@ -37,7 +37,7 @@ class EngineDescription(msgspec.Struct, frozen=True, kw_only=True):
     health_path: str = "/health"
     invocation_paths: Mapping[str, Sequence[str]] = {}
     replaces_invocations: bool = False
-    adapter_path: str | None = "model"
+    adapter_path: str = "model"
     checks_models: bool = True
     loads_adapters: bool = False
     metrics_is_json: bool = False

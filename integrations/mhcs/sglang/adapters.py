@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from fastapi import FastAPI, HTTPException
+from fastapi import HTTPException
 
 from mhcs.addresses import server_name
 from model_hosting_container_standards.engines import (
@@ -48,8 +48,7 @@ class SGLangAdapters(AdapterBackend):
 
     slots_option: Final = "--max-loras-per-batch"
 
-    def __init__(self, app: FastAPI, manager: Any) -> None:
-        self._app = app
+    def __init__(self, manager: Any) -> None:
         self._manager = manager
         self._registry = manager.lora_registry
         # Before attach(), which replaces them.
@@ -120,7 +119,6 @@ class SGLangAdapters(AdapterBackend):
             method = getattr(manager, name)
             setattr(manager, name, _reject_registered(adapters, method))
         self._registry.get_all_adapters = self._all_adapters
-        self._accept_selected(adapters)
 
     def own_models(self) -> Collection[str]:
         return [self._manager.served_model_name]
@@ -222,15 +220,6 @@ class SGLangAdapters(AdapterBackend):
         }
         own = {name: in_engine[name] for name in self.own_adapters()}
         return {**own, **registered}
-
-    def _accept_selected(self, adapters: RegisteredAdapters) -> None:
-        """Accept any model in the body of a request that the header has routed."""
-        serving = getattr(self._app.state, "openai_serving_responses", None)
-        validate = getattr(serving, "_validate_model", None)
-        if serving is not None and validate is not None:
-            serving._validate_model = lambda model: (
-                None if adapters.selected() else validate(model)
-            )
 
     def _view(self) -> Mapping[str, Adapter]:
         return {} if self._adapters is None else self._adapters.view()

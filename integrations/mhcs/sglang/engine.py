@@ -34,8 +34,6 @@ class SGLang(Engine):
         },
         # SGLang's own takes chats only.
         replaces_invocations=True,
-        # The body of /generate has no model field, so that none can be written.
-        adapter_path=None,
         checks_models=False,
         loads_adapters=True,
     )

@@ -30,7 +30,7 @@ class SGLangRuntime(EngineRuntime):
         self._manager.auto_create_handle_loop()
 
     def adapter_backend(self) -> SGLangAdapters:
-        return SGLangAdapters(self.app, self._manager)
+        return SGLangAdapters(self._manager)
 
     async def check(self) -> None:
         await self._probe.check()

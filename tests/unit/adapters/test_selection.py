@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,6 @@ def app(engine: SelectingEngine, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
         name="test",
         invocation_paths={"messages": ["/v1/chat"], "text": ["/v1/generate"]},
         replaces_invocations=True,
-        adapter_path=None,
         checks_models=False,
         loads_adapters=True,
     )
@@ -84,12 +84,13 @@ def test_model_of_the_body_selects_the_adapter(
 
 
 @PATHS
-def test_header_selects_the_adapter_and_leaves_the_body_alone(
+def test_header_selects_the_adapter_and_replaces_the_name(
     client: TestClient, path: str
 ) -> None:
     raw = '{"text": "é", "model": "unknown"}'
     answer = client.post(path, content=raw, headers={ADAPTER: "fr"}).json()
-    assert (answer["adapter"], answer["body"]) == ("fr", raw)
+    assert answer["adapter"] == "fr"
+    assert json.loads(answer["body"]) == {"text": "é", "model": "fr"}
 
 
 @PATHS
@@ -98,8 +99,6 @@ def test_header_selects_the_adapter_and_leaves_the_body_alone(
     [
         '{"text": "x"}',
         '{"text": "x", "model": "base"}',
-        '{"text": "x", "model": ""}',
-        '{"text": "x", "model": null}',
         '{"text": "x", "model": 5}',
         '{"text": NaN, "model": "base"}',
         '{"text": "x", "model": "native"}',
@@ -111,6 +110,16 @@ def test_other_bodies_reach_the_engine_unchanged(
     response = client.post(path, content=body)
     assert response.status_code == 200
     assert (response.json()["adapter"], response.json()["body"]) == (None, body)
+
+
+@PATHS
+@pytest.mark.parametrize("name", ["", None])
+def test_empty_name_is_the_base_models(
+    client: TestClient, path: str, name: str | None
+) -> None:
+    answer = client.post(path, json={"text": "x", "model": name}).json()
+    assert answer["adapter"] is None
+    assert json.loads(answer["body"]) == {"text": "x", "model": "base"}
 
 
 @pytest.mark.parametrize("body", ["[]", "no JSON", '{"model": '])
