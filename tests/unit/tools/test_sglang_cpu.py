@@ -159,3 +159,15 @@ def test_exact_requirement_of_transformers_is_found(
     code = f"print(environment.required_transformers(Path({str(tmp_path)!r})))"
 
     assert run_tool(code).stdout.strip() == version
+
+
+@pytest.mark.parametrize("version", ["0.5.6.post2", "0.4.10", "newest"])
+def test_release_without_adapters_on_a_cpu_is_refused(
+    tmp_path: Path, version: str
+) -> None:
+    command = [sys.executable, "-m", "sglang_cpu", version, tmp_path / "environment"]
+    end = run_until_exit(command, {"PYTHONPATH": str(ROOT / "tools")})
+
+    assert end.status == 1
+    assert f"SGLang {version!r} does not serve adapters" in end.stderr
+    assert not [*tmp_path.iterdir()]
