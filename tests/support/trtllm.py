@@ -39,6 +39,9 @@ RELEASES: Final = (
     # Not in main yet: it registers its routes once it runs.
     "trtllm_next",
 )
+#: Releases whose servers are measured: coverage makes each of them start half as fast
+#: again, and the others execute the same code.
+MEASURED: Final = ("trtllm_1_2", "trtllm_main")
 #: Implements ``--num_serve_frontends``.
 SEVERAL_FRONTENDS: Final = "trtllm_main"
 #: Releases whose requests may name an adapter.
@@ -66,6 +69,7 @@ def environment_of(
             [str(STANDINS / "bin"), str(_SCRIPTS), os.environ["PATH"]]
         ),
         "PYTHONPATH": os.pathsep.join([str(STANDINS / release), str(SUPPORT)]),
+        **({} if release in MEASURED else {"COVERAGE_PROCESS_CONFIG": ""}),
         **(env or {}),
     }
 
