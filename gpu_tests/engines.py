@@ -62,7 +62,7 @@ class RealEngine:
         except metadata.PackageNotFoundError:
             return f"{self.distribution} is not installed"
         if not (Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi")):
-            return "there is no NVIDIA GPU"
+            return "no NVIDIA GPU is present"
         return None
 
     def write_adapter(self, folder: Path, text: str) -> str:
@@ -161,7 +161,7 @@ class RealTensorRTLLM(RealEngine):
         return self._start(model_path(), *options, env=env, port=port)
 
     def load(self, server: Server) -> Load | None:
-        # Its own statistics are for whoever asks first.
+        # The first reader of the engine's own statistics empties them.
         metrics = server.client.get("/metrics").text
         running = _metric(metrics, r"sagemaker_requests_in_flight")
         answered = _metric(metrics, r"sagemaker_requests_total", 'method="POST"')
@@ -173,7 +173,7 @@ ENGINES: Final[tuple[RealEngine, ...]] = (RealVLLM(), RealTensorRTLLM())
 
 @functools.cache
 def model_path() -> str:
-    """Return the model's folder, which is made if nobody named one."""
+    """Return the model's folder; it is made unless a model was named."""
     if MODEL is None:
         _run_tool(str(TINY_MODEL))
     return MODEL or str(TINY_MODEL)

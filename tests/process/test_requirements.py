@@ -359,13 +359,13 @@ def test_build_failure_is_reported(
         Path({str(tmp_path / "worker")!r}).write_text(str(worker.pid))
         [kept] = Path(os.environ["TMPDIR"]).glob("mhcs-*/constraints.txt")
         Path({str(tmp_path / "mode")!r}).write_text(oct(kept.stat().st_mode))
-        raise RuntimeError("there is no compiler")
+        raise RuntimeError("no compiler is installed")
         """,
     )
     (tmp_path / "tmp").mkdir()
     end = ask(python, "torch", TMPDIR=str(tmp_path / "tmp"))
     assert (end.status, "sees" in end.stdout) == (1, False)
-    assert "RuntimeError: there is no compiler" in end.stdout + end.stderr
+    assert "RuntimeError: no compiler is installed" in end.stdout + end.stderr
     reason = end.stderr.splitlines()[-1]
     assert f"{folder}.txt cannot be installed (status 1)" in reason
     # What it has started is gone, and so is what we wrote, which was private.

@@ -261,7 +261,7 @@ def test_dry_run_prints_command() -> None:
     [
         ({"SAGEMAKER_BIND_TO_PORT": "http"}, "SAGEMAKER_BIND_TO_PORT='http'"),
         ({"AIP_HEALTH_ROUTE": "health"}, "AIP_HEALTH_ROUTE='health'"),
-        ({"SM_TRTLLM_MODEL": ""}, "There is no model"),
+        ({"SM_TRTLLM_MODEL": ""}, "No model was found"),
     ],
 )
 def test_problems_are_reported(env: dict[str, str], reason: str) -> None:

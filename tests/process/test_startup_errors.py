@@ -102,7 +102,7 @@ def test_bad_value_stops_every_kind_of_startup(
         ("model.py:NUMBER", "not a callable"),
         ("absent.py:fn", "does not exist"),
         ("/absent/handlers.py:fn", "does not exist"),
-        ("absent_package.module:fn", "no module 'absent_package'"),
+        ("absent_package.module:fn", "'absent_package' does not exist"),
         ("/v1/absent", "no route '/v1/absent'"),
     ],
 )

@@ -184,7 +184,7 @@ def test_missing_temporary_folder_is_one_error(
     end = run_until_exit([*before, *command], env)
     assert end.status == 1
     [line] = end.stderr.splitlines()
-    assert "there is no folder for temporary files" in line
+    assert "no folder for temporary files is writable" in line
     assert "TMPDIR" in line
 
 

@@ -333,7 +333,7 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
             return port
-    raise ServerFailed(f"there is no free port in {PORTS}")
+    raise ServerFailed(f"no port is free in {PORTS}")
 
 
 def catch_ignored_signals() -> None:

@@ -156,7 +156,7 @@ def raise_rank(adapter: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
-        (remove, "There is no folder"),
+        (remove, "does not exist"),
         (break_weights, "are broken"),
         (raise_rank, "rank 65"),
     ],

@@ -124,7 +124,7 @@ def test_each_of_these_is_none(folder: Path, name: str) -> None:
     fill(folder, name)
     assert served(folder) == "org/model"
     message = refusal(folder)
-    assert message.startswith(f"There is no model: {folder} has only {name}. Put one")
+    assert message.startswith(f"No model was found: {folder} has only {name}. Put one")
     assert message.endswith("or set SM_VLLM_MODEL or HF_MODEL_ID.")
 
 
@@ -205,11 +205,11 @@ def test_an_adapter_in_a_folder_of_its_own_is_none_either(folder: Path) -> None:
 
 def test_without_a_model_there_is_nothing_to_serve(engine: str, tmp_path: Path) -> None:
     message = refusal(tmp_path / "missing")
-    assert message.startswith("There is no model: ")
+    assert message.startswith("No model was found: ")
     assert "missing does not exist. Put one into" in message
     fill(tmp_path, "file", "empty/")
     assert "file is not a folder" in refusal(tmp_path / "file")
-    assert "empty has nothing" in refusal(tmp_path / "empty")
+    assert "empty is empty" in refusal(tmp_path / "empty")
 
 
 @pytest.mark.usefixtures("vllm")
@@ -283,7 +283,9 @@ def test_the_command_line_names_the_model(
 
 
 def test_it_cannot_name_two(engine: str) -> None:
-    with pytest.raises(LookupError, match="several models behind serve: X, Y"):
+    with pytest.raises(
+        LookupError, match="Several models are given behind serve: X, Y"
+    ):
         command("X", "--model", "Y")
 
 
@@ -338,8 +340,8 @@ def test_a_file_need_not_name_one(folder: Path, text: str) -> None:
     [
         ("a.json", "{}", "a file that ends in .yaml or .yml"),
         ("a.yaml", "a: [", "it is not YAML"),
-        ("a.yaml", "", "it has no options"),
-        ("a.yaml", "- a", "it has no options"),
+        ("a.yaml", "", "it contains no options"),
+        ("a.yaml", "- a", "it contains no options"),
         ("a.yaml", "\xff\xfe", "decode"),
         ("missing.yaml", None, "No such file"),
     ],
