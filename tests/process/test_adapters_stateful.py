@@ -87,7 +87,7 @@ class Processes(RuleBasedStateMachine):
         self.server = AdapterServer(Path(self.folder.name), slots=SLOTS)
         self.world = World({}, {})
         self.leases: dict[str, Lease] = {}
-        #: Adapters to unload when their leases end: (name, processes that do it), by id.
+        #: Adapters to unload when their leases end, by id: (name, unloading processes).
         self.retiring: dict[int, tuple[str, list[AdapterProcess]]] = {}
         #: Names that killed processes left uncertain, until the next operation on them.
         self.unsure: set[str] = set()
