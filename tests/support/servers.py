@@ -264,8 +264,8 @@ class Server(Process):
         return self._client({"Connection": "close"})
 
     def _client(self, headers: Mapping[str, str] | None = None) -> httpx.Client:
-        # Do not use the environment's proxy, or read certificates, which takes longer than
-        # most requests.
+        # Do not use the environment's proxy, or read certificates, which takes longer
+        # than most requests.
         return httpx.Client(
             base_url=self.url,
             timeout=60,

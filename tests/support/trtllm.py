@@ -9,9 +9,9 @@ facts, not copied. ``trtllm_common`` has the shared modules. As the first folder
 ``PYTHONPATH``, it takes precedence over a real TensorRT-LLM.
 
 The model generates ``base: PROMPT``, an adapter ``TEXT: PROMPT`` with the TEXT of
-``adapter_engine.write_adapter``. See in ``standins/trtllm_common``: ``answering.py`` for
-prompts that make responses long or delay them, ``weights.py`` for the cache of adapters,
-``worker.py`` for their failures, ``facts.py`` for :meth:`TrtllmServer.facts`.
+``adapter_engine.write_adapter``. In ``standins/trtllm_common``, ``answering.py`` has
+the prompts that make responses long or delay them, ``weights.py`` the adapter cache,
+``worker.py`` failures, and ``facts.py`` the result of :meth:`TrtllmServer.facts`.
 """
 
 from __future__ import annotations
