@@ -1,10 +1,10 @@
-"""The engines of this environment. What is not here is skipped, and says why."""
+"""The engines of this environment; others are skipped with the reason."""
 
 from __future__ import annotations
 
 import pytest
 
-# Before they are imported: their assertions shall say what they saw.
+# Before the import, so that pytest rewrites their assertions.
 pytest.register_assert_rewrite("promises")
 
 from promises.fixtures import customised, script, server  # noqa: E402

@@ -1,4 +1,4 @@
-"""Real engines: `vllm serve` and `trtllm-serve`, as this environment has them."""
+"""The real engines of this environment: `vllm serve` and `trtllm-serve`."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from promises.engines import Load
 from servers import Server
 
 ROOT: Final = Path(__file__).parent.parent
-#: The model to serve, as it is; unset: a tiny one, which is made.
+#: The model to serve; None: a tiny one is made.
 MODEL: Final = os.environ.get("MODEL") or None
 TINY_MODEL: Final = ROOT / "build" / "tiny-llama"
 TINY_MODEL_TOOL: Final = ROOT / "tools" / "tiny_model.py"
-#: Weights are loaded, and kernels may have to be compiled.
+#: Includes loading the weights and compiling kernels.
 START_TIMEOUT_S: Final = 900.0
 MAX_RANK: Final = 8
 SLOTS: Final = 4
-#: What TensorRT-LLM's server logs of a request whose client has gone.
+#: What TensorRT-LLM's server logs when a client has disconnected.
 ABORTED: Final = "is disconnected, abort"
-#: Several servers run at once.
+#: The share of each server, as several run at the same time.
 GPU_MEMORY: Final = 0.15
 
 
 class RealEngine:
-    """What both engines have in common."""
+    """The common part of both engines."""
 
     command: ClassVar[str]
     distribution: ClassVar[str]
@@ -42,7 +42,7 @@ class RealEngine:
     has_pins: ClassVar[bool]
     env: ClassVar[Mapping[str, str]] = {
         "SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO",
-        # Measured in the process of the tests: engines would start twice as slowly.
+        # Not measured here: with coverage, engines start half as fast.
         "COVERAGE_PROCESS_CONFIG": "",
     }
 
@@ -56,7 +56,7 @@ class RealEngine:
         return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
     def missing(self) -> str | None:
-        """Say what keeps the engine from running here, if anything does."""
+        """Return the reason why the engine cannot run here, if any."""
         try:
             metadata.version(self.distribution)
         except metadata.PackageNotFoundError:
@@ -181,7 +181,7 @@ def model_path() -> str:
 
 @functools.cache
 def _lora_options() -> str:
-    """Return a file of options; JSON is YAML too."""
+    """Write an options file as JSON, which is valid YAML; return its path."""
     config = {
         "max_lora_rank": MAX_RANK,
         "max_loras": SLOTS,
@@ -205,7 +205,7 @@ def _run_tool(*arguments: str) -> None:
 
 
 def _metric(text: str, name: str, label: str = "") -> int:
-    """Return the sum of a metric over its labels; what was never counted is 0."""
+    """Return the sum of a metric over its labels, or 0 if it is missing."""
     labels = rf"\{{.*{label}.*\}}"
     lines = re.findall(
         rf"^{name}(?:{labels}){'' if label else '?'} ([\d.e+]+)$", text, re.MULTILINE
