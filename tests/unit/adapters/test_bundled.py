@@ -27,7 +27,7 @@ def engine(tmp_path: Path) -> AdapterEngine:
 
 @pytest.fixture
 def serve(engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """Return a client of a new server, whose engine has nothing loaded."""
+    """Return a function that starts a server whose engine has nothing loaded."""
 
     def start(other: AdapterEngine | None = None) -> TestClient:
         engine.start_anew()
@@ -38,13 +38,14 @@ def serve(engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch) -> Serve:
 
 @pytest.fixture
 def bundled(model_folder: Path) -> Path:
-    """The model's folder of bundled adapters."""
+    """Create the model's folder of bundled adapters."""
     folder = model_folder / "adapters"
     folder.mkdir()
     return folder
 
 
 def shown(client: TestClient) -> dict[str, Any]:
+    """Return the listed adapters by name."""
     listed = client.get("/adapters").json()["adapters"]
     return {adapter["name"]: adapter for adapter in listed}
 
@@ -58,7 +59,7 @@ def ask(client: TestClient, name: str) -> Any:
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the listed adapters by name."""
+    """Return the logged errors, except those about routes without a handler."""
     lines = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
     return [line for line in lines if "No handler answers" not in line]
 
@@ -78,7 +79,7 @@ def test_bundled_adapters_answer_first_request(
             "pin": False,
             "status": "loaded",
         }
-        # As the platform may ask for it.
+        # The platform may register a bundled adapter again.
         again = client.post("/adapters", json={"name": "a", "src": src})
         assert again.status_code == 200
         assert len(engine.calls) == 2
@@ -92,26 +93,26 @@ def test_unloadable_adapter_is_listed_with_reason(
     write_adapter(bundled / "high", r=1000)
     write_adapter(bundled / "deep" / "checkpoint-10")
     (bundled / "empty").mkdir()
-    (bundled / "gone").symlink_to(tmp_path / "nowhere")
+    (bundled / "dangling").symlink_to(tmp_path / "nowhere")
     (bundled / "circle").symlink_to(bundled / "circle")
     with serve() as client:
         found = shown(client)
         assert statuses(client) == {
             "good": "loaded",
             **dict.fromkeys(
-                ["broken", "circle", "deep", "empty", "gone", "high"], "failed"
+                ["broken", "circle", "deep", "empty", "dangling", "high"], "failed"
             ),
         }
         assert "by a crack" in found["broken"]["reason"]
         assert "rank 1000" in found["high"]["reason"]
         assert "checkpoint-10" in found["deep"]["reason"]
         assert CONFIG in found["empty"]["reason"]
-        assert "does not exist" in found["gone"]["reason"]
+        assert "does not exist" in found["dangling"]["reason"]
         assert ask(client, "good").json()["text"] == "good"
         assert ask(client, "high").status_code == 404
-        write_adapter(bundled / "high", "mended")
+        write_adapter(bundled / "high", "repaired")
         assert client.post("/adapters/high/update?preload=true").status_code == 200
-        assert ask(client, "high").json()["text"] == "mended"
+        assert ask(client, "high").json()["text"] == "repaired"
 
 
 def test_operators_changes_survive_restarts(
@@ -157,9 +158,9 @@ def test_name_already_registered_from_another_folder_is_logged(
     write_adapter(bundled / "b")
     with serve() as client:
         assert ask(client, "a").json()["text"] == "other"
-    [told] = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert repr(src) in told
-    assert repr(other) in told
+    [warning] = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert repr(src) in warning
+    assert repr(other) in warning
 
 
 def test_new_container_registers_all_bundled_adapters(
@@ -168,7 +169,7 @@ def test_new_container_registers_all_bundled_adapters(
     write_adapter(bundled / "a")
     with serve() as client:
         client.delete("/adapters/a")
-    monkeypatch.setenv("SAGEMAKER_ADAPTERS_PATH", str(tmp_path / "of another one"))
+    monkeypatch.setenv("SAGEMAKER_ADAPTERS_PATH", str(tmp_path / "another container"))
     with serve() as client:
         assert statuses(client) == {"a": "loaded"}
 

@@ -53,7 +53,7 @@ def engine(tmp_path: Path) -> AdapterEngine:
 
 @pytest.fixture
 def post(client: TestClient, tmp_path: Path) -> Callable[..., Any]:
-    """Register an adapter with these tensors, and return the response."""
+    """Return a function that registers an adapter with the given tensors."""
 
     def register(
         tensors: Mapping[str, Stored], preload: bool = True, **config: Any
@@ -191,10 +191,10 @@ def test_error_names_three_modules(post: Callable[..., Any]) -> None:
     detail = post(lora(dict.fromkeys(MODULES, (64, 32)))).json()["detail"]
     assert [name for name in TENSORS if name in detail] == [*TENSORS][:3]
     assert "; and 5 more. " in detail
-    # Both halves of a missing module are one error.
-    strange = renamed("model.layers", "x.layers")
-    detail = post(strange).json()["detail"]
-    assert [name for name in strange if name in detail] == [*strange][:6:2]
+    # Both LoRA matrices of a missing module are one error.
+    unknown = renamed("model.layers", "x.layers")
+    detail = post(unknown).json()["detail"]
+    assert [name for name in unknown if name in detail] == [*unknown][:6:2]
     assert " in 8 of 8 tensors: " in detail
     assert "; and 5 more. " in detail
     detail = post(changed(FIRST, zeros(4, HIDDEN))).json()["detail"]

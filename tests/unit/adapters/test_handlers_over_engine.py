@@ -21,7 +21,7 @@ def engine(tmp_path: Path) -> AdapterEngine:
     return AdapterEngine(tmp_path / "engine")
 
 
-class Customer:
+class CustomerHandlers:
     """A customer's handlers, which keep adapters in a dict."""
 
     def __init__(self) -> None:
@@ -44,24 +44,24 @@ class Customer:
 
 
 @pytest.fixture
-def customer() -> Customer:
-    return Customer()
+def handlers() -> CustomerHandlers:
+    return CustomerHandlers()
 
 
 @pytest.fixture
 def client(
-    engine: AdapterEngine, customer: Customer, monkeypatch: pytest.MonkeyPatch
+    engine: AdapterEngine, handlers: CustomerHandlers, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[TestClient]:
     with TestClient(app_of(engine, monkeypatch)) as client:
         yield client
 
 
 def test_customers_handler_loads_and_adapter_is_recorded(
-    engine: AdapterEngine, customer: Customer, client: TestClient
+    engine: AdapterEngine, handlers: CustomerHandlers, client: TestClient
 ) -> None:
     answer = client.post("/adapters", json={"name": "a", "src": "s3://there"})
     assert (answer.status_code, answer.text) == (200, "Adapter a registered")
-    assert customer.adapters == {"a": "s3://there"}
+    assert handlers.adapters == {"a": "s3://there"}
     assert client.get("/adapters/a").json() == {
         "name": "a",
         "src": "s3://there",
@@ -72,7 +72,7 @@ def test_customers_handler_loads_and_adapter_is_recorded(
     answer = client.delete("/adapters/a")
     assert (answer.status_code, answer.text) == (200, "Adapter a unregistered")
     assert client.get("/adapters/a").status_code == 404
-    assert customer.adapters == {}
+    assert handlers.adapters == {}
     assert engine.calls == []
 
 
@@ -89,28 +89,28 @@ def test_adapter_rejected_by_handler_is_not_recorded(
 
 
 def test_adapter_stays_if_unload_handler_fails(
-    customer: Customer, client: TestClient
+    handlers: CustomerHandlers, client: TestClient
 ) -> None:
     client.post("/adapters", json={"name": "a", "src": "/a"})
-    customer.adapters.clear()
+    handlers.adapters.clear()
     assert client.delete("/adapters/a").status_code == 410
     assert client.get("/adapters/a").status_code == 200
 
 
 def test_handler_is_called_once_per_adapter(
-    customer: Customer, client: TestClient
+    handlers: CustomerHandlers, client: TestClient
 ) -> None:
     body = {"name": "a", "src": "/a"}
     client.post("/adapters", json=body)
-    customer.adapters.clear()
+    handlers.adapters.clear()
     assert client.post("/adapters", json=body).text == "Adapter a registered"
     assert client.post("/adapters", json={**body, "src": "/b"}).status_code == 409
-    assert customer.adapters == {}
+    assert handlers.adapters == {}
     replaced = client.post("/adapters", json={**body, "src": "/b", "load_inplace": 1})
     assert replaced.status_code == 400
     body = {"name": "a", "src": "/b", "load_inplace": "1"}
     assert client.post("/adapters", json=body).status_code == 200
-    assert customer.adapters == {"a": "/b"}
+    assert handlers.adapters == {"a": "/b"}
     assert client.get("/adapters/a").json()["src"] == "/b"
 
 
@@ -136,11 +136,11 @@ def test_invocations_accepts_adapters_of_handlers(
 
 
 def test_adapters_of_handlers_are_forgotten_at_restart(
-    customer: Customer, engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
+    handlers: CustomerHandlers, engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with TestClient(app_of(engine, monkeypatch)) as client:
         client.post("/adapters", json={"name": "a", "src": "/a"})
-        assert customer.adapters == {"a": "/a"}
+        assert handlers.adapters == {"a": "/a"}
     with TestClient(app_of(engine, monkeypatch)) as restarted:
         assert restarted.get("/adapters").json()["adapters"] == []
 
@@ -186,7 +186,7 @@ def test_backend_takes_precedence_over_engines_own_handlers(
 
 
 def test_src_for_handler_need_not_be_a_folder(
-    customer: Customer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    handlers: CustomerHandlers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     engine = AdapterEngine(tmp_path / "small", kept=1)
     with TestClient(app_of(engine, monkeypatch)) as client:

@@ -1,7 +1,7 @@
-"""Requests that run while their adapter is unregistered, replaced or changed.
+"""Requests in flight while their adapter is unregistered, replaced or changed.
 
 Everything happens in one event loop, and the engine waits at its gates until a test
-opens them: no test depends on how long something takes.
+opens them: no test depends on timing.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ async def ask(client: httpx.AsyncClient, name: str) -> str:
     return text
 
 
-async def asked(
+async def start_request(
     engine: AdapterEngine, client: httpx.AsyncClient, name: str
 ) -> tuple[Gate, asyncio.Task[str]]:
-    """Return the gate that holds a request in the engine, and the request."""
+    """Start a request; return the gate that holds it in the engine, and its task."""
     gate = engine.gates["answer"] = Gate()
     request = asyncio.create_task(ask(client, name))
     await gate.reached.wait()
@@ -61,9 +61,9 @@ async def asked(
     return gate, request
 
 
-async def until_404(client: httpx.AsyncClient, path: str) -> None:
+async def wait_until_404(client: httpx.AsyncClient, path: str) -> None:
     """Return once ``path`` answers 404."""
-    # Only the response shows it.
+    # There is no event to wait for, only the response.
     while (await client.get(path)).status_code != 404:  # noqa: ASYNC110
         await asyncio.sleep(0)
 
@@ -76,10 +76,10 @@ async def test_unload_waits_for_request_that_uses_adapter(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "one")
-    gate, request = await asked(engine, client, "a")
+    gate, request = await start_request(engine, client, "a")
     unload = asyncio.create_task(client.delete("/adapters/a"))
-    await until_404(client, "/adapters/a")
-    # New requests do not get it; the running one keeps it.
+    await wait_until_404(client, "/adapters/a")
+    # New requests cannot use the adapter; the one in flight keeps it.
     assert "Adapter 'a' does not exist" in await ask(client, "a")
     assert not unload.done()
     assert engine.texts == ["one"]
@@ -93,9 +93,9 @@ async def test_unload_waits_for_last_of_several_requests(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "one")
-    running = [await asked(engine, client, "a") for _ in range(3)]
+    running = [await start_request(engine, client, "a") for _ in range(3)]
     unload = asyncio.create_task(client.delete("/adapters/a"))
-    await until_404(client, "/adapters/a")
+    await wait_until_404(client, "/adapters/a")
     for gate, request in running:
         assert not unload.done()
         assert engine.texts == ["one"]
@@ -110,7 +110,7 @@ async def test_unload_does_not_wait_for_other_adapters(
 ) -> None:
     await register(client, tmp_path, "a", "one")
     await register(client, tmp_path, "b", "two")
-    gate, request = await asked(engine, client, "a")
+    gate, request = await start_request(engine, client, "a")
     await finish(client.delete("/adapters/b"))
     assert engine.texts == ["one"]
     gate.opened.set()
@@ -121,7 +121,7 @@ async def test_request_finishes_with_replaced_adapter(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "old")
-    gate, request = await asked(engine, client, "a")
+    gate, request = await start_request(engine, client, "a")
     replace = asyncio.create_task(
         register(client, tmp_path, "a", "new", load_inplace=True)
     )
@@ -138,9 +138,9 @@ async def test_name_is_free_while_old_requests_finish(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "old")
-    gate, request = await asked(engine, client, "a")
+    gate, request = await start_request(engine, client, "a")
     unload = asyncio.create_task(client.delete("/adapters/a"))
-    await until_404(client, "/adapters/a")
+    await wait_until_404(client, "/adapters/a")
     assert await finish(register(client, tmp_path, "a", "new")) == [200]
     assert await ask(client, "a") == "new"
     gate.opened.set()
@@ -153,7 +153,7 @@ async def test_unpinning_does_not_unload_adapter_in_use(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "one", pin=True)
-    gate, request = await asked(engine, client, "a")
+    gate, request = await start_request(engine, client, "a")
     update = asyncio.create_task(client.post("/adapters/a/update", json={"pin": False}))
     for _ in range(50):
         await asyncio.sleep(0)
@@ -168,9 +168,9 @@ async def test_draining_pinned_adapter_keeps_its_slot(
 ) -> None:
     for name in "ab":
         await register(client, tmp_path, name, name, pin=True)
-    gate, request = await asked(engine, client, "a")
+    gate, request = await start_request(engine, client, "a")
     unload = asyncio.create_task(client.delete("/adapters/a"))
-    await until_404(client, "/adapters/a")
+    await wait_until_404(client, "/adapters/a")
     assert await register(client, tmp_path, "c", "c", pin=True) == 507
     gate.opened.set()
     await finish(request, unload)
@@ -201,7 +201,7 @@ async def test_concurrent_registrations_load_once(
     await gate.reached.wait()
     gate.opened.set()
     statuses = (await finish(loading))[0]
-    # Either may come first.
+    # Either source may be registered first.
     assert sorted(statuses) in ([200] * 5 + [409], [200] + [409] * 5)
     assert engine.calls == ["load a"]
 
@@ -226,7 +226,7 @@ async def test_operation_continues_after_client_disconnects(
     await gate.reached.wait()
     request.cancel()
     gate.opened.set()
-    # The next operation on that name runs after it.
+    # The next operation on the name waits for the first one.
     assert await finish(register(client, tmp_path, "a", "one")) == [200]
     assert engine.calls == ["load a"]
 
@@ -235,7 +235,7 @@ async def test_cancelled_request_releases_adapter(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "a", "one")
-    _, request = await asked(engine, client, "a")
+    _, request = await start_request(engine, client, "a")
     request.cancel()
     await asyncio.wait([request])
     assert (await finish(client.delete("/adapters/a")))[0].status_code == 200
@@ -264,7 +264,7 @@ async def test_first_use_during_replacement_uses_old_or_new_adapter(
 async def test_adapter_is_leased_only_after_loading(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    """Also if another adapter gets its name in the meantime."""
+    """Also when another adapter takes its name while it loads."""
     await register(client, tmp_path, "a", "old", preload=False)
     gate = engine.gates["load"] = Gate()
     replace = asyncio.create_task(
@@ -298,7 +298,7 @@ async def test_requests_after_shutdown_are_a_503(
 async def test_waiters_for_first_load_share_its_result(
     engine: AdapterEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    """Otherwise each would wait in turn for an engine that hangs."""
+    """Otherwise each would wait in turn for a hung engine."""
     await register(client, tmp_path, "a", DEADLY, preload=False)
     gate = engine.gates["load"] = Gate()
     requests = [asyncio.create_task(ask(client, "a")) for _ in range(3)]

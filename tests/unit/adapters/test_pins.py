@@ -26,7 +26,7 @@ def engine(tmp_path: Path) -> AdapterEngine:
 
 @pytest.fixture
 def register(client: TestClient, tmp_path: Path) -> Register:
-    """Register an adapter that answers with its name; return the status."""
+    """Return a function that registers an adapter whose text is its name."""
 
     def send(name: str, text: str | None = None, **more: Any) -> int:
         src = write_adapter(tmp_path / name, name if text is None else text)
@@ -202,7 +202,7 @@ def test_update_accepts_query_parameters(
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"name": "b"}, {"pin": None}, {"pin": 1}, {"preload": "perhaps"}]
+    "fields", [{}, {"name": "b"}, {"pin": None}, {"pin": 1}, {"preload": "maybe"}]
 )
 def test_empty_or_mistyped_update_is_a_400(
     client: TestClient, register: Register, fields: dict[str, Any]

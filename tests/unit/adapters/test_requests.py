@@ -1,7 +1,7 @@
-"""One request, one adapter: whatever an engine computes for it, and however often.
+"""A request keeps one adapter, however many computations the engine makes for it.
 
 The engine of these tests computes twice for each request and waits in between, as for
-tokens of a beam search, rounds of tools or chunks of audio.
+beams of a search, rounds of tool calls or chunks of audio.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Ask = Callable[[httpx.AsyncClient], Coroutine[Any, Any, list[str]]]
 
 
 class TwiceEngine(AdapterEngine):
-    """Computes twice; ``between`` is where it waits."""
+    """Compute twice per request, and wait at ``between`` in the meantime."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, slots=2)
@@ -45,12 +45,12 @@ class TwiceEngine(AdapterEngine):
 
 def app_with_routes(engine: TwiceEngine) -> FastAPI:
     app = FastAPI()
-    add_routes_that_answer(app, engine)
-    add_routes_that_go_on(app, engine)
+    add_request_routes(app, engine)
+    add_background_routes(app, engine)
     return app
 
 
-def add_routes_that_answer(app: FastAPI, engine: TwiceEngine) -> None:
+def add_request_routes(app: FastAPI, engine: TwiceEngine) -> None:
     @app.post("/whole")
     async def whole(body: dict[str, str]) -> list[str]:
         return await engine.whole(body["model"])
@@ -80,24 +80,24 @@ def add_routes_that_answer(app: FastAPI, engine: TwiceEngine) -> None:
         raise RuntimeError("The handler is broken.")
 
 
-def add_routes_that_go_on(app: FastAPI, engine: TwiceEngine) -> None:
+def add_background_routes(app: FastAPI, engine: TwiceEngine) -> None:
     @app.post("/background")
     async def background(body: dict[str, str]) -> str:
         await engine.infer(body["model"])
         engine.background = asyncio.create_task(engine.whole(body["model"]))
         return "queued"
 
-    @app.post("/kept")
-    async def cache_size(body: dict[str, str]) -> str:
+    @app.post("/outlive")
+    async def outlive_request(body: dict[str, str]) -> str:
         assert engine.adapters is not None
         adapters = engine.adapters
         adapters.find(body["model"])
 
-        async def go_on() -> list[str]:
+        async def compute() -> list[str]:
             await asyncio.sleep(0)
             return await engine.whole(body["model"])
 
-        work = adapters.outliving_request(go_on)
+        work = adapters.outliving_request(compute)
         engine.background = asyncio.create_task(work)
         return "queued"
 
@@ -140,22 +140,22 @@ async def finish(*waiting: Awaitable[Any]) -> list[Any]:
     return await asyncio.wait_for(asyncio.gather(*waiting), timeout=20)
 
 
-async def until_gone(client: httpx.AsyncClient) -> None:
+async def wait_until_unregistered(client: httpx.AsyncClient) -> None:
     """Return once the adapter "one" is not registered any more."""
 
-    async def is_there() -> bool:
+    async def is_registered() -> bool:
         answer = await client.get("/adapters/a")
         return bool(answer.status_code == 200 and answer.json()["src"].endswith("one"))
 
-    async def look() -> None:
-        # Only the response shows it.
-        while await is_there():  # noqa: ASYNC110
+    async def poll() -> None:
+        # There is no event to wait for, only the response.
+        while await is_registered():  # noqa: ASYNC110
             await asyncio.sleep(0)
 
-    await finish(look())
+    await finish(poll())
 
 
-def asking(path: str) -> Ask:
+def requester(path: str) -> Ask:
     async def ask(client: httpx.AsyncClient) -> list[str]:
         answer = await client.post(path, json={"model": "a"})
         assert answer.status_code == 200, answer.text
@@ -170,7 +170,7 @@ async def test_request_keeps_its_adapter_after_unload_or_replacement(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path, path: str, end: str
 ) -> None:
     await register(client, tmp_path, "one")
-    request = asyncio.create_task(asking(path)(client))
+    request = asyncio.create_task(requester(path)(client))
     await finish(engine.between.reached.wait())
     ended: asyncio.Task[Any]
     if end == "DELETE":
@@ -179,7 +179,7 @@ async def test_request_keeps_its_adapter_after_unload_or_replacement(
         ended = asyncio.create_task(
             register(client, tmp_path, "two", load_inplace=True)
         )
-    await until_gone(client)
+    await wait_until_unregistered(client)
     assert not ended.done()
     engine.between.opened.set()
     texts, _ = await finish(request, ended)
@@ -198,7 +198,7 @@ async def test_adapter_from_header_is_kept_for_whole_request(
     )
     await finish(gate.reached.wait())
     replaced = asyncio.create_task(register(client, tmp_path, "two", load_inplace=True))
-    await until_gone(client)
+    await wait_until_unregistered(client)
     gate.opened.set()
     answer, _ = await finish(request, replaced)
     assert answer.json()["text"] == "one"
@@ -214,11 +214,11 @@ async def test_unload_by_another_process_waits_for_request(
     await register(client, tmp_path, "one")
     other = app_of(AdapterEngine(engine.folder), monkeypatch)
     async with other.router.lifespan_context(other), client_of(other) as others:
-        request = asyncio.create_task(asking("/whole")(client))
+        request = asyncio.create_task(requester("/whole")(client))
         await finish(engine.between.reached.wait())
         unload = asyncio.create_task(others.delete("/adapters/a"))
-        await until_gone(others)
-        await until_gone(client)
+        await wait_until_unregistered(others)
+        await wait_until_unregistered(client)
         engine.between.opened.set()
         texts, answer = await finish(request, unload)
     assert (texts, answer.status_code) == (["one", "one"], 200)
@@ -230,7 +230,7 @@ async def test_next_request_uses_new_adapter(
 ) -> None:
     await register(client, tmp_path, "one")
     engine.between.opened.set()
-    ask = asking("/whole")
+    ask = requester("/whole")
     assert await ask(client) == ["one", "one"]
     await register(client, tmp_path, "two", load_inplace=True)
     assert await ask(client) == ["two", "two"]
@@ -241,7 +241,7 @@ async def test_client_disconnect_releases_adapter(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path, path: str
 ) -> None:
     await register(client, tmp_path, "one")
-    request = asyncio.create_task(asking(path)(client))
+    request = asyncio.create_task(requester(path)(client))
     await finish(engine.between.reached.wait())
     request.cancel()
     await asyncio.wait([request])
@@ -282,7 +282,7 @@ async def test_background_task_leases_per_computation(
     (await client.post("/background", json={"model": "a"})).raise_for_status()
     assert engine.background is not None
     await finish(engine.between.reached.wait())
-    # It does not compute, so the unload does not wait.
+    # The task is not computing, so the unload does not wait.
     [answer] = await finish(client.delete("/adapters/a"))
     assert answer.status_code == 200
     engine.between.opened.set()
@@ -295,11 +295,11 @@ async def test_background_task_can_keep_adapter_of_its_request(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "one")
-    (await client.post("/kept", json={"model": "a"})).raise_for_status()
+    (await client.post("/outlive", json={"model": "a"})).raise_for_status()
     assert engine.background is not None
     replaced = asyncio.create_task(register(client, tmp_path, "two", load_inplace=True))
     await finish(engine.between.reached.wait())
-    await until_gone(client)
+    await wait_until_unregistered(client)
     assert engine.texts == ["one", "two"]
     engine.between.opened.set()
     assert await finish(engine.background, replaced) == [["one", "one"], None]
@@ -310,7 +310,7 @@ async def test_task_cancelled_before_start_releases_adapter(
     engine: TwiceEngine, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     await register(client, tmp_path, "one")
-    asked = asyncio.create_task(client.post("/kept", json={"model": "a"}))
+    asked = asyncio.create_task(client.post("/outlive", json={"model": "a"}))
     while engine.background is None:  # noqa: ASYNC110
         await asyncio.sleep(0)
     engine.background.cancel()
@@ -327,7 +327,7 @@ async def test_first_use_during_replacement_is_answered_by_one_adapter(
     gate = engine.gates["load"] = Gate()
     replaced = asyncio.create_task(register(client, tmp_path, "two", load_inplace=True))
     await finish(gate.reached.wait())
-    request = asyncio.create_task(asking("/whole")(client))
+    request = asyncio.create_task(requester("/whole")(client))
     for _ in range(50):
         await asyncio.sleep(0)
     gate.opened.set()
@@ -345,7 +345,7 @@ def test_websocket_leases_per_computation(
         client.post("/adapters", json={"name": "a", "src": src}).raise_for_status()
         socket.send_text("a")
         assert socket.receive_text() == "one"
-        # However long the connection stays open.
+        # The open connection does not hold the adapter.
         assert client.delete("/adapters/a").status_code == 200
         assert engine.texts == []
         socket.send_text("")

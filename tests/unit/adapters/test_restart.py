@@ -39,7 +39,7 @@ def engine(tmp_path: Path) -> AdapterEngine:
 
 @pytest.fixture
 def serve(engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """Return a client of a new server, whose engine has nothing loaded."""
+    """Return a function that starts a server whose engine has nothing loaded."""
 
     def start(other: AdapterEngine | None = None) -> TestClient:
         engine.start_anew()
@@ -72,7 +72,7 @@ def test_adapter_that_kills_engine_is_failed_at_third_start(
     with serve() as client:
         assert statuses(client) == {"good": "loaded", "turned": "failed"}
         assert "ended twice" in client.get("/adapters/turned").json()["reason"]
-        write_adapter(tmp_path / "turned", "mended")
+        write_adapter(tmp_path / "turned", "repaired")
         assert client.post("/adapters/turned/update?preload=true").status_code == 200
         assert statuses(client) == {"good": "loaded", "turned": "loaded"}
 
@@ -91,7 +91,7 @@ def test_adapter_known_to_kill_engine_is_failed_at_second_start(
             assert statuses(client) == {"good": "loaded", "turned": "failed"}
             reason = client.get("/adapters/turned").json()["reason"]
             assert "ended while it loaded this adapter" in reason
-    write_adapter(tmp_path / "turned", "mended")
+    write_adapter(tmp_path / "turned", "repaired")
     with serve() as client:
         assert client.post("/adapters/turned/update?preload=true").status_code == 200
         assert statuses(client) == {"good": "loaded", "turned": "loaded"}
@@ -117,8 +117,8 @@ def test_registered_adapters_are_restored(serve: Serve, tmp_path: Path) -> None:
         register(client, tmp_path / "a")
         register(client, tmp_path / "b", preload=False)
         register(client, tmp_path / "c", pin=True)
-        register(client, tmp_path / "gone")
-        client.delete("/adapters/gone")
+        register(client, tmp_path / "deleted")
+        client.delete("/adapters/deleted")
         client.post("/adapters/b/update", json={"pin": False})
         before = client.get("/adapters").json()
     with serve(engine) as client:
@@ -154,7 +154,7 @@ def raise_rank(adapter: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "reason"),
+    ("damage", "reason"),
     [
         (remove, "does not exist"),
         (break_weights, "are broken"),
@@ -165,14 +165,14 @@ def raise_rank(adapter: Path) -> None:
 def test_unloadable_adapters_are_listed_with_reason(
     serve: Serve,
     tmp_path: Path,
-    harm: Callable[[Path], None],
+    damage: Callable[[Path], None],
     reason: str,
     pin: bool,
 ) -> None:
     with serve() as client:
         register(client, tmp_path / "a")
         register(client, tmp_path / "bad", pin=pin)
-    harm(tmp_path / "bad")
+    damage(tmp_path / "bad")
     with serve() as client:
         assert statuses(client) == {"a": "loaded", "bad": "failed"}
         assert reason in client.get("/adapters/bad").json()["reason"]
@@ -241,9 +241,9 @@ def test_failed_pin_does_not_take_a_slot_from_working_pins(
             assert engine.pinned == ["a", "b"]
 
 
-@pytest.mark.parametrize("mended", [True, False])
+@pytest.mark.parametrize("repaired", [True, False])
 def test_failed_adapter_is_not_reloaded_into_pinned_slots(
-    engine: AdapterEngine, serve: Serve, tmp_path: Path, mended: bool
+    engine: AdapterEngine, serve: Serve, tmp_path: Path, repaired: bool
 ) -> None:
     with serve() as client:
         register(client, tmp_path / "bad", preload=False)
@@ -251,7 +251,7 @@ def test_failed_adapter_is_not_reloaded_into_pinned_slots(
         client.post("/invocations", json={"model": "bad"})
         register(client, tmp_path / "a", pin=True)
         register(client, tmp_path / "b", pin=True)
-    if mended:
+    if repaired:
         write_adapter(tmp_path / "bad", "bad")
     with serve() as client:
         assert engine.texts == engine.pinned == ["a", "b"]
@@ -384,7 +384,7 @@ def test_adapter_calls_without_lora_say_how_to_enable_it(
             assert (answer.status_code, answer.json()["detail"]) == (400, reason)
         asked = client.post("/invocations", json={}, headers={ADAPTER: "base"})
         assert asked.status_code == 200
-        # An engine that ignores the name would answer with its base model.
+        # An engine that ignores the name would use its base model.
         asked = client.post("/invocations", json={}, headers={ADAPTER: "a"})
         assert (asked.status_code, asked.json()["detail"]) == (400, reason)
 

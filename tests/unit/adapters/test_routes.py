@@ -262,7 +262,7 @@ def test_engines_own_names_are_reserved(
 
 
 @pytest.mark.parametrize("field", ["preload", "pin", "load_inplace", "sparse"])
-@pytest.mark.parametrize("value", [7, 0, "perhaps", "", [], {}, 1.5])
+@pytest.mark.parametrize("value", [7, 0, "maybe", "", [], {}, 1.5])
 def test_mistyped_flag_is_a_400_that_names_it(
     engine: AdapterEngine, client: TestClient, src: str, field: str, value: Any
 ) -> None:

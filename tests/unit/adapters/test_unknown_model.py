@@ -20,7 +20,7 @@ Start = Callable[..., TestClient]
 
 
 class CheckingEngine(AdapterEngine):
-    """Rejects unknown names, as vLLM does."""
+    """Reject unknown names, as vLLM does."""
 
     def resolves_natively(self, name: str) -> bool:
         return True

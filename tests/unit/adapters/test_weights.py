@@ -99,9 +99,8 @@ def test_missing_file_is_rejected(tmp_path: Path) -> None:
 
 # --- NaN and infinity -----------------------------------------------------------------
 
-#: Some values of each type as bytes: the largest, a small one, and NaN or infinity. The
-#: high byte comes last.
-NUMBERS = {
+#: Little-endian bytes of each type: the largest value and a small one.
+FINITE = {
     "F64": (struct.pack("<d", sys.float_info.max), struct.pack("<d", -5e-324)),
     "F32": (b"\xff\xff\x7f\xff", b"\x01\x00\x00\x00"),
     "F16": (b"\xff\xfb", b"\x01\x00"),
@@ -109,7 +108,7 @@ NUMBERS = {
     "F8_E4M3": (b"\xfe", b"\x01"),
     "F8_E5M2": (b"\x7b", b"\x81"),
 }
-NO_NUMBERS = {
+NON_FINITE = {
     "F64": (struct.pack("<d", float("nan")), struct.pack("<d", float("-inf"))),
     "F32": (struct.pack("<f", float("nan")), struct.pack("<f", float("-inf"))),
     "F16": (struct.pack("<e", float("nan")), struct.pack("<e", float("-inf"))),
@@ -127,33 +126,33 @@ def weights_of(folder: Path, **tensors: Stored) -> Weights:
     return weights
 
 
-def tensor(dtype: str, *numbers: bytes) -> Stored:
-    """Return zeros with these numbers in the middle."""
-    zero = bytes(len(numbers[0]))
-    data = zero * SIZE + b"".join(numbers) + zero * SIZE
+def tensor(dtype: str, *values: bytes) -> Stored:
+    """Return zeros with these values in the middle."""
+    zero = bytes(len(values[0]))
+    data = zero * SIZE + b"".join(values) + zero * SIZE
     return Stored(dtype, (len(data) // len(zero),), data)
 
 
-@pytest.fixture(params=[finite_weights._CHUNK, 8], ids=["at once", "in pieces"])
+@pytest.fixture(params=[finite_weights._CHUNK, 8], ids=["one chunk", "several chunks"])
 def _chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finite_weights, "_CHUNK", request.param)
 
 
 @pytest.mark.usefixtures("_chunk")
-@pytest.mark.parametrize("dtype", NUMBERS)
+@pytest.mark.parametrize("dtype", FINITE)
 def test_finite_values_of_every_type_are_accepted(tmp_path: Path, dtype: str) -> None:
-    check_values(weights_of(tmp_path, a=tensor(dtype, *NUMBERS[dtype])))
+    check_values(weights_of(tmp_path, a=tensor(dtype, *FINITE[dtype])))
 
 
 @pytest.mark.usefixtures("_chunk")
 @pytest.mark.parametrize("kind", [0, 1], ids=["NaN", "infinity"])
-@pytest.mark.parametrize("dtype", NO_NUMBERS)
+@pytest.mark.parametrize("dtype", NON_FINITE)
 def test_tensors_with_nan_or_inf_are_rejected_by_name(
     tmp_path: Path, dtype: str, kind: int
 ) -> None:
     pytest.importorskip("numpy")
-    bad = tensor(dtype, NO_NUMBERS[dtype][kind])
-    good = tensor("F32", *NUMBERS["F32"])
+    bad = tensor(dtype, NON_FINITE[dtype][kind])
+    good = tensor("F32", *FINITE["F32"])
     weights = weights_of(tmp_path, good=good, one=bad, fine=good, two=bad)
     with pytest.raises(AdapterError, match="not finite .*: one, two[.]"):
         check_values(weights)
@@ -161,7 +160,7 @@ def test_tensors_with_nan_or_inf_are_rejected_by_name(
 
 def test_error_names_a_few_tensors(tmp_path: Path) -> None:
     pytest.importorskip("numpy")
-    bad = tensor("F16", *NO_NUMBERS["F16"])
+    bad = tensor("F16", *NON_FINITE["F16"])
     weights = weights_of(tmp_path, **dict.fromkeys(["a", "b", "c\n", "d", "e"], bad))
     with pytest.raises(AdapterError, match=r": a, b, c\\n[.]"):
         check_values(weights)
@@ -176,12 +175,12 @@ def test_values_are_not_checked_without_numpy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)
-    check_values(weights_of(tmp_path, a=tensor("F16", *NO_NUMBERS["F16"])))
+    check_values(weights_of(tmp_path, a=tensor("F16", *NON_FINITE["F16"])))
 
 
 def test_file_truncated_while_reading_is_an_error(tmp_path: Path) -> None:
     pytest.importorskip("numpy")
-    weights = weights_of(tmp_path, a=tensor("F32", *NUMBERS["F32"]))
+    weights = weights_of(tmp_path, a=tensor("F32", *FINITE["F32"]))
     write(tmp_path, b"short")
     with pytest.raises(OSError, match="truncated"):
         check_values(weights)

@@ -193,7 +193,7 @@ def test_path_of_two_routes_stops_startup(
         app_with()
 
 
-class Inferring(Published):
+class InferenceEngine(Published):
     """An engine with a route of its own that runs the model."""
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
@@ -211,7 +211,7 @@ def test_engines_inference_route_is_not_replaced_by_alias(
         raise HTTPException(500)
 
     sagemaker.invoke(invoke)
-    published: Engine = Inferring(app, AdapterEngine(tmp_path))
+    published: Engine = InferenceEngine(app, AdapterEngine(tmp_path))
     monkeypatch.setattr(engine_registry, "installed_engines", lambda: iter([published]))
     client = TestClient(sagemaker.bootstrap(app))
     assert client.post("/v1/answer").json() == "engine's answer"

@@ -1,4 +1,4 @@
-"""Apps that get their routes, and are bootstrapped, while they run."""
+"""Apps that get their routes and are bootstrapped while they run."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from servers import polling
 Log = list[str]
 
 
-class Noting:
-    """Middleware of the engine's own."""
+class EngineMiddleware:
+    """The engine's own middleware."""
 
     def __init__(self, app: ASGIApp, log: Log) -> None:
         self.app = app
@@ -53,17 +53,17 @@ class LateApp:
     def __init__(self) -> None:
         self.log: Log = []
         self.app = FastAPI(lifespan=self.lifespan)
-        self.app.add_middleware(Noting, log=self.log)
+        self.app.add_middleware(EngineMiddleware, log=self.log)
         defer_bootstrap(self.app)
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         yield
-        self.log.append("app ends")
+        self.log.append("app stops")
 
     def open(self) -> None:
         """Add the routes, and bootstrap."""
-        self.app.add_api_route("/health", lambda: "well")
+        self.app.add_api_route("/health", lambda: "healthy")
         self.app.add_api_route("/invocations", self.answer, methods=["POST"])
         self.app.add_api_websocket_route("/socket", self.talk)
         sagemaker.bootstrap(self.app)
@@ -112,14 +112,14 @@ def wait_until_open(client: TestClient) -> None:
     for _ in polling(10, interval=0.01):
         if client.get("/health").status_code == 200:
             return
-    raise AssertionError("It is never open.")
+    raise AssertionError("The app never opened.")
 
 
 def test_late_app_gets_contracts_routes(late: LateApp, client: TestClient) -> None:
     assert client.get("/ping").status_code == 404
     run(client, late.open)
     wait_until_open(client)
-    assert client.get("/ping").status_code == 404  # No route answers it here.
+    assert client.get("/ping").status_code == 404  # The app has no health handler.
     answer = client.post("/invocations", json={"requestType": "NEW_SESSION"})
     assert "stateful sessions not enabled" in answer.text
     assert client.get("/metrics").status_code == 200
@@ -182,12 +182,12 @@ def test_late_app_answers_only_after_startup_steps(
         assert answer.json() == {"detail": "This server is starting."}
         assert answer.headers["retry-after"] == "1"
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("/socket"):
-        """It is refused."""
+        """The connection is rejected."""
     gate.set()
     wait_until_open(client)
     assert client.post("/invocations", json={}).json() == {}
     with client.websocket_connect("/socket"):
-        """It is not."""
+        """The connection is accepted."""
 
 
 def test_failed_startup_step_ends_server(
@@ -196,8 +196,8 @@ def test_failed_startup_step_ends_server(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    told: list[int] = []
-    monkeypatch.setattr(signal, "raise_signal", told.append)
+    signals: list[int] = []
+    monkeypatch.setattr(signal, "raise_signal", signals.append)
 
     async def fail() -> None:
         raise ConfigurationError("SOME_PATH", "/nowhere", "There is no folder.")
@@ -206,9 +206,9 @@ def test_failed_startup_step_ends_server(
     wait_until_open(client)
     run(client, lambda: late.add_step("bad", fail))
     for _ in polling(10, interval=0.01):
-        if told:
+        if signals:
             break
-    assert told == [signal.SIGTERM]
+    assert signals == [signal.SIGTERM]
     assert client.get("/health").status_code == 503
     assert "SOME_PATH='/nowhere' is not allowed" in caplog.text
 
@@ -220,14 +220,14 @@ def test_shutdown_during_startup_leaves_nothing_behind(
         try:
             await asyncio.Event().wait()
         finally:
-            late.log.append("given up")
+            late.log.append("cancelled")
 
     with TestClient(late.app) as client:
         run(client, late.open)
         wait_until_open(client)
         late.log.clear()
         run(client, lambda: late.add_step("endless", wait))
-    assert late.log == ["given up", "app ends"]
+    assert late.log == ["cancelled", "app stops"]
     assert deferred_bootstrap_of(late.app) is None
 
 
@@ -237,27 +237,27 @@ def test_steps_stop_in_order_before_app(late: LateApp) -> None:
         wait_until_open(client)
         late.log.clear()
         for name in ("first", "second"):
-            run(client, lambda name=name: late.add_step(name, at_once))  # type: ignore[misc]
+            run(client, lambda name=name: late.add_step(name, no_wait))  # type: ignore[misc]
         wait_until_open(client)
         late.log[:] = [entry for entry in late.log if entry != "engine's"]
     assert late.log == [
         *("first starts", "second starts"),
-        *("second stops", "first stops", "app ends"),
+        *("second stops", "first stops", "app stops"),
     ]
 
 
 async def test_step_is_not_started_during_shutdown(late: LateApp) -> None:
     lifespan = late.app.router.lifespan_context
     async with lifespan(late.app):
-        late.add_step("late", at_once)
+        late.add_step("late", no_wait)
     await asyncio.sleep(0.01)
-    assert late.log == ["app ends"]
-    # It may run again.
+    assert late.log == ["app stops"]
+    # The app may be started again.
     async with lifespan(late.app):
-        late.add_step("next", at_once)
+        late.add_step("next", no_wait)
         await asyncio.sleep(0.01)
-    assert late.log[1:] == ["next starts", "next stops", "app ends"]
+    assert late.log[1:] == ["next starts", "next stops", "app stops"]
 
 
-async def at_once() -> None:
-    """It takes no time."""
+async def no_wait() -> None:
+    """Return immediately."""

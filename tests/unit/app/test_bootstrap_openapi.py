@@ -10,23 +10,23 @@ from fixtures import Script
 
 
 def test_openapi_describes_active_handlers(script: Script) -> None:
-    script('def ping():\n    """Mine."""\ndef invoke():\n    """Mine too."""\n')
+    script('def ping():\n    """A ping."""\ndef invoke():\n    """An invoke."""\n')
     app = FastAPI()
 
     @app.post("/ping")
     @app.get("/ping")
     def ping() -> None:
-        """The engine's."""
+        """Engine route."""
 
     @app.post("/invocations")
     def invocations() -> None:
-        """The engine's."""
+        """Engine route."""
 
     sagemaker.bootstrap(app)
     paths = app.openapi()["paths"]
-    assert paths["/ping"]["get"]["description"] == "Mine."
-    assert paths["/ping"]["post"]["description"] == "Mine."
-    assert paths["/invocations"]["post"]["description"] == "Mine too."
+    assert paths["/ping"]["get"]["description"] == "A ping."
+    assert paths["/ping"]["post"]["description"] == "A ping."
+    assert paths["/invocations"]["post"]["description"] == "An invoke."
 
 
 def test_decorators_do_not_change_openapi() -> None:

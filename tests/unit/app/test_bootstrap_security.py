@@ -67,34 +67,34 @@ def protect_router(router: APIRouter) -> APIRouter:
 def test_replaced_route_keeps_security_and_drops_other_dependencies(
     script: Script, protect: Callable[[APIRouter], APIRouter], includer: Includer
 ) -> None:
-    script("def invoke(): return 'mine'")
+    script("def invoke(): return 'customer'")
     app = FastAPI()
     includer(app, protect(APIRouter()))
     client = client_of(app)
     assert client.post("/invocations").status_code == 401
-    assert client.post("/invocations", headers=KEY).json() == "mine"
+    assert client.post("/invocations", headers=KEY).json() == "customer"
     assert not hasattr(app.state, "visited")
 
 
 def test_apps_own_dependencies_stay(script: Script) -> None:
-    script("def invoke(): return 'mine'")
+    script("def invoke(): return 'customer'")
     app = FastAPI(dependencies=[Depends(note_visit)])
     app.post("/invocations")(engines)
-    assert client_of(app).post("/invocations").json() == "mine"
+    assert client_of(app).post("/invocations").json() == "customer"
     assert app.state.visited
 
 
 def test_security_of_another_method_does_not_apply(script: Script) -> None:
-    script("def invoke(): return 'mine'")
+    script("def invoke(): return 'customer'")
     app = FastAPI()
     app.get("/invocations", dependencies=DEPENDENCIES)(engines)
     app.post("/invocations")(engines)
-    assert client_of(app).post("/invocations").json() == "mine"
+    assert client_of(app).post("/invocations").json() == "customer"
 
 
 @pytest.fixture
 def protected_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
-    """An engine's app with a key on /invocations and on one of its routes."""
+    """Return an app with a key on /invocations and on another route."""
 
     class Engine(VLLM):
         def owns(self, app: FastAPI) -> bool:

@@ -99,7 +99,9 @@ def client(
         yield client
 
 
-def by_header(client: TestClient, path: str, name: str = "fr", **more: Any) -> Any:
+def post_with_adapter(
+    client: TestClient, path: str, name: str = "fr", **more: Any
+) -> Any:
     return client.post(path, headers={ADAPTER: name}, **more)
 
 
@@ -111,7 +113,7 @@ PATHS = ["/v1/completions", "/v1/messages", "/invocations"]
 def test_header_takes_precedence_over_body(
     client: TestClient, path: str, model: dict[str, Any]
 ) -> None:
-    answer = by_header(client, path, json={**model, "prompt": "p"})
+    answer = post_with_adapter(client, path, json={**model, "prompt": "p"})
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert (found["model"], found["text"]) == ("fr", "bonjour")
@@ -120,7 +122,7 @@ def test_header_takes_precedence_over_body(
 
 def test_header_can_name_engines_own_models(client: TestClient) -> None:
     for name in ("own", "base"):
-        answer = by_header(client, "/v1/completions", name, json={})
+        answer = post_with_adapter(client, "/v1/completions", name, json={})
         assert answer.json()["text"] == name
 
 
@@ -128,7 +130,7 @@ def test_header_can_name_engines_own_models(client: TestClient) -> None:
 def test_unknown_name_in_header_is_a_404_that_lists_adapters(
     client: TestClient, path: str
 ) -> None:
-    answer = by_header(client, path, "de", json={"model": "fr"})
+    answer = post_with_adapter(client, path, "de", json={"model": "fr"})
     assert answer.status_code == 404
     assert "Adapter 'de' does not exist" in answer.json()["detail"]
     assert "Available: 'own', 'fr'." in answer.json()["detail"]
@@ -136,7 +138,7 @@ def test_unknown_name_in_header_is_a_404_that_lists_adapters(
 
 def test_body_that_cannot_hold_the_name_is_a_400(client: TestClient) -> None:
     for content in (b"", b"[]", b"{", b"\xff"):
-        answer = by_header(client, "/v1/raw", content=content)
+        answer = post_with_adapter(client, "/v1/raw", content=content)
         assert answer.status_code == 400
         assert "JSON object" in answer.json()["detail"]
 
@@ -167,7 +169,7 @@ def test_routes_work_below_root_path(
     with TestClient(app, root_path="/prefix") as client:
         body = {"name": "fr", "src": src}
         client.post("/prefix/adapters", json=body).raise_for_status()
-        answer = by_header(client, "/prefix/v1/completions", json={})
+        answer = post_with_adapter(client, "/prefix/v1/completions", json={})
         assert answer.json()["text"] == "bonjour"
 
 
@@ -278,10 +280,10 @@ def test_unparsable_body_without_model_is_a_400(
 
 
 @pytest.mark.parametrize(
-    ("model", "named"), [({}, "base"), ({"model": ""}, "base"), ({"model": 0}, 0)]
+    ("model", "expected"), [({}, "base"), ({"model": ""}, "base"), ({"model": 0}, 0)]
 )
 async def test_edited_body_is_not_decoded_again(
-    model: dict[str, Any], named: Any
+    model: dict[str, Any], expected: Any
 ) -> None:
     seen: list[Any] = []
 
@@ -296,10 +298,10 @@ async def test_edited_body_is_not_decoded_again(
     scope = {"type": "http", "headers": [], JSON_BODY: body}
 
     async def unused(*_: Any) -> Any:
-        raise AssertionError("Nothing is to be read, nor sent.")
+        raise AssertionError("Nothing is read or sent.")
 
     await DefaultModel(app, "model", lambda: "base")(scope, unused, unused)
-    assert seen == [{"model": named, "session": "s"}] * 2
+    assert seen == [{"model": expected, "session": "s"}] * 2
 
 
 @pytest.mark.parametrize(

@@ -26,15 +26,15 @@ BODIES = {
     "five megabytes": (b"x" * 5_000_000, "application/octet-stream"),
     "a control word": (b'{"prompt": "say \\"requestType\\""}', "application/json"),
     "another protocol": (b'{"requestType": "EMBED"}', "application/json"),
-    "a list for a type": (b'{"requestType": []}', "application/json"),
+    "a list as the type": (b'{"requestType": []}', "application/json"),
 }
 
 
 @pytest.mark.parametrize("name", BODIES)
-@pytest.mark.parametrize("as_customer", [True, False])
-def test_any_body_of_any_type_reaches_handler(name: str, as_customer: bool) -> None:
+@pytest.mark.parametrize("by_customer", [True, False])
+def test_any_body_of_any_type_reaches_handler(name: str, by_customer: bool) -> None:
     raw, content_type = BODIES[name]
-    if as_customer:
+    if by_customer:
         sagemaker.invoke(echo)
         client = TestClient(sagemaker.bootstrap(FastAPI()))
     else:
@@ -49,12 +49,12 @@ def test_any_body_of_any_type_reaches_handler(name: str, as_customer: bool) -> N
 
 
 def test_chunked_body_reaches_handler() -> None:
-    def pieces() -> Iterator[bytes]:
+    def chunks() -> Iterator[bytes]:
         for _ in range(100):
-            yield b"piece of a body that is longer than a peek" * 3
+            yield b"chunk of a body that is longer than a peek" * 3
 
-    answer = client_of(echo).post("/invocations", content=pieces())
-    assert answer.json()["raw"].encode() == b"".join(pieces())
+    answer = client_of(echo).post("/invocations", content=chunks())
+    assert answer.json()["raw"].encode() == b"".join(chunks())
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_request_in_a_session_is_rejected() -> None:
 
 
 def test_chunked_control_request_is_rejected() -> None:
-    pieces = iter([b'{"requestType"', b': "NEW_SESSION"}'])
-    assert client_of(echo).post("/invocations", content=pieces).status_code == 400
+    chunks = iter([b'{"requestType"', b': "NEW_SESSION"}'])
+    assert client_of(echo).post("/invocations", content=chunks).status_code == 400
 
 
 def test_session_id_requires_field() -> None:
@@ -94,7 +94,7 @@ def test_errors_have_engines_format() -> None:
     app.post("/invocations")(echo)
 
     @app.exception_handler(HTTPException)
-    async def in_the_engines_form(request: Request, error: HTTPException) -> Response:
+    async def format_http_error(request: Request, error: HTTPException) -> Response:
         return JSONResponse({"error": {"message": error.detail}}, error.status_code)
 
     client = TestClient(sagemaker.bootstrap(app))

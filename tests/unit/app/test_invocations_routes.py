@@ -22,7 +22,7 @@ from mhcs.vllm.engine import VLLM
 
 
 class Engine(VLLM):
-    """An engine that owns the apps of this file."""
+    """An engine that owns the apps of these tests."""
 
     def owns(self, app: FastAPI) -> bool:
         return app.title == "engine"
@@ -30,7 +30,7 @@ class Engine(VLLM):
 
 @pytest.fixture
 def engine_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
-    """An app of an engine without the contract's routes."""
+    """Return an engine's app without the contract's routes."""
     engine: Engine = Engine()
     monkeypatch.setattr(engine_registry, "installed_engines", lambda: [engine])
     app, router = FastAPI(title="engine"), APIRouter()
@@ -197,11 +197,11 @@ async def test_early_disconnect_sends_no_response(
 async def test_handler_sees_disconnect() -> None:
     seen = []
 
-    async def wait_for_the_end(request: Request) -> None:
+    async def wait_for_disconnect(request: Request) -> None:
         await request.json()
         seen.append((await request.receive())["type"])
 
-    sagemaker.invoke(wait_for_the_end)
+    sagemaker.invoke(wait_for_disconnect)
     app = sagemaker.bootstrap(FastAPI())
     messages = iter(
         [{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}]

@@ -32,7 +32,7 @@ json_documents = st.recursive(
 
 
 def receive_of(*chunks: bytes, disconnect: bool = False) -> Receive:
-    """Return a ``receive`` that tells a body in chunks, or its breaking off."""
+    """Return a ``receive`` that delivers a body in chunks, or a disconnect."""
     last = len(chunks) - 1
     messages: list[Message] = [
         {"type": "http.request", "body": chunk, "more_body": disconnect or i < last}
@@ -85,10 +85,10 @@ def test_standard_library_decodes_what_msgspec_rejects(raw: bytes) -> None:
 @given(st.dictionaries(st.text(st.characters()), json_documents))
 def test_edited_body_matches_its_document(document: dict[str, Any]) -> None:
     def edit(document: dict[str, Any]) -> None:
-        document["model"] = "mine"
+        document["model"] = "other"
 
     body = JSONBody(json.dumps(document).encode(), edit)
-    assert repr(body.document) == repr({**document, "model": "mine"})
+    assert repr(body.document) == repr({**document, "model": "other"})
     assert repr(json.loads(body.raw)) == repr(body.document)
 
 

@@ -18,7 +18,7 @@ from model_hosting_container_standards.asgi.body import as_json
 from model_hosting_container_standards.asgi.routing import request_scope
 
 BODY: Final = b'{"prompt": "hello", "model": "m"}'
-#: What clients send it as; None: as nothing.
+#: Content types that clients send; None stands for no header.
 OTHER_TYPES: Final = (
     None,
     "text/plain",
@@ -37,7 +37,7 @@ JSON_TYPES: Final = (
 
 
 class Completion(BaseModel):
-    """As engines' own are: looked into before it is parsed."""
+    """Like engines' models, with a validator that runs before parsing."""
 
     prompt: str
     model: str
@@ -65,7 +65,7 @@ async def complete(request: Completion, raw_request: Request) -> dict[str, Any]:
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    """A client of an engine without a route of the contract."""
+    """Return a client of an engine without the contract's routes."""
     engine: Engine = Engine()
     monkeypatch.setattr(engine_registry, "installed_engines", lambda: [engine])
     app = FastAPI(title="engine")
@@ -207,22 +207,22 @@ def test_handler_with_form_gets_it() -> None:
     assert answer.json() == {"prompt": "{}"}
 
 
-@pytest.mark.parametrize("headers", [[], [ROUTE]], ids=["by its body", "by its route"])
+@pytest.mark.parametrize("headers", [[], [ROUTE]], ids=["by body", "by route"])
 async def test_disconnected_client_gets_no_response(
     client: TestClient, headers: list[tuple[bytes, bytes]]
 ) -> None:
-    assert await answers_to_nobody(client.app, headers) == []
+    assert await send_disconnected(client.app, headers) == []
 
 
 async def test_disconnect_before_body_calls_no_handler() -> None:
-    [start, _] = await answers_to_nobody(client_of(take_model).app, [])
+    [start, _] = await send_disconnected(client_of(take_model).app, [])
     assert start["status"] == 400
 
 
-async def answers_to_nobody(
+async def send_disconnected(
     app: Any, headers: list[tuple[bytes, bytes]]
 ) -> list[dict[str, Any]]:
-    """Return what is sent to a client that leaves before it has said it all."""
+    """Return the messages that are sent when the client disconnects early."""
     scope = {
         **request_scope("/invocations", "POST"),
         "headers": [(b"content-type", b"text/plain"), *headers],

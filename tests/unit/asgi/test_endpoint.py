@@ -49,14 +49,14 @@ class SyncInstance:
 
 
 class Chunks:
-    """What is no async generator, but can be iterated like one."""
+    """An async iterable that is not an async generator."""
 
     def __aiter__(self) -> AsyncIterator[str]:
         return numbers()
 
 
 def naive(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A decorator as it is often written: without functools.wraps."""
+    """A decorator without functools.wraps."""
 
     def wrapper(*args, **kwargs):  # type: ignore[no-untyped-def]
         return function(*args, **kwargs)
@@ -76,8 +76,8 @@ async def bare(req):  # type: ignore[no-untyped-def]
     return {"got": await req.json()}
 
 
-async def bare_with_any_name(whatever):  # type: ignore[no-untyped-def]
-    return {"got": await whatever.json()}
+async def bare_with_other_name(incoming):  # type: ignore[no-untyped-def]
+    return {"got": await incoming.json()}
 
 
 async def positional_only(request, /):  # type: ignore[no-untyped-def]
@@ -133,7 +133,7 @@ BODY = {"text": "hi"}
         (no_argument, "nothing"),
         (annotated, BODY),
         (bare, BODY),
-        (bare_with_any_name, BODY),
+        (bare_with_other_name, BODY),
         (positional_only, BODY),
         (bare_and_model, ["hi", "header"]),
         (model_and_request, ["hi", "hi"]),
@@ -221,7 +221,7 @@ def test_sync_handler_runs_off_the_event_loop() -> None:
 
 def test_name_docstring_and_openapi_identity_are_kept() -> None:
     async def my_handler(question: Question) -> Answer:
-        """What it does."""
+        """Answer a question."""
         return Answer(text="")
 
     plain, ours = FastAPI(), FastAPI()
@@ -229,12 +229,12 @@ def test_name_docstring_and_openapi_identity_are_kept() -> None:
     add_route(ours, "/x", as_endpoint(my_handler), "POST")
     assert ours.openapi() == plain.openapi()
     assert as_endpoint(my_handler).__name__ == "my_handler"
-    assert as_endpoint(my_handler).__doc__ == "What it does."
+    assert as_endpoint(my_handler).__doc__ == "Answer a question."
 
 
 def test_decorated_endpoint_keeps_its_identity() -> None:
     async def engines(request: Request, n: int = 1) -> dict[str, int]:
-        """What the engine does."""
+        """Run the engine."""
         return {"n": n}
 
     decorated = with_json_request(engines)
@@ -317,7 +317,7 @@ def test_custom_request_class_is_kept() -> None:
 
 
 def test_wrapt_proxies_are_resolved() -> None:
-    """Its wrappers are written in C, and compute what they have wrapped."""
+    """Wrappers of wrapt are written in C, without an ordinary __wrapped__."""
 
     class Server:
         async def answer(self, request: Request) -> str:

@@ -25,7 +25,7 @@ class Chat(BaseModel):
 
 
 class Batch(Chat):
-    """One of another's class has what that has."""
+    """A subclass, which inherits the model field."""
 
 
 class Pause(BaseModel):
@@ -61,13 +61,13 @@ class Server:
     async def method(self, request: Chat, raw_request: Request) -> None: ...
 
 
-# --- endpoints that do not ---------------------------------------------------------
+# --- endpoints that do not run a model ---------------------------------------------
 
 
 async def nothing() -> None: ...
 async def raw(raw_request: Request) -> None: ...
 async def managing(request: Pause) -> None: ...
-async def managing_perhaps(request: Pause | None = None) -> None: ...
+async def managing_optional(request: Pause | None = None) -> None: ...
 async def by_query(model: str) -> None: ...
 async def by_body(model: Annotated[str, Body(embed=True)]) -> None: ...
 async def document(request: dict[str, Any]) -> None: ...
@@ -77,12 +77,12 @@ async def depending(request: Annotated[None, Depends(nothing)]) -> None: ...
 async def unreadable(request: NoSuchName) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
 
-RUNS = [
+INFERENCE_ENDPOINTS = [
     *(plain, with_raw_request, of_a_subclass, union, old_union, annotated, wrapped),
     Server().method,
 ]
-DOES_NOT = [
-    *(nothing, raw, managing, managing_perhaps, by_query, by_body, document, either),
+OTHER_ENDPOINTS = [
+    *(nothing, raw, managing, managing_optional, by_query, by_body, document, either),
     *(listing, depending),
 ]
 
@@ -91,7 +91,7 @@ def found(app: FastAPI, module: str = __name__) -> frozenset[str]:
     return find_inference_paths(app, lambda name: name == module)
 
 
-@pytest.mark.parametrize("endpoint", RUNS)
+@pytest.mark.parametrize("endpoint", INFERENCE_ENDPOINTS)
 def test_route_whose_request_has_a_model_is_found(
     includer: Includer, endpoint: Callable[..., Any]
 ) -> None:
@@ -101,7 +101,7 @@ def test_route_whose_request_has_a_model_is_found(
     assert found(app) == {"/score"}
 
 
-@pytest.mark.parametrize("endpoint", DOES_NOT)
+@pytest.mark.parametrize("endpoint", OTHER_ENDPOINTS)
 def test_routes_with_other_parameters_are_not_found(
     includer: Includer, endpoint: Callable[..., Any]
 ) -> None:
@@ -137,7 +137,7 @@ def test_unreadable_signature_is_not_an_inference_route() -> None:
 )
 def test_contract_and_internal_paths_are_not_found(path: str) -> None:
     app = FastAPI()
-    # The parameters of a path are none of its request's.
+    # Path parameters are not fields of the request.
     app.post(path)(plain)
     assert found(app) == frozenset()
 

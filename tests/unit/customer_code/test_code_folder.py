@@ -1,4 +1,4 @@
-"""The folder ``code`` of the model folder, where SageMaker's tools put scripts."""
+"""The model folder's subfolder ``code``, where SageMaker's tools put scripts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def other(): return "other of " + NAME
 
 @pytest.fixture
 def code(script: Script) -> Path:
-    """A script in the folder, and a file beside it."""
+    """Write a script into the folder, and a module beside it."""
     script("NAME = 'code'", "code/beside.py")
     return script(SCRIPT, "code/model.py")
 
@@ -39,12 +39,14 @@ def ping_of(app: FastAPI) -> object:
 
 
 @pytest.mark.usefixtures("code")
-def test_a_script_there_is_taken_with_what_is_beside_it(engine_app: FastAPI) -> None:
+def test_script_in_folder_is_loaded_with_modules_beside_it(
+    engine_app: FastAPI,
+) -> None:
     check_customer_script(read_settings())
     assert ping_of(engine_app) == "code"
 
 
-def test_one_at_the_top_goes_before_it(
+def test_script_at_top_takes_precedence(
     engine_app: FastAPI,
     script: Script,
     code: Path,
@@ -57,14 +59,14 @@ def test_one_at_the_top_goes_before_it(
     assert f"{top} is used instead of {code}" in caplog.messages
 
 
-def test_a_folder_at_the_top_is_no_script(
+def test_folder_named_like_the_script_is_ignored(
     engine_app: FastAPI, model_folder: Path, code: Path
 ) -> None:
     (model_folder / "model.py").mkdir()
     assert ping_of(engine_app) == "code"
 
 
-def test_a_folder_by_two_names_is_one(
+def test_link_to_model_folder_counts_as_the_model_folder(
     engine_app: FastAPI,
     script: Script,
     model_folder: Path,
@@ -78,7 +80,7 @@ def test_a_folder_by_two_names_is_one(
     assert not any("is used instead of" in message for message in caplog.messages)
 
 
-def test_a_script_of_another_name_is_found_there(
+def test_script_of_another_name_is_found_in_folder(
     engine_app: FastAPI, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script("def ping(): return 'named'", "code/inference.py")
@@ -87,7 +89,7 @@ def test_a_script_of_another_name_is_found_there(
     assert ping_of(engine_app) == "named"
 
 
-def test_one_that_was_named_and_is_in_neither_is_an_error(
+def test_named_script_in_neither_folder_is_an_error(
     engine_app: FastAPI, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUSTOM_SCRIPT_FILENAME", "absent.py")
@@ -100,7 +102,7 @@ def test_one_that_was_named_and_is_in_neither_is_an_error(
 
 @pytest.mark.usefixtures("code")
 @pytest.mark.parametrize("spec", ["model.py:other", "model:other", "beside.py:show"])
-def test_specs_lead_there_too(
+def test_handler_specs_resolve_in_folder(
     engine_app: FastAPI, script: Script, monkeypatch: pytest.MonkeyPatch, spec: str
 ) -> None:
     script("NAME = 'code'\ndef show(): return 'other of ' + NAME", "code/beside.py")
@@ -108,7 +110,7 @@ def test_specs_lead_there_too(
     assert ping_of(engine_app) == "other of code"
 
 
-def test_a_file_of_a_spec_at_the_top_goes_before_it(
+def test_specs_file_at_top_takes_precedence(
     engine_app: FastAPI, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script("def fn(): return 'code'", "code/lib/handlers.py")
@@ -117,7 +119,7 @@ def test_a_file_of_a_spec_at_the_top_goes_before_it(
     assert ping_of(engine_app) == "top"
 
 
-def test_the_doctor_says_which_is_used(
+def test_doctor_reports_files_in_use(
     script: Script, model_folder: Path, code: Path
 ) -> None:
     assert examine().script == f"{code} exists"
@@ -135,7 +137,7 @@ def test_the_doctor_says_which_is_used(
 
 
 @pytest.mark.parametrize("value", ["none", "NONE", "/dev/null"])
-def test_a_script_can_be_left_out(
+def test_script_can_be_disabled(
     engine_app: FastAPI, script: Script, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     script("raise KeyError")
@@ -146,7 +148,7 @@ def test_a_script_can_be_left_out(
     assert ping_of(engine_app) == "engine's ping"
 
 
-def test_without_a_script_specs_of_files_still_count(
+def test_handler_specs_apply_without_a_script(
     engine_app: FastAPI, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script("def fn(): return 'fn'", "model.py")
@@ -155,7 +157,7 @@ def test_without_a_script_specs_of_files_still_count(
     assert ping_of(engine_app) == "fn"
 
 
-def test_an_error_of_a_script_says_how_to_have_none(
+def test_script_error_says_how_to_disable_the_script(
     engine_app: FastAPI, script: Script
 ) -> None:
     script("raise KeyError('weights')")
@@ -166,19 +168,19 @@ def test_an_error_of_a_script_says_how_to_have_none(
 # --- names -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["typer_of_nobody", "queue", "supervisor"])
-def test_a_script_takes_no_modules_place(
+@pytest.mark.parametrize("name", ["no_such_module", "queue", "supervisor"])
+def test_script_does_not_shadow_a_module_of_its_name(
     engine_app: FastAPI, script: Script, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Neither in what it imports itself, nor for whatever else is imported later."""
+    """Not for the imports of the script, nor for later imports of other modules."""
     for module in [one for one in sys.modules if one.partition(".")[0] == name]:
         monkeypatch.delitem(sys.modules, module)
     script("NAME = 'beside'", "beside_the_script.py")
     source = "import importlib\nfrom beside_the_script import NAME\n"
-    if name != "typer_of_nobody":
+    if name != "no_such_module":
         source += f"import {name}\nassert not hasattr({name}, 'MARK')\n"
     path = script(f"{source}MARK = 1\ndef ping(): return NAME", f"{name}.py")
     monkeypatch.setenv("CUSTOM_SCRIPT_FILENAME", f"{name}.py")
     assert ping_of(engine_app) == "beside"
-    if name != "typer_of_nobody":
+    if name != "no_such_module":
         assert sys.modules[name].__file__ != str(path)

@@ -49,7 +49,7 @@ class Handlers:
     @classmethod
     def of_class(cls): return cls.label
     @staticmethod
-    def of_nobody(): return "static"
+    def static_method(): return "static"
 
 class NeedsArgument:
     def __init__(self, argument): pass
@@ -72,40 +72,38 @@ def loader(model_folder: Path) -> FunctionLoader:
         ("fn", "fn"),
         ("Handlers.method", "instance"),
         ("Handlers.of_class", "instance"),
-        ("Handlers.of_nobody", "static"),
+        ("Handlers.static_method", "static"),
         ("handlers.method", "instance"),
     ],
 )
-def test_every_form_of_attribute_is_found(
+def test_every_form_of_attribute_resolves(
     script: Script, loader: FunctionLoader, attribute: str, result: str
 ) -> None:
     script(SCRIPT)
     assert loader.load_function(f"model.py:{attribute}")() == result
 
 
-def test_an_absolute_file_needs_no_search_path(script: Script) -> None:
+def test_absolute_file_needs_no_search_path(script: Script) -> None:
     path = script(SCRIPT, "elsewhere/handlers.py")
     assert FunctionLoader().load_function(f"{path}:fn")() == "fn"
 
 
-def test_a_module_is_imported_by_name(loader: FunctionLoader) -> None:
+def test_module_is_imported_by_name(loader: FunctionLoader) -> None:
     assert loader.load_function("json.decoder:JSONDecoder.decode")("[1]") == [1]
 
 
-def test_an_alias_stands_for_a_module() -> None:
+def test_module_alias_resolves_to_module() -> None:
     loader = FunctionLoader(module_aliases={"model": json})
     assert loader.load_function("model:loads") is json.loads
 
 
 @pytest.mark.parametrize("reference", ["fn", "model.py", "model.py:", ":fn"])
-def test_what_is_no_reference_is_refused(
-    loader: FunctionLoader, reference: str
-) -> None:
+def test_invalid_reference_is_an_error(loader: FunctionLoader, reference: str) -> None:
     with pytest.raises(InvalidHandlerSpecError, match="file.py:function"):
         loader.load_function(reference)
 
 
-def test_a_missing_file_is_named_with_where_it_was_looked_for(
+def test_missing_file_is_an_error_with_path_searched(
     loader: FunctionLoader, model_folder: Path
 ) -> None:
     with pytest.raises(HandlerFileNotFoundError) as raised:
@@ -113,13 +111,15 @@ def test_a_missing_file_is_named_with_where_it_was_looked_for(
     assert str(model_folder / "nothing.py") in str(raised.value)
 
 
-def test_a_folder_is_no_file(loader: FunctionLoader, model_folder: Path) -> None:
+def test_folder_named_like_the_script_is_an_error(
+    loader: FunctionLoader, model_folder: Path
+) -> None:
     (model_folder / "model.py").mkdir()
     with pytest.raises(HandlerFileNotFoundError):
         loader.load_function("model.py:fn")
 
 
-def test_a_missing_name_suggests_a_close_one(
+def test_missing_name_is_an_error_that_suggests_a_similar_name(
     script: Script, loader: FunctionLoader
 ) -> None:
     path = script(SCRIPT)
@@ -130,7 +130,7 @@ def test_a_missing_name_suggests_a_close_one(
         loader.load_function("model.py:Handlers.zzz")
 
 
-def test_what_cannot_be_called_is_no_handler(
+def test_object_that_is_not_callable_is_an_error(
     script: Script, loader: FunctionLoader
 ) -> None:
     script(SCRIPT)
@@ -138,7 +138,7 @@ def test_what_cannot_be_called_is_no_handler(
         loader.load_function("model.py:answer")
 
 
-def test_a_method_needs_a_class_without_constructor_arguments(
+def test_method_needs_a_class_without_constructor_arguments(
     script: Script, loader: FunctionLoader
 ) -> None:
     script(SCRIPT)
@@ -146,7 +146,7 @@ def test_a_method_needs_a_class_without_constructor_arguments(
         loader.load_function("model.py:NeedsArgument.method")
 
 
-def test_an_error_of_the_script_is_the_cause(
+def test_exception_in_script_is_the_cause_of_the_error(
     script: Script, loader: FunctionLoader
 ) -> None:
     path = script("raise RuntimeError('no weights')")
@@ -160,7 +160,7 @@ def test_an_error_of_the_script_is_the_cause(
 @pytest.mark.parametrize(
     "source", ["def fn(:", "caf\xe9 = '\xe9'".encode("latin-1"), b"\x00"]
 )
-def test_a_file_that_is_no_python_is_a_load_error(
+def test_file_that_is_not_valid_python_is_a_load_error(
     model_folder: Path, loader: FunctionLoader, source: str | bytes
 ) -> None:
     raw = source.encode() if isinstance(source, str) else source
@@ -169,7 +169,7 @@ def test_a_file_that_is_no_python_is_a_load_error(
         loader.load_function("model.py:fn")
 
 
-def test_a_file_without_the_ending_of_python_is_refused(model_folder: Path) -> None:
+def test_file_without_py_suffix_is_an_error(model_folder: Path) -> None:
     (model_folder / "model.txt").write_text("x = 1")
     with pytest.raises(ModuleLoadError, match=r"must end in \.py"):
         FileLoader([model_folder]).load_module("model.txt")
@@ -182,7 +182,7 @@ def test_a_file_without_the_ending_of_python_is_refused(model_folder: Path) -> N
         ("1 / 0", "ZeroDivisionError while it was imported"),
     ],
 )
-def test_an_error_of_an_imported_module_is_told_from_a_missing_module(
+def test_error_inside_module_differs_from_missing_module(
     script: Script,
     model_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -197,7 +197,7 @@ def test_an_error_of_an_imported_module_is_told_from_a_missing_module(
         ModuleLoader().load_module("not_there.at_all")
 
 
-def test_a_file_is_executed_once(script: Script, model_folder: Path) -> None:
+def test_file_is_executed_once(script: Script, model_folder: Path) -> None:
     script("import builtins\nbuiltins.runs = getattr(builtins, 'runs', 0) + 1\n")
     files = FileLoader([model_folder])
     first = files.load_module("model.py")
@@ -208,7 +208,7 @@ def test_a_file_is_executed_once(script: Script, model_folder: Path) -> None:
     assert builtins.__dict__.pop("runs") == 1
 
 
-def test_what_an_ordinary_import_has_loaded_is_not_loaded_again(
+def test_module_that_was_imported_before_is_not_loaded_again(
     script: Script, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script("x = object()", "imported_before.py")
@@ -220,7 +220,9 @@ def test_what_an_ordinary_import_has_loaded_is_not_loaded_again(
     del sys.modules["imported_before"]
 
 
-def test_a_script_is_a_real_module(script: Script, loader: FunctionLoader) -> None:
+def test_script_is_a_module_in_sys_modules(
+    script: Script, loader: FunctionLoader
+) -> None:
     script(SCRIPT)
     module = loader.load_module("model.py")
     assert sys.modules["model"] is module
@@ -230,7 +232,7 @@ def test_a_script_is_a_real_module(script: Script, loader: FunctionLoader) -> No
     assert outer.inner.value == 3
 
 
-def test_pickles_of_the_script_load_in_another_process(
+def test_pickles_of_script_load_in_another_process(
     script: Script, loader: FunctionLoader, model_folder: Path
 ) -> None:
     script(SCRIPT)
@@ -246,7 +248,9 @@ def test_pickles_of_the_script_load_in_another_process(
     assert done.stdout == "7\n"
 
 
-def test_siblings_are_importable(script: Script, loader: FunctionLoader) -> None:
+def test_modules_beside_script_are_importable(
+    script: Script, loader: FunctionLoader
+) -> None:
     script("VALUE = 'sibling'", "my_sibling.py")
     script("VALUE = 'package'", "my_package/inner.py")
     script(
@@ -258,7 +262,7 @@ def test_siblings_are_importable(script: Script, loader: FunctionLoader) -> None
         del sys.modules[name]
 
 
-def test_a_name_that_is_taken_stays_with_its_owner(
+def test_script_does_not_replace_a_module_of_its_name(
     script: Script, loader: FunctionLoader
 ) -> None:
     path = script("def fn(): return 'mine'", "json.py")
@@ -267,7 +271,7 @@ def test_a_name_that_is_taken_stays_with_its_owner(
     assert loader.load_module(str(path)).__name__.startswith("customer_")
 
 
-def test_reset_forgets_files_and_folders(
+def test_reset_forgets_loaded_files_and_search_paths(
     script: Script, loader: FunctionLoader, model_folder: Path
 ) -> None:
     script("x = 1")
@@ -280,7 +284,7 @@ def test_reset_forgets_files_and_folders(
     assert loader.load_module("model.py").x == 22
 
 
-def test_all_errors_are_of_one_family() -> None:
+def test_all_errors_have_one_base_class() -> None:
     for error in (
         HandlerFileNotFoundError,
         HandlerNotCallableError,
@@ -291,7 +295,7 @@ def test_all_errors_are_of_one_family() -> None:
         assert issubclass(error, HandlerResolutionError)
 
 
-def test_a_link_has_its_own_name_and_siblings(
+def test_symbolic_link_keeps_its_own_name_and_siblings(
     script: Script, loader: FunctionLoader, model_folder: Path
 ) -> None:
     blob = script("from linked_sibling import VALUE\ndef fn(): return VALUE", "b/0123")
@@ -302,7 +306,7 @@ def test_a_link_has_its_own_name_and_siblings(
     assert loader.load_module("snapshot/model.py").__name__ == "model"
 
 
-def test_what_was_imported_under_another_name_is_not_loaded_again(
+def test_file_that_was_imported_by_another_name_is_not_loaded_again(
     script: Script, loader: FunctionLoader
 ) -> None:
     script("state = object()", "a_package/handlers.py")
@@ -311,7 +315,7 @@ def test_what_was_imported_under_another_name_is_not_loaded_again(
     assert loader.load_module("a_package/handlers.py").state is state
 
 
-def test_a_script_that_is_the_program_is_not_loaded_again(model_folder: Path) -> None:
+def test_main_script_is_not_loaded_again(model_folder: Path) -> None:
     path = model_folder / "model.py"
     path.write_text(
         "from model_hosting_container_standards.common import "
@@ -325,7 +329,7 @@ def test_a_script_that_is_the_program_is_not_loaded_again(model_folder: Path) ->
     assert done.stdout == "True\n"
 
 
-def test_a_class_whose_constructor_raises_is_refused_with_its_error(
+def test_constructor_that_raises_is_an_error_with_its_cause(
     script: Script, loader: FunctionLoader
 ) -> None:
     script("class H:\n def __init__(self): 1 / 0\n def fn(self): pass\n")
@@ -334,7 +338,7 @@ def test_a_class_whose_constructor_raises_is_refused_with_its_error(
     assert isinstance(raised.value.__cause__, ZeroDivisionError)
 
 
-def test_a_class_without_a_readable_signature_can_be_made(
+def test_class_without_signature_can_be_instantiated(
     script: Script, loader: FunctionLoader
 ) -> None:
     script("class H(dict):\n def fn(self): return len(self)\n")

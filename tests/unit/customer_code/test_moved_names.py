@@ -20,7 +20,7 @@ from model_hosting_container_standards.customer_code.moved_names import (
 from model_hosting_container_standards.exceptions import HandlerNotFoundError
 from servers import run_until_exit
 
-#: What an engine had in release 1, and where it went in 2 and 3. This is release 3.
+#: Names of release 1 and where releases 2 and 3 moved them. Release 3 is installed.
 MOVED = {
     "engine_x.protocol": [
         Move(["Request"], "1", "engine_x.new.protocol"),
@@ -40,7 +40,7 @@ MOVED = {
         Move(["health", "start"], "1", "engine_x.new.health"),
         Move(["stop"], "1"),
     ],
-    "engine_x.polite": [Move(["moved", "said"], "1", "engine_x.new.health:health")],
+    "engine_x.dynamic": [Move(["moved", "own"], "1", "engine_x.new.health:health")],
     "engine_x.parsers": [Move(["Parser"], "1", "engine_x.new.parsers")],
     "engine_x.parsers.json": [Move(["JSONParser"], "2", "engine_x.new.parsers")],
     "engine_x.deleted": [Move(["one"], "1"), Move(["other"], "2")],
@@ -52,11 +52,11 @@ FILES = {
     "new/protocol.py": "class Request: pass\nclass Twice: pass\nclass NewName: pass\n",
     "new/health.py": "def health(): return 'healthy'\n",
     "new/parsers.py": "class Parser: pass\nclass JSONParser(Parser): pass\n",
-    "polite.py": """
+    "dynamic.py": """
 def __getattr__(name):
     if name == "moved":
         raise AttributeError(name)
-    return f"polite {name}"
+    return f"dynamic {name}"
 """,
     "broken.py": "raise ImportError('no GPU here')\n",
     "needs_more.py": "import no_such_module\n",
@@ -65,7 +65,7 @@ def __getattr__(name):
 
 @pytest.fixture(autouse=True)
 def engine_x(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An engine whose names have moved."""
+    """Install an engine whose names have moved."""
     site = tmp_path / "site"
     for name, source in FILES.items():
         path = site / "engine_x" / name
@@ -83,24 +83,24 @@ def load(name: str) -> Any:
     return importlib.import_module(f"engine_x.{name}")
 
 
-# --- found -------------------------------------------------------------------------
+# --- resolved ----------------------------------------------------------------------
 
 
-def test_a_name_of_a_module_that_is_gone_is_found_where_it_is_now() -> None:
+def test_name_in_removed_module_resolves_to_its_new_place() -> None:
     from engine_x.new.protocol import Request as New  # type: ignore[import-not-found]
     from engine_x.protocol import Request  # type: ignore[import-not-found]
 
     assert Request is New
 
 
-def test_an_attribute_of_a_module_that_is_gone_is_found() -> None:
+def test_attribute_of_removed_module_resolves_to_its_new_place() -> None:
     import engine_x.protocol as p  # type: ignore[import-not-found]
 
     assert p.Request is load("new.protocol").Request
 
 
 @pytest.mark.parametrize("imported_before", [True, False])
-def test_a_name_that_a_module_has_lost_is_found_where_it_is_now(
+def test_name_removed_from_module_resolves_to_its_new_place(
     imported_before: bool,
 ) -> None:
     testing.reset()
@@ -111,22 +111,22 @@ def test_a_name_that_a_module_has_lost_is_found_where_it_is_now(
     assert health() == "healthy"
 
 
-def test_a_name_that_moved_twice_is_found_through_what_lost_it_too() -> None:
+def test_name_that_moved_twice_resolves_through_both_moves() -> None:
     assert load("protocol").Twice is load("new.protocol").Twice
 
 
-def test_a_name_that_moved_twice_is_found_half_way(engine_x: Path) -> None:
-    """In release 2, where the second move is still to come."""
+def test_name_that_moved_twice_resolves_after_first_move(engine_x: Path) -> None:
+    """In release 2 the second move has not happened yet."""
     (engine_x / "engine_x" / "middle.py").write_text("class Twice: pass\n")
     importlib.invalidate_caches()
     assert load("protocol").Twice is load("middle").Twice
 
 
-def test_a_name_with_another_name_is_found() -> None:
+def test_renamed_name_resolves() -> None:
     assert load("protocol").OldName is load("new.protocol").NewName
 
 
-def test_names_of_a_package_that_is_gone_and_of_its_modules_are_found() -> None:
+def test_names_of_removed_package_and_its_modules_resolve() -> None:
     import engine_x.parsers  # type: ignore[import-not-found]
     import engine_x.parsers.json  # type: ignore[import-not-found]
 
@@ -135,22 +135,22 @@ def test_names_of_a_package_that_is_gone_and_of_its_modules_are_found() -> None:
     assert engine_x.parsers.json.JSONParser is new.JSONParser
 
 
-def test_a_star_brings_what_there_is_of_a_module_that_is_gone() -> None:
+def test_star_import_of_removed_module_brings_its_resolvable_names() -> None:
     names: dict[str, Any] = {}
     exec("from engine_x.protocol import *", names)
     assert names.keys() - {"__builtins__"} == {"Request", "Twice", "OldName"}
 
 
-def test_what_is_found_is_the_class_itself() -> None:
+def test_moved_class_keeps_its_identity() -> None:
     Request = load("protocol").Request  # noqa: N806
     instance = load("new.protocol").Request()
     assert isinstance(instance, Request)
     assert isinstance(pickle.loads(pickle.dumps(Request())), Request)
-    by_the_old_name = b"cengine_x.protocol\nRequest\n."
-    assert pickle.loads(by_the_old_name) is Request
+    pickled_by_old_name = b"cengine_x.protocol\nRequest\n."
+    assert pickle.loads(pickled_by_old_name) is Request
 
 
-def test_it_warns_of_nothing(engine_x: Path) -> None:
+def test_moved_names_cause_no_warnings(engine_x: Path) -> None:
     moved = {"engine_x.protocol": [("Request", "engine_x.new.protocol")]}
     program = f"""
 import sys
@@ -169,26 +169,26 @@ assert p.Request is Request
     assert (end.status, end.stderr) == (0, "")
 
 
-# --- left as it is -----------------------------------------------------------------
+# --- left alone --------------------------------------------------------------------
 
 
-def test_a_name_that_still_exists_is_not_replaced() -> None:
+def test_name_that_still_exists_is_not_replaced() -> None:
     assert FunctionLoader().load_function("engine_x.server:start")() == "server"
 
 
-def test_a_module_with_an_answer_of_its_own_keeps_it() -> None:
-    polite = load("polite")
-    assert polite.moved() == "healthy"
-    assert polite.said == "polite said"
-    assert polite.other == "polite other"
+def test_module_getattr_takes_precedence() -> None:
+    dynamic = load("dynamic")
+    assert dynamic.moved() == "healthy"
+    assert dynamic.own == "dynamic own"
+    assert dynamic.other == "dynamic other"
 
 
-def test_modules_that_are_not_in_the_table_stay_missing() -> None:
+def test_modules_outside_table_stay_missing() -> None:
     with pytest.raises(ModuleNotFoundError, match="No module named 'engine_x.unknown'"):
         load("unknown")
 
 
-def test_an_engine_that_is_not_installed_stays_missing() -> None:
+def test_engine_that_is_not_installed_stays_missing() -> None:
     install_moved_names({"engine_z.gone": [Move(["Name"], "1", "engine_z.new")]})
     for name in ("engine_z", "engine_z.gone"):
         with pytest.raises(ModuleNotFoundError, match="No module named 'engine_z'"):
@@ -204,10 +204,10 @@ def test_reset_forgets_moved_names() -> None:
         _ = load("server").health
 
 
-# --- not found ---------------------------------------------------------------------
+# --- not resolved ------------------------------------------------------------------
 
 
-def test_a_name_that_never_existed_is_an_import_error() -> None:
+def test_name_that_never_existed_is_an_import_error() -> None:
     with pytest.raises(ImportError, match="cannot import name 'Nothing'"):
         from engine_x.protocol import Nothing  # noqa: F401
 
@@ -250,15 +250,13 @@ def test_a_name_that_never_existed_is_an_import_error() -> None:
         ),
     ],
 )
-def test_the_error_of_an_import_says_what_became_of_the_name(
-    statement: str, message: str
-) -> None:
+def test_import_error_says_what_happened_to_name(statement: str, message: str) -> None:
     with pytest.raises(ImportError) as raised:
         exec(statement)
     assert str(raised.value) == message
 
 
-def test_an_attribute_that_is_gone_is_missing_as_any_other() -> None:
+def test_removed_attribute_raises_attribute_error() -> None:
     protocol = load("protocol")
     assert not hasattr(protocol, "Deleted")
     assert getattr(protocol, "Deleted", None) is None
@@ -266,7 +264,7 @@ def test_an_attribute_that_is_gone_is_missing_as_any_other() -> None:
         _ = protocol.Deleted
 
 
-def test_a_reference_to_what_is_gone_is_told_so() -> None:
+def test_reference_to_removed_name_is_an_error_that_says_so() -> None:
     with pytest.raises(HandlerNotFoundError) as raised:
         FunctionLoader().load_function("engine_x.server:stop")
     assert str(raised.value) == (
@@ -274,7 +272,9 @@ def test_a_reference_to_what_is_gone_is_told_so() -> None:
     )
 
 
-def test_a_script_that_imports_what_is_gone_is_told_so(tmp_path: Path) -> None:
+def test_script_that_imports_a_removed_name_is_an_error_that_says_so(
+    tmp_path: Path,
+) -> None:
     script = tmp_path / "script_of_release_1.py"
     script.write_text("from engine_x.server import stop\n")
     with pytest.raises(

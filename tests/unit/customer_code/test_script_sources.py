@@ -1,4 +1,4 @@
-"""Scripts that were written for another server, or in another way."""
+"""Checks of a script's source: other servers, imports, encodings."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from model_hosting_container_standards.handlers.customer_handler import (
 )
 from model_hosting_container_standards.settings import read_settings
 
-#: How a script is looked at: before the start, at the start.
-WAYS = [check_customer_script, load_customer_script]
-Look = Callable[..., object]
+#: Checks of a script: before the server starts, and while it starts.
+CHECKS = [check_customer_script, load_customer_script]
+Check = Callable[..., object]
 
 TOOLKIT = "SageMaker's inference toolkit"
 
-#: Each script, the words of its error, and the server that it was written for.
+#: Each script, its error's text, and the server that it is written for.
 IMPORTS = {
     "djl": ("from djl_python import Input, Output", "imports djl_python", "DJL"),
-    "lazily": (
+    "in a function": (
         "def handle(inputs):\n    from djl_python import Output",
         "imports djl_python",
         "DJL",
@@ -57,7 +57,7 @@ IMPORTS = {
         "TorchServe",
     ),
 }
-#: The same of scripts that must be run to be known.
+#: The same for scripts that are recognised only once they have run.
 DEFINITIONS = {
     "triton's class": (
         "class TritonPythonModel:\n    pass",
@@ -76,42 +76,42 @@ DEFINITIONS = {
 }
 
 
-@pytest.mark.parametrize("look", WAYS)
+@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("name", IMPORTS)
-def test_a_script_of_another_server_is_named(
-    script: Script, name: str, look: Look
+def test_script_that_imports_another_server_is_an_error(
+    script: Script, name: str, check: Check
 ) -> None:
-    source, does, server = IMPORTS[name]
+    source, reason, server = IMPORTS[name]
     path = script(f"{source}\nopen(__file__ + '.run', 'w').close()\n")
     with pytest.raises(ModuleLoadError) as raised:
-        look(read_settings())
+        check(read_settings())
     error = str(raised.value)
     assert str(path) in error
-    assert does in error
+    assert reason in error
     assert f"a script for {server}" in error
     assert "ping and invoke" in error
     assert "CUSTOM_SCRIPT_FILENAME=none" in error
-    # Nothing of it has been run.
+    # The script has not run.
     assert [file.name for file in path.parent.iterdir()] == ["model.py"]
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_one_that_imports_no_server_is_named_once_it_has_run(
+def test_script_that_defines_names_of_another_server_is_an_error_at_start(
     script: Script, name: str
 ) -> None:
-    source, does, server = DEFINITIONS[name]
+    source, reason, server = DEFINITIONS[name]
     path = script(source)
     check_customer_script(read_settings())
     with pytest.raises(ModuleLoadError) as raised:
         load_customer_script(read_settings())
     error = str(raised.value)
     assert str(path) in error
-    assert does in error
+    assert reason in error
     assert f"a script for {server}" in error
     assert "CUSTOM_SCRIPT_FILENAME=none" in error
 
 
-def test_handlers_may_be_an_installed_packages(
+def test_handlers_of_installed_package_are_accepted(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decorated = (
@@ -131,12 +131,12 @@ def test_handlers_may_be_an_installed_packages(
         "match 1:\n    case _:\n        def ping(): 1",
     ],
 )
-@pytest.mark.parametrize("look", WAYS)
-def test_names_are_found_however_they_are_bound(
-    script: Script, source: str, look: Look
+@pytest.mark.parametrize("check", CHECKS)
+def test_handler_names_are_found_in_every_binding_form(
+    script: Script, source: str, check: Check
 ) -> None:
     script(f"try:\n    import ts\nexcept ImportError:\n    pass\n{source}")
-    look(read_settings())
+    check(read_settings())
 
 
 OURS = [
@@ -153,18 +153,20 @@ OURS = [
 ]
 
 
-@pytest.mark.parametrize("look", WAYS)
+@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("ours", OURS)
-def test_a_script_may_be_for_two_servers(script: Script, ours: str, look: Look) -> None:
-    """What is imported from beside it may have anything: it is not looked at."""
+def test_script_for_two_servers_is_accepted(
+    script: Script, ours: str, check: Check
+) -> None:
+    """A module beside the script may define handlers: its source is not checked."""
     script("", "beside.py")
     script("", "package/inner.py")
     foreign = "try:\n    import djl_python\nexcept ImportError:\n    pass"
     script(f"{foreign}\n{ours}\ndef model_fn(model_dir): 1\n")
-    look(read_settings())
+    check(read_settings())
 
 
-@pytest.mark.parametrize("look", WAYS)
+@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize(
     ("name", "spec"),
     [
@@ -173,28 +175,30 @@ def test_a_script_may_be_for_two_servers(script: Script, ours: str, look: Look) 
         ("CUSTOM_PRE_PROCESS", "model:predict_fn"),
     ],
 )
-def test_a_spec_may_lead_to_it(
+def test_script_that_a_spec_names_is_accepted(
     script: Script,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     spec: str,
-    look: Look,
+    check: Check,
 ) -> None:
     path = script("def predict_fn(request): 1")
     monkeypatch.setenv(name, spec.format(folder=path.parent))
-    look(read_settings())
+    check(read_settings())
 
 
-@pytest.mark.parametrize("look", WAYS)
-def test_what_has_nothing_of_any_server_is_run(script: Script, look: Look) -> None:
+@pytest.mark.parametrize("check", CHECKS)
+def test_script_without_handlers_of_any_server_is_accepted(
+    script: Script, check: Check
+) -> None:
     script("import logging\nclass Net:\n    def model_fn(self): 1")
-    look(read_settings())
+    check(read_settings())
 
 
-def test_a_module_of_another_server_may_be_there(
+def test_importable_modules_of_other_servers_are_accepted(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Installed, beside the script, or made by hand."""
+    """The modules are installed, beside the script, or created at run time."""
     script("VALUE = 1", "site/mlserver.py")
     monkeypatch.syspath_prepend(str(script("", "site/x.py").parent))
     script("VALUE = 2", "kserve.py")
@@ -210,10 +214,10 @@ def test_a_module_of_another_server_may_be_there(
 
 
 @pytest.mark.parametrize("folder", [".", "code"])
-def test_a_module_of_another_server_may_be_a_requirement(
+def test_requirement_on_another_server_fails_only_at_start(
     script: Script, model_folder: Path, folder: str
 ) -> None:
-    """It is not installed yet when the script is checked before the start."""
+    """Requirements are not installed yet when the script is first checked."""
     script("import kserve\ndef ping(): 1")
     (model_folder / folder).mkdir(exist_ok=True)
     (model_folder / folder / "requirements.txt").write_text("kserve")
@@ -222,7 +226,9 @@ def test_a_module_of_another_server_may_be_a_requirement(
         load_customer_script(read_settings())
 
 
-def test_a_module_of_another_server_may_be_missing_elsewhere(script: Script) -> None:
+def test_import_of_another_server_beside_script_is_an_error(
+    script: Script,
+) -> None:
     script("import djl_python", "beside.py")
     script("import beside\ndef ping(): 1")
     with pytest.raises(ModuleLoadError, match="a script for DJL Serving") as raised:
@@ -230,7 +236,7 @@ def test_a_module_of_another_server_may_be_missing_elsewhere(script: Script) -> 
     assert isinstance(raised.value.__cause__, ModuleNotFoundError)
 
 
-def test_the_doctor_names_it(script: Script) -> None:
+def test_doctor_reports_script_for_another_server(script: Script) -> None:
     script("def model_fn(model_dir): 1")
     assert any(TOOLKIT in problem for problem in examine().problems)
 
@@ -238,7 +244,7 @@ def test_the_doctor_names_it(script: Script) -> None:
 # --- relative imports --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("look", WAYS)
+@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize(
     ("source", "advice"),
     [
@@ -247,24 +253,24 @@ def test_the_doctor_names_it(script: Script) -> None:
         ("from ..lib.utils import *", "'from lib.utils import *'"),
     ],
 )
-def test_a_relative_import_is_advised_against(
-    script: Script, source: str, advice: str, look: Look
+def test_relative_import_is_an_error_with_its_absolute_form(
+    script: Script, source: str, advice: str, check: Check
 ) -> None:
     path = script(f"'''A script.'''\n{source}\n")
     with pytest.raises(ModuleLoadError) as raised:
-        look(read_settings())
+        check(read_settings())
     assert f"{path}:2: {source!r} is a relative import" in str(raised.value)
     assert f"write {advice}" in str(raised.value)
 
 
-def test_so_is_one_that_is_found_when_it_is_run(script: Script) -> None:
+def test_relative_import_beside_script_is_an_error(script: Script) -> None:
     script("from .other import x", "beside.py")
     script("import beside")
     with pytest.raises(ModuleLoadError, match="by its plain name"):
         load_customer_script(read_settings())
 
 
-def test_one_with_a_way_out_is_none(script: Script) -> None:
+def test_relative_import_with_fallback_is_accepted(script: Script) -> None:
     script("VALUE = 1", "utils.py")
     script(
         "try:\n    from .utils import VALUE\n"
@@ -275,17 +281,17 @@ def test_one_with_a_way_out_is_none(script: Script) -> None:
     assert module.VALUE == 1
 
 
-def test_a_package_may_have_them(script: Script) -> None:
+def test_relative_imports_of_package_are_accepted(script: Script) -> None:
     script("from .inner import VALUE", "package/__init__.py")
     script("VALUE = 1", "package/inner.py")
     script("from package import VALUE\ndef ping(): return VALUE")
     assert client_of(FastAPI()).get("/ping").json() == 1
 
 
-# --- servers of its own ------------------------------------------------------------
+# --- scripts that start a server ---------------------------------------------------
 
 
-@pytest.mark.parametrize("look", WAYS)
+@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize(
     ("source", "called"),
     [
@@ -293,19 +299,21 @@ def test_a_package_may_have_them(script: Script) -> None:
         ("from flask import Flask\napp = Flask('x')\napp.run()", "app.run"),
     ],
 )
-def test_a_script_that_would_never_return_is_an_error(
-    script: Script, source: str, called: str, look: Look
+def test_script_that_starts_a_server_is_an_error(
+    script: Script, source: str, called: str, check: Check
 ) -> None:
     path = script(f"def ping(): 1\n{source}\n")
     line = len(path.read_text().splitlines())
     with pytest.raises(ModuleLoadError) as raised:
-        look(read_settings())
+        check(read_settings())
     assert f"{path}:{line}: {called} would start a server" in str(raised.value)
     assert "__main__" in str(raised.value)
 
 
-@pytest.mark.parametrize("look", WAYS)
-def test_one_that_serves_as_a_program_is_none(script: Script, look: Look) -> None:
+@pytest.mark.parametrize("check", CHECKS)
+def test_script_that_starts_a_server_only_as_main_is_accepted(
+    script: Script, check: Check
+) -> None:
     script(
         textwrap.dedent(
             """
@@ -320,13 +328,13 @@ def test_one_that_serves_as_a_program_is_none(script: Script, look: Look) -> Non
             """
         )
     )
-    look(read_settings())
+    check(read_settings())
 
 
 # --- encodings ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("look", WAYS)
+@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize(
     "raw",
     [
@@ -336,14 +344,14 @@ def test_one_that_serves_as_a_program_is_none(script: Script, look: Look) -> Non
     ],
     ids=["latin-1", "utf-16", "unknown"],
 )
-def test_a_script_that_is_not_utf_8_is_an_error(
-    model_folder: Path, raw: bytes, look: Look
+def test_script_that_is_not_utf_8_is_an_error(
+    model_folder: Path, raw: bytes, check: Check
 ) -> None:
     (model_folder / "model.py").write_bytes(raw)
     with pytest.raises(
         ModuleLoadError, match=r"model\.py cannot .* not UTF-8 .* Save it as"
     ):
-        look(read_settings())
+        check(read_settings())
 
 
 @pytest.mark.parametrize(
@@ -352,9 +360,11 @@ def test_a_script_that_is_not_utf_8_is_an_error(
         b"# -*- coding: latin-1 -*-\nVALUE = '\xe9'\n",
         b"\xef\xbb\xbfVALUE = '\xc3\xa9'\r\n",
     ],
-    ids=["declared", "with a mark"],
+    ids=["declared", "byte order mark"],
 )
-def test_what_python_reads_is_read(model_folder: Path, raw: bytes) -> None:
+def test_every_encoding_that_python_reads_is_accepted(
+    model_folder: Path, raw: bytes
+) -> None:
     (model_folder / "model.py").write_bytes(raw)
     module = load_customer_script(read_settings())
     assert module is not None
@@ -364,22 +374,24 @@ def test_what_python_reads_is_read(model_folder: Path, raw: bytes) -> None:
 @pytest.mark.parametrize(
     "source", ["def ping(:", "return 1", "x = '\0'", f"{'(' * 1000}{')' * 1000}"]
 )
-@pytest.mark.parametrize("look", WAYS)
-def test_what_is_no_python_is_an_error(script: Script, source: str, look: Look) -> None:
+@pytest.mark.parametrize("check", CHECKS)
+def test_script_that_is_not_valid_python_is_an_error(
+    script: Script, source: str, check: Check
+) -> None:
     script(source)
     with pytest.raises(ModuleLoadError, match=r"model\.py cannot be loaded"):
-        look(read_settings())
+        check(read_settings())
 
 
-def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    """The memory of a process has no first byte, but is a file, to the kernel."""
+def test_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    """/proc/self/mem is a regular file whose first byte cannot be read."""
     link = tmp_path / "model.py"
     link.symlink_to("/proc/self/mem")
     with pytest.raises(ModuleLoadError, match="cannot be read"):
         check_source(link)
 
 
-def test_what_has_no_source_is_not_looked_at(
+def test_compiled_script_is_not_checked(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = script("def ping(): return 'compiled'")
@@ -391,7 +403,7 @@ def test_what_has_no_source_is_not_looked_at(
     assert module.ping() == "compiled"
 
 
-def test_bootstrap_says_the_same(engine_app: FastAPI, script: Script) -> None:
+def test_bootstrap_raises_the_same_error(engine_app: FastAPI, script: Script) -> None:
     script("from djl_python import Input")
     with pytest.raises(ModuleLoadError, match="a script for DJL Serving"):
         sagemaker.bootstrap(engine_app)

@@ -1,4 +1,4 @@
-"""What an engine's folder imports of this package, and the defaults it begins with."""
+"""The public names of ``engines``, and an engine's defaults."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ from fastapi import FastAPI
 from model_hosting_container_standards import engines
 from servers import run_until_exit
 
-#: What a process that serves nothing has no use for.
-OF_SERVERS: Final = {"fastapi", "pydantic", "sqlite3", "starlette"}
-PATCHED: Final = "import json, sys, mhcs.auto; print(json.dumps([*sys.modules]))"
+#: Packages that only a server needs.
+SERVER_PACKAGES: Final = {"fastapi", "pydantic", "sqlite3", "starlette"}
+PATCHED_PROGRAM: Final = (
+    "import json, sys, mhcs.auto; print(json.dumps([*sys.modules]))"
+)
 
 
 @pytest.mark.parametrize("name", engines.__all__)
-def test_what_an_engine_needs_is_in_one_place(name: str) -> None:
+def test_all_public_names_are_importable(name: str) -> None:
     assert getattr(engines, name) is not None
 
 
-def test_nothing_else_is() -> None:
+def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'NoSuchName'"):
         _ = engines.NoSuchName
 
 
-def test_a_process_that_is_patched_has_nothing_of_a_server() -> None:
-    # Not measured: coverage imports sqlite3.
+def test_patched_process_imports_no_server_packages() -> None:
+    # Without coverage, which imports sqlite3.
     env = {"COVERAGE_PROCESS_CONFIG": ""}
-    end = run_until_exit([sys.executable, "-c", PATCHED], env)
+    end = run_until_exit([sys.executable, "-c", PATCHED_PROGRAM], env)
     loaded = {*json.loads(end.stdout)}
     assert "mhcs.vllm.engine" in loaded
-    assert not loaded & OF_SERVERS
+    assert not loaded & SERVER_PACKAGES
 
 
-async def test_an_engine_says_nothing_but_its_name() -> None:
+async def test_engine_needs_only_a_name() -> None:
     class Smallest(engines.Engine):
         description = engines.EngineDescription(name="smallest")
 

@@ -178,17 +178,17 @@ def test_rejection_has_apps_error_format_metrics_and_request_id(
     client = TestClient(app)
     labels = {"route": "/invocations", "status": "401"}
     before = scrape(client).value("sagemaker_requests_total", **labels)
-    answer = client.post("/invocations", headers={"X-Request-Id": "mine"})
+    answer = client.post("/invocations", headers={"X-Request-Id": "client"})
     assert answer.json()["error"]["message"].startswith("Missing or invalid API key")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
-    assert answer.headers["X-Request-Id"] == "mine"
+    assert answer.headers["X-Request-Id"] == "client"
     assert scrape(client).value("sagemaker_requests_total", **labels) == before + 1
 
 
 # --- the engine's keys ----------------------------------------------------------------
 
 
-class Keyed(Published):
+class KeyedEngine(Published):
     """An engine with API keys of its own."""
 
     def api_keys(self, app: FastAPI) -> list[str]:
@@ -196,17 +196,17 @@ class Keyed(Published):
 
 
 @pytest.fixture
-def keyed(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+def keyed_app(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     app = FastAPI()
     app.get("/ping")(models)
     app.post("/invocations")(models)
-    published = Keyed(app, AdapterEngine(tmp_path / "engine"))
+    published = KeyedEngine(app, AdapterEngine(tmp_path / "engine"))
     monkeypatch.setattr(engine_registry, "installed_engines", lambda: iter([published]))
     return app
 
 
 @pytest.mark.parametrize(
-    ("variables", "opened"),
+    ("variables", "accepted"),
     [
         ({}, {"", "first", "second", "third"}),
         ({"MHCS_GUARD": "1"}, {"first", "second"}),
@@ -216,20 +216,20 @@ def keyed(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     ],
 )
 def test_which_keys_are_accepted(
-    keyed: FastAPI,
+    keyed_app: FastAPI,
     monkeypatch: pytest.MonkeyPatch,
     variables: dict[str, str],
-    opened: set[str],
+    accepted: set[str],
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    client = TestClient(sagemaker.bootstrap(keyed))
+    client = TestClient(sagemaker.bootstrap(keyed_app))
     found = set()
     for key in ("", "first", "second", "third"):
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         if client.post("/invocations", headers=headers).status_code == 200:
             found.add(key)
-    assert found == opened
+    assert found == accepted
 
 
 def test_guard_without_key_stops_startup(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +240,7 @@ def test_guard_without_key_stops_startup(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("given", "variable", "keys"),
+    ("argument", "variable", "keys"),
     [
         (None, "", []),
         (None, "v", ["v"]),
@@ -251,11 +251,11 @@ def test_guard_without_key_stops_startup(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_vllm_keys_come_from_command_line_or_variable(
-    monkeypatch: pytest.MonkeyPatch, given: Any, variable: str, keys: list[str]
+    monkeypatch: pytest.MonkeyPatch, argument: Any, variable: str, keys: list[str]
 ) -> None:
     monkeypatch.setenv("VLLM_API_KEY", variable)
     app = FastAPI()
-    app.state.args = argparse.Namespace(api_key=given)
+    app.state.args = argparse.Namespace(api_key=argument)
     assert list(vllm.api_keys(app)) == keys
     del app.state.args
     assert list(vllm.api_keys(app)) == [variable] * bool(variable)

@@ -138,7 +138,7 @@ async def test_other_errors_of_app_are_raised() -> None:
 
 
 async def test_early_disconnect_sends_no_response() -> None:
-    async def leave() -> dict[str, Any]:
+    async def disconnect() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 
     async def reads(scope: Any, receive: Any, send: Any) -> None:
@@ -146,7 +146,7 @@ async def test_early_disconnect_sends_no_response() -> None:
 
     exchange = Exchange()
     with pytest.raises(ClientDisconnect):
-        await RequestGuard(reads, (), LIMIT)(exchange.scope, leave, exchange.send)
+        await RequestGuard(reads, (), LIMIT)(exchange.scope, disconnect, exchange.send)
     assert exchange.sent == []
 
 
@@ -180,9 +180,9 @@ def test_rejection_is_counted_and_has_request_id() -> None:
     client = TestClient(app_with())
     labels = {"route": "/invocations", "status": "413"}
     before = scrape(client).value("sagemaker_requests_total", **labels)
-    headers = {"X-Request-Id": "mine"}
+    headers = {"X-Request-Id": "client"}
     answer = client.post("/invocations", content=b"x" * 11, headers=headers)
-    assert (answer.status_code, answer.headers["X-Request-Id"]) == (413, "mine")
+    assert (answer.status_code, answer.headers["X-Request-Id"]) == (413, "client")
     assert scrape(client).value("sagemaker_requests_total", **labels) == before + 1
 
 

@@ -200,32 +200,32 @@ def test_several_encoding_headers_are_a_415() -> None:
     assert (answer.status_code, "'gzip, br'" in detail(answer)) == (415, True)
 
 
-WRONG: Final[Mapping[str, bytes]] = {
-    "no gzip": BODY,
+INVALID: Final[Mapping[str, bytes]] = {
+    "not gzip": BODY,
     "zlib": zlib.compress(BODY),
-    "garbage behind": PACKED + b"garbage",
+    "trailing garbage": PACKED + b"garbage",
     "wrong check sum": PACKED[:-8] + b"\0" * 8,
-    "spoilt": PACKED[:10] + b"\7" + PACKED[11:],
+    "corrupted": PACKED[:10] + b"\7" + PACKED[11:],
 }
-CUT: Final[Mapping[str, bytes]] = {
-    "a byte short": PACKED[:-1],
-    "the header alone": PACKED[:10],
-    "the first byte": PACKED[:1],
+TRUNCATED: Final[Mapping[str, bytes]] = {
+    "one byte missing": PACKED[:-1],
+    "only the header": PACKED[:10],
+    "only the first byte": PACKED[:1],
     "in the second member": PACKED + PACKED[:-9],
 }
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-@pytest.mark.parametrize("name", [*WRONG, *CUT])
+@pytest.mark.parametrize("name", [*INVALID, *TRUNCATED])
 def test_invalid_gzip_is_a_400(name: str, chunked: bool) -> None:
-    packed = {**WRONG, **CUT}[name]
+    packed = {**INVALID, **TRUNCATED}[name]
     content = in_chunks(packed) if chunked else packed
     client = client_with()
     answer = client.post("/invocations", content=content, headers=GZIP)
     assert answer.status_code == 400
     assert detail(answer) == (
         "The gzip body is incomplete."
-        if name in CUT
+        if name in TRUNCATED
         else "The body is not gzip, as Content-Encoding states."
     )
     assert client.post("/invocations", content=PACKED, headers=GZIP).content == BODY
@@ -276,7 +276,7 @@ def test_decompressed_size_is_limited_by_default(members: int) -> None:
     assert f"more than {100 << 20} bytes" in detail(answer)
 
 
-class Delivery:
+class Exchange:
     """A request that arrives message by message, and the response messages."""
 
     def __init__(self, *messages: Message, headers: Mapping[bytes, bytes]) -> None:
@@ -307,7 +307,7 @@ PACKED_HEADERS: Final = {b"content-encoding": b"gzip"}
 
 async def test_decompression_does_not_block_event_loop() -> None:
     packed = gzip.compress(bytes(50 << 20))
-    request = Delivery({"type": "http.request", "body": packed}, headers=PACKED_HEADERS)
+    request = Exchange({"type": "http.request", "body": packed}, headers=PACKED_HEADERS)
     app = app_with(lambda: None)
     answering = asyncio.create_task(app(request.scope, request.receive, request.send))
     turns = 0
@@ -323,14 +323,14 @@ async def test_requests_without_key_are_not_decompressed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MHCS_API_KEY", "secret")
-    request = Delivery(headers=PACKED_HEADERS)
+    request = Exchange(headers=PACKED_HEADERS)
     await app_with()(request.scope, request.receive, request.send)
     assert request.status == 401
 
 
 async def test_disconnected_client_gets_no_response() -> None:
     called: list[bool] = []
-    request = Delivery(
+    request = Exchange(
         {"type": "http.request", "body": PACKED[:10], "more_body": True},
         {"type": "http.disconnect"},
         headers=PACKED_HEADERS,

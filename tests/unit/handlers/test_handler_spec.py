@@ -26,11 +26,11 @@ from model_hosting_container_standards.handlers.spec import (
         ("/", HandlerSpec("path", "/")),
     ],
 )
-def test_the_known_forms_are_parsed(spec: str, parsed: HandlerSpec) -> None:
+def test_every_valid_form_is_parsed(spec: str, parsed: HandlerSpec) -> None:
     assert parse_handler_spec(spec) == parsed
 
 
-def test_a_spec_knows_its_code_reference() -> None:
+def test_spec_has_code_reference() -> None:
     assert parse_handler_spec("a/b.py:C.d").reference == "a/b.py:C.d"
 
 
@@ -56,22 +56,22 @@ def test_a_spec_knows_its_code_reference() -> None:
         "/v1/he alth",
     ],
 )
-def test_anything_else_is_an_error_that_shows_the_forms(spec: str) -> None:
+def test_invalid_spec_is_an_error_that_lists_the_forms(spec: str) -> None:
     with pytest.raises(InvalidHandlerSpecError, match="write model.py:function") as e:
         parse_handler_spec(spec)
     assert repr(spec) in str(e.value)
 
 
-def test_a_relative_file_stays_in_the_model_folder() -> None:
+def test_relative_path_outside_model_folder_is_an_error() -> None:
     with pytest.raises(InvalidHandlerSpecError, match="leaves the model folder"):
         parse_handler_spec("../other/model.py:fn")
 
 
 @given(st.text())
-def test_any_text_is_parsed_or_refused(spec: str) -> None:
+def test_any_text_is_parsed_or_an_invalid_spec_error(spec: str) -> None:
     try:
         parsed = parse_handler_spec(spec)
     except InvalidHandlerSpecError:
         return
-    whole = parsed.location if parsed.kind == "path" else parsed.reference
-    assert whole == spec
+    original = parsed.location if parsed.kind == "path" else parsed.reference
+    assert original == spec

@@ -1,4 +1,4 @@
-"""/ping, and the engine behind it: one that answers, is busy, hung or dead."""
+"""/ping for an engine that is healthy, busy, hung or dead."""
 
 from __future__ import annotations
 
@@ -23,49 +23,49 @@ from model_hosting_container_standards.processes.tree import cpu_seconds
 
 
 class HealthEngine(Engine):
-    """An engine that answers while it runs, and counts what it is asked."""
+    """An engine that is healthy while it runs, and counts its probes."""
 
     description = EngineDescription(name="test")
 
     def __init__(self) -> None:
-        #: Its loop runs; it works; it has generated what a request waits for.
-        self.runs, self.works, self.done = (asyncio.Event() for _ in range(3))
-        for able in (self.runs, self.works, self.done):
-            able.set()
-        self.dead_of: str | None = None
-        self.fails = self.fails_late = self.keeps_server = False
-        self.checks = self.tries = 0
+        #: The loop runs; generation works; a waiting request has its result.
+        self.running, self.generating, self.done = (asyncio.Event() for _ in range(3))
+        for event in (self.running, self.generating, self.done):
+            event.set()
+        self.death_reason: str | None = None
+        self.fails = self.fails_afterwards = self.keeps_server = False
+        self.checks = self.probes = 0
         self.pids: Collection[int] = ()
 
     def owns(self, app: FastAPI) -> bool:
         return True
 
     def start(self, app: FastAPI) -> EngineRuntime:
-        return Running(app, self)
+        return HealthRuntime(app, self)
 
-    async def answer(self, able: asyncio.Event) -> None:
+    async def answer(self, event: asyncio.Event) -> None:
         if self.fails:
             raise IndexError("no such thing")
-        if self.dead_of:
-            reason = self.dead_of
+        if self.death_reason:
+            reason = self.death_reason
             raise EngineUnhealthyError(reason, keeps_server=self.keeps_server)
-        await able.wait()
-        if self.fails_late:
-            raise EngineUnhealthyError("It was dead.")
+        await event.wait()
+        if self.fails_afterwards:
+            raise EngineUnhealthyError("It is dead.")
 
 
-class Running(EngineRuntime):
+class HealthRuntime(EngineRuntime):
     def __init__(self, app: FastAPI, engine: HealthEngine) -> None:
         super().__init__(app)
         self._engine = engine
 
     async def check(self) -> None:
         self._engine.checks += 1
-        await self._engine.answer(self._engine.runs)
+        await self._engine.answer(self._engine.running)
 
     async def probe_generation(self) -> None:
-        self._engine.tries += 1
-        await self._engine.answer(self._engine.works)
+        self._engine.probes += 1
+        await self._engine.answer(self._engine.generating)
 
     def processes(self) -> Collection[int]:
         return self._engine.pids
@@ -86,7 +86,7 @@ async def client(
 
     @app.get("/ping")
     async def ping() -> str:
-        return "well"
+        return "healthy"
 
     @app.post("/invocations")
     async def invocations() -> str:
@@ -110,30 +110,30 @@ async def until(client: httpx.AsyncClient, status: int) -> httpx.Response:
     return await asyncio.wait_for(ask(), 20)
 
 
-async def test_an_engine_that_answers_is_well(
+async def test_engine_that_responds_is_healthy(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     for method in ("GET", "POST", "HEAD"):
         assert (await client.request(method, "/ping")).status_code == 200
-    assert (engine.checks, engine.tries) == (3, 0)
+    assert (engine.checks, engine.probes) == (3, 0)
 
 
-async def test_a_dead_engine_is_a_503_with_its_reason(
+async def test_dead_engine_is_a_503_with_its_reason(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
-    engine.dead_of = "It ran out of memory."
+    engine.death_reason = "It ran out of memory."
     answer = await client.get("/ping")
     assert answer.status_code == 503
     assert "It ran out of memory." in answer.text
 
 
-async def test_a_dead_engine_ends_what_waits_for_it(
+async def test_dead_engine_ends_waiting_requests(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.done.clear()
     waiting = asyncio.create_task(client.post("/invocations"))
     await asyncio.sleep(0)
-    engine.dead_of = "It ran out of memory."
+    engine.death_reason = "It ran out of memory."
     assert (await client.get("/ping")).status_code == 503
     answers = [await waiting, await client.post("/invocations")]
     for answer in answers:
@@ -142,130 +142,130 @@ async def test_a_dead_engine_ends_what_waits_for_it(
         assert "memory" not in answer.text
 
 
-async def test_a_server_whose_operator_wants_it_to_stay_stays(
+async def test_server_keeps_running_if_the_operator_asks_for_it(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
-    engine.dead_of, engine.keeps_server = "It ran out of memory.", True
+    engine.death_reason, engine.keeps_server = "It ran out of memory.", True
     assert (await client.get("/ping")).status_code == 503
     assert (await client.post("/invocations")).status_code == 200
 
 
-async def test_an_engine_that_is_busy_for_a_while_is_well(
+async def test_engine_that_is_briefly_busy_is_healthy(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
-    engine.runs.clear()
+    engine.running.clear()
     assert (await client.get("/ping")).status_code == 200
 
 
-async def test_a_hung_engine_is_a_503_until_it_answers(
+async def test_hung_engine_is_a_503_until_it_answers(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
-    engine.runs.clear()
+    engine.running.clear()
     answer = await until(client, 503)
     assert "hung" in answer.text
-    # However often it is asked, the engine was asked once.
+    # All pings share one check.
     assert engine.checks == 1
-    engine.runs.set()
-    assert (await until(client, 200)).text == '"well"'
+    engine.running.set()
+    assert (await until(client, 200)).text == '"healthy"'
 
 
-async def test_what_it_answered_long_ago_is_no_answer(
+async def test_old_success_does_not_count(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
-    engine.runs.clear()
+    engine.running.clear()
     assert (await client.get("/ping")).status_code == 200
-    engine.runs.set()
+    engine.running.set()
     await asyncio.sleep(0)
-    engine.runs.clear()
+    engine.running.clear()
     await until(client, 503)
     assert engine.checks == 2
 
 
-async def test_what_was_wrong_long_ago_is_nothing_now(
+async def test_old_failure_does_not_count(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
-    engine.runs.clear()
+    engine.running.clear()
     assert (await client.get("/ping")).status_code == 200
-    engine.fails_late = True
-    engine.runs.set()
+    engine.fails_afterwards = True
+    engine.running.set()
     await asyncio.sleep(0)
-    engine.fails_late = False
+    engine.fails_afterwards = False
     for _ in range(2):
         assert (await client.get("/ping")).status_code == 200
 
 
-async def test_an_engine_that_cannot_tell_is_not_ill(
+async def test_engine_whose_check_fails_unexpectedly_is_healthy(
     client: httpx.AsyncClient, engine: HealthEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine.fails = True
     for _ in range(3):
         assert (await client.get("/ping")).status_code == 200
-    # Once: it is asked several times a second.
+    # Logged once: /ping comes several times a second.
     assert caplog.text.count("health check failed unexpectedly") == 1
     assert "IndexError: no such thing" in caplog.text
 
 
-async def test_many_pings_at_once_ask_a_hung_engine_once(
+async def test_concurrent_pings_check_a_hung_engine_once(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
-    engine.runs.clear()
+    engine.running.clear()
     await asyncio.gather(*(client.get("/ping") for _ in range(20)))
     assert engine.checks == 1
 
 
-async def test_nothing_is_generated_while_something_comes_of_requests(
+async def test_generation_is_not_probed_while_requests_progress(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     for _ in range(10):
         assert (await client.post("/invocations")).status_code == 200
         assert (await client.get("/ping")).status_code == 200
-    assert engine.tries == 0
+    assert engine.probes == 0
 
 
-async def test_requests_that_wait_for_nothing_are_a_503(
+async def test_engine_that_generates_nothing_is_a_503(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
-    """The engine's loop may run, or cannot be asked, and yet nothing is generated."""
-    engine.works.clear()
+    """The engine's loop may respond, or have no check, while generation is stuck."""
+    engine.generating.clear()
     engine.done.clear()
     waiting = [asyncio.create_task(client.post("/invocations")) for _ in range(3)]
     answer = await until(client, 503)
     assert "hung" in answer.text
-    # Further ones are no sign of life.
+    # A new request does not count as progress.
     waiting.append(asyncio.create_task(client.post("/invocations")))
     await asyncio.sleep(0)
     assert (await client.get("/ping")).status_code == 503
-    engine.works.set()
+    engine.generating.set()
     engine.done.set()
     assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
     assert (await client.get("/ping")).status_code == 200
 
 
-async def test_a_long_request_is_no_hung_engine(
+async def test_engine_with_long_request_is_healthy(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
-    """Nothing comes of it for long, but the engine works for whoever asks it."""
+    """The request does not progress, but probes of generation succeed."""
     engine.done.clear()
     waiting = asyncio.create_task(client.post("/invocations"))
     pings = 0
-    while engine.tries < 3:
+    while engine.probes < 3:
         assert (await client.get("/ping")).status_code == 200
-        pings += engine.tries > 0
+        pings += engine.probes > 0
         await asyncio.sleep(0.02)
-    # Once in half the stall time, however often somebody wants to know.
-    assert pings > 2 * engine.tries
+    # At most one probe per half stall time, however frequent the pings.
+    assert pings > 2 * engine.probes
     engine.done.set()
     assert (await waiting).status_code == 200
 
 
-async def test_what_was_tried_is_tried_anew_after_progress(
+async def test_generation_is_probed_again_after_progress(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
-    engine.works.clear()
-    for tries in (1, 2):
+    engine.generating.clear()
+    for probes in (1, 2):
         engine.done.clear()
         waiting = asyncio.create_task(client.post("/invocations"))
-        while engine.tries < tries:
+        while engine.probes < probes:
             assert (await client.get("/ping")).status_code == 200
             await asyncio.sleep(0.02)
         engine.done.set()
@@ -273,31 +273,31 @@ async def test_what_was_tried_is_tried_anew_after_progress(
         assert (await client.get("/ping")).status_code == 200
 
 
-async def test_clients_that_give_up_hide_no_hung_engine(
+async def test_hung_engine_is_detected_although_clients_disconnect(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
-    engine.works.clear()
+    engine.generating.clear()
     engine.done.clear()
-    answered = asyncio.create_task(until(client, 503))
+    unhealthy = asyncio.create_task(until(client, 503))
     waiting = asyncio.create_task(client.post("/invocations"))
-    while not answered.done():
+    while not unhealthy.done():
         await asyncio.sleep(0.02)
-        left, waiting = waiting, asyncio.create_task(client.post("/invocations"))
-        await asyncio.sleep(0)  # The next one is there before the last one leaves.
-        left.cancel()
-    assert "hung" in answered.result().text
+        previous, waiting = waiting, asyncio.create_task(client.post("/invocations"))
+        await asyncio.sleep(0)  # The next request starts before this one ends.
+        previous.cancel()
+    assert "hung" in unhealthy.result().text
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    # All are gone, and it is as hung as before.
+    # No request waits any more, and the engine is still hung.
     assert (await client.get("/ping")).status_code == 503
-    engine.works.set()
+    engine.generating.set()
     await until(client, 200)
 
 
-async def test_a_client_that_has_given_up_has_waited_in_vain(
+async def test_request_whose_client_disconnected_counts_as_stalled(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
-    engine.works.clear()
+    engine.generating.clear()
     engine.done.clear()
     waiting = asyncio.create_task(client.post("/invocations"))
     await asyncio.sleep(0.01)
@@ -305,27 +305,27 @@ async def test_a_client_that_has_given_up_has_waited_in_vain(
     await until(client, 503)
 
 
-async def test_clients_that_leave_a_healthy_engine_are_forgotten(
+async def test_abandoned_requests_are_forgotten_once_a_probe_succeeds(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
     engine.done.clear()
     waiting = asyncio.create_task(client.post("/invocations"))
     await asyncio.sleep(0.01)
     waiting.cancel()
-    while not engine.tries:
+    while not engine.probes:
         assert (await client.get("/ping")).status_code == 200
         await asyncio.sleep(0.02)
     engine.done.set()
     for _ in range(2):
         assert (await client.post("/invocations")).status_code == 200
         assert (await client.get("/ping")).status_code == 200
-    assert engine.tries == 1
+    assert engine.probes == 1
 
 
-async def test_who_asks_seldom_hears_of_nothing_that_was_not_tried(
+async def test_stalled_request_is_healthy_until_generation_is_probed(
     client: httpx.AsyncClient, engine: HealthEngine
 ) -> None:
-    engine.works.clear()
+    engine.generating.clear()
     engine.done.clear()
     waiting = asyncio.create_task(client.post("/invocations"))
     await asyncio.sleep(1.1)  # Longer than the stall time.
@@ -335,12 +335,12 @@ async def test_who_asks_seldom_hears_of_nothing_that_was_not_tried(
     assert (await waiting).status_code == 200
 
 
-# --- an engine that computes --------------------------------------------------------
+# --- an engine that uses the CPU ----------------------------------------------------
 
 
 @pytest.fixture
 async def computing() -> AsyncIterator[int]:
-    """A process that does nothing but compute."""
+    """Run a process that uses a whole CPU core."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "while True: pass"
     )
@@ -349,16 +349,16 @@ async def computing() -> AsyncIterator[int]:
     await process.wait()
 
 
-@pytest.mark.parametrize("able", ["runs", "works"])
-async def test_an_engine_that_computes_has_more_time(
-    client: httpx.AsyncClient, engine: HealthEngine, computing: int, able: str
+@pytest.mark.parametrize("event_name", ["running", "generating"])
+async def test_engine_that_uses_the_cpu_has_more_time(
+    client: httpx.AsyncClient, engine: HealthEngine, computing: int, event_name: str
 ) -> None:
-    """A client may have given it something that takes long."""
+    """A client's request may take long to compute."""
     engine.pids = (computing,)
-    getattr(engine, able).clear()
+    getattr(engine, event_name).clear()
     engine.done.clear()
     waiting = asyncio.create_task(client.post("/invocations"))
-    # More than the second in which it has to answer, whatever else runs here.
+    # Longer than the stall time, in CPU seconds, however loaded the machine is.
     while cpu_seconds(computing) < 3:
         assert (await client.get("/ping")).status_code == 200
         await asyncio.sleep(0.02)
@@ -366,31 +366,31 @@ async def test_an_engine_that_computes_has_more_time(
     await until(client, 503)
     os.kill(computing, signal.SIGCONT)
     await until(client, 200)
-    getattr(engine, able).set()
+    getattr(engine, event_name).set()
     engine.done.set()
     assert (await waiting).status_code == 200
 
 
-async def test_a_process_that_is_stopped_is_waited_for_by_one_that_spins(
+async def test_engine_that_spins_on_a_stopped_process_is_hung(
     client: httpx.AsyncClient, engine: HealthEngine, computing: int
 ) -> None:
     stopped = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()")
     os.kill(stopped.pid, signal.SIGSTOP)
     engine.pids = (computing, stopped.pid)
-    engine.runs.clear()
+    engine.running.clear()
     await until(client, 503)
     stopped.kill()
     await stopped.wait()
 
 
-async def test_an_engine_that_only_computes_is_hung(
+async def test_engine_that_computes_too_long_is_hung(
     client: httpx.AsyncClient,
     engine: HealthEngine,
     computing: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """There is no request that SageMaker waits ten minutes for."""
+    """SageMaker waits less than ten minutes for a request."""
     monkeypatch.setattr(health, "_COMPUTES_S", 0.5)
     engine.pids = (computing,)
-    engine.runs.clear()
+    engine.running.clear()
     await until(client, 503)

@@ -26,7 +26,7 @@ class Config(BaseModel):
 
     @field_validator("value")
     @classmethod
-    def look(cls, value):
+    def validate(cls, value):
         check(value)
 
 def {function}():
@@ -45,7 +45,7 @@ def run(
     function: str = "create_engine_config",
     supervised: bool = True,
 ) -> int:
-    """Return the status of an engine that raises an error, which is printed."""
+    """Return the exit status of an engine that raises and prints an error."""
     script = tmp_path / "engine.py"
     script.write_text(
         PROGRAM.format(statement=statement, cause=cause, function=function)
@@ -72,8 +72,8 @@ def test_rejected_arguments_are_a_usage_error(
 @pytest.mark.parametrize(
     "cause",
     [
-        pytest.param("ConnectionError()", id="a hub that is out of reach"),
-        pytest.param("RuntimeError('out of memory')", id="a device"),
+        pytest.param("ConnectionError()", id="unreachable hub"),
+        pytest.param("RuntimeError('out of memory')", id="device out of memory"),
     ],
 )
 def test_error_that_a_restart_may_fix_is_a_crash(

@@ -20,7 +20,7 @@ Requires-Dist: {engines.DISTRIBUTION}>=0.1.14
 
 @pytest.fixture
 def engine_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in an image: a vLLM is there that calls bootstrap by itself."""
+    """Install a vLLM that calls bootstrap itself, as an image has it."""
     package, info = (tmp_path / "site" / name for name in ("vllm", "vllm.dist-info"))
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -38,21 +38,24 @@ def model_path(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_doctor_says_how_requirements_are_installed(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def said() -> str:
+    def requirements() -> str:
         text: str = json.loads(doctor_says("--json")[1])["requirements"]
         return text
 
     file = model_folder / "requirements.txt"
-    assert said() == f"{file} does not exist"
+    assert requirements() == f"{file} does not exist"
     file.touch()
     by = "is installed by mhcs serve and standard-supervisor, from"
-    assert said() == f"{file} {by} an index"
+    assert requirements() == f"{file} {by} an index"
     write_wheel(model_folder / "requirements", "wheel")
-    assert said() == f"{file} {by} packages of {model_folder / 'requirements'}"
+    assert requirements() == f"{file} {by} packages of {model_folder / 'requirements'}"
     monkeypatch.setenv("STANDARD_AUTO_INSTALL_REQ", "perhaps")
-    assert said() == f"{file} {by} packages of {model_folder / 'requirements'}"
+    assert requirements() == f"{file} {by} packages of {model_folder / 'requirements'}"
     monkeypatch.setenv("STANDARD_AUTO_INSTALL_REQ", "0")
-    assert said() == f"{file} is not installed: disabled by STANDARD_AUTO_INSTALL_REQ"
+    assert (
+        requirements()
+        == f"{file} is not installed: disabled by STANDARD_AUTO_INSTALL_REQ"
+    )
 
 
 @pytest.mark.usefixtures("engine_is_installed", "model_path")
@@ -121,7 +124,11 @@ def test_doctor_says_why_engine_is_not_patched(
         ("CUSTOM_FASTAPI_PING_HANDELER", "x", "you mean CUSTOM_FASTAPI_PING_HANDLER?"),
         ("CUSTOM_FASTAPI_PING_HANDLER", "bad", "'bad' is not a handler spec: write"),
         ("CUSTOM_FASTAPI_PING_HANDLER", "model:no", "has no 'no'"),
-        ("CUSTOM_SCRIPT_FILENAME", "gone.py", "CUSTOM_SCRIPT_FILENAME='gone.py', but"),
+        (
+            "CUSTOM_SCRIPT_FILENAME",
+            "absent.py",
+            "CUSTOM_SCRIPT_FILENAME='absent.py', but",
+        ),
         ("CUSTOM_SCRIPT_FILENAME", "raises.py", "raised KeyError"),
         ("SAGEMAKER_MODEL_PATH", "/nope", "SAGEMAKER_MODEL_PATH=/nope is not a folder"),
         ("VLLM_USE_RUST_FRONTEND", "1", "starts vLLM's HTTP server in Rust"),

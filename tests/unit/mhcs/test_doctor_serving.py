@@ -16,7 +16,7 @@ MODEL = "HF_MODEL_ID"
 
 @pytest.fixture
 def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A vLLM whose parser can be asked, and that is patched."""
+    """Install a vLLM that has a parser, and enable patching."""
     put_on_path(monkeypatch, WITH_PARSER)
     hide(monkeypatch, "tensorrt_llm")
     monkeypatch.setenv("MHCS_AUTO", "1")
@@ -42,9 +42,9 @@ def test_served_model_and_its_source_are_shown(
     reason = f"HF_MODEL_ID, as {model_folder} is empty"
     assert report["serving"] == [f"vllm: org/x ({reason})"]
     assert report["variables"][MODEL] == "org/x"
-    report = examine(monkeypatch, SM_VLLM_MODEL="mine")
-    assert report["serving"] == ["vllm: mine (SM_VLLM_MODEL)"]
-    assert "mhcs serve:\n  vllm: mine (SM_VLLM_MODEL)\n" in doctor_says()[1]
+    report = examine(monkeypatch, SM_VLLM_MODEL="local")
+    assert report["serving"] == ["vllm: local (SM_VLLM_MODEL)"]
+    assert "mhcs serve:\n  vllm: local (SM_VLLM_MODEL)\n" in doctor_says()[1]
 
 
 @pytest.mark.usefixtures("vllm")

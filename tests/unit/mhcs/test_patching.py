@@ -17,7 +17,7 @@ from model_hosting_container_standards.exceptions import ConfigurationError
 
 @pytest.fixture
 def patched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The engines that were patched."""
+    """Return the names of the patched engines."""
     names: list[str] = []
     monkeypatch.setattr(hooks, "patch", lambda: names.append("vllm"))
     return names
@@ -147,7 +147,7 @@ def test_module_without_build_app_is_reported(
 
 
 class Immutable(type):
-    """Of classes that are compiled, as an engine's may be."""
+    """The type of classes whose attributes cannot be set, as of compiled ones."""
 
     def __setattr__(cls, name: str, value: object) -> None:
         raise TypeError(f"cannot set {name!r} of an immutable type")
@@ -155,7 +155,7 @@ class Immutable(type):
 
 class Request(metaclass=Immutable):
     def __post_init__(self) -> None:
-        """The check of a path."""
+        """Check the path."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``mhcs serve``: which model is served, of all that may name one."""
+"""``mhcs serve``: the choice of the model from folders, variables and arguments."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from serve_plans import (
 )
 from serve_plans import write_package as write_engine
 
-#: What people bring in a model folder, and is no model.
-OTHERS: Final = (
+#: Contents of a model folder that are not a model.
+NOT_MODELS: Final = (
     *("code/", "adapters/", "lib/", "requirements/", "lost+found/", "__pycache__/"),
     *(".DS_Store", "._config.json", "README.md", "config.yaml", "requirements.txt"),
     *("chat_template.jinja", "model.py", "tokenizer.json", "generation_config.json"),
@@ -53,7 +53,7 @@ def engine(
 
 
 def install(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> None:
-    """Install an engine whose sources mention all that is used here."""
+    """Install an engine whose sources mention every option that these tests use."""
     options = ("config", "enable-lora", "max-cpu-loras", "max-loras", "port")
     write_engine(folder / "site", name, " ".join(f'"--{option}"' for option in options))
     put_on_path(monkeypatch, folder / "site")
@@ -66,44 +66,44 @@ def folder(model_folder: Path) -> Path:
 
 
 def fill(folder: Path, *names: str) -> None:
-    """Make files, and folders of what ends in a slash."""
+    """Create the named files, and folders for names that end in a slash."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir() if name.endswith("/") else path.touch()
 
 
-def model_of(made: Plan) -> str:
-    assert made.model is not None
-    return made.model.name
+def model_name(resolved: Plan) -> str:
+    assert resolved.model is not None
+    return resolved.model.name
 
 
-def served(folder: Path, *arguments: str, **environ: str) -> str:
-    """Return the model that is served, with a model folder."""
-    made = plan(*arguments, SAGEMAKER_MODEL_PATH=str(folder), **environ)
-    assert made.problems == []
-    return model_of(made)
+def served_model(folder: Path, *arguments: str, **environ: str) -> str:
+    """Return the name of the model that is served from a model folder."""
+    resolved = plan(*arguments, SAGEMAKER_MODEL_PATH=str(folder), **environ)
+    assert resolved.problems == []
+    return model_name(resolved)
 
 
-def refusal(folder: Path, *arguments: str, **environ: str) -> str:
-    """Return why there is no model, where no other variable names one."""
+def missing_model(folder: Path, *arguments: str, **environ: str) -> str:
+    """Return the problem that is reported when no model is found."""
     environ = {"SAGEMAKER_MODEL_PATH": str(folder), "HF_MODEL_ID": "", **environ}
-    made = plan(*arguments, **environ)
-    assert made.model is None
-    [problem] = made.problems
+    resolved = plan(*arguments, **environ)
+    assert resolved.model is None
+    [problem] = resolved.problems
     return problem
 
 
 # --- the model folder --------------------------------------------------------------
 
 
-def test_the_model_is_the_variables_the_folders_or_the_hubs(
+def test_engines_variable_takes_precedence_over_folder_and_hub(
     engine: str, folder: Path
 ) -> None:
     prefix = {"vllm": "SM_VLLM_", "tensorrt_llm": "SM_TRTLLM_"}[engine]
-    assert served(folder) == "org/model"
+    assert served_model(folder) == "org/model"
     fill(folder, "config.json")
-    assert served(folder) == str(folder)
+    assert served_model(folder) == str(folder)
     environ = {"SAGEMAKER_MODEL_PATH": str(folder), f"{prefix}MODEL": "mine"}
     words = command(**environ)
     assert "mine" in words
@@ -113,25 +113,25 @@ def test_the_model_is_the_variables_the_folders_or_the_hubs(
 
 @pytest.mark.usefixtures("vllm")
 @pytest.mark.parametrize("name", MODELS)
-def test_each_of_these_is_a_model(folder: Path, name: str) -> None:
+def test_model_file_makes_the_folder_a_model(folder: Path, name: str) -> None:
     fill(folder, name)
-    assert served(folder).startswith(str(folder))
+    assert served_model(folder).startswith(str(folder))
 
 
 @pytest.mark.usefixtures("vllm")
-@pytest.mark.parametrize("name", OTHERS)
-def test_each_of_these_is_none(folder: Path, name: str) -> None:
+@pytest.mark.parametrize("name", NOT_MODELS)
+def test_other_files_do_not_make_the_folder_a_model(folder: Path, name: str) -> None:
     fill(folder, name)
-    assert served(folder) == "org/model"
-    message = refusal(folder)
+    assert served_model(folder) == "org/model"
+    message = missing_model(folder)
     assert message.startswith(f"No model was found: {folder} has only {name}. Put one")
     assert message.endswith("or set SM_VLLM_MODEL or HF_MODEL_ID.")
 
 
 @pytest.mark.usefixtures("vllm")
-def test_what_is_there_is_named_but_not_without_end(folder: Path) -> None:
-    fill(folder, *OTHERS[:6], *(f"x{number}" for number in range(20)))
-    message = refusal(folder)
+def test_contents_of_folder_are_listed_up_to_limit(folder: Path) -> None:
+    fill(folder, *NOT_MODELS[:6], *(f"x{number}" for number in range(20)))
+    message = missing_model(folder)
     assert (
         "has only __pycache__/, adapters/, code/, lib/, lost+found/, requi" in message
     )
@@ -142,38 +142,40 @@ def test_what_is_there_is_named_but_not_without_end(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("vllm")
-def test_links_of_a_hubs_snapshot_are_followed(folder: Path, tmp_path: Path) -> None:
+def test_symbolic_links_of_hub_snapshot_are_followed(
+    folder: Path, tmp_path: Path
+) -> None:
     fill(tmp_path, "blobs/1")
     (folder / "config.json").symlink_to(tmp_path / "blobs" / "1")
-    assert served(folder) == str(folder)
+    assert served_model(folder) == str(folder)
     (tmp_path / "blobs" / "1").unlink()
-    assert "has only config.json (a broken link)" in refusal(folder)
+    assert "has only config.json (a broken link)" in missing_model(folder)
     (tmp_path / "link").symlink_to(folder)
     fill(folder, "model.safetensors")
-    assert served(tmp_path / "link") == str(tmp_path / "link")
+    assert served_model(tmp_path / "link") == str(tmp_path / "link")
 
 
 @pytest.mark.usefixtures("vllm")
 @pytest.mark.parametrize(
-    ("inner", "named"),
+    ("inner", "suggested"),
     [
         ("llama/config.json", "llama"),
         ("checkpoint-500/model.safetensors", "checkpoint-500"),
         ("models--org--x/snapshots/0a1b/config.json", "models--org--x/snapshots/0a1b"),
     ],
 )
-def test_a_model_in_a_folder_of_its_own_is_named(
-    folder: Path, inner: str, named: str
+def test_model_in_subfolder_is_suggested(
+    folder: Path, inner: str, suggested: str
 ) -> None:
     fill(folder, inner, "code/config.json", "adapters/fr/adapter_model.bin", "a.txt")
     for environ in ({}, {"HF_MODEL_ID": "org/model"}):
-        message = refusal(folder, **environ)
-        assert f"set SM_VLLM_MODEL={folder / named} to serve it" in message
-    assert served(folder, SM_VLLM_MODEL="other") == "other"
-    # Which of two is meant, nobody can tell.
+        message = missing_model(folder, **environ)
+        assert f"set SM_VLLM_MODEL={folder / suggested} to serve it" in message
+    assert served_model(folder, SM_VLLM_MODEL="other") == "other"
+    # With two candidates, none is suggested.
     fill(folder, "another/config.json")
-    assert served(folder) == "org/model"
-    assert "has only a.txt, adapters/, another/" in refusal(folder)
+    assert served_model(folder) == "org/model"
+    assert "has only a.txt, adapters/, another/" in missing_model(folder)
 
 
 @pytest.mark.usefixtures("vllm")
@@ -185,48 +187,46 @@ def test_a_model_in_a_folder_of_its_own_is_named(
         ('{"base_model_name_or_path": null}', "base model, and"),
     ],
 )
-def test_an_adapter_is_no_model(folder: Path, config: str, advice: str) -> None:
+def test_adapter_is_not_a_model(folder: Path, config: str, advice: str) -> None:
     fill(folder, "adapter_model.safetensors", "tokenizer.model", "extra.bin")
     (folder / "adapter_config.json").write_text(config, "latin-1")
-    assert served(folder) == "org/model"
-    message = refusal(folder)
+    assert served_model(folder) == "org/model"
+    message = missing_model(folder)
     assert f"{folder} has an adapter, but no model." in message
     assert advice in message
     assert message.endswith(f"move the adapter to a subfolder of {folder}/adapters.")
     fill(folder, "config.json")
-    assert served(folder) == str(folder)
+    assert served_model(folder) == str(folder)
 
 
 @pytest.mark.usefixtures("vllm")
-def test_an_adapter_in_a_folder_of_its_own_is_none_either(folder: Path) -> None:
+def test_adapter_in_subfolder_is_not_a_model(folder: Path) -> None:
     fill(folder, "fr/adapter_config.json", "fr/adapter_model.safetensors")
-    assert served(folder) == "org/model"
+    assert served_model(folder) == "org/model"
 
 
-def test_without_a_model_there_is_nothing_to_serve(engine: str, tmp_path: Path) -> None:
-    message = refusal(tmp_path / "missing")
+def test_missing_or_empty_folder_is_a_problem(engine: str, tmp_path: Path) -> None:
+    message = missing_model(tmp_path / "missing")
     assert message.startswith("No model was found: ")
     assert "missing does not exist. Put one into" in message
     fill(tmp_path, "file", "empty/")
-    assert "file is not a folder" in refusal(tmp_path / "file")
-    assert "empty is empty" in refusal(tmp_path / "empty")
+    assert "file is not a folder" in missing_model(tmp_path / "file")
+    assert "empty is empty" in missing_model(tmp_path / "empty")
 
 
 @pytest.mark.usefixtures("vllm")
 @pytest.mark.parametrize("name", ["SM_VLLM_MODEL", "HF_MODEL_ID"])
 @pytest.mark.parametrize("value", ['"org/x"', "'org/x'"])
-def test_a_model_in_quotes_of_its_own_is_refused(
-    folder: Path, name: str, value: str
-) -> None:
+def test_quoted_model_name_is_an_error(folder: Path, name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name}=.*leave the quotes out"):
-        served(folder, **{name: value})
+        served_model(folder, **{name: value})
 
 
 # --- GGUF --------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("vllm")
-def test_vllm_is_told_the_gguf_file(folder: Path) -> None:
+def test_vllm_receives_the_gguf_file(folder: Path) -> None:
     fill(folder, "q4.gguf", "README.md")
     path = {"SAGEMAKER_MODEL_PATH": str(folder)}
     file = str(folder / "q4.gguf")
@@ -234,7 +234,7 @@ def test_vllm_is_told_the_gguf_file(folder: Path) -> None:
     fill(folder, "tokenizer.json", "config.json")
     tokenizer = ["--tokenizer", str(folder)]
     assert command(**path) == ["vllm", "serve", file, *ADDRESS, *tokenizer]
-    # Unless it is told another one.
+    # A tokenizer in the arguments takes precedence.
     for words in (
         command("--tokenizer", "x", **path),
         command("--tokenizer=x", **path),
@@ -245,19 +245,19 @@ def test_vllm_is_told_the_gguf_file(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("vllm")
-def test_vllm_serves_one_gguf_file(folder: Path) -> None:
+def test_several_gguf_files_are_a_problem_for_vllm(folder: Path) -> None:
     fill(folder, "q4.gguf", "q8.gguf")
-    message = refusal(folder, HF_MODEL_ID="org/model")
+    message = missing_model(folder, HF_MODEL_ID="org/model")
     assert "set SM_VLLM_MODEL to one of q4.gguf, q8.gguf" in message
 
 
 @pytest.mark.parametrize("engine", ["tensorrt_llm"], indirect=True)
-def test_another_engine_is_told_the_folder(engine: str, folder: Path) -> None:
+def test_tensorrt_llm_receives_the_gguf_folder(engine: str, folder: Path) -> None:
     fill(folder, "q4.gguf")
-    assert served(folder) == str(folder)
+    assert served_model(folder) == str(folder)
 
 
-# --- the command line, and the engine's own file -----------------------------------
+# --- the command line, and the engine's config file --------------------------------
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_another_engine_is_told_the_folder(engine: str, folder: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_the_command_line_names_the_model(
+def test_model_of_command_line_takes_precedence(
     engine: str, folder: Path, arguments: list[str]
 ) -> None:
     fill(folder, "config.json")
@@ -282,15 +282,13 @@ def test_the_command_line_names_the_model(
     assert command(*arguments, **environ) == [*start, "X", *ADDRESS, "--port", "9"]
 
 
-def test_it_cannot_name_two(engine: str) -> None:
-    with pytest.raises(
-        LookupError, match="Several models are given behind serve: X, Y"
-    ):
+def test_two_models_on_command_line_are_an_error(engine: str) -> None:
+    with pytest.raises(LookupError, match="are given behind serve: X, Y"):
         command("X", "--model", "Y")
 
 
 @pytest.mark.usefixtures("vllm")
-def test_an_option_without_its_value_is_the_engines_to_refuse() -> None:
+def test_option_without_value_is_passed_to_engine() -> None:
     assert command("--port", "9", "--model")[-3:] == ["--port", "9", "--model"]
 
 
@@ -301,37 +299,37 @@ def config(folder: Path, text: str, name: str = "vllm.yaml") -> str:
 
 @pytest.mark.usefixtures("vllm")
 @pytest.mark.parametrize("form", ["--config {}", "--config={}"])
-def test_a_file_of_the_command_line_names_the_model(folder: Path, form: str) -> None:
+def test_config_file_of_command_line_names_model(folder: Path, form: str) -> None:
     fill(folder, "config.json")
     file = config(folder, "model: X\nseed: 1\n")
     environ = {"SAGEMAKER_MODEL_PATH": str(folder), "SM_VLLM_MODEL": "other"}
     given = form.format(file).split()
-    whole = command(*given, "--seed", "2", **environ)
-    assert whole == ["vllm", "serve", *ADDRESS, "--seed", "2", "--config", file]
-    assert model_of(plan(*given, **environ)) == "X"
-    # Of the two, the one that is no file's.
-    whole = command("Y", *given, **environ)
-    assert whole == ["vllm", "serve", "Y", *ADDRESS, "--config", file]
+    words = command(*given, "--seed", "2", **environ)
+    assert words == ["vllm", "serve", *ADDRESS, "--seed", "2", "--config", file]
+    assert model_name(plan(*given, **environ)) == "X"
+    # The argument takes precedence over the file.
+    words = command("Y", *given, **environ)
+    assert words == ["vllm", "serve", "Y", *ADDRESS, "--config", file]
 
 
 @pytest.mark.usefixtures("vllm")
-def test_a_file_of_a_variable_names_it_too(folder: Path) -> None:
+def test_config_file_of_variable_names_model(folder: Path) -> None:
     fill(folder, "config.json")
     file = config(folder, "model: X\n")
     environ = {"SAGEMAKER_MODEL_PATH": str(folder), "SM_VLLM_CONFIG": file}
     assert command(**environ) == ["vllm", "serve", *ADDRESS, "--config", file]
-    whole = command(SM_VLLM_MODEL="Y", **environ)
-    assert whole == ["vllm", "serve", "Y", *ADDRESS, "--config", file]
-    # The command line's takes its place: vLLM reads one.
+    words = command(SM_VLLM_MODEL="Y", **environ)
+    assert words == ["vllm", "serve", "Y", *ADDRESS, "--config", file]
+    # A file of the command line replaces the variable's: vLLM reads one.
     other = config(folder, "seed: 1\n", "other.yml")
-    whole = command("--config", other, **environ)
-    assert whole == ["vllm", "serve", str(folder), *ADDRESS, "--config", other]
+    words = command("--config", other, **environ)
+    assert words == ["vllm", "serve", str(folder), *ADDRESS, "--config", other]
 
 
 @pytest.mark.usefixtures("vllm")
 @pytest.mark.parametrize("text", ["seed: 1\n", "model:\n", "model: 7\n", "model: ''\n"])
-def test_a_file_need_not_name_one(folder: Path, text: str) -> None:
-    assert served(folder, "--config", config(folder, text)) == "org/model"
+def test_config_file_without_a_model_changes_nothing(folder: Path, text: str) -> None:
+    assert served_model(folder, "--config", config(folder, text)) == "org/model"
 
 
 @pytest.mark.usefixtures("vllm")
@@ -346,29 +344,31 @@ def test_a_file_need_not_name_one(folder: Path, text: str) -> None:
         ("missing.yaml", None, "No such file"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_refused(
+def test_unusable_config_file_is_an_error(
     folder: Path, name: str, text: str | None, reason: str
 ) -> None:
     if text is not None:
         (folder / name).write_text(text, "latin-1")
     file = str(folder / name)
     with pytest.raises(ConfigurationError, match=rf"--config='{file}'.*{reason}"):
-        served(folder, "--config", file)
+        served_model(folder, "--config", file)
     with pytest.raises(ConfigurationError, match=f"SM_VLLM_CONFIG='{file}'.*{reason}"):
-        served(folder, SM_VLLM_CONFIG=file)
+        served_model(folder, SM_VLLM_CONFIG=file)
 
 
 @pytest.mark.parametrize("engine", ["tensorrt_llm"], indirect=True)
-def test_tensorrt_llms_file_names_no_model(engine: str, folder: Path) -> None:
+def test_model_in_config_file_of_tensorrt_llm_is_ignored(
+    engine: str, folder: Path
+) -> None:
     file = config(folder, "model: X\n")
     for name in ("EXTRA_LLM_API_OPTIONS", "CONFIG"):
-        assert served(folder, **{f"SM_TRTLLM_{name}": file}) == "org/model"
+        assert served_model(folder, **{f"SM_TRTLLM_{name}": file}) == "org/model"
         with pytest.raises(ConfigurationError, match="the file does not exist"):
-            served(folder, **{f"SM_TRTLLM_{name}": f"{file}x"})
+            served_model(folder, **{f"SM_TRTLLM_{name}": f"{file}x"})
 
 
 @pytest.mark.usefixtures("vllm")
-def test_the_address_is_not_the_files(folder: Path) -> None:
+def test_address_in_config_file_is_ignored_with_note(folder: Path) -> None:
     def notes(text: str) -> list[str]:
         return [*plan("--config", config(folder, text)).notes]
 
@@ -382,7 +382,7 @@ def test_the_address_is_not_the_files(folder: Path) -> None:
 # --- adapters ----------------------------------------------------------------------
 
 ADAPTERS: Final = "SAGEMAKER_MAX_NUMBER_OF_ADAPTERS_IN_MEMORY"
-KEPT: Final = ["--max-cpu-loras", "8"]
+LIMIT: Final = ["--max-cpu-loras", "8"]
 
 
 def options(*arguments: str, **environ: str) -> list[str]:
@@ -390,21 +390,21 @@ def options(*arguments: str, **environ: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("vllm")
-def test_the_platforms_limit_of_adapters_is_the_engines(folder: Path) -> None:
+def test_platforms_adapter_limit_is_passed_to_vllm(folder: Path) -> None:
     on = {"SM_VLLM_ENABLE_LORA": "true"}
     assert options() == []
-    assert options(**on) == [*KEPT, "--enable-lora"]
-    assert options("--enable-lora") == [*KEPT, "--enable-lora"]
-    assert options("--enable_lora") == [*KEPT, "--enable_lora"]
+    assert options(**on) == [*LIMIT, "--enable-lora"]
+    assert options("--enable-lora") == [*LIMIT, "--enable-lora"]
+    assert options("--enable_lora") == [*LIMIT, "--enable_lora"]
     file = config(folder, "enable_lora: true\nmax-loras: 8\n")
-    assert options("--config", file) == [*KEPT, "--config", file]
+    assert options("--config", file) == [*LIMIT, "--config", file]
     file = config(folder, "enable-lora: false\n")
     assert options("--config", file) == ["--config", file]
-    # What is said of the engine itself wins.
+    # The engine's own option takes precedence.
     assert options("--max-cpu-loras=2", **on) == ["--enable-lora", "--max-cpu-loras=2"]
     mine = {**on, "SM_VLLM_MAX_CPU_LORAS": "2"}
     assert options(**mine) == ["--enable-lora", "--max-cpu-loras", "2"]
-    assert options(**on, SM_VLLM_MAX_LORAS="8")[:2] == KEPT
+    assert options(**on, SM_VLLM_MAX_LORAS="8")[:2] == LIMIT
     with pytest.raises(
         ConfigurationError, match=f"{ADAPTERS}='8'.*--max-loras, which is 9"
     ):
@@ -414,10 +414,10 @@ def test_the_platforms_limit_of_adapters_is_the_engines(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["tensorrt_llm"], indirect=True)
-def test_tensorrt_llm_has_it_in_its_own_file(engine: str) -> None:
-    made: Plan = plan(**{ADAPTERS: "8"})
-    assert words_of(made) == ["trtllm-serve", "org/model", *ADDRESS]
-    [note] = made.notes
+def test_adapter_limit_is_a_note_for_tensorrt_llm(engine: str) -> None:
+    resolved: Plan = plan(**{ADAPTERS: "8"})
+    assert words_of(resolved) == ["trtllm-serve", "org/model", *ADDRESS]
+    [note] = resolved.notes
     assert "Set max_cpu_loras under lora_config" in note
 
 
@@ -426,34 +426,34 @@ def test_tensorrt_llm_has_it_in_its_own_file(engine: str) -> None:
 
 @pytest.mark.usefixtures("vllm")
 @pytest.mark.parametrize("mode", [0o000, 0o644])
-def test_a_folder_that_cannot_be_searched_is_an_error(
+def test_folder_that_cannot_be_searched_is_an_error(
     open_folder: Path, mode: int
 ) -> None:
-    """Whatever names a model: a script may be there, that nobody would miss."""
-    served(open_folder)  # All is imported by now.
+    """Also when a variable names a model: a script may be in the folder."""
+    served_model(open_folder)  # Import everything as the current user.
     fill(open_folder, "config.json")
     open_folder.chmod(mode)
     with another_user():
         for name in ("HF_MODEL_ID", "SM_VLLM_MODEL"):
             with pytest.raises(ModuleLoadError, match="model.py cannot be read: Perm"):
-                served(open_folder, **{name: "org/model"})
+                served_model(open_folder, **{name: "org/model"})
 
 
 @pytest.mark.usefixtures("vllm")
-def test_so_is_one_that_cannot_be_listed(open_folder: Path) -> None:
-    """Also where there is another model: nobody knows which is meant."""
-    served(open_folder)
+def test_folder_that_cannot_be_listed_is_a_problem(open_folder: Path) -> None:
+    """Also when the hub has a model: the folder may have another one."""
+    served_model(open_folder)
     fill(open_folder, "config.json")
     open_folder.chmod(0o311)
     with another_user():
-        message = refusal(open_folder, HF_MODEL_ID="org/model")
+        message = missing_model(open_folder, HF_MODEL_ID="org/model")
         assert message == f"{open_folder} cannot be read: Permission denied."
-        assert served(open_folder, SM_VLLM_MODEL="other") == "other"
+        assert served_model(open_folder, SM_VLLM_MODEL="other") == "other"
 
 
 @pytest.mark.usefixtures("vllm")
-def test_what_cannot_be_read_inside_of_it_is_no_model(open_folder: Path) -> None:
+def test_unreadable_subfolder_is_not_a_model(open_folder: Path) -> None:
     fill(open_folder, "another/config.json")
     (open_folder / "another").chmod(0o000)
     with another_user():
-        assert served(open_folder) == "org/model"
+        assert served_model(open_folder) == "org/model"

@@ -34,7 +34,7 @@ def test_mhcs_auto_arms(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "FALSE", "no", "off"])
-def test_mhcs_auto_off_goes_before_customising_variables(
+def test_disabling_mhcs_auto_overrides_customising_variables(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("MHCS_AUTO", value)
@@ -44,9 +44,7 @@ def test_mhcs_auto_off_goes_before_customising_variables(
 
 
 @pytest.mark.parametrize("name", _startup.CUSTOMISING_VARIABLES)
-def test_a_customising_variable_arms(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_customising_variable_arms(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, " ")
     _startup.arm()
     assert not armed()
@@ -56,15 +54,15 @@ def test_a_customising_variable_arms(
     assert _startup.reason_to_patch() == f"{name}=x"
 
 
-def test_every_engine_is_noticed_by_its_import() -> None:
+def test_finder_knows_every_installed_engine() -> None:
     assert _startup.engine_modules() == {engine.name for engine in installed_engines()}
 
 
-def test_an_engines_import_imports_auto_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_import_imports_auto_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_AUTO", "1")
     _startup.arm()
     monkeypatch.delitem(sys.modules, "mhcs.auto", raising=False)
-    _startup.EngineFinder.find_spec("vllm_not")
+    _startup.EngineFinder.find_spec("vllm_other")
     assert "mhcs.auto" not in sys.modules
     _startup.EngineFinder.find_spec("vllm")
     assert "mhcs.auto" in sys.modules
@@ -73,7 +71,7 @@ def test_an_engines_import_imports_auto_once(monkeypatch: pytest.MonkeyPatch) ->
     assert "mhcs.auto" not in sys.modules
 
 
-def test_no_other_finder_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_finders_are_still_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     class NextFinder:
         asked: ClassVar[list[str]] = []
 
@@ -91,7 +89,7 @@ def test_no_other_finder_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None
     assert "tensorrt_llm" in NextFinder.asked
 
 
-def test_a_broken_installation_does_not_stop_the_engine(
+def test_broken_installation_does_not_stop_the_engine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MHCS_AUTO", "1")

@@ -28,8 +28,8 @@ IN_FLIGHT: Final = "MHCS_THROTTLE_MAX_IN_FLIGHT"
 PER_SECOND: Final = "MHCS_THROTTLE_MAX_PER_SECOND"
 
 
-class Held:
-    """A handler whose stream stays open until it is told to end."""
+class HeldStream:
+    """A handler whose stream stays open until ``end`` is set."""
 
     def __init__(self, fails: bool = False) -> None:
         self.fails = fails
@@ -46,7 +46,7 @@ class Held:
         return StreamingResponse(chunks())
 
 
-def app_of(held: Held) -> FastAPI:
+def app_of(held: HeldStream) -> FastAPI:
     async def handler() -> Response:
         return await held()
 
@@ -54,7 +54,7 @@ def app_of(held: Held) -> FastAPI:
 
 
 async def begin(app: FastAPI) -> tuple[Exchange, asyncio.Task[Exchange]]:
-    """Begin a request that is answered, but not to the end."""
+    """Begin a request, and return once its response has started."""
     exchange = Exchange(app)
     running = asyncio.ensure_future(exchange.run())
     await asyncio.wait_for(exchange.started.wait(), 10)
@@ -70,7 +70,7 @@ async def status_of(app: FastAPI, method: str = "POST", path: str = "/other") ->
 
 async def test_stream_is_in_flight_until_its_end(limits: SetLimits) -> None:
     limits(in_flight=2)
-    held = Held()
+    held = HeldStream()
     app = app_of(held)
     both = [await begin(app) for _ in range(2)]
     refused = await Exchange(app).run()
@@ -86,7 +86,7 @@ async def test_stream_is_in_flight_until_its_end(limits: SetLimits) -> None:
 
 async def test_rejected_request_takes_no_slot(limits: SetLimits) -> None:
     limits(in_flight=1)
-    held = Held()
+    held = HeldStream()
     app = app_of(held)
     _, running = await begin(app)
     for _ in range(5):
@@ -99,7 +99,7 @@ async def test_rejected_request_takes_no_slot(limits: SetLimits) -> None:
 
 async def test_error_frees_slot(limits: SetLimits) -> None:
     limits(in_flight=1)
-    held = Held(fails=True)
+    held = HeldStream(fails=True)
     app = app_of(held)
     _, running = await begin(app)
     assert await status_of(app) == 429
@@ -111,7 +111,7 @@ async def test_error_frees_slot(limits: SetLimits) -> None:
 
 async def test_disconnect_frees_slot(limits: SetLimits) -> None:
     limits(in_flight=1)
-    app = app_of(Held())
+    app = app_of(HeldStream())
     exchange, running = await begin(app)
     assert await status_of(app) == 429
     exchange.disconnect()
@@ -122,7 +122,7 @@ async def test_disconnect_frees_slot(limits: SetLimits) -> None:
 
 async def test_cancellation_frees_slot(limits: SetLimits) -> None:
     limits(in_flight=1)
-    app = app_of(Held())
+    app = app_of(HeldStream())
     _, running = await begin(app)
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -150,7 +150,7 @@ async def test_other_routes_are_never_rejected(
     limits: SetLimits, method: str, path: str, root_path: str
 ) -> None:
     limits(in_flight=1, per_second=0.001)
-    app = app_of(Held())
+    app = app_of(HeldStream())
     app.root_path = root_path
     _, running = await begin(app)
     assert await status_of(app) == 429
@@ -165,7 +165,7 @@ async def test_other_routes_are_never_rejected(
 @pytest.mark.parametrize("path", ["/pingpong", "/adapters_of_others", "/v1/ping"])
 async def test_similar_paths_are_throttled(limits: SetLimits, path: str) -> None:
     limits(in_flight=1)
-    app = app_of(Held())
+    app = app_of(HeldStream())
     _, running = await begin(app)
     assert await status_of(app, path=path) == 429
     running.cancel()
@@ -185,7 +185,7 @@ def test_rejection_has_engines_error_format(limits: SetLimits) -> None:
     app.post("/invocations")(ping)
 
     @app.exception_handler(HTTPException)
-    async def in_the_engines_form(request: Request, error: HTTPException) -> Response:
+    async def format_http_error(request: Request, error: HTTPException) -> Response:
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
     client = TestClient(sagemaker.bootstrap(app))
@@ -203,20 +203,20 @@ class Clock:
         return self.now
 
 
-# --- both, none and bad ones ---------------------------------------------------------
+# --- combined, missing and bad limits ------------------------------------------------
 
 
 async def test_both_limits_apply(limits: SetLimits) -> None:
     limits(in_flight=2, per_second=3, by_variable=False)
     clock = Clock()
-    held = Held()
+    held = HeldStream()
 
     async def handler() -> Response:
         return await held()
 
     app = app_with(handler, throttle=functools.partial(Throttle, clock=clock))
     running = [(await begin(app))[1] for _ in range(2)]
-    # Those that are refused for being too many at once do not count for the second.
+    # Requests that the in-flight limit rejects do not count toward the rate.
     for _ in range(5):
         exchange = await Exchange(app).run()
         assert (exchange.status, b"being answered" in exchange.content) == (429, True)
@@ -225,7 +225,7 @@ async def test_both_limits_apply(limits: SetLimits) -> None:
     assert (await Exchange(app).run()).status == 200
     exchange = await Exchange(app).run()
     assert (exchange.status, b"3 requests a second" in exchange.content) == (429, True)
-    # Nor does one that is refused for the second stay in flight.
+    # A request that the rate rejects does not stay in flight.
     clock.now += 10
     held.end.clear()
     running = [(await begin(app))[1] for _ in range(2)]

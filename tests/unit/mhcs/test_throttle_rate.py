@@ -28,8 +28,8 @@ def clock(request: pytest.FixtureRequest) -> Clock:
 
 
 @pytest.fixture
-def asked(limits: SetLimits, clock: Clock) -> Callable[..., Any]:
-    """Return a function that asks, ``after`` so many seconds: the Retry-After."""
+def retry_after(limits: SetLimits, clock: Clock) -> Callable[..., Any]:
+    """Return a function that waits, sends a request and returns its Retry-After."""
     clients: list[TestClient] = []
 
     def ask(per_second: float, after: float = 0.0) -> str | None:
@@ -42,50 +42,54 @@ def asked(limits: SetLimits, clock: Clock) -> Callable[..., Any]:
         if answer.status_code == 200:
             return None
         assert answer.status_code == 429
-        retry_after: str = answer.headers["retry-after"]
-        return retry_after
+        seconds: str = answer.headers["retry-after"]
+        return seconds
 
     return ask
 
 
 @pytest.mark.parametrize("rate", [1, 2, 3, 7, 20, 49])
-def test_burst_of_one_second_is_allowed(asked: Any, clock: Clock, rate: int) -> None:
+def test_burst_of_one_second_is_allowed(
+    retry_after: Any, clock: Clock, rate: int
+) -> None:
     full = [None] * rate + ["1"]
-    assert [asked(rate) for _ in range(rate + 1)] == full
-    # Full again after a second, and no fuller after a minute.
+    assert [retry_after(rate) for _ in range(rate + 1)] == full
+    # The burst is the same after a second and after a minute.
     for pause in (1.0 + 1e-6, 60.0):
         clock.now += pause
-        assert [asked(rate) for _ in range(rate + 1)] == full
+        assert [retry_after(rate) for _ in range(rate + 1)] == full
 
 
-def test_rate_applies_after_burst(asked: Any) -> None:
-    assert [asked(4) for _ in range(4)] == [None] * 4
+def test_rate_applies_after_burst(retry_after: Any) -> None:
+    assert [retry_after(4) for _ in range(4)] == [None] * 4
     for _ in range(20):
-        assert asked(4, after=0.125) == "1"
-        assert asked(4, after=0.125 + 1e-6) is None
+        assert retry_after(4, after=0.125) == "1"
+        assert retry_after(4, after=0.125 + 1e-6) is None
 
 
 @pytest.mark.parametrize(
     ("rate", "waits"), [(0.5, ["2", "1"]), (0.1, ["10", "9"]), (0.01, ["100", "99"])]
 )
-def test_rate_below_one_per_second(asked: Any, rate: float, waits: list[str]) -> None:
-    assert asked(rate) is None
-    assert asked(rate) == waits[0]
-    assert asked(rate, after=1.0) == waits[1]
-    assert asked(rate, after=1 / rate - 1.5) == "1"
-    assert asked(rate, after=0.5 + 1e-6) is None
-    assert asked(rate) == waits[0]
+def test_rate_below_one_per_second(
+    retry_after: Any, rate: float, waits: list[str]
+) -> None:
+    assert retry_after(rate) is None
+    assert retry_after(rate) == waits[0]
+    assert retry_after(rate, after=1.0) == waits[1]
+    assert retry_after(rate, after=1 / rate - 1.5) == "1"
+    assert retry_after(rate, after=0.5 + 1e-6) is None
+    assert retry_after(rate) == waits[0]
 
 
-def test_retry_after_is_long_enough(asked: Any) -> None:
-    assert asked(0.3) is None
+def test_retry_after_is_long_enough(retry_after: Any) -> None:
+    assert retry_after(0.3) is None
     for _ in range(50):
-        wait = asked(0.3)
-        assert asked(0.3, after=float(wait)) is None
+        wait = retry_after(0.3)
+        assert retry_after(0.3, after=float(wait)) is None
 
 
-def test_rejected_request_does_not_count(asked: Any) -> None:
-    assert asked(1) is None
+def test_rejected_request_does_not_count(retry_after: Any) -> None:
+    assert retry_after(1) is None
     for _ in range(100):
-        assert asked(1) == "1"
-    assert asked(1, after=1.0 + 1e-6) is None
+        assert retry_after(1) == "1"
+    assert retry_after(1, after=1.0 + 1e-6) is None

@@ -22,8 +22,8 @@ from fixtures import Script
 MIDDLEWARE: Final = ("throttle", "pre_post_process")
 
 
-class Marking:
-    """Adds a header; ``option`` is passed by a partial."""
+class AddHeader:
+    """Add a header; ``option`` is set by a partial."""
 
     def __init__(self, app: ASGIApp, *, option: str = "it") -> None:
         self.app = app
@@ -36,15 +36,15 @@ class Marking:
             return
         self.count += 1
 
-        async def marking(message: Message) -> None:
+        async def send_with_header(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["x-by"] = f"{self.option} {self.count}"
             await send(message)
 
-        await self.app(scope, receive, marking)
+        await self.app(scope, receive, send_with_header)
 
 
-class MarkingByStarlette(BaseHTTPMiddleware):
+class StarletteAddHeader(BaseHTTPMiddleware):
     def __init__(self, app: ASGIApp, option: str = "it") -> None:
         super().__init__(app)
         self.option = option
@@ -58,7 +58,7 @@ class MarkingByStarlette(BaseHTTPMiddleware):
         return response
 
 
-@pytest.mark.parametrize("cls", [Marking, MarkingByStarlette])
+@pytest.mark.parametrize("cls", [AddHeader, StarletteAddHeader])
 @pytest.mark.parametrize("place", MIDDLEWARE)
 def test_class_is_instantiated_once_with_app(place: str, cls: Any) -> None:
     client = client_with(**{place: cls})
@@ -67,23 +67,23 @@ def test_class_is_instantiated_once_with_app(place: str, cls: Any) -> None:
         assert (answer.content, answer.headers["x-by"]) == (b"body", f"it {count}")
 
 
-@pytest.mark.parametrize("cls", [Marking, MarkingByStarlette])
+@pytest.mark.parametrize("cls", [AddHeader, StarletteAddHeader])
 @pytest.mark.parametrize("place", MIDDLEWARE)
 def test_partial_passes_options(place: str, cls: Any) -> None:
-    client = client_with(**{place: functools.partial(cls, option="mine")})
+    client = client_with(**{place: functools.partial(cls, option="custom")})
     answer = client.post("/invocations", content=b"body")
-    assert answer.headers["x-by"] == "mine 1"
+    assert answer.headers["x-by"] == "custom 1"
 
 
 def test_same_class_can_be_in_both_places() -> None:
     seen: list[str] = []
 
-    class Noting(PassOn):
+    class Recorder(PassOn):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             seen.append(scope["type"])
             await super().__call__(scope, receive, send)
 
-    client = client_with(throttle=Noting, pre_post_process=Noting)
+    client = client_with(throttle=Recorder, pre_post_process=Recorder)
     assert client.get("/ping").status_code == 200
     assert seen == ["http", "http"]
 
@@ -112,15 +112,15 @@ def test_library_class_can_be_named_by_variable(
 
 
 @pytest.mark.parametrize("place", MIDDLEWARE)
-def test_middleware_can_answer_itself(place: str) -> None:
-    class Closed(PassOn):
+def test_middleware_can_respond_without_calling_app(place: str) -> None:
+    class Reject(PassOn):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http":
                 await Response("closed", 503)(scope, receive, send)
             else:
                 await super().__call__(scope, receive, send)
 
-    with TestClient(app_with(**{place: Closed})) as client:
+    with TestClient(app_with(**{place: Reject})) as client:
         answer = client.get("/ping")
     assert (answer.status_code, answer.text) == (503, "closed")
 
@@ -129,12 +129,12 @@ def test_middleware_can_answer_itself(place: str) -> None:
 def test_class_sees_websockets_and_lifespan(place: str) -> None:
     seen: list[str] = []
 
-    class Noting(PassOn):
+    class Recorder(PassOn):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             seen.append(scope["type"])
             await super().__call__(scope, receive, send)
 
-    app = app_with(**{place: Noting})
+    app = app_with(**{place: Recorder})
 
     @app.websocket("/words")
     async def words(websocket: WebSocket) -> None:
@@ -148,14 +148,14 @@ def test_class_sees_websockets_and_lifespan(place: str) -> None:
 
 @pytest.mark.parametrize("place", MIDDLEWARE)
 async def test_error_after_response_start_reaches_server(place: str) -> None:
-    class Breaking(PassOn):
+    class FailOnChunk(PassOn):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            async def breaking(message: Message) -> None:
+            async def send_or_fail(message: Message) -> None:
                 if message.get("body") == b"two":
                     raise RuntimeError("broken")
                 await send(message)
 
-            await self.app(scope, receive, breaking)
+            await self.app(scope, receive, send_or_fail)
 
     async def handler() -> StreamingResponse:
         async def chunks() -> AsyncIterator[bytes]:
@@ -164,14 +164,14 @@ async def test_error_after_response_start_reaches_server(place: str) -> None:
 
         return StreamingResponse(chunks())
 
-    exchange = Exchange(app_with(handler, **{place: Breaking}))
+    exchange = Exchange(app_with(handler, **{place: FailOnChunk}))
     with pytest.raises(RuntimeError, match="broken"):
         await exchange.run()
     assert (exchange.chunks, exchange.is_complete) == ([b"one"], False)
 
 
 def test_class_wraps_mounted_app() -> None:
-    DECORATORS["throttle"](Marking)
+    DECORATORS["throttle"](AddHeader)
     outer = FastAPI()
     outer.mount("/models/a", app_with())
     client = TestClient(outer)

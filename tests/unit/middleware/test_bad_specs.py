@@ -28,7 +28,7 @@ NOT_FOUND: Final = {
     "absent.py:fn": "absent.py",
     "model.py:absent": "has no 'absent'",
     "model.py:number": "is a int, not a callable",
-    "no_such_module_of_anybody:fn": "no_such_module_of_anybody",
+    "no_such_module:fn": "no_such_module",
     "raising.py:fn": "no weights",
     "model.py:Raising.method": "no weights",
     "/v1/health": "is a path of the app",
@@ -43,7 +43,7 @@ NOT_USABLE: Final = {
 
 @pytest.fixture
 def bad_folder(script: Script) -> None:
-    """A model folder with many unusable objects."""
+    """Fill a model folder with unusable objects."""
     script(SOURCE)
     script("raise KeyError('no weights')", "raising.py")
 
@@ -51,7 +51,7 @@ def bad_folder(script: Script) -> None:
 def fail_to_start(
     place: str, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> MiddlewareError:
-    """Return the error of a failed startup, which must leave nothing behind."""
+    """Return the error of a failed startup, which must leave the app unchanged."""
     app = FastAPI()
     app.post("/invocations")(send_back)
     routes = list(app.router.routes)
@@ -71,7 +71,7 @@ def fail_to_start(
 @pytest.mark.usefixtures("bad_folder")
 @pytest.mark.parametrize("spec", NOT_FOUND)
 @pytest.mark.parametrize("place", PLACES)
-def test_spec_that_names_nothing_stops_startup(
+def test_unresolvable_spec_stops_startup(
     place: str, spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = fail_to_start(place, spec, monkeypatch)

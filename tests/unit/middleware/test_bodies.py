@@ -19,7 +19,7 @@ BODIES: Final = {
     "json": (BODY, "application/json"),
     "broken json": (b'{"a": ', "application/json"),
     "utf-16": ('{"a": "ä"}'.encode("utf-16"), "application/json"),
-    "no utf-8": (b'{"a": "\xff"}', "application/json"),
+    "invalid utf-8": (b'{"a": "\xff"}', "application/json"),
     "audio": (bytes(range(256)) * 64, "audio/wav"),
     "multipart": (MULTIPART, "multipart/form-data; boundary=x"),
     "nothing": (b"", "text/plain"),
@@ -53,12 +53,12 @@ def test_compressed_body_is_decompressed_first(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_chunked_body_is_unchanged(kind: str) -> None:
-    def pieces() -> Iterator[bytes]:
+    def chunks() -> Iterator[bytes]:
         for number in range(100):
-            yield b"piece %d " % number
+            yield b"chunk %d " % number
 
-    answer = client_with(**KINDS[kind]).post("/invocations", content=pieces())
-    assert answer.content == b"".join(pieces())
+    answer = client_with(**KINDS[kind]).post("/invocations", content=chunks())
+    assert answer.content == b"".join(chunks())
     assert answer.headers["x-content-length"] == "none"
 
 
@@ -77,7 +77,7 @@ async def read_stream(request: Any) -> None:
     assert b"".join([chunk async for chunk in request.stream()]) == BODY
 
 
-async def read_first_piece(request: Any) -> None:
+async def read_first_chunk(request: Any) -> None:
     async for chunk in request.stream():
         assert chunk
         return
@@ -89,17 +89,17 @@ async def read_again(request: Any) -> None:
     await read_stream(request)
 
 
-async def change_what_was_read(request: Any) -> None:
-    (await request.json())["a"] = "changed, but not in the body"
+async def change_parsed_json(request: Any) -> None:
+    (await request.json())["a"] = "changed in the parsed document only"
 
 
 READERS: Final = (
     read_body,
     read_json,
     read_stream,
-    read_first_piece,
+    read_first_chunk,
     read_again,
-    change_what_was_read,
+    change_parsed_json,
 )
 
 
@@ -113,12 +113,12 @@ def reading(read: Any) -> Any:
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("place", ["throttle", "pre_post_process", "input_formatter"])
-@pytest.mark.parametrize("in_pieces", [True, False])
+@pytest.mark.parametrize("chunked", [True, False])
 async def test_handler_gets_body_that_middleware_has_read(
-    read: Any, place: str, in_pieces: bool
+    read: Any, place: str, chunked: bool
 ) -> None:
     function = read if place == "input_formatter" else reading(read)
-    parts = [BODY[:5], BODY[5:7], BODY[7:]] if in_pieces else [BODY]
+    parts = [BODY[:5], BODY[5:7], BODY[7:]] if chunked else [BODY]
     exchange = Exchange(app_with(**{place: function}), parts)
     length = str(len(BODY)).encode()
     exchange.scope["headers"] = [(b"content-length", length)]
@@ -131,16 +131,16 @@ async def test_every_middleware_can_read_body() -> None:
     app = app_with(
         throttle=reading(read_stream),
         pre_post_process=reading(read_json),
-        input_formatter=read_first_piece,
+        input_formatter=read_first_chunk,
     )
     assert (await Exchange(app, (BODY[:3], BODY[3:])).run()).content == BODY
 
 
 async def test_form_can_be_read_as_text() -> None:
-    async def look(request: Any) -> None:
+    async def read_as_text(request: Any) -> None:
         request.state.form = (await request.body()).decode()
 
-    app = app_with(input_formatter=look)
+    app = app_with(input_formatter=read_as_text)
     exchange = Exchange(app, (b"a=1&", b"b=2"))
     await exchange.run()
     assert exchange.content == b"a=1&b=2"

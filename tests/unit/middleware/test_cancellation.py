@@ -27,11 +27,11 @@ async def yield_when_cancelled() -> StreamingResponse:
     return StreamingResponse(chunks())
 
 
-async def answer_otherwise(response: Any) -> Response:
+async def replace_response(response: Any) -> Response:
     return JSONResponse("other")
 
 
-async def call_and_answer_otherwise(request: Any, call_next: Any) -> Response:
+async def call_and_replace_response(request: Any, call_next: Any) -> Response:
     await call_next(request)
     return JSONResponse("other")
 
@@ -40,9 +40,9 @@ async def call_and_answer_otherwise(request: Any, call_next: Any) -> Response:
 @pytest.mark.parametrize(
     "places",
     [
-        {"output_formatter": answer_otherwise},
-        {"pre_post_process": call_and_answer_otherwise},
-        {"throttle": call_and_answer_otherwise, "output_formatter": answer_otherwise},
+        {"output_formatter": replace_response},
+        {"pre_post_process": call_and_replace_response},
+        {"throttle": call_and_replace_response, "output_formatter": replace_response},
     ],
 )
 async def test_response_does_not_wait_for_aborted_handler(
@@ -56,7 +56,7 @@ async def test_response_does_not_wait_for_aborted_handler(
     assert exchange.is_complete
 
 
-class Deadline:
+class Timeout:
     """An engine's middleware that answers 504 after a timeout."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -77,20 +77,20 @@ async def test_engines_timeout_cancels_reading_formatter() -> None:
         response.body = b"".join([chunk async for chunk in response.body_iterator])
 
     app = app_with(yield_when_cancelled, output_formatter=read)
-    app.add_middleware(Deadline)
+    app.add_middleware(Timeout)
     exchange = Exchange(app)
     await asyncio.wait_for(exchange.run(), PATIENCE_S)
     assert exchange.status == 504
 
 
-async def where(request: Request) -> Any:
+async def show_request(request: Request) -> Any:
     return {"path": request.url.path, "body": (await request.body()).decode()}
 
 
-def client_of_two_paths(middleware: Any) -> TestClient:
+def client_with_new_path(middleware: Any) -> TestClient:
     DECORATORS["pre_post_process"](middleware)
     app = FastAPI()
-    app.post("/new")(where)
+    app.post("/new")(show_request)
     return TestClient(sagemaker.bootstrap(app))
 
 
@@ -103,7 +103,7 @@ def test_second_call_can_change_path() -> None:
             response = await call_next(request)
         return response
 
-    answer = client_of_two_paths(fall_back).post("/old", content=b"x")
+    answer = client_with_new_path(fall_back).post("/old", content=b"x")
     assert answer.json() == {"path": "/new", "body": "x"}
 
 
@@ -114,7 +114,7 @@ def test_second_call_with_new_request_has_body() -> None:
         changed = {**request.scope, "path": "/new"}
         return await call_next(Request(changed, request.receive))
 
-    answer = client_of_two_paths(fall_back).post("/old", content=b"x")
+    answer = client_with_new_path(fall_back).post("/old", content=b"x")
     assert answer.json() == {"path": "/new", "body": "x"}
 
 
@@ -165,9 +165,9 @@ def test_new_content_drops_content_encoding() -> None:
     async def zipped() -> Response:
         return Response(b"\x1f\x8b", headers={"content-encoding": "gzip"})
 
-    async def tell(response: Any) -> Any:
+    async def replace(response: Any) -> Any:
         return {"new": True}
 
-    answer = client_with(zipped, output_formatter=tell).post("/invocations")
+    answer = client_with(zipped, output_formatter=replace).post("/invocations")
     assert answer.json() == {"new": True}
     assert "content-encoding" not in answer.headers

@@ -39,9 +39,9 @@ def handler(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def raising(sort: str, error: Exception, *, after: bool) -> Any:
+def raising(kind: str, error: Exception, *, after: bool) -> Any:
     """Return a middleware that raises before or after calling the app."""
-    return SORTS[sort](error, after)
+    return KINDS_OF_MIDDLEWARE[kind](error, after)
 
 
 def function(error: Exception, after: bool) -> Any:
@@ -62,27 +62,27 @@ def function_in_a_thread(error: Exception, after: bool) -> Any:
     return fail
 
 
-def starlettes_class(error: Exception, after: bool) -> Any:
+def starlette_class(error: Exception, after: bool) -> Any:
     return functools.partial(BaseHTTPMiddleware, dispatch=function(error, after))
 
 
 def plain_class(error: Exception, after: bool) -> Any:
     class Fail(PassOn):
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            async def nowhere(message: Message) -> None: ...
+            async def discard(message: Message) -> None: ...
 
             if after:
-                await self.app(scope, receive, nowhere)
+                await self.app(scope, receive, discard)
             raise error
 
     return Fail
 
 
-SORTS: Final = {
+KINDS_OF_MIDDLEWARE: Final = {
     "function": function,
     "function in a thread": function_in_a_thread,
     "class": plain_class,
-    "Starlette's class": starlettes_class,
+    "Starlette's class": starlette_class,
 }
 
 
@@ -93,55 +93,55 @@ def engine_client(handler: Any, place: str, middleware: Any) -> TestClient:
     app.post("/invocations")(handler)
 
     @app.exception_handler(HTTPException)
-    async def in_the_engines_form(request: Request, error: HTTPException) -> Response:
+    async def format_http_error(request: Request, error: HTTPException) -> Response:
         content = {"error": {"message": error.detail}}
         return JSONResponse(content, error.status_code, error.headers)
 
     @app.exception_handler(Exception)
-    async def as_the_engine_says(request: Request, error: Exception) -> Response:
+    async def format_error(request: Request, error: Exception) -> Response:
         return JSONResponse({"engine": type(error).__name__}, 500)
 
     return TestClient(sagemaker.bootstrap(app), raise_server_exceptions=False)
 
 
-@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("kind", KINDS_OF_MIDDLEWARE)
 @pytest.mark.parametrize("place", MIDDLEWARE)
 @pytest.mark.parametrize("after", [True, False])
 def test_http_exception_becomes_response(
-    handler: Any, place: str, sort: str, after: bool
+    handler: Any, place: str, kind: str, after: bool
 ) -> None:
     error = HTTPException(429, "slowly", {"Retry-After": "7"})
-    middleware = raising(sort, error, after=after)
+    middleware = raising(kind, error, after=after)
     answer = client_with(handler, **{place: middleware}).post("/invocations")
     assert (answer.status_code, answer.json()) == (429, {"detail": "slowly"})
     assert answer.headers["retry-after"] == "7"
     assert "x-app" not in answer.headers
 
 
-@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("kind", KINDS_OF_MIDDLEWARE)
 @pytest.mark.parametrize("place", MIDDLEWARE)
 @pytest.mark.parametrize("after", [True, False])
 def test_http_exception_has_engines_error_format(
-    handler: Any, place: str, sort: str, after: bool
+    handler: Any, place: str, kind: str, after: bool
 ) -> None:
     error = HTTPException(429, "slowly", {"Retry-After": "7"})
-    client = engine_client(handler, place, raising(sort, error, after=after))
+    client = engine_client(handler, place, raising(kind, error, after=after))
     answer = client.post("/invocations")
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
     assert answer.json() == {"error": {"message": "slowly"}}
 
 
-@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("kind", KINDS_OF_MIDDLEWARE)
 @pytest.mark.parametrize("place", MIDDLEWARE)
 @pytest.mark.parametrize("after", [True, False])
 def test_other_error_is_a_500_without_its_text(
     handler: Any,
     place: str,
-    sort: str,
+    kind: str,
     after: bool,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    middleware = raising(sort, RuntimeError(SECRET), after=after)
+    middleware = raising(kind, RuntimeError(SECRET), after=after)
     answer = client_with(handler, **{place: middleware}).post("/invocations")
     assert answer.status_code == 500
     assert SECRET not in answer.text
@@ -172,7 +172,7 @@ async def failing() -> None:
     raise KeyError(SECRET)
 
 
-async def refusing() -> None:
+async def rejecting() -> None:
     raise HTTPException(418, "teapot", {"x-tea": "1"})
 
 
@@ -184,7 +184,7 @@ def test_apps_errors_are_unchanged(kind: str) -> None:
     app.post("/invocations")(failing)
 
     @app.exception_handler(Exception)
-    async def as_the_engine_says(request: Request, error: Exception) -> Response:
+    async def format_error(request: Request, error: Exception) -> Response:
         return JSONResponse({"engine": type(error).__name__}, 500)
 
     sagemaker.bootstrap(app)
@@ -224,7 +224,7 @@ def test_apps_http_exception_is_seen_as_response(place: str) -> None:
         seen.append(response.status_code)
         return response
 
-    client = client_with(refusing, **{place: look})
+    client = client_with(rejecting, **{place: look})
     answer = client.post("/invocations")
     assert (answer.status_code, answer.json()) == (418, {"detail": "teapot"})
     assert answer.headers["x-tea"] == "1"
@@ -240,7 +240,7 @@ def test_headers_of_http_exception_survive_engines_format(place: str) -> None:
     app.post("/invocations")(whole)
 
     @app.exception_handler(HTTPException)
-    async def in_the_engines_form(request: Request, error: HTTPException) -> Response:
+    async def format_http_error(request: Request, error: HTTPException) -> Response:
         return JSONResponse({"error": error.detail}, error.status_code)
 
     answer = TestClient(sagemaker.bootstrap(app)).post("/invocations")

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from customised import Exchange, app_with, client_with, leave
 
 SECRET: Final = "the text of an error"
-FIVE_HUNDRED: Final = {"detail": "Internal Server Error"}
+INTERNAL_ERROR: Final = {"detail": "Internal Server Error"}
 BODY: Final = b'{ "a" : 1.0 }\n'
 
 
@@ -30,28 +30,30 @@ def on_the_loop(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 @pytest.fixture(params=[in_a_thread, on_the_loop])
-def way(request: pytest.FixtureRequest) -> Any:
-    """How a formatter is called."""
+def make_formatter(request: pytest.FixtureRequest) -> Any:
+    """Return a function that makes an async or a sync formatter of a function."""
     return request.param
 
 
 # --- requests ------------------------------------------------------------------------
 
 
-def test_unchanged_request_passes(way: Any) -> None:
-    client = client_with(input_formatter=way(lambda request: None))
+def test_unchanged_request_passes(make_formatter: Any) -> None:
+    client = client_with(input_formatter=make_formatter(lambda request: None))
     answer = client.post("/invocations", content=BODY)
     assert answer.content == BODY
     assert answer.headers["x-content-length"] == str(len(BODY))
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_body_can_be_assigned(way: Any, same: bool) -> None:
+def test_body_can_be_assigned(make_formatter: Any, same: bool) -> None:
     def assign(request: Any) -> Any:
         request._body = b"a longer body than it was"
         return request if same else None
 
-    answer = client_with(input_formatter=way(assign)).post("/invocations", content=BODY)
+    answer = client_with(input_formatter=make_formatter(assign)).post(
+        "/invocations", content=BODY
+    )
     assert answer.text == "a longer body than it was"
     assert answer.headers["x-content-length"] == "25"
     assert answer.headers["x-content-type"] == "none"
@@ -67,36 +69,40 @@ async def test_body_can_be_read_and_assigned() -> None:
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_headers_can_be_changed(way: Any, same: bool) -> None:
+def test_headers_can_be_changed(make_formatter: Any, same: bool) -> None:
     def change(request: Any) -> Any:
         request.scope["headers"] = [(b"by", b"it"), (b"content-length", b"14")]
         return request if same else None
 
-    answer = client_with(input_formatter=way(change)).post("/invocations", content=BODY)
+    answer = client_with(input_formatter=make_formatter(change)).post(
+        "/invocations", content=BODY
+    )
     assert (answer.content, answer.headers["x-by"]) == (BODY, "it")
 
 
-def test_path_can_be_changed(way: Any) -> None:
+def test_path_can_be_changed(make_formatter: Any) -> None:
     def change(request: Any) -> None:
         request.scope["path"] = "/invocations"
 
-    client = client_with(input_formatter=way(change))
+    client = client_with(input_formatter=make_formatter(change))
     assert client.post("/predict", content=BODY).content == BODY
 
 
-@pytest.mark.parametrize("way_of_receive", ["same", "own", "none"])
-def test_new_request_can_be_returned(way: Any, way_of_receive: str) -> None:
+@pytest.mark.parametrize("receive_kind", ["same", "own", "none"])
+def test_new_request_can_be_returned(make_formatter: Any, receive_kind: str) -> None:
     async def receive() -> Any:
         return {"type": "http.request", "body": b"own", "more_body": False}
 
     def other(request: Any) -> Request:
         scope = {**request.scope, "headers": [(b"by", b"it")]}
         receives = {"same": (request.receive,), "own": (receive,), "none": ()}
-        return Request(scope, *receives[way_of_receive])
+        return Request(scope, *receives[receive_kind])
 
-    answer = client_with(input_formatter=way(other)).post("/invocations", content=BODY)
+    answer = client_with(input_formatter=make_formatter(other)).post(
+        "/invocations", content=BODY
+    )
     assert answer.status_code == 200
-    assert answer.content == (b"own" if way_of_receive == "own" else BODY)
+    assert answer.content == (b"own" if receive_kind == "own" else BODY)
     assert answer.headers["x-by"] == "it"
 
 
@@ -130,7 +136,7 @@ async def test_content_can_be_returned(
     assert exchange.headers["x-content-type"] == content_type
 
 
-def test_returned_dict_is_parsed_into_model(way: Any) -> None:
+def test_returned_dict_is_parsed_into_model(make_formatter: Any) -> None:
     class Completion(BaseModel):
         prompt: str
 
@@ -138,17 +144,19 @@ def test_returned_dict_is_parsed_into_model(way: Any) -> None:
         return completion.prompt
 
     handler.__annotations__["completion"] = Completion
-    client = client_with(handler, input_formatter=way(lambda _: {"prompt": "a"}))
+    client = client_with(
+        handler, input_formatter=make_formatter(lambda _: {"prompt": "a"})
+    )
     assert client.post("/invocations", content=b"a").json() == "a"
 
 
 @pytest.mark.parametrize("returned", [7, 1.5, True, object(), Response("no")])
 def test_result_that_is_not_a_request_is_a_500(
-    way: Any, returned: Any, caplog: pytest.LogCaptureFixture
+    make_formatter: Any, returned: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client = client_with(input_formatter=way(lambda request: returned))
+    client = client_with(input_formatter=make_formatter(lambda request: returned))
     answer = client.post("/invocations", content=BODY)
-    assert (answer.status_code, answer.json()) == (500, FIVE_HUNDRED)
+    assert (answer.status_code, answer.json()) == (500, INTERNAL_ERROR)
     assert f"not {type(returned).__name__}" in caplog.text
 
 
@@ -156,24 +164,24 @@ def test_result_that_is_not_a_request_is_a_500(
 
 
 @pytest.mark.parametrize("place", ["input_formatter", "output_formatter"])
-def test_http_exception_becomes_response(way: Any, place: str) -> None:
+def test_http_exception_becomes_response(make_formatter: Any, place: str) -> None:
     def refuse(message: Any) -> None:
         raise HTTPException(415, {"use": "json"}, {"x-why": "type"})
 
-    answer = client_with(**{place: way(refuse)}).post("/invocations")
+    answer = client_with(**{place: make_formatter(refuse)}).post("/invocations")
     assert (answer.status_code, answer.json()) == (415, {"detail": {"use": "json"}})
     assert answer.headers["x-why"] == "type"
 
 
 @pytest.mark.parametrize("place", ["input_formatter", "output_formatter"])
 def test_other_error_is_a_500_without_its_text(
-    way: Any, place: str, caplog: pytest.LogCaptureFixture
+    make_formatter: Any, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(message: Any) -> None:
         raise RuntimeError(SECRET)
 
-    answer = client_with(**{place: way(fail)}).post("/invocations")
-    assert (answer.status_code, answer.json()) == (500, FIVE_HUNDRED)
+    answer = client_with(**{place: make_formatter(fail)}).post("/invocations")
+    assert (answer.status_code, answer.json()) == (500, INTERNAL_ERROR)
     assert f"RuntimeError: {SECRET}" in caplog.text
     assert "Traceback" in caplog.text
 

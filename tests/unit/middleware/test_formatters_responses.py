@@ -29,8 +29,8 @@ def on_the_loop(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 @pytest.fixture(params=[in_a_thread, on_the_loop])
-def way(request: pytest.FixtureRequest) -> Any:
-    """How a formatter is called."""
+def make_formatter(request: pytest.FixtureRequest) -> Any:
+    """Return a function that makes an async or a sync formatter of a function."""
     return request.param
 
 
@@ -47,7 +47,7 @@ def way(request: pytest.FixtureRequest) -> Any:
 )
 @pytest.mark.parametrize("assign", [True, False])
 def test_content_can_be_replaced(
-    way: Any, content: Any, sent: bytes, assign: bool
+    make_formatter: Any, content: Any, sent: bytes, assign: bool
 ) -> None:
     def replace(response: Any) -> Any:
         assert response.body == BODY
@@ -56,7 +56,7 @@ def test_content_can_be_replaced(
         response.body = content
         return None
 
-    client = client_with(output_formatter=way(replace))
+    client = client_with(output_formatter=make_formatter(replace))
     answer = client.post("/invocations", content=BODY)
     assert answer.content == sent
     assert answer.headers["content-length"] == str(len(sent))
@@ -64,14 +64,14 @@ def test_content_can_be_replaced(
         assert answer.headers["content-type"] == "application/json"
 
 
-def test_status_and_headers_can_be_changed(way: Any) -> None:
+def test_status_and_headers_can_be_changed(make_formatter: Any) -> None:
     def change(response: Any) -> None:
         assert response.status_code == 200
         response.status_code = 207
         response.headers["x-new"] = "new"
         del response.headers["x-by"]
 
-    client = client_with(output_formatter=way(change))
+    client = client_with(output_formatter=make_formatter(change))
     answer = client.post("/invocations", content=BODY)
     assert (answer.status_code, answer.content) == (207, BODY)
     assert answer.headers["x-new"] == "new"
@@ -79,7 +79,7 @@ def test_status_and_headers_can_be_changed(way: Any) -> None:
     assert answer.headers["x-content-length"] == str(len(BODY))
 
 
-def test_apps_own_header_list_is_not_modified(way: Any) -> None:
+def test_apps_own_header_list_is_not_modified(make_formatter: Any) -> None:
     response = Response("constant")
 
     async def handler() -> Response:
@@ -89,14 +89,14 @@ def test_apps_own_header_list_is_not_modified(way: Any) -> None:
         assert "x-new" not in response.headers
         response.headers["x-new"] = "1"
 
-    client = client_with(handler, output_formatter=way(add))
+    client = client_with(handler, output_formatter=make_formatter(add))
     for _ in range(3):
         assert client.post("/invocations").headers.get_list("x-new") == ["1"]
 
 
-def test_new_response_can_be_returned(way: Any) -> None:
+def test_new_response_can_be_returned(make_formatter: Any) -> None:
     other = JSONResponse({"other": True}, 203)
-    client = client_with(output_formatter=way(lambda response: other))
+    client = client_with(output_formatter=make_formatter(lambda response: other))
     answer = client.post("/invocations")
     assert (answer.status_code, answer.json()) == (203, {"other": True})
     assert "x-by" not in answer.headers
@@ -104,9 +104,9 @@ def test_new_response_can_be_returned(way: Any) -> None:
 
 @pytest.mark.parametrize("returned", [7, object(), {"a": object()}, {1, 2}])
 def test_result_that_is_not_a_response_is_a_500(
-    way: Any, returned: Any, caplog: pytest.LogCaptureFixture
+    make_formatter: Any, returned: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client = client_with(output_formatter=way(lambda response: returned))
+    client = client_with(output_formatter=make_formatter(lambda response: returned))
     answer = client.post("/invocations")
     assert (answer.status_code, answer.json()) == (500, FIVE_HUNDRED)
     assert "TypeError" in caplog.text
@@ -123,7 +123,7 @@ def test_result_that_is_not_a_response_is_a_500(
     ],
 )
 def test_every_response_is_formatted(
-    way: Any, method: str, path: str, status: int
+    make_formatter: Any, method: str, path: str, status: int
 ) -> None:
     seen: list[int] = []
 
@@ -134,7 +134,7 @@ def test_every_response_is_formatted(
         seen.append(response.status_code)
         response.headers["x-seen"] = "1"
 
-    app = app_with(handler, output_formatter=way(look))
+    app = app_with(handler, output_formatter=make_formatter(look))
 
     @app.post("/typed")
     async def typed(number: int) -> None: ...
@@ -144,7 +144,7 @@ def test_every_response_is_formatted(
     assert seen == [status]
 
 
-def test_background_tasks_run_after_formatter(way: Any) -> None:
+def test_background_tasks_run_after_formatter(make_formatter: Any) -> None:
     seen: list[str] = []
 
     async def handler(tasks: BackgroundTasks) -> str:
@@ -156,7 +156,7 @@ def test_background_tasks_run_after_formatter(way: Any) -> None:
         response.background = BackgroundTasks()
         response.background.add_task(seen.append, "the formatter's")
 
-    client = client_with(handler, output_formatter=way(add))
+    client = client_with(handler, output_formatter=make_formatter(add))
     assert client.post("/invocations").json() == "answer"
     for _ in polling(10):
         if len(seen) == 3:

@@ -104,11 +104,11 @@ def test_whole_response_can_become_a_stream() -> None:
     async def split(response: Any) -> None:
         content = response.body
 
-        async def pieces() -> AsyncIterator[bytes]:
-            for piece in content.split():
-                yield piece
+        async def words_of_content() -> AsyncIterator[bytes]:
+            for word in content.split():
+                yield word
 
-        response.body_iterator = pieces()
+        response.body_iterator = words_of_content()
 
     answer = client_with(whole, output_formatter=split).post("/invocations")
     assert answer.text == "onetwo"
@@ -138,13 +138,13 @@ def test_stream_can_become_a_whole_response(
     assert answer.headers["x-app"] == "1"
 
 
-@pytest.mark.parametrize("all_of_it", [True, False])
+@pytest.mark.parametrize("completely", [True, False])
 async def test_consumed_stream_without_replacement_is_a_500(
-    all_of_it: bool, caplog: pytest.LogCaptureFixture
+    completely: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def only_read(response: Any) -> None:
         async for _chunk in response.body_iterator:
-            if not all_of_it:
+            if not completely:
                 return
 
     exchange = await Exchange(app_with(words, output_formatter=only_read)).run()

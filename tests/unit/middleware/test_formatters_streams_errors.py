@@ -42,7 +42,7 @@ async def test_error_before_first_chunk_is_a_500(
     assert (exchange.status, exchange.is_complete) == (500, True)
     assert exchange.content == b'{"detail":"Internal Server Error"}'
     assert f"RuntimeError: {SECRET}" in caplog.text
-    # It holds the error, whose frames hold the stream.
+    # The log record holds the error, whose frames hold the stream.
     caplog.clear()
     await source.end()
 

@@ -31,7 +31,7 @@ ORDER = [
 ]
 
 
-def around(name: str, seen: list[str]) -> Any:
+def function_middleware(name: str, seen: list[str]) -> Any:
     async def middleware(request: Any, call_next: Any) -> Any:
         seen.append(f"{name} in")
         response = await call_next(request)
@@ -41,29 +41,29 @@ def around(name: str, seen: list[str]) -> Any:
     return middleware
 
 
-def class_around(name: str, seen: list[str]) -> Any:
-    class Around:
+def class_middleware(name: str, seen: list[str]) -> Any:
+    class Recorder:
         def __init__(self, app: ASGIApp) -> None:
             self.app = app
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            async def noting(message: Message) -> None:
+            async def recording_send(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     seen.append(f"{name} out")
                 await send(message)
 
             if scope["type"] == "http":
                 seen.append(f"{name} in")
-            await self.app(scope, receive, noting)
+            await self.app(scope, receive, recording_send)
 
-    return Around
+    return Recorder
 
 
-def look(name: str, seen: list[str]) -> Any:
+def formatter(name: str, seen: list[str]) -> Any:
     return lambda message: seen.append(name)
 
 
-@pytest.mark.parametrize("make", [around, class_around])
+@pytest.mark.parametrize("make", [function_middleware, class_middleware])
 def test_order_of_requests_and_responses(make: Any) -> None:
     seen: list[str] = []
 
@@ -72,14 +72,14 @@ def test_order_of_requests_and_responses(make: Any) -> None:
 
     app = FastAPI()
     app.post("/invocations")(handler)
-    app.middleware("http")(around("engine's first", seen))
-    DECORATORS["output_formatter"](look("output", seen))
+    app.middleware("http")(function_middleware("engine's first", seen))
+    DECORATORS["output_formatter"](formatter("output", seen))
     DECORATORS["pre_post_process"](make("pre_post_process", seen))
     DECORATORS["throttle"](make("throttle", seen))
-    DECORATORS["input_formatter"](look("input", seen))
+    DECORATORS["input_formatter"](formatter("input", seen))
     sagemaker.bootstrap(app)
-    # As in an engine that calls bootstrap before its app is complete.
-    app.middleware("http")(around("engine's second", seen))
+    # Some engines call bootstrap before their app is complete.
+    app.middleware("http")(function_middleware("engine's second", seen))
     TestClient(app).post("/invocations")
     assert seen == ORDER
 
@@ -87,9 +87,9 @@ def test_order_of_requests_and_responses(make: Any) -> None:
 @pytest.mark.parametrize("place", PLACES)
 def test_second_bootstrap_changes_nothing(place: str) -> None:
     seen: list[str] = []
-    function = look("seen", seen)
+    function = formatter("seen", seen)
     if place in ("throttle", "pre_post_process"):
-        function = around("seen", seen)
+        function = function_middleware("seen", seen)
     app = app_with(**{place: function})
     assert TestClient(sagemaker.bootstrap(app)).get("/ping").status_code == 200
     assert len(set(seen)) == len(seen)
@@ -111,7 +111,9 @@ def test_middleware_cannot_be_added_after_first_request(place: str) -> None:
     app.get("/ping")(ping)
     assert TestClient(app).get("/ping").status_code == 200
     routes = list(app.router.routes)
-    DECORATORS[place](look("seen", []) if "formatter" in place else around("", []))
+    DECORATORS[place](
+        formatter("seen", []) if "formatter" in place else function_middleware("", [])
+    )
     with pytest.raises(MiddlewareRegistrationError, match="before the server starts"):
         sagemaker.bootstrap(app)
     assert app.router.routes == routes
@@ -126,8 +128,8 @@ def test_bootstrap_without_middleware_works_after_first_request() -> None:
 
 def test_each_app_has_its_own_middleware() -> None:
     seen: list[str] = []
-    DECORATORS["throttle"](around("throttle", seen))
-    DECORATORS["output_formatter"](look("output", seen))
+    DECORATORS["throttle"](function_middleware("throttle", seen))
+    DECORATORS["output_formatter"](formatter("output", seen))
     clients = [TestClient(app_with()) for _ in range(2)]
     for client in clients:
         assert client.post("/invocations", content=b"a").content == b"a"
@@ -182,9 +184,9 @@ def test_middleware_sees_every_request(
     place: str, method: str, path: str, status: int
 ) -> None:
     seen: list[str] = []
-    function = look("seen", seen)
+    function = formatter("seen", seen)
     if place in ("throttle", "pre_post_process"):
-        function = around("seen", seen)
+        function = function_middleware("seen", seen)
     client = TestClient(app_with(send_back, **{place: function}))
     assert client.request(method, path).status_code == status
     assert seen

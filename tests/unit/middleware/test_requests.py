@@ -15,16 +15,16 @@ from customised import Exchange, app_with, client_with
 BODY: Final = b'{ "a" : 1.0 }\n'
 
 
-def test_middleware_can_answer_itself() -> None:
+def test_middleware_can_respond_without_calling_next() -> None:
     seen: list[str] = []
 
     async def handler() -> None:
         seen.append("handler")
 
-    async def no(request: Any, call_next: Any) -> Response:
+    async def reject(request: Any, call_next: Any) -> Response:
         return JSONResponse({"no": request.url.path}, 403, {"x-no": "1"})
 
-    answer = client_with(handler, pre_post_process=no).post("/invocations")
+    answer = client_with(handler, pre_post_process=reject).post("/invocations")
     assert (answer.status_code, answer.json()) == (403, {"no": "/invocations"})
     assert answer.headers["x-no"] == "1"
     assert seen == []
@@ -37,12 +37,12 @@ async def test_call_next_twice_works_after_reading_body() -> None:
         bodies.append(await request.body())
         return Response(str(len(bodies)), 503 if len(bodies) == 1 else 200)
 
-    async def again(request: Any, call_next: Any) -> Any:
+    async def call_twice(request: Any, call_next: Any) -> Any:
         await request.body()
         response = await call_next(request)
         return await call_next(request) if response.status_code == 503 else response
 
-    app = app_with(handler, pre_post_process=again)
+    app = app_with(handler, pre_post_process=call_twice)
     exchange = await Exchange(app, (b"a", b"b")).run()
     assert (exchange.status, exchange.content) == (200, b"2")
     assert bodies == [b"ab", b"ab"]
@@ -57,11 +57,11 @@ async def test_second_call_next_without_body_explains_what_to_do(
         bodies.append(await request.body())
         return Response(str(len(bodies)))
 
-    async def again(request: Any, call_next: Any) -> Any:
+    async def call_twice(request: Any, call_next: Any) -> Any:
         await call_next(request)
         return await call_next(request)
 
-    app = app_with(handler, pre_post_process=again)
+    app = app_with(handler, pre_post_process=call_twice)
     exchange = await Exchange(app, (b"a", b"b")).run()
     assert (exchange.status, bodies) == (500, [b"ab"])
     assert "await request.body() before the first call" in caplog.text
@@ -82,40 +82,40 @@ def test_first_of_two_streams_can_be_returned() -> None:
 
         return StreamingResponse(chunks())
 
-    async def both(request: Any, call_next: Any) -> Any:
+    async def call_twice(request: Any, call_next: Any) -> Any:
         responses = []
         for name in (b"1", b"2"):
             scope = {**request.scope, "headers": [(b"by", name)]}
             responses.append(await call_next(Request(scope, request.receive)))
         return responses[0]
 
-    answer = client_with(handler, pre_post_process=both).post("/invocations")
+    answer = client_with(handler, pre_post_process=call_twice).post("/invocations")
     assert answer.content == b"111"
     assert sorted(closed) == ["1", "2"]
 
 
 def test_new_request_can_be_passed_on() -> None:
-    async def other(request: Any, call_next: Any) -> Any:
+    async def replace_request(request: Any, call_next: Any) -> Any:
         async def receive() -> Any:
             return {"type": "http.request", "body": b"other", "more_body": False}
 
         scope = {**request.scope, "headers": [(b"content-type", b"x/y")]}
         return await call_next(Request(scope, receive))
 
-    answer = client_with(throttle=other).post("/invocations", content=BODY)
+    answer = client_with(throttle=replace_request).post("/invocations", content=BODY)
     assert (answer.content, answer.headers["x-content-type"]) == (b"other", "x/y")
 
 
 @pytest.mark.parametrize("with_receive", [True, False])
 @pytest.mark.parametrize("read", [True, False])
 def test_new_request_can_have_the_same_body(with_receive: bool, read: bool) -> None:
-    async def other(request: Any, call_next: Any) -> Any:
+    async def replace_request(request: Any, call_next: Any) -> Any:
         if read:
             assert await request.body() == BODY
         receive = (request.receive,) if with_receive else ()
         return await call_next(Request(request.scope, *receive))
 
-    answer = client_with(throttle=other).post("/invocations", content=BODY)
+    answer = client_with(throttle=replace_request).post("/invocations", content=BODY)
     assert (answer.status_code, answer.content) == (200, BODY)
 
 

@@ -79,12 +79,12 @@ async def test_client_disconnect_ends_handler(kind: str, specification: str) -> 
             exchange.disconnect()
 
     exchange._on_chunk = go
-    # Starlette raises it for a server of 2.4, which knows of the disconnect.
+    # Starlette raises ClientDisconnect when a server's send fails, as of ASGI 2.4.
     with contextlib.suppress(ClientDisconnect, ConnectionError):
         await exchange.run()
     assert source.made < 10
     if specification == "2.3":
-        # The other leaves it to the garbage collector.
+        # With 2.4 the garbage collector closes the source.
         await source.end()
 
 

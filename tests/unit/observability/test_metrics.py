@@ -64,18 +64,21 @@ def test_requests_are_counted_by_route_method_and_status(
     app = app_with()
     app.post("/fails")(fails)
     client = client_of(app)
-    wanted = {"method": method, **labels, "status": str(status)}
+    request_labels = {"method": method, **labels, "status": str(status)}
     route = labels["route"]
     before = scrape(client)
     assert client.request(method, path).status_code == status
     after = scrape(client)
-    assert after.value(REQUESTS, **wanted) == before.value(REQUESTS, **wanted) + 1
-    # The page itself is one of the others.
+    assert (
+        after.value(REQUESTS, **request_labels)
+        == before.value(REQUESTS, **request_labels) + 1
+    )
+    # The request for the page counts as "other".
     more = 2 if route == "other" else 1
     for name in (f"{SECONDS}_count", f"{SECONDS}_bucket"):
         bound = {"le": "+Inf"} if name.endswith("bucket") else {}
-        grown = after.value(name, route=route, **bound)
-        assert grown == before.value(name, route=route, **bound) + more
+        count = after.value(name, route=route, **bound)
+        assert count == before.value(name, route=route, **bound) + more
     assert after.value(f"{SECONDS}_sum", route=route) > 0
     assert after.value(IN_FLIGHT) == 1
 
@@ -92,10 +95,10 @@ def test_route_labels_below_root_path() -> None:
 
 def test_clients_cannot_create_labels() -> None:
     client = client_of(app_with())
-    # Apps of other tests have been in this process.
+    # Other tests have left labels in this process.
     before = scrape(client).labels(REQUESTS, "route")
     for number in range(20):
-        client.request(f"BREW{number}", f"/of/nobody/{number}")
+        client.request(f"BREW{number}", f"/unknown/{number}")
         client.get(f"/adapters/{number}")
     page = scrape(client)
     assert page.labels(REQUESTS, "route") - before <= {
@@ -117,8 +120,8 @@ async def test_request_without_response_is_counted(
     labels = {"route": "other", "method": "PATCH", "status": status}
     page = client_of(app_with())
     before = scrape(page).value(REQUESTS, **labels)
-    scope = {"type": "http", "path": "/gone", "method": "PATCH", "headers": []}
-    # As it is around an app that catches nothing.
+    scope = {"type": "http", "path": "/unknown", "method": "PATCH", "headers": []}
+    # The tracker alone, around an app that catches no errors.
     tracker = RequestTracker({})
     tracker.app = app
     answered: Any = tracker(scope, Any, Any)  # type: ignore[arg-type]
@@ -145,11 +148,11 @@ def test_duration_of_stream_includes_its_end() -> None:
     client = client_of(app)
     before = scrape(client).value(f"{SECONDS}_sum", route="/invocations")
     assert client.post("/invocations").content == b"ab"
-    assert seen == [2]  # The stream, and the page that says so.
+    assert seen == [2]  # The stream and the request for the page.
     assert scrape(client).value(f"{SECONDS}_sum", route="/invocations") > before
 
 
-# --- where the page is ----------------------------------------------------------------
+# --- the page -------------------------------------------------------------------------
 
 
 def test_apps_of_one_process_share_metrics() -> None:
@@ -163,7 +166,7 @@ def test_apps_of_one_process_share_metrics() -> None:
 @pytest.mark.parametrize("method", ["route", "mount", "included"])
 def test_apps_own_metrics_page_is_kept(method: str) -> None:
     registry = CollectorRegistry()
-    Counter("own", "Its own.", registry=registry).inc()
+    Counter("own", "A metric of the app.", registry=registry).inc()
     app = FastAPI()
     if method == "mount":
         app.mount("/metrics", make_asgi_app(registry))
@@ -180,7 +183,7 @@ def test_apps_own_metrics_page_is_kept(method: str) -> None:
 
 
 def test_page_of_global_registry_includes_our_metrics() -> None:
-    """As vLLM mounts it."""
+    """vLLM mounts such a page."""
     app = FastAPI()
     app.mount("/metrics", make_asgi_app())
     client = client_of(sagemaker.bootstrap(app))
@@ -190,12 +193,12 @@ def test_page_of_global_registry_includes_our_metrics() -> None:
 
 @pytest.mark.parametrize("method", ["mount", "route"])
 def test_catch_all_route_does_not_hide_metrics(method: str) -> None:
-    async def takes_all(scope: Any, receive: Any, send: Any) -> None:
+    async def catch_all(scope: Any, receive: Any, send: Any) -> None:
         await Response("a page")(scope, receive, send)
 
     app = FastAPI()
     if method == "mount":
-        app.mount("/", takes_all)
+        app.mount("/", catch_all)
     else:
         app.get("/{path:path}")(lambda: Response("a page"))
     client = client_of(sagemaker.bootstrap(app))
@@ -231,8 +234,10 @@ def test_adapter_loads_are_counted(client: TestClient, tmp_path: Path) -> None:
     assert statuses == [200, 200, 400]
     after = scrape(client)
     for result in ("loaded", "failed"):
-        grown = after.value(LOADS, result=result) - before.value(LOADS, result=result)
-        assert grown == 1
+        increase = after.value(LOADS, result=result) - before.value(
+            LOADS, result=result
+        )
+        assert increase == 1
     seconds = "sagemaker_adapter_load_duration_seconds_count"
     assert after.value(seconds) == before.value(seconds) + 2
 
@@ -255,11 +260,11 @@ def test_sessions_are_counted(
             headers={"X-Amzn-SageMaker-Session-Id": ids[0]},
         )
     after = scrape(client)
-    grown = {
+    increases = {
         event: after.value(SESSIONS, event=event) - before.value(SESSIONS, event=event)
         for event in ("begun", "closed", "expired")
     }
-    assert grown == {"begun": 3, "closed": 1, "expired": 0}
+    assert increases == {"begun": 3, "closed": 1, "expired": 0}
 
 
 def test_expired_sessions_are_counted_on_removal(
@@ -398,7 +403,7 @@ def test_requests_of_killed_process_are_not_in_flight(server: Server) -> None:
         os.kill(int(next(chunks)), signal.SIGKILL)
         with pytest.raises(httpx.TransportError):
             next(chunks)
-    wait_until_in_flight(server, 1)  # A new process has noticed.
+    wait_until_in_flight(server, 1)  # Its replacement has cleaned up.
 
 
 def wait_until_in_flight(server: Server, count: int) -> Page:
@@ -407,7 +412,7 @@ def wait_until_in_flight(server: Server, count: int) -> Page:
             page = scrape(client)
             if page.value(IN_FLIGHT) == count:
                 return page
-    raise AssertionError(f"there are {page.value(IN_FLIGHT)}")
+    raise AssertionError(f"in flight: {page.value(IN_FLIGHT)}")
 
 
 def test_missing_folder_stops_startup(tmp_path: Path) -> None:
@@ -423,8 +428,8 @@ def test_missing_folder_stops_startup(tmp_path: Path) -> None:
     assert "use an existing folder" in done.stderr
 
 
-#: As vLLM does: it ends what it computes for a client that has left, and returns.
-LEFT: Final = """
+#: Like vLLM's, the handler returns without a result when the client disconnects.
+ENDS_ON_DISCONNECT: Final = """
 import asyncio
 
 from fastapi import FastAPI, Request
@@ -436,7 +441,7 @@ app = FastAPI()
 
 @app.get("/health")
 async def health():
-    return "well"
+    return "healthy"
 
 
 @app.post("/invocations")
@@ -452,7 +457,7 @@ sagemaker.bootstrap(app)
 
 
 def test_disconnect_before_response_is_a_499(tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(LEFT)
+    (tmp_path / "app.py").write_text(ENDS_ON_DISCONNECT)
     env = {"SAGEMAKER_MODEL_PATH": str(tmp_path / "none")}
     uvicorn = [sys.executable, "-m", "uvicorn", "app:app"]
     labels = {"route": "/invocations", "method": "POST"}

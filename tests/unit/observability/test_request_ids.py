@@ -21,17 +21,17 @@ X: Final = "X-Request-Id"
 ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
 
 
-async def seen(request: Request) -> dict[str, Any]:
-    """Answer with the id as the log has it, and as an engine gets it."""
+async def show_ids(request: Request) -> dict[str, Any]:
+    """Return the id that log lines have, and the ids that the engine receives."""
     return {"log": REQUEST_ID.get(), "engine": request.headers.getlist(X)}
 
 
 def client() -> TestClient:
-    return client_with(seen)
+    return client_with(show_ids)
 
 
 @pytest.mark.parametrize(
-    ("headers", "chosen"),
+    ("headers", "expected"),
     [
         ({INFERENCE: "platform", X: "client"}, "platform"),
         ({INFERENCE: "platform"}, "platform"),
@@ -43,11 +43,11 @@ def client() -> TestClient:
     ],
 )
 def test_platforms_id_takes_precedence_over_clients(
-    headers: dict[str, str], chosen: str
+    headers: dict[str, str], expected: str
 ) -> None:
     answer = client().post("/invocations", headers=headers)
-    assert answer.headers.get_list(X) == [chosen]
-    assert answer.json() == {"log": chosen, "engine": [chosen]}
+    assert answer.headers.get_list(X) == [expected]
+    assert answer.json() == {"log": expected, "engine": [expected]}
     assert REQUEST_ID.get() is None
 
 
@@ -83,15 +83,15 @@ def test_every_response_has_the_id_once() -> None:
     for path, status in (
         ("/invocations", 200),
         ("/fails", 500),
-        ("/of/nobody", 404),
+        ("/unknown", 404),
         ("/openapi.json", 405),
     ):
-        answer = client.post(path, headers={X: "mine"})
-        assert (answer.status_code, answer.headers.get_list(X)) == (status, ["mine"])
+        answer = client.post(path, headers={X: "client"})
+        assert (answer.status_code, answer.headers.get_list(X)) == (status, ["client"])
 
 
 def test_apps_messages_are_not_modified() -> None:
-    """Neither messages nor lists of headers: they may be shared by all requests."""
+    """Messages and header lists may be shared by all requests."""
     start = {"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]}
     end = {"type": "http.response.body", "body": b""}
 
@@ -113,7 +113,7 @@ def test_apps_messages_are_not_modified() -> None:
 
 
 async def ask(app: FastAPI, scope: dict[str, Any]) -> list[Any]:
-    """Return what is sent for a request, of which only this is known."""
+    """Return the messages that are sent for a request with a partial scope."""
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -122,7 +122,7 @@ async def ask(app: FastAPI, scope: dict[str, Any]) -> list[Any]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    whole = {
+    complete_scope = {
         "type": "http",
         "method": "GET",
         "path": "/same/",
@@ -131,7 +131,7 @@ async def ask(app: FastAPI, scope: dict[str, Any]) -> list[Any]:
         "headers": [],
         **scope,
     }
-    await app(whole, receive, send)
+    await app(complete_scope, receive, send)
     return sent
 
 
@@ -181,24 +181,26 @@ def test_requests_rejected_by_middleware_have_an_id() -> None:
     async def throttle(request: Any, call_next: Any) -> Response:
         raise HTTPException(429, REQUEST_ID.get())
 
-    answer = client_with(seen, throttle=throttle).get("/ping", headers={X: "mine"})
-    assert (answer.status_code, answer.json()["detail"]) == (429, "mine")
-    assert answer.headers[X] == "mine"
+    answer = client_with(show_ids, throttle=throttle).get(
+        "/ping", headers={X: "client"}
+    )
+    assert (answer.status_code, answer.json()["detail"]) == (429, "client")
+    assert answer.headers[X] == "client"
 
 
 def test_ids_are_added_to_an_app_that_is_already_running() -> None:
     app = FastAPI()
-    app.post("/invocations")(seen)
+    app.post("/invocations")(show_ids)
     client = TestClient(app)
     assert X not in client.post("/invocations").headers
     sagemaker.bootstrap(app)
-    answer = client.post("/invocations", headers={X: "mine"})
-    assert answer.headers[X] == "mine"
+    answer = client.post("/invocations", headers={X: "client"})
+    assert answer.headers[X] == "client"
 
 
 def test_handlers_threads_have_the_id() -> None:
     def handler(request: Request) -> str | None:
         return REQUEST_ID.get()
 
-    answer = client_with(handler).post("/invocations", headers={X: "mine"})
-    assert answer.json() == "mine"
+    answer = client_with(handler).post("/invocations", headers={X: "client"})
+    assert answer.json() == "client"

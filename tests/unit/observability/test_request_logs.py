@@ -31,7 +31,7 @@ HEADERS = {"X-Request-Id": "id-1"}
 
 @pytest.fixture
 def request_id() -> Iterator[str]:
-    """Be in the middle of a request, whose id looks like an argument."""
+    """Run a test inside a request whose id looks like a format argument."""
     token = REQUEST_ID.set("50%s")
     yield "50%s"
     REQUEST_ID.reset(token)
@@ -121,15 +121,15 @@ def test_our_handler_prints_the_id(
 # --- JSON -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("others", ["none", "root's"])
+@pytest.mark.parametrize("root_handlers", ["none", "existing"])
 def test_each_line_is_one_object_and_printed_once(
-    others: str,
+    root_handlers: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     request_id: str,
 ) -> None:
-    if others == "none":
+    if root_handlers == "none":
         monkeypatch.setattr(logging.getLogger(), "handlers", [])
     configure_logging(logging.INFO, "json")
     configure_logging(logging.INFO, "json")
@@ -174,10 +174,10 @@ def test_json_replaces_our_text_lines(
 
 
 def test_other_handlers_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
-    theirs = logging.StreamHandler()
-    logger.addHandler(theirs)
+    existing = logging.StreamHandler()
+    logger.addHandler(existing)
     configure_logging(logging.INFO, "json")
-    assert theirs in logger.handlers
+    assert existing in logger.handlers
 
 
 def test_json_logging_can_be_undone(

@@ -24,7 +24,7 @@ ADAPTER: Final = "X-Amzn-SageMaker-Adapter-Identifier"
 
 
 class Spans:
-    """What was exported."""
+    """The exported spans."""
 
     def __init__(self, sampler: sampling.Sampler = sampling.ALWAYS_ON) -> None:
         self._exporter = InMemorySpanExporter()
@@ -41,7 +41,7 @@ class Spans:
 
 @pytest.fixture
 def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
-    """Set the SDK up for one test; a process can do so once only."""
+    """Set up the SDK for one test; its API allows that only once per process."""
     found = Spans()
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", found.provider)
     yield found
@@ -49,7 +49,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
 
 
 def app_of(handler: Any, **options: Any) -> FastAPI:
-    """Return an app that makes no spans itself, as newer FastAPIs do."""
+    """Return an app whose FastAPI does not make spans, as newer releases do."""
     app = FastAPI(**{"telemetry": {"tracing": False}, **options})
     app.post("/invocations")(handler)
     app.get("/ping")(echo)
@@ -72,7 +72,7 @@ def test_request_span_continues_clients_trace(spans: Spans) -> None:
     headers = {
         "traceparent": PARENT,
         "tracestate": "a=b",
-        "X-Request-Id": "mine",
+        "X-Request-Id": "client",
         ADAPTER: "fr",
     }
     answer = client_of(app_of(echo)).post(
@@ -89,10 +89,10 @@ def test_request_span_continues_clients_trace(spans: Spans) -> None:
         "http.route": "/invocations",
         "http.response.status_code": 200,
         "url.path": "/invocations",
-        "sagemaker.request_id": "mine",
+        "sagemaker.request_id": "client",
         "sagemaker.adapter": "fr",
     }
-    # The engine's spans are below it.
+    # The engine's spans are its children.
     context = f"00-{TRACE}-{span.context.span_id:016x}-01"
     assert answer.json()["parents"] == [context]
     assert answer.json()["state"] == "a=b"
@@ -115,7 +115,7 @@ def test_request_starts_a_trace_without_parent(spans: Spans) -> None:
         ("DELETE", "/adapters/a/b", "DELETE /adapters/{name}"),
         ("GET", "/ping", None),
         ("GET", "/metrics", None),
-        ("POST", "/of/nobody", None),
+        ("POST", "/unknown", None),
     ],
 )
 def test_contracts_routes_have_spans(
@@ -237,7 +237,7 @@ def test_existing_request_span_is_reused(
         return traced
 
     monkeypatch.setattr(app, "build_middleware_stack", build_in_a_span)
-    headers = {"X-Request-Id": "mine", ADAPTER: "fr", "traceparent": PARENT}
+    headers = {"X-Request-Id": "client", ADAPTER: "fr", "traceparent": PARENT}
     answer = client_of(app).post("/invocations", headers=headers)
     [parent] = answer.json()["parents"]
     assert parent.split("-")[1] != TRACE
@@ -247,8 +247,8 @@ def test_existing_request_span_is_reused(
     span = found.one()
     assert span.context is not None
     assert parent.split("-")[2] == f"{span.context.span_id:016x}"
-    wanted = {"sagemaker.request_id": "mine", "sagemaker.adapter": "fr"}
-    assert dict(span.attributes or {}) == wanted
+    expected = {"sagemaker.request_id": "client", "sagemaker.adapter": "fr"}
+    assert dict(span.attributes or {}) == expected
 
 
 def test_span_around_whole_server_is_not_reused(spans: Spans) -> None:
@@ -258,9 +258,9 @@ def test_span_around_whole_server_is_not_reused(spans: Spans) -> None:
 
 
 def test_request_is_one_server_span_on_any_fastapi(spans: Spans) -> None:
-    """Newer ones make it themselves."""
+    """Newer releases of FastAPI make the span themselves."""
     client = client_of(app_of(echo, telemetry={}))
-    client.post("/invocations", headers={"X-Request-Id": "mine"})
+    client.post("/invocations", headers={"X-Request-Id": "client"})
     [span] = [span for span in spans.all() if span.kind is SpanKind.SERVER]
     assert span.name == "POST /invocations"
-    assert (span.attributes or {})["sagemaker.request_id"] == "mine"
+    assert (span.attributes or {})["sagemaker.request_id"] == "client"

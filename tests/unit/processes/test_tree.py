@@ -1,4 +1,4 @@
-"""Processes and what is below them."""
+"""Process trees."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from model_hosting_container_standards.processes.tree import is_running
 from namespaces import UNSHARE, needs_namespaces
 from servers import polling, run_until_exit
 
-#: Dies with a child and its child, which have a session of their own.
-DIES: Final = """
+#: A program that kills itself and its descendants, which have their own session.
+KILLS_ITSELF: Final = """
 import os, subprocess
 
 from model_hosting_container_standards.processes.tree import (
@@ -21,25 +21,25 @@ from model_hosting_container_standards.processes.tree import (
 
 stubborn = "trap '' TERM; sh -c 'sleep 1000 & wait' & wait"
 subprocess.Popen(["sh", "-c", stubborn], start_new_session=True)
-while len(below := descendants(os.getpid())) < 3:
+while len(pids := descendants(os.getpid())) < 3:
     pass
-print(*below, flush=True)
+print(*pids, flush=True)
 die_with_descendants()
 """
 
 
-def test_a_process_dies_with_all_below_it() -> None:
-    end = run_until_exit([sys.executable, "-c", DIES])
+def test_process_dies_with_its_descendants() -> None:
+    end = run_until_exit([sys.executable, "-c", KILLS_ITSELF])
     assert end.status == -signal.SIGKILL
-    below = [int(pid) for pid in end.stdout.split()]
+    pids = [int(pid) for pid in end.stdout.split()]
     for _ in polling(20):
-        if not any(map(is_running, below)):
+        if not any(map(is_running, pids)):
             return
-    raise AssertionError(f"{below} are left.")
+    raise AssertionError(f"{pids} are left.")
 
 
 @needs_namespaces
-def test_process_1_dies_too() -> None:
-    """It cannot be killed from inside its namespace, which ends with it."""
-    end = run_until_exit([*UNSHARE, sys.executable, "-c", DIES])
+def test_process_1_dies_with_its_descendants() -> None:
+    """Process 1 cannot be killed inside its namespace, so it exits instead."""
+    end = run_until_exit([*UNSHARE, sys.executable, "-c", KILLS_ITSELF])
     assert end.status == 128 + signal.SIGKILL

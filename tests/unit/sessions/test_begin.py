@@ -39,17 +39,17 @@ async def remember(request: Request) -> Any:
     sessions = get_session_manager()
     assert sessions is not None
     session = sessions.get_session(request.headers[SESSION])
-    said = [*session.get("said", []), (await request.body()).decode()]
-    session.put("said", said)
-    return said
+    bodies = [*session.get("bodies", []), (await request.body()).decode()]
+    session.put("bodies", bodies)
+    return bodies
 
 
-def customers(handler: Callable[..., Any]) -> TestClient:
+def customer_client(handler: Callable[..., Any]) -> TestClient:
     sagemaker.invoke(handler)
     return TestClient(sagemaker.bootstrap(FastAPI()), raise_server_exceptions=False)
 
 
-def begun(answer: Any) -> str:
+def new_session_id(answer: Any) -> str:
     """Return the id of the new session, which both headers must contain."""
     value = answer.headers[SESSION]
     assert answer.headers.get_list(NEW_SESSION) == [value]
@@ -59,15 +59,15 @@ def begun(answer: Any) -> str:
     return found[1]
 
 
-def began_no_session(answer: Any, folder: Path) -> bool:
-    told = SESSION in answer.headers or NEW_SESSION in answer.headers
-    return not told and count(folder) == 0
+def has_no_session(answer: Any, folder: Path) -> bool:
+    is_reported = SESSION in answer.headers or NEW_SESSION in answer.headers
+    return not is_reported and count(folder) == 0
 
 
 # --- sessions on -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [customers, client_of])
+@pytest.mark.parametrize("make", [customer_client, client_of])
 @pytest.mark.parametrize("body", [b'{"turn": 1}', b"plain words", b"", b"[1, 2]"])
 @pytest.mark.usefixtures("sessions_on")
 def test_handler_answers_request_that_begins_session(
@@ -76,7 +76,7 @@ def test_handler_answers_request_that_begins_session(
     client = make(remember)
     first = client.post("/invocations", content=body, headers=BEGIN)
     assert (first.status_code, first.json()) == (200, [body.decode()])
-    session_id = begun(first)
+    session_id = new_session_id(first)
     second = client.post("/invocations", content=b"more", headers={SESSION: session_id})
     assert second.json() == [body.decode(), "more"]
     assert NEW_SESSION not in second.headers
@@ -85,9 +85,9 @@ def test_handler_answers_request_that_begins_session(
 
 @pytest.mark.usefixtures("sessions_on")
 def test_each_request_begins_its_own_session(folder: Path) -> None:
-    client = customers(remember)
+    client = customer_client(remember)
     answers = [client.post("/invocations", json={}, headers=BEGIN) for _ in range(2)]
-    assert len({begun(answer) for answer in answers}) == count(folder) == 2
+    assert len({new_session_id(answer) for answer in answers}) == count(folder) == 2
 
 
 @pytest.mark.usefixtures("sessions_on")
@@ -101,10 +101,10 @@ def test_headers_arrive_with_first_chunk_of_stream() -> None:
 
         return StreamingResponse(chunks(), media_type="text/event-stream")
 
-    with customers(stream).stream(
+    with customer_client(stream).stream(
         "POST", "/invocations", content=b"x", headers=BEGIN
     ) as answer:
-        session_id = begun(answer)
+        session_id = new_session_id(answer)
         assert "".join(answer.iter_text()) == f"{session_id}!"
         assert answer.headers["content-type"].startswith("text/event-stream")
 
@@ -114,53 +114,56 @@ def test_new_id_is_written_into_configured_field() -> None:
     decorator = sagemaker.stateful_session_manager("lora.session")
     client = client_of(echo, decorator)
     answer = client.post("/invocations", json={"a": 1}, headers=BEGIN)
-    assert answer.json()["raw"] == f'{{"a":1,"lora":{{"session":"{begun(answer)}"}}}}'
+    assert (
+        answer.json()["raw"]
+        == f'{{"a":1,"lora":{{"session":"{new_session_id(answer)}"}}}}'
+    )
 
 
 @pytest.mark.usefixtures("sessions_on")
 def test_session_headers_replace_handlers_own() -> None:
-    async def claim() -> JSONResponse:
-        headers = {SESSION: "mine", NEW_SESSION: "mine", "x-mine": "kept"}
+    async def set_headers() -> JSONResponse:
+        headers = {SESSION: "handler's", NEW_SESSION: "handler's", "x-other": "kept"}
         return JSONResponse({}, headers=headers)
 
-    answer = customers(claim).post("/invocations", json={}, headers=BEGIN)
-    assert answer.headers["x-mine"] == "kept"
-    begun(answer)
+    answer = customer_client(set_headers).post("/invocations", json={}, headers=BEGIN)
+    assert answer.headers["x-other"] == "kept"
+    new_session_id(answer)
 
 
 @pytest.mark.usefixtures("sessions_on")
 def test_control_request_with_header_begins_one_session(folder: Path) -> None:
-    client = customers(remember)
+    client = customer_client(remember)
     answer = client.post("/invocations", json=NEW, headers=BEGIN)
-    assert answer.text == f"Session {begun(answer)} created"
+    assert answer.text == f"Session {new_session_id(answer)} created"
     assert count(folder) == 1
 
 
 # --- failures ----------------------------------------------------------------------
 
 
-async def refuse() -> None:
-    raise HTTPException(422, "not so")
+async def reject() -> None:
+    raise HTTPException(422, "rejected")
 
 
-async def answer_badly() -> JSONResponse:
+async def return_503() -> JSONResponse:
     return JSONResponse({"error": "mine"}, status_code=503)
 
 
-async def raise_an_error() -> None:
+async def raise_error() -> None:
     raise RuntimeError("mine")
 
 
 @pytest.mark.parametrize(
-    ("handler", "status"), [(refuse, 422), (answer_badly, 503), (raise_an_error, 500)]
+    ("handler", "status"), [(reject, 422), (return_503, 503), (raise_error, 500)]
 )
 @pytest.mark.usefixtures("sessions_on")
 def test_failed_request_leaves_no_session(
     folder: Path, handler: Callable[..., Any], status: int
 ) -> None:
-    answer = customers(handler).post("/invocations", json={}, headers=BEGIN)
+    answer = customer_client(handler).post("/invocations", json={}, headers=BEGIN)
     assert answer.status_code == status
-    assert began_no_session(answer, folder)
+    assert has_no_session(answer, folder)
 
 
 @pytest.mark.usefixtures("sessions_on")
@@ -169,7 +172,7 @@ def test_no_session_is_left_if_id_cannot_be_written(folder: Path) -> None:
     answer = client.post("/invocations", content=b"words", headers=BEGIN)
     assert answer.status_code == 400
     assert "needs a request body that is a JSON object" in answer.text
-    assert began_no_session(answer, folder)
+    assert has_no_session(answer, folder)
 
 
 @pytest.mark.usefixtures("sessions_on")
@@ -180,9 +183,9 @@ def test_handler_may_close_the_new_session(folder: Path) -> None:
         sessions.close_session(request.headers[SESSION])
         return JSONResponse({}, status_code=400)
 
-    answer = customers(end).post("/invocations", json={}, headers=BEGIN)
+    answer = customer_client(end).post("/invocations", json={}, headers=BEGIN)
     assert answer.status_code == 400
-    assert began_no_session(answer, folder)
+    assert has_no_session(answer, folder)
 
 
 @pytest.mark.usefixtures("sessions_on")
@@ -249,7 +252,7 @@ def test_engines_refusal_does_not_reach_handler(folder: Path) -> None:
     engine = Engine(PlainTextResponse("full", status_code=503))
     answer = engine.client().post("/invocations", json={"turn": 1}, headers=BEGIN)
     assert (answer.status_code, answer.text) == (503, "full")
-    assert began_no_session(answer, folder)
+    assert has_no_session(answer, folder)
 
 
 @pytest.mark.usefixtures("sessions_on")
@@ -258,7 +261,7 @@ def test_engine_session_is_closed_if_handler_fails(folder: Path) -> None:
     client = engine.client()
     answer = client.post("/invocations", content=b"no json", headers=BEGIN)
     assert answer.status_code == 400
-    assert began_no_session(answer, folder)
+    assert has_no_session(answer, folder)
     assert [request.session_id for request, _ in engine.asked[1:]] == ["engine-9"]
 
 
@@ -270,7 +273,7 @@ def test_customers_handler_gets_header_and_body_without_sessions(value: str) -> 
     async def own(request: Request) -> list[str]:
         return [request.headers[SESSION], (await request.body()).decode()]
 
-    client = customers(own)
+    client = customer_client(own)
     answer = client.post("/invocations", content=b"own", headers={SESSION: value})
     assert (answer.status_code, answer.json()) == (200, [value, "own"])
     assert SESSION not in answer.headers
@@ -302,5 +305,5 @@ def test_path_handler_rejects_header_without_sessions(
 
 
 def test_control_request_is_rejected_without_sessions() -> None:
-    answer = customers(echo).post("/invocations", json=NEW, headers=BEGIN)
+    answer = customer_client(echo).post("/invocations", json=NEW, headers=BEGIN)
     assert refusal(answer) == (400, NOT_ENABLED)

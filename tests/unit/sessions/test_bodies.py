@@ -40,21 +40,21 @@ BODIES: Final = {
 }
 
 
-async def swallow(raw_request: Request) -> dict[str, Any]:
+async def summarise(raw_request: Request) -> dict[str, Any]:
     """Return a summary of the request instead of its whole body."""
     raw = await raw_request.body()
     headers = raw_request.headers
-    swallow_seen.append(raw)
+    received_bodies.append(raw)
     return {name: headers.get(name) for name in ("content-type", "content-length")}
 
 
-swallow_seen: Final[list[bytes]] = []
+received_bodies: Final[list[bytes]] = []
 
 
 @pytest.fixture
 def seen() -> Iterator[list[bytes]]:
-    yield swallow_seen
-    swallow_seen.clear()
+    yield received_bodies
+    received_bodies.clear()
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -65,10 +65,10 @@ def test_any_body_of_any_type_reaches_handler(
 ) -> None:
     raw, content_type = BODIES[name]
     if as_customer:
-        sagemaker.invoke(swallow)
+        sagemaker.invoke(summarise)
         client = TestClient(sagemaker.bootstrap(FastAPI()))
     else:
-        client = client_of(swallow, sagemaker.stateful_session_manager())
+        client = client_of(summarise, sagemaker.stateful_session_manager())
     headers = {"content-type": content_type} if content_type else {}
     if in_session:
         headers[SESSION] = begin(client)
@@ -80,7 +80,7 @@ def test_any_body_of_any_type_reaches_handler(
 
 @pytest.mark.parametrize("piece", [b"{", b'{"requestType": "CLOSE"', b"x" * 65_536])
 def test_chunked_body_reaches_handler(seen: list[bytes], piece: bytes) -> None:
-    client = client_of(swallow)
+    client = client_of(summarise)
     answer = client.post(
         "/invocations", content=iter([piece] * 100), headers={SESSION: begin(client)}
     )
@@ -89,7 +89,7 @@ def test_chunked_body_reaches_handler(seen: list[bytes], piece: bytes) -> None:
 
 
 def test_uploaded_form_reaches_handler(seen: list[bytes]) -> None:
-    client = client_of(swallow)
+    client = client_of(summarise)
     answer = client.post(
         "/invocations",
         files={"file": ("a.wav", bytes(range(256)) * 1000, "audio/wav")},

@@ -36,7 +36,7 @@ def sessions(folder: Path) -> Iterator[SessionManager]:
 
 @pytest.fixture
 def others(folder: Path) -> Iterator[SessionManager]:
-    """A second manager of the same sessions, as in another process."""
+    """Open a second manager of the same sessions, as in another process."""
     sessions = SessionManager(folder, LIFE)
     yield sessions
     sessions.close()
@@ -88,10 +88,10 @@ def test_only_one_of_many_threads_closes_session(
     sessions: SessionManager, others: SessionManager
 ) -> None:
     session_id = sessions.create_session().session_id
-    together = threading.Barrier(8)
+    barrier = threading.Barrier(8)
 
     def end(number: int) -> bool:
-        together.wait(20)
+        barrier.wait(20)
         try:
             (sessions, others)[number % 2].close_session(session_id)
         except SessionNotFoundError:

@@ -34,12 +34,12 @@ def engine_app() -> FastAPI:
     async def show(_request: Request, error: Exception) -> Response:
         return JSONResponse({"value error": str(error)}, 500)
 
-    def in_its_own_way(_request: Request, error: Exception) -> Response:
+    def format_error(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return JSONResponse({"error": error.detail}, error.status_code)
 
     app.add_exception_handler(ValueError, show)
-    app.add_exception_handler(HTTPException, in_its_own_way)
+    app.add_exception_handler(HTTPException, format_error)
     return app
 
 

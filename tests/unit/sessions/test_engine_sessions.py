@@ -69,8 +69,8 @@ def test_engine_gets_its_own_id_back(name: str) -> None:
     assert (type(got), got) == (type(engine_id), engine_id)
     closed = close(client, session_id)
     assert (closed.status_code, closed.text) == (200, f"Session {session_id} closed")
-    told = engine.asked[-1][0].session_id
-    assert (type(told), told) == (type(engine_id), engine_id)
+    received = engine.asked[-1][0].session_id
+    assert (type(received), received) == (type(engine_id), engine_id)
     assert refusal(ask(client, session_id)) == not_found(session_id)
 
 
@@ -183,7 +183,7 @@ def test_engines_error_responses_are_passed_through(name: str, folder: Path) -> 
         assert (answer.status_code, answer.content) == (status, refused.body)
         assert dict(refused.headers).items() <= dict(answer.headers).items()
         assert SESSION not in answer.headers
-        # Neither created nor closed.
+        # No session was created or closed.
         assert count(folder) == (wanted == CLOSE)
     assert ask(client, "abc").status_code == 200
     engine.closed = None

@@ -60,7 +60,7 @@ def test_other_files_in_folder_are_left_alone(
     (folder / "550e8400-e29b-41d4-a716-446655440000").mkdir(parents=True)
     (folder / "550e8400-e29b-41d4-a716-446655440000" / ".expiration").write_text("0.0")
     (folder / "old").mkdir()
-    (folder / "sessions.sqlite3").write_bytes(b"\0\xfftheirs")
+    (folder / "sessions.sqlite3").write_bytes(b"\0\xffforeign")
     (folder / ".hidden").touch()
     (folder / "link").symlink_to(folder / "old")
     before = everything(folder)
@@ -124,7 +124,7 @@ def _text_file(file: Path) -> None:
 
 def _foreign_table(file: Path) -> None:
     with closing(sqlite3.connect(file)) as connection:
-        connection.execute("CREATE TABLE theirs (x)")
+        connection.execute("CREATE TABLE foreign_table (x)")
         connection.commit()
 
 
@@ -157,10 +157,10 @@ def test_damaged_database_stops_startup(folder: Path) -> None:
 def test_file_in_place_of_folder_stops_startup(folder: Path, is_parent: bool) -> None:
     file = folder if is_parent else database(folder).parent
     file.parent.mkdir(exist_ok=True)
-    file.write_text("theirs")
+    file.write_text("foreign")
     with pytest.raises(ConfigurationError, match="SAGEMAKER_SESSIONS_PATH"):
         client_of(echo)
-    assert file.read_text() == "theirs"
+    assert file.read_text() == "foreign"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -240,7 +240,7 @@ def test_table_size_is_bounded_by_live_sessions(
         session = sessions.create_session()
         for key in "abc":
             session.put(key, 0)
-        clock.now += 10  # So that eleven sessions live at a time.
+        clock.now += 10  # Eleven sessions are live at a time.
         most = max(most, rows(folder))
     assert most <= 11 * 4 + 20
 

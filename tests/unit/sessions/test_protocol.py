@@ -51,9 +51,9 @@ async def remember(request: Request) -> Any:
     if sessions is None or session_id is None:
         return None
     session = sessions.get_session(session_id)
-    said = [*session.get("said", []), await request.json()]
-    session.put("said", said)
-    return said
+    bodies = [*session.get("bodies", []), await request.json()]
+    session.put("bodies", bodies)
+    return bodies
 
 
 def undecorated(patch: pytest.MonkeyPatch) -> TestClient:
@@ -70,12 +70,12 @@ def plain_route(patch: pytest.MonkeyPatch) -> TestClient:
     return TestClient(sagemaker.bootstrap(app))
 
 
-def customers(patch: pytest.MonkeyPatch) -> TestClient:
+def by_customer(patch: pytest.MonkeyPatch) -> TestClient:
     sagemaker.invoke(remember)
     return TestClient(sagemaker.bootstrap(FastAPI()))
 
 
-def customers_decorated(patch: pytest.MonkeyPatch) -> TestClient:
+def by_customer_decorated(patch: pytest.MonkeyPatch) -> TestClient:
     sagemaker.invoke(sagemaker.stateful_session_manager()(remember))
     return TestClient(sagemaker.bootstrap(FastAPI()))
 
@@ -91,13 +91,14 @@ def client() -> TestClient:
 
 
 @pytest.mark.parametrize(
-    "way",
-    [undecorated, decorated, plain_route, customers, customers_decorated, by_spec],
+    "make_client",
+    [undecorated, decorated, plain_route, by_customer, by_customer_decorated, by_spec],
 )
 def test_session_lives_until_closed(
-    monkeypatch: pytest.MonkeyPatch, way: Callable[[pytest.MonkeyPatch], TestClient]
+    monkeypatch: pytest.MonkeyPatch,
+    make_client: Callable[[pytest.MonkeyPatch], TestClient],
 ) -> None:
-    client = way(monkeypatch)
+    client = make_client(monkeypatch)
     first, second = begin(client), begin(client)
     assert first != second
     assert ask(client, first, {"a": 1}).json() == [{"a": 1}]
@@ -132,9 +133,9 @@ def test_new_session_reports_expiration(
     assert found is not None
     assert answer.text == f"Session {found[1]} created"
     expires = datetime.strptime(found[2], "%Y-%m-%dT%H:%M:%SZ")
-    told = expires.replace(tzinfo=timezone.utc).timestamp()
-    lives = 1200 if seconds is None else seconds
-    assert before + lives <= told <= math.ceil(after + lives)
+    timestamp = expires.replace(tzinfo=timezone.utc).timestamp()
+    lifetime = 1200 if seconds is None else seconds
+    assert before + lifetime <= timestamp <= math.ceil(after + lifetime)
 
 
 def test_expired_session_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +200,7 @@ def test_new_session_can_be_requested_within_a_session(
     headers = {SESSION: begin(client)}
     answer = client.post("/invocations", json=NEW, headers=headers)
     assert (answer.status_code, count(folder)) == (200, 2)
-    # Also an expired one: its client must be able to get a new one.
+    # The client of an expired session must be able to get a new one.
     close(client, headers[SESSION])
     answer = client.post("/invocations", json=NEW, headers=headers)
     assert (answer.status_code, count(folder)) == (200, 2)

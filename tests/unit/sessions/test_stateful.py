@@ -16,7 +16,7 @@ from model_hosting_container_standards.sessions.manager import Session, SessionM
 from session_client import Clock, count
 
 LIFE: Final = 100
-#: Ids that an engine may give. It may repeat them.
+#: Ids that an engine may return, also repeatedly.
 ENGINE_IDS: Final = (None, "a", "a/b", 1, "1")
 
 places = st.integers(0, 1)
@@ -32,7 +32,7 @@ values = st.recursive(
 )
 
 
-class Known:
+class ExpectedSession:
     """The expected state of a session."""
 
     def __init__(self, expires: float, engine_id: Any) -> None:
@@ -52,9 +52,9 @@ class Sessions(RuleBasedStateMachine):
         self.path = Path(self.folder.name, "sessions")
         self.managers = [SessionManager(self.path, LIFE) for _ in range(2)]
         self.ids = ["unknown"]
-        #: Objects that handlers have kept from earlier requests.
+        #: Session objects that handlers keep from earlier requests.
         self.kept: list[Session] = []
-        self.model: dict[str, Known] = {}
+        self.model: dict[str, ExpectedSession] = {}
 
     def teardown(self) -> None:
         for manager in self.managers:
@@ -72,7 +72,7 @@ class Sessions(RuleBasedStateMachine):
             assert engine_id in ("a", 1, "1")
         if engine_id is None:
             engine_id = session.session_id
-        self.model[session.session_id] = Known(session.expires_at, engine_id)
+        self.model[session.session_id] = ExpectedSession(session.expires_at, engine_id)
         self.ids.append(session.session_id)
         self.kept.append(session)
 
@@ -93,7 +93,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(pick=picks, key=keys, value=values)
     def put(self, pick: int, key: str, value: Any) -> None:
-        session = self.keeps(pick)
+        session = self.pick_session(pick)
         if session is None:
             return
         known = self.live(session.session_id)
@@ -106,7 +106,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(pick=picks, key=keys)
     def get(self, pick: int, key: str) -> None:
-        session = self.keeps(pick)
+        session = self.pick_session(pick)
         if session is None:
             return
         known = self.live(session.session_id)
@@ -128,7 +128,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(pick=picks)
     def remove(self, pick: int) -> None:
-        session = self.keeps(pick)
+        session = self.pick_session(pick)
         if session is None:
             return
         if self.live(session.session_id) is None:
@@ -143,14 +143,14 @@ class Sessions(RuleBasedStateMachine):
         self.clock.now += seconds
 
     @rule(place=places)
-    def start_anew(self, place: int) -> None:
-        """Replace one process by another; stored values stay."""
+    def restart_process(self, place: int) -> None:
+        """Close a manager, as when its process is replaced; stored values stay."""
         self.managers[place].close()
 
     # --- invariants -------------------------------------------------------------------
 
     @invariant()
-    def all_that_is_live_is_stored(self) -> None:
+    def live_sessions_are_stored(self) -> None:
         live = [one for one in self.model if self.live(one)]
         if live:
             assert count(self.path) >= len(live)
@@ -158,13 +158,13 @@ class Sessions(RuleBasedStateMachine):
             for session_id in live:
                 assert manager.get_session(session_id).session_id == session_id
 
-    # --- inside -----------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------
 
-    def live(self, session_id: str) -> Known | None:
+    def live(self, session_id: str) -> ExpectedSession | None:
         known = self.model.get(session_id)
         return known if known and known.expires > self.clock.now else None
 
-    def keeps(self, pick: int) -> Session | None:
+    def pick_session(self, pick: int) -> Session | None:
         return self.kept[pick % len(self.kept)] if self.kept else None
 
 

@@ -35,7 +35,7 @@ def sessions(folder: Path) -> Iterator[SessionManager]:
 
 @pytest.fixture
 def others(folder: Path) -> Iterator[SessionManager]:
-    """A second manager of the same sessions, as in another process."""
+    """Open a second manager of the same sessions, as in another process."""
     sessions = SessionManager(folder, LIFE)
     yield sessions
     sessions.close()
@@ -158,8 +158,8 @@ def test_value_is_returned_as_parsed_json(sessions: SessionManager) -> None:
 # --- the end of a session -------------------------------------------------------------
 
 
-def check_is_gone(session: Session, sessions: SessionManager) -> None:
-    wanted = f"session not found: {session.session_id}"
+def check_not_found(session: Session, sessions: SessionManager) -> None:
+    message = f"session not found: {session.session_id}"
     for use in (
         lambda: sessions.get_session(session.session_id),
         lambda: session.put("key", 1),
@@ -169,40 +169,40 @@ def check_is_gone(session: Session, sessions: SessionManager) -> None:
     ):
         with pytest.raises(SessionNotFoundError) as caught:
             use()
-        assert str(caught.value) == wanted
+        assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("by", ["remove", "close_session"])
-def test_closed_session_is_gone(
+def test_closed_session_is_not_found(
     sessions: SessionManager, others: SessionManager, folder: Path, by: str
 ) -> None:
     session = sessions.create_session()
     session.put("key", 1)
-    # Both have it cached before it is closed.
+    # Both managers cache the session before it is closed.
     assert sessions.get_session(session.session_id).get("key") == 1
-    theirs = others.get_session(session.session_id)
+    same_session = others.get_session(session.session_id)
     if by == "remove":
         session.remove()
     else:
         others.close_session(session.session_id)
-    check_is_gone(session, sessions)
-    check_is_gone(theirs, others)
+    check_not_found(session, sessions)
+    check_not_found(same_session, others)
     assert (count(folder), count(folder, "session_values")) == (0, 0)
 
 
-def test_expired_session_is_gone(
+def test_expired_session_is_not_found(
     clock: Clock, sessions: SessionManager, others: SessionManager
 ) -> None:
     session = sessions.create_session()
     session.put("key", 1)
-    theirs = others.get_session(session.session_id)
+    same_session = others.get_session(session.session_id)
     clock.now = session.expires_at - 0.001
-    assert theirs.get("key") == 1
+    assert same_session.get("key") == 1
     assert others.get_session(session.session_id).session_id == session.session_id
     clock.now = session.expires_at
-    # First the one with a cached copy: only the time has changed.
-    check_is_gone(theirs, others)
-    check_is_gone(session, sessions)
+    # First the manager with a cached copy: only the time has changed.
+    check_not_found(same_session, others)
+    check_not_found(session, sessions)
 
 
 def test_session_expires_after_configured_time(

@@ -21,7 +21,7 @@ from model_hosting_container_standards.settings import (
 )
 
 
-def test_defaults_are_those_of_the_contract() -> None:
+def test_defaults_match_contract() -> None:
     settings = read_settings({})
     assert settings.model_path == Path("/opt/ml/model")
     assert settings.script_filename == "model.py"
@@ -40,32 +40,32 @@ def test_defaults_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize("variable", variables(), ids=lambda variable: variable.name)
 @pytest.mark.parametrize("empty", ["", "  ", "\n"])
-def test_an_empty_value_is_the_same_as_an_unset_one(
-    variable: Variable[Any], empty: str
-) -> None:
+def test_empty_value_counts_as_unset(variable: Variable[Any], empty: str) -> None:
     assert variable.read(read_settings({variable.name: empty})) == variable.default
 
 
 @pytest.mark.parametrize(
-    ("word", "meaning"),
+    ("word", "expected"),
     [
         *((word, True) for word in ("1", "true", "YES", "On", " true\n")),
         *((word, False) for word in ("0", "False", "no", "OFF")),
     ],
 )
-def test_booleans_are_words_in_any_case(word: str, meaning: bool) -> None:
-    assert read_settings({"MHCS_STRICT": word}).strict is meaning
+def test_boolean_words_are_case_insensitive(word: str, expected: bool) -> None:
+    assert read_settings({"MHCS_STRICT": word}).strict is expected
 
 
 @pytest.mark.parametrize(
     ("value", "level"),
     [("debug", 10), ("INFO", 20), ("Warning", 30), ("warn", 30), ("7", 7)],
 )
-def test_a_log_level_is_a_name_in_any_case_or_a_number(value: str, level: int) -> None:
+def test_log_level_is_a_case_insensitive_name_or_a_number(
+    value: str, level: int
+) -> None:
     assert read_settings({"SAGEMAKER_CONTAINER_LOG_LEVEL": value}).log_level == level
 
 
-def test_the_container_log_level_goes_before_the_general_one() -> None:
+def test_container_log_level_takes_precedence() -> None:
     environ = {"LOG_LEVEL": "DEBUG"}
     assert read_settings(environ).log_level == logging.DEBUG
     environ["SAGEMAKER_CONTAINER_LOG_LEVEL"] = "INFO"
@@ -97,7 +97,7 @@ def test_the_container_log_level_goes_before_the_general_one() -> None:
         ("LOG_LEVEL", "-1", "log_level"),
     ],
 )
-def test_a_bad_value_is_named_with_its_variable_and_what_is_allowed(
+def test_invalid_value_is_an_error_with_its_variable(
     name: str, value: str, attribute: str
 ) -> None:
     settings = read_settings({name: value})
@@ -118,13 +118,13 @@ def test_a_bad_value_is_named_with_its_variable_and_what_is_allowed(
         ("", "vllm", False),
     ],
 )
-def test_engines_are_disabled_by_name_or_all(
+def test_engines_are_disabled_by_name_or_wildcard(
     value: str, engine: str, disabled: bool
 ) -> None:
     assert read_settings({"MHCS_DISABLE": value}).disables(engine) is disabled
 
 
-def test_arguments_of_pip_are_words_of_a_shell() -> None:
+def test_pip_arguments_are_split_as_a_shell_does() -> None:
     settings = read_settings({"STANDARD_PIP_ARGS": "-i 'a b' --x=\\'1  # no comment"})
     assert settings.pip_arguments == ("-i", "a b", "--x='1", "#", "no", "comment")
 
@@ -136,11 +136,11 @@ def test_settings_are_frozen() -> None:
 
 
 @pytest.mark.parametrize("value", ["none", "None", "NONE", "/dev/null"])
-def test_there_may_be_no_script(value: str) -> None:
+def test_script_can_be_disabled(value: str) -> None:
     assert read_settings({"CUSTOM_SCRIPT_FILENAME": value}).script_filename is None
 
 
-def test_the_startup_knows_every_customising_variable() -> None:
+def test_startup_lists_every_customising_variable() -> None:
     customising = {
         name
         for name in (variable.name for variable in variables())
@@ -157,7 +157,7 @@ def test_the_startup_knows_every_customising_variable() -> None:
     ("names", "table"),
     [(EnvVars, ENV_CONFIG), (SageMakerEnvVars, SAGEMAKER_ENV_CONFIG)],
 )
-def test_names_of_variables_and_rows_of_their_tables_agree(
+def test_variable_names_match_their_tables(
     names: type, table: dict[str, Variable[Any]]
 ) -> None:
     public = {key: value for key, value in vars(names).items() if key.isupper()}

@@ -1,4 +1,4 @@
-"""Whose process it is: a server's handler of SIGTERM is told from any other."""
+"""A server's SIGTERM handler is distinguished from the process's own."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def deferred() -> DeferredSignals:
     return signals
 
 
-async def test_a_handler_of_the_process_is_not_a_servers() -> None:
+async def test_handler_of_process_does_not_end_the_server() -> None:
     signals = deferred()
     assert not signals.ends_server(signal.SIGTERM)
     signals.remove()
 
 
-async def test_a_handler_of_the_event_loop_ends_the_server() -> None:
+async def test_handler_of_event_loop_ends_the_server() -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, lambda: None)
     signals = deferred()
@@ -39,7 +39,7 @@ async def test_a_handler_of_the_event_loop_ends_the_server() -> None:
     loop.remove_signal_handler(signal.SIGTERM)
 
 
-async def test_two_apps_of_a_process_see_the_same_handler() -> None:
+async def test_two_apps_of_one_process_see_the_same_handler() -> None:
     first = deferred()
     second = deferred()
     assert not second.ends_server(signal.SIGTERM)
@@ -47,8 +47,8 @@ async def test_two_apps_of_a_process_see_the_same_handler() -> None:
     first.remove()
 
 
-async def test_installing_twice_keeps_the_original_handler() -> None:
-    """As an app does whose lifespan is entered twice."""
+async def test_installing_twice_keeps_original_handler() -> None:
+    """An app whose lifespan is entered twice installs twice."""
     original = signal.getsignal(signal.SIGTERM)
     signals = deferred()
     signals.install(asyncio.get_running_loop())

@@ -1,4 +1,4 @@
-"""Whose end an app hears of, where a loop has several servers."""
+"""Shutdown callbacks of an app where one event loop runs several servers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from model_hosting_container_standards.shutdown.server_shutdown import (
 
 
 class Wrapper:
-    """Middleware that a program puts around an app by itself."""
+    """ASGI middleware that a program wraps around an app."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -26,7 +26,7 @@ class Wrapper:
         await self.app(scope, receive, send)
 
 
-async def serve_and_end(app: Any) -> None:
+async def serve_and_shut_down(app: Any) -> None:
     config = uvicorn.Config(app, port=0, lifespan="off", log_level="warning")
     config.load()
     server = uvicorn.Server(config)
@@ -35,8 +35,8 @@ async def serve_and_end(app: Any) -> None:
     await server.shutdown()
 
 
-def end_outside_of_a_loop() -> None:
-    """Make the coroutine of a server's end where no loop runs, as programs may."""
+def shut_down_outside_a_loop() -> None:
+    """Create a server's shutdown coroutine where no event loop runs."""
     uvicorn.Server(uvicorn.Config(FastAPI())).shutdown().close()
 
 
@@ -51,10 +51,10 @@ def mounted(app: FastAPI) -> Any:
 
 
 async def metrics(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    """An app of another kind."""
+    """An ASGI app that is not FastAPI's."""
 
 
-async def ends_heard(app: FastAPI, served: Any) -> int:
+async def count_callbacks(app: FastAPI, served: Any) -> int:
     calls: list[None] = []
 
     def callback() -> None:
@@ -62,22 +62,22 @@ async def ends_heard(app: FastAPI, served: Any) -> int:
 
     add_callback(app, callback)
     try:
-        await serve_and_end(served)
-        await asyncio.to_thread(end_outside_of_a_loop)
+        await serve_and_shut_down(served)
+        await asyncio.to_thread(shut_down_outside_a_loop)
     finally:
         remove_callback(app, callback)
     return len(calls)
 
 
 @pytest.mark.asyncio
-async def test_the_end_of_its_own_server_is_heard() -> None:
+async def test_shutdown_of_apps_server_calls_back() -> None:
     app = FastAPI()
     for served in (app, wrapped(app), mounted(app)):
-        assert await ends_heard(app, served) == 1
+        assert await count_callbacks(app, served) == 1
 
 
 @pytest.mark.asyncio
-async def test_another_server_of_the_loop_ends_by_itself() -> None:
+async def test_shutdown_of_another_server_does_not_call_back() -> None:
     app, other = FastAPI(), FastAPI()
     for served in (other, wrapped(other), mounted(other), metrics):
-        assert await ends_heard(app, served) == 0
+        assert await count_callbacks(app, served) == 0

@@ -51,30 +51,28 @@ def _write_many(path: Path, first: int, count: int) -> None:
     database.close()
 
 
-def test_processes_that_write_at_once_lose_nothing(
+def test_concurrent_writers_lose_nothing(
     database: Database, start: Start, tmp_path: Path
 ) -> None:
     path = tmp_path / "x.sqlite3"
-    both = [start(_write_many, path, first, 200) for first in (0, 200)]
+    writers = [start(_write_many, path, first, 200) for first in (0, 200)]
     add(database, *range(400, 500))
-    for other in both:
+    for other in writers:
         other.wait_until_done()
     assert numbers(database) == [*range(500)]
 
 
-def test_processes_that_create_it_at_once_all_have_it(
-    start: Start, tmp_path: Path
-) -> None:
+def test_concurrent_creators_share_one_database(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "new.sqlite3"
-    everybody = [start(_write_many, path, first, 1) for first in range(8)]
-    for other in everybody:
+    creators = [start(_write_many, path, first, 1) for first in range(8)]
+    for other in creators:
         other.wait_until_done()
     database = open_database(path)
     assert numbers(database) == [*range(8)]
     database.close()
 
 
-def test_a_change_is_seen_and_changes_the_version(
+def test_write_of_another_process_is_seen_and_changes_the_version(
     database: Database, start: Start, tmp_path: Path
 ) -> None:
     before = database.version()
@@ -85,7 +83,7 @@ def test_a_change_is_seen_and_changes_the_version(
     assert numbers(database) == [1]
 
 
-def test_what_fails_changes_nothing(database: Database) -> None:
+def test_failed_transaction_is_rolled_back(database: Database) -> None:
     add(database, 1)
 
     def fail() -> None:
@@ -100,7 +98,7 @@ def test_what_fails_changes_nothing(database: Database) -> None:
     assert numbers(database) == [1, 2]
 
 
-def test_a_statement_that_fails_is_a_storage_error(database: Database) -> None:
+def test_statement_that_fails_is_a_storage_error(database: Database) -> None:
     def fail() -> None:
         with database.write() as connection:
             connection.execute("INSERT INTO numbers VALUES (1)")
@@ -111,7 +109,7 @@ def test_a_statement_that_fails_is_a_storage_error(database: Database) -> None:
     assert numbers(database) == []
 
 
-def test_a_reader_never_sees_half_of_a_change(
+def test_readers_do_not_see_uncommitted_changes(
     database: Database, tmp_path: Path
 ) -> None:
     reader = open_database(tmp_path / "x.sqlite3")
@@ -137,7 +135,7 @@ def _die_within(path: Path, moment: str) -> None:
 
 
 @pytest.mark.parametrize(("moment", "expected"), [("begin", []), ("end", [7])])
-def test_readers_are_right_about_a_writer_that_was_killed(
+def test_readers_see_a_consistent_state_after_writer_is_killed(
     database: Database,
     start: Start,
     tmp_path: Path,
@@ -148,7 +146,7 @@ def test_readers_are_right_about_a_writer_that_was_killed(
     dying = start(_die_within, tmp_path / "x.sqlite3", moment)
     with pytest.raises(EOFError):
         dying.wait_until_done()
-    # Odd: whoever has read it has to read it again.
+    # An odd version tells readers to read again.
     assert database.version() != before
     assert database.version() % 2 == 1
     assert numbers(database) == expected
@@ -157,10 +155,10 @@ def test_readers_are_right_about_a_writer_that_was_killed(
     assert numbers(database) == [*expected, 8]
 
 
-def test_a_version_that_was_read_is_the_last_one_until_something_changes(
+def test_even_version_stays_valid_until_the_next_write(
     database: Database, tmp_path: Path
 ) -> None:
-    """Also where a writer comes to its end late, and the next one is killed then."""
+    """Also when a writer ends late and the next writer is killed then."""
     slow, reader = (open_database(tmp_path / "x.sqlite3") for _ in range(2))
     slow_counter, next_counter = (vars(d)["_counter"] for d in (slow, database))
     end, begin, seen = slow_counter.end, next_counter.begin, []
@@ -169,7 +167,7 @@ def test_a_version_that_was_read_is_the_last_one_until_something_changes(
 
     def end_late() -> None:
         writing.start()
-        begun.wait(0.5)  # Unless it is the turn of the next one only later.
+        begun.wait(0.5)  # Times out where the next writer still waits.
         end()
         seen.append((reader.version(), numbers(reader)))
         ended.set()
@@ -181,19 +179,19 @@ def test_a_version_that_was_read_is_the_last_one_until_something_changes(
 
     slow_counter.end = end_late
     next_counter.begin = begin_early
-    next_counter.end = lambda: None  # It is dead by then.
+    next_counter.end = lambda: None  # Killed before it ends.
     add(slow, 1)
     writing.join()
     [(version, found)] = seen
-    is_read_again = version % 2 == 1 or reader.version() != version
-    assert is_read_again or numbers(reader) == found
+    must_read_again = version % 2 == 1 or reader.version() != version
+    assert must_read_again or numbers(reader) == found
     for opened in (slow, reader):
         opened.close()
 
 
 def _foreign_table(path: Path) -> None:
     connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE theirs (x)")
+    connection.execute("CREATE TABLE foreign_table (x)")
     connection.commit()
     connection.close()
 
@@ -206,7 +204,7 @@ def _foreign_id(path: Path) -> None:
 
 
 def _foreign_bytes(path: Path) -> None:
-    path.write_bytes(b"This is no database, but a letter." * 100)
+    path.write_bytes(b"This is a letter, not a database." * 100)
 
 
 def _short_bytes(path: Path) -> None:
@@ -216,10 +214,10 @@ def _short_bytes(path: Path) -> None:
 @pytest.mark.parametrize(
     "write", [_foreign_table, _foreign_id, _foreign_bytes, _short_bytes]
 )
-def test_a_file_of_somebody_else_is_left_alone(
+def test_foreign_file_is_left_unchanged(
     tmp_path: Path, write: Callable[[Path], None]
 ) -> None:
-    path = tmp_path / "theirs.sqlite3"
+    path = tmp_path / "foreign.sqlite3"
     write(path)
     path.chmod(0o644)
     before = path.read_bytes()
@@ -229,18 +227,20 @@ def test_a_file_of_somebody_else_is_left_alone(
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-def test_a_place_where_no_file_can_be_is_a_storage_error(tmp_path: Path) -> None:
+def test_missing_folder_is_a_storage_error(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "x.sqlite3"
     with pytest.raises(StorageError, match=str(path)):
         open_database(path)
 
 
-def test_a_database_is_for_its_owner_only(database: Database, tmp_path: Path) -> None:
+def test_only_the_owner_can_access_a_database(
+    database: Database, tmp_path: Path
+) -> None:
     mode = stat.S_IMODE((tmp_path / "x.sqlite3").stat().st_mode)
     assert mode == 0o600
 
 
-def test_it_is_there_when_it_is_opened_again(
+def test_data_persists_when_the_database_is_reopened(
     database: Database, tmp_path: Path
 ) -> None:
     add(database, 1, 2)

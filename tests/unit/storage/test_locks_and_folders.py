@@ -26,7 +26,7 @@ def locks(tmp_path: Path) -> Iterator[ByteLocks]:
 
 @pytest.fixture
 def others(tmp_path: Path) -> Iterator[ByteLocks]:
-    """The same locks, opened again."""
+    """Open the same locks a second time."""
     locks = ByteLocks(tmp_path / "locks")
     yield locks
     locks.close()
@@ -35,7 +35,7 @@ def others(tmp_path: Path) -> Iterator[ByteLocks]:
 # --- ByteLocks ------------------------------------------------------------------------
 
 
-def test_a_shared_lock_is_for_several(locks: ByteLocks, others: ByteLocks) -> None:
+def test_shared_lock_has_several_holders(locks: ByteLocks, others: ByteLocks) -> None:
     locks.share(7)
     others.share(7)
     assert locks.try_exclusive(7) is None
@@ -48,7 +48,7 @@ def test_a_shared_lock_is_for_several(locks: ByteLocks, others: ByteLocks) -> No
 
 
 @pytest.mark.parametrize("which", ["locks", "others"])
-def test_an_exclusive_lock_keeps_everybody_out(
+def test_exclusive_lock_excludes_all_other_holders(
     locks: ByteLocks, others: ByteLocks, which: str
 ) -> None:
     descriptor = locks.try_exclusive(7)
@@ -62,7 +62,7 @@ def test_an_exclusive_lock_keeps_everybody_out(
 
 
 @pytest.mark.parametrize("number", [0, 1, 1 << 20, (1 << 56) - 1])
-def test_numbers_are_locks_of_their_own(
+def test_locks_of_different_numbers_are_independent(
     locks: ByteLocks, others: ByteLocks, number: int
 ) -> None:
     descriptor = locks.try_exclusive(number)
@@ -74,7 +74,7 @@ def test_numbers_are_locks_of_their_own(
     os.close(descriptor)
 
 
-def test_releasing_one_number_leaves_the_others(
+def test_releasing_one_number_leaves_others(
     locks: ByteLocks, others: ByteLocks
 ) -> None:
     locks.share(1)
@@ -83,7 +83,7 @@ def test_releasing_one_number_leaves_the_others(
     assert others.try_exclusive(2) is None
 
 
-def test_a_lock_is_upgraded_only_by_the_last_who_shares_it(
+def test_only_the_last_shared_holder_can_upgrade(
     locks: ByteLocks, others: ByteLocks
 ) -> None:
     locks.share(7)
@@ -97,7 +97,7 @@ def test_a_lock_is_upgraded_only_by_the_last_who_shares_it(
     others.share(7)
 
 
-async def test_whoever_waits_gets_the_lock_when_it_is_free(
+async def test_waiter_acquires_the_lock_when_it_is_released(
     locks: ByteLocks, others: ByteLocks
 ) -> None:
     locks.share(7)
@@ -117,14 +117,14 @@ async def test_whoever_waits_gets_the_lock_when_it_is_free(
     locks.share(7)
 
 
-async def test_who_stops_waiting_holds_nothing(
+async def test_cancelled_waiter_holds_no_lock(
     locks: ByteLocks, others: ByteLocks
 ) -> None:
     locks.share(7)
 
     async def wait() -> None:
         async with others.exclusive(7):
-            raise AssertionError("Somebody has it.")
+            raise AssertionError("The lock is held.")
 
     waiting = asyncio.create_task(wait())
     await asyncio.sleep(0)
@@ -137,49 +137,49 @@ async def test_who_stops_waiting_holds_nothing(
     os.close(descriptor)
 
 
-def _hold(path: Path, alone: bool) -> None:
+def _hold(path: Path, exclusive: bool) -> None:
     locks = ByteLocks(path)
-    if alone:
+    if exclusive:
         locks.try_exclusive(7)
     else:
         locks.share(7)
 
 
-@pytest.mark.parametrize("alone", [True, False])
-async def test_a_killed_process_holds_no_lock(
-    locks: ByteLocks, start: Start, tmp_path: Path, alone: bool
+@pytest.mark.parametrize("exclusive", [True, False])
+async def test_killed_process_holds_no_lock(
+    locks: ByteLocks, start: Start, tmp_path: Path, exclusive: bool
 ) -> None:
-    other = start(_hold, tmp_path / "locks", alone)
+    other = start(_hold, tmp_path / "locks", exclusive)
     other.wait_until_done()
     assert locks.try_exclusive(7) is None
-    if alone:
+    if exclusive:
         with pytest.raises(BlockingIOError):
             locks.share(7)
     other.kill()
 
-    async def take_it() -> None:
+    async def acquire() -> None:
         async with locks.exclusive(7):
             pass
 
-    await asyncio.wait_for(take_it(), timeout=20)
+    await asyncio.wait_for(acquire(), timeout=20)
 
 
 # --- private_folder -------------------------------------------------------------------
 
 
-def test_a_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
+def test_only_the_owner_can_access_a_new_folder(tmp_path: Path) -> None:
     folder = private_folder(tmp_path / "new" / "parent", "name")
     assert folder == tmp_path / "new" / "parent" / "name"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_folder_of_ours_is_used_again(tmp_path: Path) -> None:
+def test_private_folder_is_reused(tmp_path: Path) -> None:
     (private_folder(tmp_path, "name") / "file").touch()
     assert (private_folder(tmp_path, "name") / "file").exists()
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o707, 0o1777, 0o702])
-def test_a_folder_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+def test_folder_that_others_can_write_to_is_an_error(tmp_path: Path, mode: int) -> None:
     (tmp_path / "name").mkdir()
     (tmp_path / "name").chmod(mode)
     with pytest.raises(StorageError, match=str(tmp_path / "name")):
@@ -188,7 +188,7 @@ def test_a_folder_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> N
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "file"])
-def test_what_is_no_folder_is_refused(tmp_path: Path, kind: str) -> None:
+def test_path_that_is_not_a_folder_is_an_error(tmp_path: Path, kind: str) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     if kind == "file":
         (tmp_path / "name").touch()
@@ -200,14 +200,14 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, kind: str) -> None:
     assert list((tmp_path / "real").iterdir()) == []
 
 
-def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
+def test_parent_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=str(tmp_path / "file")):
         private_folder(tmp_path / "file", "name")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_folder_of_another_user_is_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "name"
     folder.mkdir(mode=0o700)
     os.chown(folder, 12345, 12345)
@@ -216,7 +216,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_users_who_share_memory_have_folders_of_their_own(
+def test_each_user_has_default_folder_in_shared_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder, "SHARED_MEMORY", tmp_path)

@@ -1,4 +1,4 @@
-"""The table of moved names is made of wheels, which are only read."""
+"""The tool that generates the table of moved names; it never executes a wheel."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ HELPER: Final = """
 async def help_out(request, response):
     return combine(request, response)
 """
-EXECUTED: Final = "raise SystemExit('a wheel was executed')\n"
+FAILS_WHEN_EXECUTED: Final = "raise SystemExit('a wheel was executed')\n"
 
 ENTRYPOINTS: Final = "vllm/entrypoints"
-FIRST: Final = {
-    "vllm/__init__.py": EXECUTED,
+FIRST_RELEASE: Final = {
+    "vllm/__init__.py": FAILS_WHEN_EXECUTED,
     f"{ENTRYPOINTS}/protocol.py": f"""
 {REQUEST}{RESPONSE}{HELPER}
 import typing
@@ -69,15 +69,15 @@ if __name__ == "__main__":
     "vllm/other.py": "class Thing:\n    colour: str\n",
     "vllm/utils.py": "def shorten(text): return text.strip()\n",
 }
-SECOND: Final = {
-    "vllm/__init__.py": EXECUTED,
+SECOND_RELEASE: Final = {
+    "vllm/__init__.py": FAILS_WHEN_EXECUTED,
     f"{ENTRYPOINTS}/requests/protocol.py": f"{REQUEST}\nrouter = Router()\nLIMIT = 17",
     f"{ENTRYPOINTS}/responses.py": f"""
 {RESPONSE}{HELPER}
 from .requests.protocol import Request
 Either = Request | Response
 """,
-    # Of the same name, and something else.
+    # The same name for a different function.
     f"{ENTRYPOINTS}/cli.py": "def help_out(parser): parser.print_help()\n",
     f"{ENTRYPOINTS}/rewritten.py": "class Rewritten:\n    others: int\n",
     f"{ENTRYPOINTS}/serving.py": "",
@@ -87,8 +87,12 @@ Either = Request | Response
     "vllm/utils/__init__.py": "from .text import shorten\n",
     "vllm/utils/text.py": "def shorten(text): return text.strip()\n",
 }
-THIRD: Final = {
-    **{file: source for file, source in SECOND.items() if "responses" not in file},
+THIRD_RELEASE: Final = {
+    **{
+        file: source
+        for file, source in SECOND_RELEASE.items()
+        if "responses" not in file
+    },
     f"{ENTRYPOINTS}/answers.py": f"""
 {RESPONSE}
 from .requests.protocol import Request
@@ -139,7 +143,7 @@ TABLE: Final[dict[str, list[dict[str, Any]]]] = {
             "place": "vllm.entrypoints.requests.protocol",
         },
     ],
-    # Outside of the packages, but where a name of theirs went.
+    # Not one of the tracked packages, but a name of theirs moved here.
     "vllm.parsers": [
         {"last": "0.10.0", "names": ["JSONParser"], "place": "vllm.parsing"},
     ],
@@ -155,7 +159,7 @@ def write_wheel(folder: Path, version: str, files: Mapping[str, str]) -> None:
         for file, source in files.items():
             wheel.writestr(file, source)
         wheel.writestr("vllm/entrypoints/page.html", "<html>")
-        wheel.writestr("vllm_cpu.py", EXECUTED)
+        wheel.writestr("vllm_cpu.py", FAILS_WHEN_EXECUTED)
 
 
 def run_tool(*arguments: str | Path) -> Exit:
@@ -167,13 +171,13 @@ def run_tool(*arguments: str | Path) -> Exit:
 def wheels(tmp_path: Path) -> Path:
     folder = tmp_path / "wheels"
     folder.mkdir()
-    write_wheel(folder, "0.9.0.post2", FIRST)
-    write_wheel(folder, "0.10.0", SECOND)
-    write_wheel(folder, "0.11.0", THIRD)
+    write_wheel(folder, "0.9.0.post2", FIRST_RELEASE)
+    write_wheel(folder, "0.10.0", SECOND_RELEASE)
+    write_wheel(folder, "0.11.0", THIRD_RELEASE)
     return folder
 
 
-def test_the_table_follows_names_from_release_to_release(
+def test_table_follows_names_from_release_to_release(
     wheels: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "table.json"
@@ -189,7 +193,7 @@ def test_the_table_follows_names_from_release_to_release(
     }
 
 
-def test_what_is_only_alike_is_left_to_a_person(wheels: Path, tmp_path: Path) -> None:
+def test_similar_names_are_reported_for_review(wheels: Path, tmp_path: Path) -> None:
     end = run_tool(wheels, "--table", tmp_path / "table.json")
     assert (
         "not matched: vllm.entrypoints.protocol:Rewritten and "
@@ -197,8 +201,8 @@ def test_what_is_only_alike_is_left_to_a_person(wheels: Path, tmp_path: Path) ->
     ) in end.stdout
 
 
-def test_one_wheel_is_not_enough(tmp_path: Path) -> None:
-    write_wheel(tmp_path, "0.9.0", FIRST)
+def test_single_wheel_is_an_error(tmp_path: Path) -> None:
+    write_wheel(tmp_path, "0.9.0", FIRST_RELEASE)
     end = run_tool(tmp_path, "--table", tmp_path / "table.json")
     assert end.status == 1
     assert "add --download" in end.stderr

@@ -1,4 +1,4 @@
-"""A response that is cut short, message by message."""
+"""Aborted responses, message by message."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ EVENTS = [(b"content-type", b"text/event-stream")]
 SCOPE = {"type": "http", "path": "/v1/x", "method": "POST", "headers": []}
 
 
-async def cut_after(*messages: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what a client gets of an app that sends these, and is cut then."""
+async def messages_when_aborted_after(
+    *messages: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """Return what the client receives when an app is aborted after these messages."""
     tracker, sent = RequestTracker({}), []
     has_sent = asyncio.Event()
 
@@ -30,7 +32,7 @@ async def cut_after(*messages: dict[str, Any]) -> list[dict[str, Any]]:
     tracker.app = app
     running = asyncio.create_task(tracker(dict(SCOPE), Any, send))  # type: ignore[arg-type]
     await has_sent.wait()
-    tracker.closed = "It ends."
+    tracker.closed = "Shutting down."
     await tracker.abort()
     await asyncio.gather(running, return_exceptions=True)
     return sent
@@ -54,30 +56,30 @@ def body(text: bytes) -> dict[str, Any]:
         ([b"event: delta\n"], b"\n\n"),
     ],
 )
-async def test_the_last_event_is_one_of_its_own(
+async def test_error_is_an_event_of_its_own(
     chunks: list[bytes], between: bytes
 ) -> None:
-    sent = await cut_after(start(EVENTS), *map(body, chunks))
+    sent = await messages_when_aborted_after(start(EVENTS), *map(body, chunks))
     last = sent[-1]["body"]
-    assert last.startswith(between + b'data: {"error":{"message":"It ends."')
+    assert last.startswith(between + b'data: {"error":{"message":"Shutting down."')
     assert last.endswith(b"\n\n")
     assert not sent[-1].get("more_body", False)
 
 
-async def test_messages_that_begin_nothing_pass() -> None:
-    """Such as what templates tell Starlette's test client."""
+async def test_messages_before_response_starts_pass() -> None:
+    """Templates send a debug message to Starlette's test client."""
     debug = {"type": "http.response.debug", "info": {}}
-    sent = await cut_after(debug, start(EVENTS))
+    sent = await messages_when_aborted_after(debug, start(EVENTS))
     assert sent[0] == debug
-    assert b"It ends." in sent[-1]["body"]
+    assert b"Shutting down." in sent[-1]["body"]
 
 
-async def test_what_has_ended_is_left_as_it_is() -> None:
-    over = {"type": "http.response.body", "body": b"data: [DONE]\n\n"}
-    assert (await cut_after(start(EVENTS), over))[-1] == over
+async def test_complete_response_is_left_unchanged() -> None:
+    last = {"type": "http.response.body", "body": b"data: [DONE]\n\n"}
+    assert (await messages_when_aborted_after(start(EVENTS), last))[-1] == last
 
 
-async def test_once_all_are_answered_nobody_waits() -> None:
+async def test_silence_is_zero_when_no_request_is_open() -> None:
     tracker = RequestTracker({})
     silences = []
 
@@ -87,7 +89,7 @@ async def test_once_all_are_answered_nobody_waits() -> None:
         await send({"type": "http.response.body"})
 
     async def send(message: Any) -> None:
-        """Nobody looks at it."""
+        """Discard the message."""
 
     tracker.app = app
     await tracker(dict(SCOPE), Any, send)  # type: ignore[arg-type]
@@ -96,27 +98,29 @@ async def test_once_all_are_answered_nobody_waits() -> None:
 
 
 class Cycle:
-    """What uvicorn has of a connection: its method ``send`` is what an app gets."""
+    """Uvicorn's cycle of a connection, whose method ``send`` an app receives."""
 
     def __init__(self) -> None:
         self.disconnected = False
 
     async def send(self, message: Any) -> None:
-        """Whatever comes after the client has left goes nowhere."""
+        """Discard the message, as uvicorn does once the client has disconnected."""
 
 
-@pytest.mark.parametrize("leaves", [True, False])
-async def test_what_is_sent_to_nobody_is_no_progress(leaves: bool) -> None:
-    """Engines end a request that was abandoned as if they had answered it."""
+@pytest.mark.parametrize("disconnects", [True, False])
+async def test_messages_to_disconnected_client_are_not_progress(
+    disconnects: bool,
+) -> None:
+    """Engines finish an abandoned request as if they had answered."""
     tracker, cycle = RequestTracker({}), Cycle()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        cycle.disconnected = leaves
+        cycle.disconnected = disconnects
         await send(start([]))
         await send({"type": "http.response.body", "body": b"null"})
 
     tracker.app = app
     await tracker(dict(SCOPE), Any, cycle.send)  # type: ignore[arg-type]
-    assert (tracker.silence() > 0) is leaves
+    assert (tracker.silence() > 0) is disconnects
     tracker.note_progress()
     assert tracker.silence() == 0
