@@ -184,6 +184,9 @@ class _Worker:
         return (await self._runtime.started()).store.rows()
 
     async def stop(self) -> None:
+        # As in a server, whose requests end before its shutdown.
+        for token in [*self._leases]:
+            await self.release(token)
         await self._runtime.stop()
 
 
