@@ -68,7 +68,7 @@ docs: dev ## the documentation's site, below build/site
 
 # More than there are cores: they wait for servers half of the time. What shares a server
 # runs in one of them, and what takes longest begins (tests/conftest.py).
-WORKERS ?= 3
+WORKERS ?= 4
 DISTRIBUTED = --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 test: install ## pytest, and 95 % of the branches, by WORKERS at once

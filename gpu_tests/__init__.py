@@ -1,1 +1,1 @@
-"""The contract's promises on real engines, which need an NVIDIA GPU: make gpu-test."""
+"""Tests of the contract on real engines, which need an NVIDIA GPU: make gpu-test."""

@@ -1,4 +1,4 @@
-"""The real engines of this environment: `vllm serve` and `trtllm-serve`."""
+"""Real engines: `vllm serve` and `trtllm-serve` of this environment."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from promises.engines import Load
 from servers import Server
 
 ROOT: Final = Path(__file__).parent.parent
-#: The model to serve; None: a tiny one is made.
+#: The model to serve; if unset, a tiny one is made.
 MODEL: Final = os.environ.get("MODEL") or None
 TINY_MODEL: Final = ROOT / "build" / "tiny-llama"
 TINY_MODEL_TOOL: Final = ROOT / "tools" / "tiny_model.py"
-#: Includes loading the weights and compiling kernels.
+#: Includes loading weights and compiling kernels.
 START_TIMEOUT_S: Final = 900.0
 MAX_RANK: Final = 8
 SLOTS: Final = 4
-#: What TensorRT-LLM's server logs when a client has disconnected.
+#: The log message of TensorRT-LLM's server about a disconnected client.
 ABORTED: Final = "is disconnected, abort"
-#: The share of each server, as several run at the same time.
+#: The fraction for one server, because several run at once.
 GPU_MEMORY: Final = 0.15
 
 
 class RealEngine:
-    """The common part of both engines."""
+    """Attributes and methods that both engines share."""
 
     command: ClassVar[str]
     distribution: ClassVar[str]
-    knows_its_models: ClassVar[bool]
-    has_pins: ClassVar[bool]
+    rejects_unknown_models: ClassVar[bool]
+    can_pin: ClassVar[bool]
     env: ClassVar[Mapping[str, str]] = {
         "SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO",
-        # Not measured here: with coverage, engines start half as fast.
+        # Coverage is measured in the tests only: with it engines start twice as slowly.
         "COVERAGE_PROCESS_CONFIG": "",
     }
 
@@ -55,26 +55,26 @@ class RealEngine:
         version = metadata.version(self.distribution)
         return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
-    def missing(self) -> str | None:
-        """Return the reason why the engine cannot run here, if any."""
+    def skip_reason(self) -> str | None:
+        """Return why the engine cannot run in this environment, None if it can."""
         try:
             metadata.version(self.distribution)
         except metadata.PackageNotFoundError:
             return f"{self.distribution} is not installed"
         if not (Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi")):
-            return "no NVIDIA GPU is present"
+            return "no NVIDIA GPU was found"
         return None
 
     def write_adapter(self, folder: Path, text: str) -> str:
         with tempfile.TemporaryDirectory() as made:
-            # Its name is the seed of its weights.
+            # The name of the folder is the seed of the weights.
             written = Path(made, text)
             _run_tool(model_path(), "--lora", str(written))
             shutil.rmtree(folder, ignore_errors=True)
             shutil.move(written, folder)
         return str(folder)
 
-    def endless(self) -> dict[str, Any]:
+    def long_completion(self) -> dict[str, Any]:
         many = {"max_tokens": 1500, "ignore_eos": True, "temperature": 0}
         return {"model": self.model, "prompt": "hello", **many}
 
@@ -94,12 +94,12 @@ class RealEngine:
 class RealVLLM(RealEngine):
     command = "vllm"
     distribution = "vllm"
-    has_adapters = True
-    knows_its_models = True
-    has_pins = True
+    supports_adapters = True
+    rejects_unknown_models = True
+    can_pin = True
 
     @property
-    def most_processes(self) -> int:
+    def max_processes(self) -> int:
         return 2 if self.release >= (0, 10) else 1
 
     def serve(
@@ -132,15 +132,15 @@ class RealVLLM(RealEngine):
 class RealTensorRTLLM(RealEngine):
     command = "trtllm-serve"
     distribution = "tensorrt-llm"
-    knows_its_models = False
-    has_pins = False
+    rejects_unknown_models = False
+    can_pin = False
 
     @property
-    def has_adapters(self) -> bool:
+    def supports_adapters(self) -> bool:
         return self.release >= (1, 0)
 
     @property
-    def most_processes(self) -> int:
+    def max_processes(self) -> int:
         help_text = _help_of(self.command)
         return 2 if "--num_serve_frontends" in help_text else 1
 
@@ -161,7 +161,7 @@ class RealTensorRTLLM(RealEngine):
         return self._start(model_path(), *options, env=env, port=port)
 
     def load(self, server: Server) -> Load | None:
-        # The first reader of the engine's own statistics empties them.
+        # The engine's own statistics are removed by the first request for them.
         metrics = server.client.get("/metrics").text
         running = _metric(metrics, r"sagemaker_requests_in_flight")
         answered = _metric(metrics, r"sagemaker_requests_total", 'method="POST"')
@@ -173,7 +173,7 @@ ENGINES: Final[tuple[RealEngine, ...]] = (RealVLLM(), RealTensorRTLLM())
 
 @functools.cache
 def model_path() -> str:
-    """Return the model's folder; it is made unless a model was named."""
+    """Return the folder of the model, and make the tiny one if MODEL is unset."""
     if MODEL is None:
         _run_tool(str(TINY_MODEL))
     return MODEL or str(TINY_MODEL)
@@ -181,7 +181,7 @@ def model_path() -> str:
 
 @functools.cache
 def _lora_options() -> str:
-    """Write an options file as JSON, which is valid YAML; return its path."""
+    """Return the path of an options file: JSON, which is valid YAML."""
     config = {
         "max_lora_rank": MAX_RANK,
         "max_loras": SLOTS,
@@ -195,8 +195,8 @@ def _lora_options() -> str:
 
 @functools.cache
 def _help_of(command: str) -> str:
-    asked = [str(Path(sys.executable).with_name(command)), "serve", "--help"]
-    end = subprocess.run(asked, capture_output=True, check=False, text=True)
+    call = [str(Path(sys.executable).with_name(command)), "serve", "--help"]
+    end = subprocess.run(call, capture_output=True, check=False, text=True)
     return end.stdout
 
 
@@ -205,7 +205,7 @@ def _run_tool(*arguments: str) -> None:
 
 
 def _metric(text: str, name: str, label: str = "") -> int:
-    """Return the sum of a metric over its labels, or 0 if it is missing."""
+    """Return the sum of a metric over its labels, 0 if it is missing."""
     labels = rf"\{{.*{label}.*\}}"
     lines = re.findall(
         rf"^{name}(?:{labels}){'' if label else '?'} ([\d.e+]+)$", text, re.MULTILINE

@@ -76,25 +76,24 @@ REAL: Final = {
 }
 _REAL: Final = r"tests\.engines\.real_vllm\.test_"
 _PROMISE: Final = r"(?:tests\.contract\.promises\.\w+|gpu_tests\.test_promises)::test_"
-#: Of all that runs behind a door these tell whether it opened, and whether once.
-_ACTIVATION: Final = r"tests\.engines\.\w+\.test_activation::test_the_"
-_OPENED: Final = _ACTIVATION + r"(?:customers|contracts|routes)_\w+"
-_DOOR: Final = _OPENED + r"\[(?:.*-)?"
+#: Tests that fail if an activation method adds no routes, or adds them twice.
+_ACTIVATION: Final = r"tests\.engines\.\w+\.test_activation::test_"
+_ACTIVATED: Final = _ACTIVATION + r"(?:customers|routes)_\w+"
+_METHOD: Final = _ACTIVATED + r"\[(?:.*-)?"
 _SESSIONS: Final = _REAL + "sessions_and_middleware::test_"
 
 #: The columns that tests matching a pattern count for. Other tests are ignored.
 SHOWN: Final = {
-    _DOOR + "its own call": ("bootstrap",),
-    _DOOR + r"import mhcs\.auto\]": ("hook",),
-    _DOOR + r"mhcs run\]": ("mhcs run",),
-    # Not "its own call and MHCS_AUTO=1", which would open without the variable.
-    _DOOR + r"(?:MHCS_AUTO=1|SAGEMAKER_MODEL_PATH|python -m)\]": (".pth",),
+    _METHOD + "its own call": ("bootstrap",),
+    _METHOD + r"import mhcs\.auto\]": ("hook",),
+    _METHOD + r"mhcs run\]": ("mhcs run",),
+    # Not "its own call and MHCS_AUTO=1", which would pass without the variable.
+    _METHOD + r"(?:MHCS_AUTO=1|SAGEMAKER_MODEL_PATH|python -m)\]": (".pth",),
     _ACTIVATION + "customers_": ("handlers",),
-    r"tests\.engines\.vllm\.test_old_import_paths::test_(?:ping|the_scripts|a_name)_": (
-        "moved names",
-    ),
+    r"tests\.engines\.vllm\.test_old_import_paths::test_"
+    r"(?:ping|script_handler|moved_name|unmoved_name|unknown_name)_": ("moved names",),
     _REAL + "customer_scripts::": ("handlers",),
-    _REAL + "customer_scripts::test_in_every_server_process": ("two processes",),
+    _REAL + "customer_scripts::test_every_process_": ("two processes",),
     _REAL + r"customer_scripts::\w+_stream": ("streams",),
     _REAL + "contract_example::": ("handlers", "moved names"),
     _REAL + "moved_names::": ("moved names",),
@@ -102,19 +101,19 @@ SHOWN: Final = {
     _REAL + r"adapters\w*::.*\[.*two processes": ("two processes",),
     _REAL + r"engine_routes::\w+_adapter": ("adapters",),
     _REAL + r"engine_routes::\w+_streamed": ("streams",),
-    _SESSIONS + "(?:a_conversation|no_request|a_session)_": ("sessions",),
-    _SESSIONS + "(?:middleware|the_formatter|the_throttle|a_stream)_": ("middleware",),
-    _SESSIONS + "a_stream_": ("streams",),
-    _PROMISE + "(?:the_scripts|handlers_by|a_handler)_": ("handlers",),
+    _SESSIONS + "(?:conversation|concurrent_sessions|session)_": ("sessions",),
+    _SESSIONS + "(?:middleware|formatter|throttle|stream)_": ("middleware",),
+    _SESSIONS + "stream_": ("streams",),
+    _PROMISE + "(?:script_handlers|handlers_from|missing_handler)_": ("handlers",),
     _PROMISE + r"\w+\[.*(?:one process|two processes)": ("adapters",),
-    _PROMISE + "a_server_that_starts_again_": ("adapters",),
+    _PROMISE + "restarted_server_": ("adapters",),
     _PROMISE + r"\w+\[.*two processes": ("two processes",),
-    _PROMISE + "(?:a_session|sessions_that)_": ("sessions",),
-    _PROMISE + "(?:middleware|the_throttle|the_input|a_stream_passes)_": (
+    _PROMISE + "(?:session|concurrent_sessions)_": ("sessions",),
+    _PROMISE + "(?:middleware|throttle|input_formatter|stream_passes)_": (
         "middleware",
     ),
-    _PROMISE + r"(?:a_stream_|\w+_streamed)": ("streams",),
-    _PROMISE + r"\w+_server_sees_it": ("disconnects",),
+    _PROMISE + r"(?:stream_|\w+_streamed)": ("streams",),
+    _PROMISE + "disconnect_": ("disconnects",),
 }
 #: Releases that call ``bootstrap`` by themselves.
 CALL_US: Final = Span("vllm", "0.11.1")
@@ -124,8 +123,8 @@ SHOWN_UNASKED: Final = {
 }
 #: Additional patterns for other releases: servers that are patched by a variable.
 SHOWN_PATCHED: Final = {
-    _REAL + "engine_routes::test_(?:ping|the_log|a_completion)_": (".pth",),
-    _PROMISE + "(?:ping_answers|invocations_answers|the_scripts)_": (".pth",),
+    _REAL + "engine_routes::test_(?:ping|log|completion)_": (".pth",),
+    _PROMISE + "(?:ping_answers|invocations_answers|script_handlers)_": (".pth",),
 }
 
 # --- what was read -----------------------------------------------------------------

@@ -39,6 +39,9 @@ RELEASES: Final = (
     # Not in main yet: registers its routes while it starts.
     "trtllm_next",
 )
+#: Releases whose servers are measured. Coverage slows each start down, and the other
+#: releases execute the same code.
+MEASURED: Final = ("trtllm_1_2", "trtllm_main")
 #: The release that implements ``--num_serve_frontends``.
 SEVERAL_FRONTENDS: Final = "trtllm_main"
 #: Releases whose requests may name an adapter.
@@ -63,6 +66,7 @@ def environment_of(
             [str(STANDINS / "bin"), str(_SCRIPTS), os.environ["PATH"]]
         ),
         "PYTHONPATH": os.pathsep.join([str(STANDINS / release), str(SUPPORT)]),
+        **({} if release in MEASURED else {"COVERAGE_PROCESS_CONFIG": ""}),
         **(env or {}),
     }
 

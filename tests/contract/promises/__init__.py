@@ -1,5 +1,5 @@
-"""The promises of the contract that hold on every engine, over HTTP alone.
+"""Tests of the contract that every engine must pass, over HTTP alone.
 
 ``make test`` runs them on the stand-ins for TensorRT-LLM, ``make gpu-test`` on real
-engines: see ``gpu_tests/conftest.py``. A module here is a set of tests that both run.
+engines: see ``gpu_tests/conftest.py``.
 """

@@ -1,4 +1,4 @@
-"""Here the engines are the stand-ins for TensorRT-LLM, one for each release."""
+"""Run the contract's tests on the stand-ins for TensorRT-LLM, one for each release."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from trtllm import (
 )
 
 from .engines import Load
-from .fixtures import customised, script, server
+from .fixtures import customised_server, script, server
 
-__all__ = ["customised", "engine", "script", "server"]
+__all__ = ["customised_server", "engine", "script", "server"]
 
 
 class StandIn:
-    """A release of the stand-in, as the promises see it."""
+    """The stand-in for one release."""
 
     model: ClassVar[str] = MODEL
-    knows_its_models: ClassVar[bool] = False
-    has_pins: ClassVar[bool] = False
+    rejects_unknown_models: ClassVar[bool] = False
+    can_pin: ClassVar[bool] = False
 
     def __init__(self, release: str) -> None:
         self.name = release
 
     @property
-    def has_adapters(self) -> bool:
+    def supports_adapters(self) -> bool:
         return self.name in WITH_LORA
 
     @property
-    def most_processes(self) -> int:
+    def max_processes(self) -> int:
         return 2 if self.name == SEVERAL_FRONTENDS else 1
 
     def serve(
@@ -53,7 +53,7 @@ class StandIn:
     ) -> Server:
         return trtllm(
             self.name,
-            lora=lora and self.has_adapters,
+            lora=lora and self.supports_adapters,
             frontends=processes,
             env=env,
             port=port,
@@ -62,31 +62,31 @@ class StandIn:
     def write_adapter(self, folder: Path, text: str) -> str:
         return write_adapter(folder, text)
 
-    def endless(self) -> dict[str, Any]:
+    def long_completion(self) -> dict[str, Any]:
         return {"model": self.model, "prompt": "<wait>"}
 
     def load(self, server: Server) -> Load | None:
         if self.name not in WATCHING:
             return None
-        facts = _facts_of_all(server)
-        running = sum(one["watchers"] for one in facts)
-        ended = sum(one["generations_begun"] - one["aborted"] for one in facts)
+        reports = _all_reports(server)
+        running = sum(report["watchers"] for report in reports)
+        ended = sum(r["generations_begun"] - r["aborted"] for r in reports)
         return Load(running, ended - running)
 
 
-def _facts_of_all(server: Server) -> Collection[dict[str, Any]]:
-    """Return what each front end says of itself; none can be asked by name."""
+def _all_reports(server: Server) -> Collection[dict[str, Any]]:
+    """Return the report of each front end. Any of them may answer a request."""
     processes = 2 if "--num_serve_frontends" in server.command else 1
-    facts: dict[int, dict[str, Any]] = {}
+    reports: dict[int, dict[str, Any]] = {}
     with server.new_client() as client:
-        while len(facts) < processes:
-            one = client.get("/standin").json()
-            facts[one["pid"]] = one
-    return facts.values()
+        while len(reports) < processes:
+            report = client.get("/standin").json()
+            reports[report["pid"]] = report
+    return reports.values()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Leave out what a release does not have."""
+    """Deselect the tests of features that a release lacks."""
     items[:] = [item for item in items if not _lacks(item)]
 
 
@@ -95,10 +95,10 @@ def _lacks(item: pytest.Function) -> bool:
     if "engine" not in params:
         return False
     release = StandIn(params["engine"])
-    if "with_adapters" in item.fixturenames and not release.has_adapters:
+    if "with_adapters" in item.fixturenames and not release.supports_adapters:
         return True
-    processes: int = params.get("shared", 1)
-    return processes > release.most_processes
+    processes: int = params.get("adapter_server", 1)
+    return processes > release.max_processes
 
 
 @pytest.fixture(scope="session", params=RELEASES)

@@ -1,4 +1,4 @@
-"""An engine as the promises see it: one release of one engine, started as users do."""
+"""The interface of an engine under test: one release, started as users start it."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from servers import Server
 
 
 class Load(NamedTuple):
-    """How many requests an engine computes now, and how many it has completed."""
+    """The number of requests that an engine computes and that it has completed."""
 
     running: int
     completed: int
 
 
 class EngineUnderTest(Protocol):
-    """What the promises need to know of an engine, and do with it."""
+    """An engine that the tests can start and observe."""
 
     @property
     def name(self) -> str:
-        """Such as ``"tensorrt_llm 1.2"``."""
+        """The name and the release, such as ``"tensorrt_llm 1.2"``."""
 
     @property
     def model(self) -> str:
-        """What requests call the base model."""
+        """The name of the base model in requests."""
 
     @property
-    def has_adapters(self) -> bool:
-        """Whether the release can compute by adapters at all."""
+    def supports_adapters(self) -> bool:
+        """Whether the release supports adapters."""
 
     @property
-    def knows_its_models(self) -> bool:
-        """Whether a model that is not served is refused, rather than ignored."""
+    def rejects_unknown_models(self) -> bool:
+        """Whether an unknown model is an error; otherwise the name is ignored."""
 
     @property
-    def has_pins(self) -> bool:
+    def can_pin(self) -> bool:
         """Whether adapters can be pinned."""
 
     @property
-    def most_processes(self) -> int:
-        """How many front ends, up to two, can share one engine."""
+    def max_processes(self) -> int:
+        """The number of front ends that can share one engine: one or two."""
 
     def serve(
         self,
@@ -51,13 +51,13 @@ class EngineUnderTest(Protocol):
         processes: int = 1,
         port: int | None = None,
     ) -> Server:
-        """Return an unchanged server; its ``processes`` share one engine."""
+        """Return a server without customer code; ``processes`` share an engine."""
 
     def write_adapter(self, folder: Path, text: str) -> str:
-        """Write an adapter, or write it anew; another text, another answer."""
+        """Write or replace an adapter. Each ``text`` gives other completions."""
 
-    def endless(self) -> dict[str, Any]:
-        """Return a completion request that is not answered for a long time."""
+    def long_completion(self) -> dict[str, Any]:
+        """Return a completion request that takes a long time."""
 
     def load(self, server: Server) -> Load | None:
-        """Return what the engine does, where that can be seen from outside."""
+        """Return the load of the engine, None if the engine does not report it."""

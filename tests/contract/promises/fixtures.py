@@ -1,6 +1,6 @@
-"""The servers that the promises share: a start of a real engine takes its time.
+"""Servers that tests share, because a real engine starts slowly.
 
-Whoever collects the promises says what ``engine`` is.
+The ``conftest.py`` that collects the tests defines the fixture ``engine``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from servers import Server
 
 from .engines import EngineUnderTest
 
-#: A script for any engine: handlers, middleware, and formatters, which change nothing
-#: unless they are asked to.
+#: A script for any engine: handlers, middleware and formatters. Middleware changes
+#: requests only if their headers ask for it.
 SCRIPT = '''
 import json
 
@@ -59,7 +59,7 @@ async def throttle(request, call_next):
 
 
 @custom_middleware("pre_post_process")
-async def take_note(request, call_next):
+async def add_header(request, call_next):
     response = await call_next(request)
     response.headers["x-noted"] = "yes"
     return response
@@ -82,8 +82,8 @@ async def sign(response):
 
 @pytest.fixture(scope="session")
 def server(engine: EngineUnderTest) -> Iterator[Server]:
-    """One that nobody has customised, with adapters where the engine has them."""
-    with engine.serve(env={"MHCS_AUTO": "1"}, lora=engine.has_adapters) as server:
+    """A server without customer code, with adapters if the engine supports them."""
+    with engine.serve(env={"MHCS_AUTO": "1"}, lora=engine.supports_adapters) as server:
         yield server
 
 
@@ -96,12 +96,12 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def customised(engine: EngineUnderTest, script: Path) -> Iterator[Server]:
-    """One with handlers, sessions and all middleware, of two processes if it can."""
+def customised_server(engine: EngineUnderTest, script: Path) -> Iterator[Server]:
+    """A server with customer code and sessions, of two processes if possible."""
     env = {
         "SAGEMAKER_MODEL_PATH": str(script),
         "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "true",
     }
-    processes = engine.most_processes
+    processes = engine.max_processes
     with engine.serve(env=env, lora=False, processes=processes) as server:
         yield server

@@ -1,4 +1,4 @@
-"""What clients send, and what they read of the answers."""
+"""Requests of clients, and the texts of responses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
 SESSION: Final = "X-Amzn-SageMaker-Session-Id"
 JSON_TYPE: Final = {"content-type": "application/json"}
 
-#: Each kind of request that ``/invocations`` takes, and the route it is led to.
+#: Each kind of request that ``/invocations`` accepts, and the route that handles it.
 ROUTES: Final = {"completion": "/v1/completions", "chat": "/v1/chat/completions"}
 
 
 def completion(engine: EngineUnderTest, **fields: Any) -> dict[str, Any]:
-    """Return a greedy request, so that the same one has the same answer."""
+    """Return a request with greedy sampling: equal requests have equal responses."""
     greedy = {"model": engine.model, "max_tokens": 8, "temperature": 0}
     return {**greedy, "prompt": "hello", **fields}
 
@@ -37,7 +37,7 @@ def request(kind: str, engine: EngineUnderTest, **fields: Any) -> dict[str, Any]
 
 
 def text_of(answer: httpx.Response) -> str:
-    """Return the text of a completion or chat, which must be a success."""
+    """Return the text of a completion or chat, whose status must be 200."""
     assert answer.status_code == 200, answer.text
     choice = answer.json()["choices"][0]
     text: str = choice["text"] if "text" in choice else choice["message"]["content"]
@@ -45,7 +45,7 @@ def text_of(answer: httpx.Response) -> str:
 
 
 def streamed_text(lines: Iterable[str]) -> str:
-    """Return the text of a stream of events, which must be complete."""
+    """Return the text of a stream of events, which must end with ``[DONE]``."""
     events = [line.removeprefix("data: ") for line in lines if line]
     assert events[-1] == "[DONE]"
     choices = [c for event in events[:-1] for c in json.loads(event)["choices"]]
@@ -62,7 +62,7 @@ def ask(
     adapter: str = "",
     **fields: Any,
 ) -> httpx.Response:
-    """Ask for a completion, with the adapter header where one is named."""
+    """Request a completion; ``adapter`` is the value of the adapter header."""
     headers = {ADAPTER: adapter} if adapter else {}
     return client.post(path, json=completion(engine, **fields), headers=headers)
 

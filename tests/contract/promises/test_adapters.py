@@ -1,4 +1,4 @@
-"""Adapters: registered, asked, listed, unregistered; by one front end and by two."""
+"""Registration, use and listing of adapters, on one front end and on two."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ from .requests import (
     text_of,
 )
 
-#: Whatever one process knows and the other does not would be missed by one of these.
-AGAIN = 6
+#: Enough requests for each of two processes to answer some of them.
+REPEATS = 6
 
 
 @pytest.fixture(scope="module")
 def with_adapters(engine: EngineUnderTest) -> EngineUnderTest:
-    if not engine.has_adapters:
+    if not engine.supports_adapters:
         pytest.skip(f"{engine.name} has no adapters")
     return engine
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one process", "two processes"])
-def shared(
+def adapter_server(
     request: pytest.FixtureRequest, with_adapters: EngineUnderTest
 ) -> Iterator[Server]:
     engine = with_adapters
-    if request.param > engine.most_processes:
+    if request.param > engine.max_processes:
         pytest.skip(f"{engine.name} has one front end")
     with engine.serve(env={"MHCS_AUTO": "1"}, processes=request.param) as server:
         yield server
 
 
 @pytest.fixture
-def client(shared: Server) -> Iterator[httpx.Client]:
-    """A client whose every request may reach another process; nothing is registered."""
-    with shared.new_client() as client:
+def client(adapter_server: Server) -> Iterator[httpx.Client]:
+    """A client whose requests may reach any process. No adapter is registered."""
+    with adapter_server.new_client() as client:
         for adapter in client.get("/adapters").json()["adapters"]:
             client.delete(f"/adapters/{adapter['name']}").raise_for_status()
         yield client
@@ -64,7 +64,7 @@ def sources(
     return {name: engine.write_adapter(root / name, name) for name in ("cats", "dogs")}
 
 
-def test_each_adapter_has_a_text_of_its_own_in_every_process(
+def test_each_adapter_has_its_own_text_in_every_process(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
     base = text_of(ask(client, engine))
@@ -74,7 +74,7 @@ def test_each_adapter_has_a_text_of_its_own_in_every_process(
     texts = {
         name: {
             text_of(answer)
-            for _ in range(AGAIN)
+            for _ in range(REPEATS)
             for answer in (
                 ask(client, engine, adapter=name),
                 ask(client, engine, model=name),
@@ -89,7 +89,7 @@ def test_each_adapter_has_a_text_of_its_own_in_every_process(
 
 
 @pytest.mark.parametrize("kind", ROUTES)
-def test_each_route_answers_by_the_adapter_whole_and_streamed(
+def test_every_route_uses_adapter_whole_and_streamed(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str], kind: str
 ) -> None:
     register(client, "one", sources["cats"])
@@ -106,7 +106,7 @@ def test_each_route_answers_by_the_adapter_whole_and_streamed(
 @pytest.mark.parametrize(
     "model", [{}, {"model": ""}, {"model": None}, {"model": "dogs"}]
 )
-def test_the_header_goes_before_the_bodys_model(
+def test_adapter_header_overrides_model_of_body(
     client: httpx.Client,
     engine: EngineUnderTest,
     sources: dict[str, str],
@@ -124,35 +124,35 @@ def test_the_header_goes_before_the_bodys_model(
 
 
 @pytest.mark.parametrize("path", ["/invocations", *ROUTES.values()])
-def test_an_unknown_name_in_the_header_is_a_404_that_lists(
+def test_unknown_name_in_header_is_a_404_that_lists_adapters(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str], path: str
 ) -> None:
     register(client, "cats", sources["cats"])
-    answer = ask(client, engine, path, adapter="nobody", model="cats")
+    answer = ask(client, engine, path, adapter="unknown", model="cats")
     assert answer.status_code == 404
     assert "'cats'" in answer.text
 
 
-def test_the_header_may_name_the_base_model(
+def test_adapter_header_accepts_base_model(
     client: httpx.Client, engine: EngineUnderTest
 ) -> None:
     by_header = ask(client, engine, adapter=engine.model)
     assert text_of(by_header) == text_of(ask(client, engine))
 
 
-def test_all_clients_see_the_same_adapters(
-    client: httpx.Client, shared: Server, sources: dict[str, str]
+def test_all_clients_see_same_adapters(
+    client: httpx.Client, adapter_server: Server, sources: dict[str, str]
 ) -> None:
-    # As the platform asks: no body, and twice if it got no answer.
+    # The platform sends no body, and repeats a call that got no response.
     query = {"name": "one", "src": sources["cats"], "preload": "true", "pin": "false"}
     for _ in range(2):
         answer = client.post("/adapters", params=query)
         assert (answer.status_code, answer.text) == (200, "Adapter one registered")
-    url = f"{shared.url}/adapters?name=two&src={sources['dogs']}"
+    url = f"{adapter_server.url}/adapters?name=two&src={sources['dogs']}"
     curl = ["curl", "-sS", "--noproxy", "*", "-X", "POST", url]
     printed = subprocess.run(curl, capture_output=True, check=True, text=True)
     assert printed.stdout == "Adapter two registered"
-    for _ in range(AGAIN):
+    for _ in range(REPEATS):
         listed = client.get("/adapters").json()["adapters"]
         assert [adapter["name"] for adapter in listed] == ["one", "two"]
         assert {adapter["status"] for adapter in listed} == {"loaded"}
@@ -164,7 +164,7 @@ def test_all_clients_see_the_same_adapters(
         assert page["next_page_token"] is None
 
 
-def test_texts_have_the_alias(client: httpx.Client, sources: dict[str, str]) -> None:
+def test_responses_use_alias(client: httpx.Client, sources: dict[str, str]) -> None:
     headers = {ALIAS: "Felix"}
     body = {"name": "one", "src": sources["cats"]}
     answer = client.post("/adapters", json=body, headers=headers)
@@ -173,7 +173,7 @@ def test_texts_have_the_alias(client: httpx.Client, sources: dict[str, str]) -> 
     assert answer.text == "Adapter Felix unregistered"
 
 
-def test_what_is_unregistered_is_unknown_to_every_process(
+def test_unregistered_adapter_is_a_404_in_every_process(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
     register(client, "one", sources["cats"])
@@ -181,43 +181,47 @@ def test_what_is_unregistered_is_unknown_to_every_process(
     removed = client.delete("/adapters/one")
     assert (removed.status_code, removed.text) == (200, "Adapter one unregistered")
     assert client.delete("/adapters/one").status_code == 404
-    for _ in range(AGAIN):
+    for _ in range(REPEATS):
         assert client.get("/adapters/one").status_code == 404
         assert ask(client, engine, adapter="one").status_code == 404
-        if engine.knows_its_models:
+        if engine.rejects_unknown_models:
             assert ask(client, engine, model="one").status_code == 404
 
 
-def test_a_name_that_comes_again_answers_from_its_new_weights(
+def test_reused_name_answers_with_new_weights(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
     expected = {}
     for name, src in sources.items():
         register(client, "changing", src)
-        answers = {text_of(ask(client, engine, model="changing")) for _ in range(AGAIN)}
+        answers = {
+            text_of(ask(client, engine, model="changing")) for _ in range(REPEATS)
+        }
         (expected[name],) = answers
         assert client.delete("/adapters/changing").status_code == 200
     assert expected["cats"] != expected["dogs"]
-    # And with both known to the engine from before.
+    # Also when the engine has cached both.
     register(client, "changing", sources["cats"])
-    for _ in range(AGAIN):
+    for _ in range(REPEATS):
         assert text_of(ask(client, engine, adapter="changing")) == expected["cats"]
 
 
-def test_a_folder_that_changed_answers_from_its_new_weights(
+def test_changed_folder_answers_with_new_weights(
     client: httpx.Client, engine: EngineUnderTest, tmp_path: Path
 ) -> None:
     texts = []
     for text in ("cats", "dogs"):
         src = engine.write_adapter(tmp_path / "same", text)
         register(client, "same", src).raise_for_status()
-        texts.append({text_of(ask(client, engine, model="same")) for _ in range(AGAIN)})
+        texts.append(
+            {text_of(ask(client, engine, model="same")) for _ in range(REPEATS)}
+        )
         client.delete("/adapters/same").raise_for_status()
     (first,), (second,) = texts
     assert first != second
 
 
-def test_an_adapter_is_replaced_at_once(
+def test_adapter_is_replaced_immediately(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
     register(client, "expected", sources["dogs"])
@@ -227,11 +231,11 @@ def test_an_adapter_is_replaced_at_once(
     assert "load_inplace" in refused.text
     register(client, "one", sources["dogs"], load_inplace=True).raise_for_status()
     expected = text_of(ask(client, engine, model="expected"))
-    for _ in range(AGAIN):
+    for _ in range(REPEATS):
         assert text_of(ask(client, engine, adapter="one")) == expected
 
 
-def test_an_adapter_may_wait_for_its_first_request(
+def test_adapter_without_preload_is_loaded_by_first_request(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
     register(client, "one", sources["cats"], preload=False).raise_for_status()
@@ -240,21 +244,21 @@ def test_an_adapter_may_wait_for_its_first_request(
     assert client.get("/adapters/one").json()["status"] == "loaded"
 
 
-def test_a_pin_is_kept_or_refused(
+def test_pin_is_accepted_only_if_engine_can_pin(
     client: httpx.Client, engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
-    status = 200 if engine.has_pins else 507
+    status = 200 if engine.can_pin else 507
     assert register(client, "one", sources["cats"], pin=True).status_code == status
-    if not engine.has_pins:
+    if not engine.can_pin:
         assert client.get("/adapters").json()["adapters"] == []
         register(client, "one", sources["cats"]).raise_for_status()
         assert client.post("/adapters/one/update?pin=true").status_code == 507
     pinned = client.get("/adapters/one").json()["pin"]
-    assert pinned is engine.has_pins
+    assert pinned is engine.can_pin
     assert text_of(ask(client, engine, adapter="one"))
 
 
-def test_bad_registrations_are_refused_and_leave_nothing(
+def test_refused_registrations_leave_no_adapter(
     client: httpx.Client,
     engine: EngineUnderTest,
     sources: dict[str, str],
@@ -282,17 +286,17 @@ def test_bad_registrations_are_refused_and_leave_nothing(
     assert text_of(ask(client, engine))
 
 
-def test_an_unknown_adapter_is_a_404(
+def test_unknown_adapter_is_a_404(
     client: httpx.Client, engine: EngineUnderTest
 ) -> None:
-    assert client.get("/adapters/nobody").status_code == 404
-    assert client.post("/adapters/nobody/update?pin=false").status_code == 404
-    answer = ask(client, engine, adapter="nobody")
+    assert client.get("/adapters/unknown").status_code == 404
+    assert client.post("/adapters/unknown/update?pin=false").status_code == 404
+    answer = ask(client, engine, adapter="unknown")
     assert answer.status_code == 404
-    assert "nobody" in answer.text
+    assert "unknown" in answer.text
 
 
-def test_a_body_that_cannot_hold_the_name_is_a_400(
+def test_body_that_is_not_an_object_is_a_400(
     client: httpx.Client, sources: dict[str, str]
 ) -> None:
     register(client, "one", sources["cats"])
@@ -301,11 +305,11 @@ def test_a_body_that_cannot_hold_the_name_is_a_400(
         assert answer.status_code == 400, answer.text
 
 
-def test_registered_by_many_at_once_an_adapter_is_there_once(
-    client: httpx.Client, shared: Server, sources: dict[str, str]
+def test_concurrent_registrations_create_one_adapter(
+    client: httpx.Client, adapter_server: Server, sources: dict[str, str]
 ) -> None:
     def once(_: int) -> int:
-        with shared.new_client() as client:
+        with adapter_server.new_client() as client:
             return register(client, "one", sources["cats"]).status_code
 
     with ThreadPoolExecutor(8) as threads:
@@ -313,10 +317,10 @@ def test_registered_by_many_at_once_an_adapter_is_there_once(
     assert len(client.get("/adapters").json()["adapters"]) == 1
 
 
-def test_a_server_that_starts_again_has_the_adapters_that_it_had(
+def test_restarted_server_restores_its_adapters(
     with_adapters: EngineUnderTest, sources: dict[str, str], tmp_path: Path
 ) -> None:
-    """Those that come with the model are there at the start, but for deleted ones."""
+    """Adapters in the model folder are loaded too, except for deleted ones."""
     engine, port = with_adapters, free_port()
     env = {
         "MHCS_AUTO": "1",
@@ -339,7 +343,7 @@ def test_a_server_that_starts_again_has_the_adapters_that_it_had(
         assert ask(server.client, engine, adapter="three").status_code == 404
 
 
-def test_without_lora_nothing_answers_in_its_place(
+def test_server_without_lora_refuses_adapters(
     engine: EngineUnderTest, sources: dict[str, str]
 ) -> None:
     with engine.serve(env={"MHCS_AUTO": "1"}, lora=False) as server:

@@ -1,4 +1,4 @@
-"""A customer's script: handlers, sessions, middleware and formatters."""
+"""Handlers, sessions, middleware and formatters of a customer's script."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from .engines import EngineUnderTest
 from .requests import SESSION, completion, streamed_text, text_of
 
 
-def test_the_scripts_handlers_answer(customised: Server) -> None:
+def test_script_handlers_answer(customised_server: Server) -> None:
     for method in ("GET", "HEAD", "POST"):
-        assert customised.client.request(method, "/ping").status_code == 201
-    answer = customised.client.post("/invocations", content=b"\xff\x00")
+        assert customised_server.client.request(method, "/ping").status_code == 201
+    answer = customised_server.client.post("/invocations", content=b"\xff\x00")
     assert answer.json() == {"bytes": 2, "count": 0}
 
 
-def test_the_engines_routes_are_as_they_were(
-    customised: Server, engine: EngineUnderTest
+def test_engines_own_routes_are_unchanged(
+    customised_server: Server, engine: EngineUnderTest
 ) -> None:
-    answer = customised.client.post("/v1/completions", json=completion(engine))
+    answer = customised_server.client.post("/v1/completions", json=completion(engine))
     assert text_of(answer)
 
 
-def test_a_session_counts_until_it_is_closed(customised: Server) -> None:
-    with customised.new_client() as client:
+def test_session_keeps_state_until_closed(customised_server: Server) -> None:
+    with customised_server.new_client() as client:
         session = begin(client)
         counts = [ask_session(client, session).json()["count"] for _ in range(4)]
         assert counts == [1, 2, 3, 4]
         assert close(client, session).text == f"Session {session} closed"
-        gone = ask_session(client, session)
+        after_close = ask_session(client, session)
         status, message = not_found(session)
-        assert (gone.status_code, message in gone.text) == (status, True)
+        assert (after_close.status_code, message in after_close.text) == (status, True)
 
 
-def test_sessions_that_run_at_once_know_nothing_of_each_other(
-    customised: Server,
+def test_concurrent_sessions_are_isolated(
+    customised_server: Server,
 ) -> None:
     def converse(_: int) -> list[int]:
-        with customised.new_client() as client:
+        with customised_server.new_client() as client:
             session = begin(client)
             return [ask_session(client, session).json()["count"] for _ in range(5)]
 
@@ -55,40 +55,44 @@ def ask_session(client: httpx.Client, session: str) -> httpx.Response:
     return client.post("/invocations", json={}, headers={SESSION: session})
 
 
-def test_middleware_sees_every_answer(customised: Server) -> None:
+def test_middleware_sees_every_response(customised_server: Server) -> None:
     for path in ("/ping", "/v1/models", "/nope"):
-        answer = customised.client.get(path)
+        answer = customised_server.client.get(path)
         assert (answer.headers["x-noted"], answer.headers["x-signed"]) == ("yes", "yes")
 
 
-def test_the_throttle_refuses_before_anything_else(customised: Server) -> None:
-    answer = customised.client.get("/v1/models", headers={"x-too-much": "1"})
+def test_throttle_runs_before_other_middleware(customised_server: Server) -> None:
+    answer = customised_server.client.get("/v1/models", headers={"x-too-much": "1"})
     assert answer.status_code == 429
     assert "x-noted" not in answer.headers
 
 
-def test_the_input_formatter_makes_a_request_of_a_text(
-    customised: Server, engine: EngineUnderTest
+def test_input_formatter_converts_text_to_request(
+    customised_server: Server, engine: EngineUnderTest
 ) -> None:
     headers = {"content-type": "text/plain", "x-model": engine.model}
-    answer = customised.client.post("/v1/completions", content="hello", headers=headers)
+    answer = customised_server.client.post(
+        "/v1/completions", content="hello", headers=headers
+    )
     body = completion(engine, max_tokens=4)
-    same = customised.client.post("/v1/completions", json=body)
+    same = customised_server.client.post("/v1/completions", json=body)
     assert text_of(answer) == text_of(same)
 
 
-def test_a_stream_passes_all_middleware(
-    customised: Server, engine: EngineUnderTest
+def test_stream_passes_through_all_middleware(
+    customised_server: Server, engine: EngineUnderTest
 ) -> None:
     body = completion(engine)
-    whole = text_of(customised.client.post("/v1/completions", json=body))
+    whole = text_of(customised_server.client.post("/v1/completions", json=body))
     streamed = {**body, "stream": True}
-    with customised.client.stream("POST", "/v1/completions", json=streamed) as answer:
+    with customised_server.client.stream(
+        "POST", "/v1/completions", json=streamed
+    ) as answer:
         assert answer.headers["x-signed"] == "yes"
         assert streamed_text(answer.iter_lines()) == whole
 
 
-def test_handlers_by_variable_come_before_the_scripts(
+def test_handlers_from_environment_override_script(
     engine: EngineUnderTest, script: Path
 ) -> None:
     (script / "others.py").write_text("def invoke(): return 'other'")
@@ -102,7 +106,7 @@ def test_handlers_by_variable_come_before_the_scripts(
         assert server.client.get("/ping").json()["object"] == "list"
 
 
-def test_a_handler_that_is_not_there_stops_the_start(engine: EngineUnderTest) -> None:
+def test_missing_handler_prevents_startup(engine: EngineUnderTest) -> None:
     server = engine.serve(env={"CUSTOM_FASTAPI_PING_HANDLER": "nowhere.py:ping"})
     server.client.close()
     end = serve_until_exit(server.command[:-4], server.env, timeout=server.timeout)

@@ -1,4 +1,4 @@
-"""A client that hangs up: the engine stops, whatever stands between them."""
+"""The engine aborts a request when its client disconnects."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .engines import EngineUnderTest, Load
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("path", ["/invocations", "/v1/completions"])
-def test_an_unchanged_server_sees_it(
+def test_disconnect_aborts_request_on_unchanged_server(
     server: Server, engine: EngineUnderTest, path: str, stream: bool
 ) -> None:
     check_disconnect(server, engine, path, stream=stream)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_a_customised_server_sees_it(
-    customised: Server, engine: EngineUnderTest, stream: bool
+def test_disconnect_aborts_request_on_customised_server(
+    customised_server: Server, engine: EngineUnderTest, stream: bool
 ) -> None:
-    check_disconnect(customised, engine, "/v1/completions", stream=stream)
+    check_disconnect(customised_server, engine, "/v1/completions", stream=stream)
 
 
 def check_disconnect(
@@ -36,9 +36,9 @@ def check_disconnect(
     stream: bool = False,
     headers: Mapping[str, str] | None = None,
 ) -> None:
-    """Hang up while the engine computes, which must give up."""
+    """Disconnect during a request, and check that the engine aborts it."""
     before = load_of(engine, server)
-    content = json.dumps({**engine.endless(), "stream": stream}).encode()
+    content = json.dumps({**engine.long_completion(), "stream": stream}).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(content)}\r\n"
@@ -50,7 +50,7 @@ def check_disconnect(
             if load_of(engine, server).running > before.running:
                 break
         else:
-            raise AssertionError("The engine never began.")
+            raise AssertionError("The engine never started the request.")
     for _ in polling(30):
         if load_of(engine, server) == before:
             break
@@ -60,5 +60,5 @@ def check_disconnect(
 def load_of(engine: EngineUnderTest, server: Server) -> Load:
     load = engine.load(server)
     if load is None:
-        pytest.skip(f"{engine.name} does not tell what it is doing")
+        pytest.skip(f"{engine.name} does not report its load")
     return load

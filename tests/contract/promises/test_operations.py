@@ -1,4 +1,4 @@
-"""What operators need of a server: ids, and numbers."""
+"""Request ids and metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .requests import completion, text_of
 REQUESTS = "sagemaker_requests_total"
 
 
-def test_the_platforms_id_is_that_of_the_answer(
+def test_inference_id_becomes_request_id(
     server: Server, engine: EngineUnderTest
 ) -> None:
     headers = {"X-Amzn-SageMaker-Inference-Id": "the-platforms-id"}
@@ -23,7 +23,7 @@ def test_the_platforms_id_is_that_of_the_answer(
         assert answer.headers.get_list("X-Request-Id") == ["the-platforms-id"]
 
 
-def test_requests_without_an_id_get_one_each(server: Server) -> None:
+def test_requests_without_id_get_unique_ids(server: Server) -> None:
     ids = {server.client.get("/ping").headers["X-Request-Id"] for _ in range(3)}
     assert len(ids) == 3
 
@@ -44,10 +44,10 @@ def test_requests_are_counted(server: Server, engine: EngineUnderTest) -> None:
         assert after.value(seconds, route=route) > before.value(seconds, route=route)
 
 
-def test_the_engines_own_numbers_are_not_lost(
+def test_engines_own_metrics_stay_available(
     server: Server, engine: EngineUnderTest
 ) -> None:
-    """Beside ours, or where they went to make room."""
+    """On our page, or on ``/metrics/json`` if the engine has JSON statistics."""
     server.client.post("/invocations", json=completion(engine))
     statistics = server.client.get("/metrics/json")
     if statistics.headers["content-type"].startswith("application/json"):

@@ -1,4 +1,4 @@
-"""An unchanged server: its own routes, behind the contract's."""
+"""The contract's routes on a server without customer code."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .requests import (
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_ping_answers_every_method(server: Server, method: str) -> None:
+def test_ping_answers_get_head_and_post(server: Server, method: str) -> None:
     assert server.client.request(method, "/ping").status_code == 200
 
 
-def test_ping_takes_no_other_method(server: Server) -> None:
+def test_ping_rejects_other_methods(server: Server) -> None:
     assert server.client.put("/ping").status_code == 405
 
 
 @pytest.mark.parametrize("kind", ROUTES)
-def test_invocations_answers_as_the_route_that_fits_the_body(
+def test_invocations_answers_like_route_that_fits_body(
     server: Server, engine: EngineUnderTest, kind: str
 ) -> None:
     body = request(kind, engine)
@@ -47,7 +47,7 @@ def test_invocations_answers_as_the_route_that_fits_the_body(
 
 @pytest.mark.parametrize("kind", ROUTES)
 @pytest.mark.parametrize("model", [{}, {"model": ""}, {"model": None}])
-def test_a_body_without_a_model_is_the_base_models(
+def test_body_without_model_uses_base_model(
     server: Server, engine: EngineUnderTest, kind: str, model: dict[str, Any]
 ) -> None:
     body = request(kind, engine)
@@ -59,7 +59,7 @@ def test_a_body_without_a_model_is_the_base_models(
 
 
 @pytest.mark.parametrize("kind", ROUTES)
-def test_a_stream_stays_a_stream(
+def test_stream_matches_whole_response(
     server: Server, engine: EngineUnderTest, kind: str
 ) -> None:
     body = request(kind, engine)
@@ -72,9 +72,7 @@ def test_a_stream_stays_a_stream(
     assert len([line for line in lines if line]) > 2
 
 
-def test_an_openai_client_sees_an_unchanged_server(
-    server: Server, engine: EngineUnderTest
-) -> None:
+def test_openai_client_works_unchanged(server: Server, engine: EngineUnderTest) -> None:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
         models = [model.id for model in client.models.list()]
         assert engine.model in models
@@ -86,7 +84,7 @@ def test_an_openai_client_sees_an_unchanged_server(
         assert text == answer.choices[0].message.content
 
 
-def test_an_openai_client_may_ask_invocations(
+def test_openai_client_can_call_invocations(
     server: Server, engine: EngineUnderTest
 ) -> None:
     with openai.OpenAI(base_url=server.url, api_key="none") as client:
@@ -96,7 +94,7 @@ def test_an_openai_client_may_ask_invocations(
     assert answer.choices[0].message.content
 
 
-def test_curl_gets_an_answer(server: Server, engine: EngineUnderTest) -> None:
+def test_curl_can_call_invocations(server: Server, engine: EngineUnderTest) -> None:
     body = f'{{"model": "{engine.model}", "prompt": "hello", "max_tokens": 4}}'
     curl = ["curl", "-sS", "--noproxy", "*", f"{server.url}/invocations"]
     with_type = [*curl, "-H", "Content-Type: application/json", "-d", body]
@@ -105,7 +103,7 @@ def test_curl_gets_an_answer(server: Server, engine: EngineUnderTest) -> None:
 
 
 @pytest.mark.parametrize("change", [{"prompt": None}, {"max_tokens": "many"}])
-def test_the_engines_checks_of_a_request_stay(
+def test_engine_still_validates_requests(
     server: Server, engine: EngineUnderTest, change: dict[str, Any]
 ) -> None:
     body = completion(engine, **change)
@@ -120,21 +118,17 @@ def test_the_engines_checks_of_a_request_stay(
 @pytest.mark.parametrize(
     "body", [b"{", b"\xff", b"[1, 2]", b"", b"null", b'"prompt"', b'{"text": "hello"}']
 )
-def test_a_body_without_a_request_is_the_clients_error(
-    server: Server, body: bytes
-) -> None:
+def test_invalid_body_is_a_400(server: Server, body: bytes) -> None:
     answer = server.client.post("/invocations", content=body, headers=JSON_TYPE)
     assert answer.status_code == 400, answer.text
     assert server.client.get("/ping").status_code == 200
 
 
-def test_the_route_attribute_chooses_the_route(
-    server: Server, engine: EngineUnderTest
-) -> None:
+def test_route_attribute_selects_route(server: Server, engine: EngineUnderTest) -> None:
     headers = {ATTRIBUTES: "a=b, route=/v1/chat/completions"}
     answer = server.client.post("/invocations", json=chat(engine), headers=headers)
     assert answer.json()["object"] == "chat.completion"
-    # The route is taken at the client's word: it has no prompt there.
+    # The attribute overrides the body: that route needs messages, not a prompt.
     body = completion(engine)
     wrong = server.client.post("/invocations", json=body, headers=headers)
     assert wrong.status_code == 400
@@ -143,7 +137,7 @@ def test_the_route_attribute_chooses_the_route(
 @pytest.mark.parametrize(
     "route", ["/v1/models", "/health", "/metrics", "/v1/load_lora_adapter", ""]
 )
-def test_only_inference_routes_can_be_chosen(
+def test_only_inference_routes_can_be_selected(
     server: Server, engine: EngineUnderTest, route: str
 ) -> None:
     headers = {ATTRIBUTES: f"route={route}"}
@@ -152,11 +146,11 @@ def test_only_inference_routes_can_be_chosen(
     assert "/v1/completions" in answer.text
 
 
-def test_sessions_are_off(server: Server, engine: EngineUnderTest) -> None:
-    wanted = server.client.post("/invocations", json={"requestType": "NEW_SESSION"})
-    named = server.client.post(
+def test_sessions_are_off_by_default(server: Server, engine: EngineUnderTest) -> None:
+    creating = server.client.post("/invocations", json={"requestType": "NEW_SESSION"})
+    using = server.client.post(
         "/invocations", json=completion(engine), headers={SESSION: "a"}
     )
-    for answer in (wanted, named):
+    for answer in (creating, using):
         assert answer.status_code == 400
         assert "stateful sessions not enabled" in answer.text

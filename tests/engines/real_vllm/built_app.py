@@ -1,8 +1,8 @@
-"""Builds vLLM's own app without an engine, and prints what may be chosen of it.
+"""Build vLLM's own app without an engine, and print its selectable routes.
 
     python built_app.py MODEL generate|pooling
 
-With every route that the release has: those for developers and of adapters, too.
+The app has every route of the release, including those for developers and adapters.
 """
 
 import inspect
@@ -12,7 +12,7 @@ import sys
 from importlib import import_module
 from typing import Any, Final
 
-import mhcs.auto  # noqa: F401 - what old releases do not know
+import mhcs.auto  # noqa: F401 - patches old releases
 from mhcs.vllm import engine
 from model_hosting_container_standards.asgi.routing import iter_routes
 from model_hosting_container_standards.common.custom_code_ref_resolver import (
@@ -26,7 +26,7 @@ TASKS: Final = {
     "generate": ("generate", "transcription", "realtime", "render"),
     "pooling": ("embed", "classify", "score", "token_embed", "token_classify"),
 }
-#: A model by which vLLM both embeds and classifies has one label.
+#: With one label, vLLM both embeds and classifies with the model.
 MODEL: Final[dict[str, Any]] = {
     "generate": {},
     "pooling": {"runner": "pooling", "hf_overrides": {"num_labels": 1}},
@@ -58,7 +58,7 @@ def methods_of(route: Any) -> Any:
 
 
 def main() -> None:
-    # After vLLM, whose release is what has lost names.
+    # After vLLM, because the table depends on its release.
     import_module("vllm")
     install_moved_names(engine.moved_names)
     app = build(*sys.argv[1:])

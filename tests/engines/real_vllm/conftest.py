@@ -1,4 +1,4 @@
-"""Folders of adapters, good ones and bad ones, and servers that load them."""
+"""Valid and invalid adapter folders, and servers that load them."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from servers import Server, free_port
 
 Change = Callable[[Path], Any]
 
-#: How wide the tiny model is.
+#: The hidden size of the tiny model.
 HIDDEN = 128
-#: How many adapters the server computes at once, and keeps.
+#: The number of adapters that the server runs at once, and caches.
 SLOTS = 8
 CONFIG = "adapter_config.json"
 
 
 def copy_adapter(name: str, folder: Path) -> Path:
-    """Put a copy of one of the tiny model's adapters at ``folder``."""
+    """Copy one of the tiny model's adapters to ``folder``."""
     tiny_model()
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(adapter_path(name), folder)
@@ -51,18 +51,18 @@ def change_config(folder: Path, **fields: Any) -> None:
     (folder / CONFIG).write_text(json.dumps({**config, **fields}))
 
 
-def cut_weights(folder: Path) -> None:
+def truncate_weights(folder: Path) -> None:
     weights = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(weights[: len(weights) // 2])
 
 
-def empty(folder: Path) -> None:
+def empty_folder(folder: Path) -> None:
     for file in folder.iterdir():
         file.unlink()
 
 
-def rename(old: str, new: str) -> Change:
-    """Give the weights to other modules."""
+def rename_tensors(old: str, new: str) -> Change:
+    """Rename tensors."""
 
     def change(folder: Path) -> None:
         tensors = load(folder / WEIGHTS)
@@ -72,35 +72,35 @@ def rename(old: str, new: str) -> Change:
 
 
 def rename_modules(folder: Path) -> None:
-    """Give the weights to modules that the model does not have."""
-    rename(".q_proj.", ".z_proj.")(folder)
+    """Rename the tensors to modules that the model does not have."""
+    rename_tensors(".q_proj.", ".z_proj.")(folder)
     change_config(folder, target_modules=["z_proj", "v_proj"])
 
 
-def double(folder: Path) -> None:
-    """Give the weights to other modules as well: half of them fit."""
+def add_unknown_modules(folder: Path) -> None:
+    """Copy the tensors to modules that the model does not have: half of them fit."""
     tensors = load(folder / WEIGHTS)
-    rename("model.layers", "model.language_model.layers")(folder)
+    rename_tensors("model.layers", "model.language_model.layers")(folder)
     save(folder / WEIGHTS, {**tensors, **load(folder / WEIGHTS)})
 
 
-def narrow(folder: Path) -> None:
-    """Make it of a model that is half as wide."""
+def halve_width(folder: Path) -> None:
+    """Crop the tensors to half the hidden size."""
     tensors = load(folder / WEIGHTS)
     for name, tensor in tensors.items():
-        tensors[name] = cut(tensor, *(min(size, HIDDEN // 2) for size in tensor.shape))
+        tensors[name] = crop(tensor, *(min(size, HIDDEN // 2) for size in tensor.shape))
     save(folder / WEIGHTS, tensors)
 
 
-def cut(tensor: Stored, rows: int, columns: int) -> Stored:
+def crop(tensor: Stored, rows: int, columns: int) -> Stored:
     width, size = tensor.shape[1], len(tensor.data) // math.prod(tensor.shape)
     starts = (row * width * size for row in range(rows))
     data = (tensor.data[start : start + columns * size] for start in starts)
     return Stored(tensor.dtype, (rows, columns), b"".join(data))
 
 
-def spoil(number: float) -> Change:
-    """Make one of the weights that number."""
+def set_last_weight(number: float) -> Change:
+    """Set the last weight to ``number``."""
 
     def change(folder: Path) -> None:
         tensors = load(folder / WEIGHTS)
@@ -111,48 +111,52 @@ def spoil(number: float) -> Change:
     return change
 
 
-#: What is wrong with each bad adapter, and what makes it so.
+#: The invalid adapters: names, and the changes that make a valid one invalid.
 DAMAGES: dict[str, Change] = {
-    "empty": empty,
+    "empty": empty_folder,
     "rank": lambda folder: change_config(folder, r=64),
     "modules": rename_modules,
-    "truncated": cut_weights,
+    "truncated": truncate_weights,
     "config": lambda folder: (folder / CONFIG).write_text("{"),
     "weights": lambda folder: (folder / WEIGHTS).unlink(),
-    "prefix": rename("model.layers", "model.language_model.layers"),
-    "no-prefix": rename("base_model.model.model.layers", "base_model.model.layers"),
-    "layers": rename("layers.", "layers.7"),
-    "narrow": narrow,
-    "half": double,
-    "nan": spoil(math.nan),
-    "infinite": spoil(-math.inf),
+    "prefix": rename_tensors("model.layers", "model.language_model.layers"),
+    "no-prefix": rename_tensors(
+        "base_model.model.model.layers", "base_model.model.layers"
+    ),
+    "layers": rename_tensors("layers.", "layers.7"),
+    "narrow": halve_width,
+    "half": add_unknown_modules,
+    "nan": set_last_weight(math.nan),
+    "infinite": set_last_weight(-math.inf),
 }
 
 
-def use_pattern(folder: Path) -> None:
-    """Give one kind of module another rank than the others."""
+def use_rank_pattern(folder: Path) -> None:
+    """Give one kind of module a different rank."""
     tensors = load(folder / WEIGHTS)
     for name, tensor in tensors.items():
         if ".q_proj." in name:
             rows, columns = tensor.shape
             shape = (4, columns) if ".lora_A." in name else (rows, 4)
-            tensors[name] = cut(tensor, *shape)
+            tensors[name] = crop(tensor, *shape)
     save(folder / WEIGHTS, tensors)
     change_config(folder, rank_pattern={"q_proj": 4})
 
 
 def store_as(dtype: str) -> Change:
-    """Store the weights by half the bytes."""
+    """Store the weights as 16-bit numbers."""
 
     def change(folder: Path) -> None:
         tensors = load(folder / WEIGHTS)
-        stored = {name: halve(tensor, dtype) for name, tensor in tensors.items()}
+        stored = {
+            name: convert_to_16_bit(tensor, dtype) for name, tensor in tensors.items()
+        }
         save(folder / WEIGHTS, stored)
 
     return change
 
 
-def halve(tensor: Stored, dtype: str) -> Stored:
+def convert_to_16_bit(tensor: Stored, dtype: str) -> Stored:
     if dtype == "BF16":  # The upper half of the bytes.
         data = b"".join(
             tensor.data[at + 2 : at + 4] for at in range(0, len(tensor.data), 4)
@@ -163,8 +167,8 @@ def halve(tensor: Stored, dtype: str) -> Stored:
     return Stored(dtype, tensor.shape, data)
 
 
-def keep(part: str) -> Change:
-    """Leave out what is not for these modules."""
+def keep_modules(part: str) -> Change:
+    """Drop the tensors of other modules."""
 
     def change(folder: Path) -> None:
         tensors = load(folder / WEIGHTS)
@@ -173,24 +177,24 @@ def keep(part: str) -> Change:
     return change
 
 
-#: What PEFT writes too, and vLLM takes.
+#: Other formats that PEFT writes and vLLM accepts.
 VARIANTS: dict[str, Change] = {
     "rslora": lambda folder: change_config(folder, use_rslora=True),
     "all-linear": lambda folder: change_config(folder, target_modules="all-linear"),
-    "last-layer": keep(".layers.1."),
-    "one-kind": keep(".v_proj."),
+    "last-layer": keep_modules(".layers.1."),
+    "one-kind": keep_modules(".v_proj."),
     "bf16": store_as("BF16"),
     "f16": store_as("F16"),
-    "unprefixed": rename("base_model.model.", ""),
-    "pattern": use_pattern,
+    "unprefixed": rename_tensors("base_model.model.", ""),
+    "pattern": use_rank_pattern,
 }
 
 
 @pytest.fixture(scope="session")
 def adapters_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The only folder a server may load from: ``adapter-a``, ``adapter-b``, bad ones.
+    """The adapters root: ``adapter-a``, ``adapter-b``, variants and invalid adapters.
 
-    Also ``link-out``, a symbolic link to an adapter elsewhere.
+    ``link-out`` is a symbolic link to an adapter outside.
     """
     root = tmp_path_factory.mktemp("adapters-root")
     for name in ADAPTERS:
@@ -202,8 +206,8 @@ def adapters_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A folder for what vLLM leaves behind: a short path, as it has sockets there."""
+def temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A temporary folder for vLLM, with a path that is short enough for its sockets."""
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.setenv("TMPDIR", folder)
         yield
@@ -211,16 +215,16 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def versions(record_testsuite_property: Callable[[str, object], None]) -> None:
-    """Say in the report of --junitxml what was tested with what."""
+    """Record the tested versions in the report of --junitxml."""
     record_testsuite_property("python", platform.python_version())
     for name in ("vllm", "torch", "transformers", "fastapi", "starlette", "pydantic"):
         record_testsuite_property(name, metadata.version(name))
 
 
 class Deployment:
-    """A vLLM server that may be killed and started again: same port, same state.
+    """A vLLM server that can be killed and restarted with the same port and state.
 
-    A start takes half a minute, so the tests share it.
+    The tests share it, because a start takes half a minute.
     """
 
     def __init__(self, processes: int, root: Path, state: Path) -> None:
@@ -230,7 +234,7 @@ class Deployment:
             **PATCHED,
             "SAGEMAKER_ADAPTERS_ROOT": str(root),
             "SAGEMAKER_ADAPTERS_PATH": str(state),
-            # Responses may go on in the background.
+            # Enables background responses.
             "VLLM_ENABLE_RESPONSES_API_STORE": "1",
         }
         self._port = free_port()
@@ -241,8 +245,8 @@ class Deployment:
         options = (*processes, f"--max-loras={SLOTS}", f"--max-cpu-loras={SLOTS}")
         return serve(*options, env=self._env, port=self._port)
 
-    def start_anew(self) -> None:
-        """Start it after :meth:`Server.kill`."""
+    def restart(self) -> None:
+        """Start the server again after :meth:`Server.kill`."""
         self.server.close()
         self.server = self._new_server()
         self.server.__enter__()
@@ -275,8 +279,8 @@ def shared_deployment(
 
 @pytest.fixture
 def deployment(shared_deployment: Deployment) -> Deployment:
-    """One that runs, and has no adapters."""
+    """A running server without adapters."""
     if shared_deployment.server.status() is not None:
-        shared_deployment.start_anew()  # A test that failed left it so.
+        shared_deployment.restart()  # A failed test may leave it stopped.
     shared_deployment.unregister_all()
     return shared_deployment

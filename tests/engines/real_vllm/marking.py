@@ -1,4 +1,4 @@
-"""Middleware by name, for ``--middleware``: it marks every answer."""
+"""Middleware for ``--middleware`` that marks every response."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Marking:
-    """Adds a header that is called as the class is."""
+    """Adds a header with the name of the class."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -21,5 +21,5 @@ class Marking:
         await self.app(scope, receive, mark)
 
 
-class Again(Marking):
-    """Another one."""
+class Second(Marking):
+    """A second one, with a header of its own."""

@@ -1,4 +1,4 @@
-"""Tries every name that the installed vLLM has lost, and prints what each comes to."""
+"""Import every name that the installed vLLM moved, and print the outcomes."""
 
 import importlib
 import json
@@ -10,12 +10,12 @@ from model_hosting_container_standards.customer_code.moved_names import (
     install_moved_names,
 )
 
-#: A module that needs more than is installed: without us, too.
+#: The module cannot be imported, because a dependency is not installed.
 UNUSABLE: Final = "unusable"
 
 
 def outcome(module: str, name: str) -> str:
-    """Return the error of an import; "": it works."""
+    """Return the error of an import, "" if it succeeds."""
     try:
         found = importlib.import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Streams that a server must not cut when it is told to end."""
+"""Streams that a server must finish before it exits."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any, Final
 from real import COMPLETION
 from servers import Server
 
-#: What SageMaker gives a container to end, in seconds.
-ENDS_S: Final = 30
+#: The seconds that SageMaker gives a container to stop.
+SHUTDOWN_LIMIT_S: Final = 30
 STREAMS: Final = 8
 LONG: Final = {"max_tokens": 200, "ignore_eos": True, "stream": True}
 
 
-def check_that_streams_end(server: Server, pid: int, path: str) -> None:
-    """Tell a server to end while it streams, and see that nothing is missing."""
+def check_streams_finish(server: Server, pid: int, path: str) -> None:
+    """Send SIGTERM to ``pid`` during streams, and check that they are complete."""
     body = {**COMPLETION, **LONG, "stream_options": {"include_usage": True}}
     with ThreadPoolExecutor(STREAMS) as threads:
         streams = [threads.submit(read, server, path, body) for _ in range(STREAMS)]
-        begun = [next(stream.result()) for stream in streams]
+        first_chunks = [next(stream.result()) for stream in streams]
         os.kill(pid, signal.SIGTERM)
         rests = [threads.submit("".join, stream.result()) for stream in streams]
-        for first, rest in zip(begun, rests, strict=True):
+        for first, rest in zip(first_chunks, rests, strict=True):
             text = first + rest.result()
             assert text.endswith("data: [DONE]\n\n")
             assert '"completion_tokens":200' in text
 
 
 def read(server: Server, path: str, body: dict[str, Any]) -> Iterator[str]:
-    """Return the chunks of a stream that has begun."""
+    """Return the chunks of a stream, after the first one has arrived."""
     chunks = _chunks(server, path, body)
     first = next(chunks)
 

@@ -1,4 +1,4 @@
-"""LoRA adapters of a real vLLM, by one API server process and by two."""
+"""LoRA adapters on a real vLLM, with one API server process and with two."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ pytestmark = requires_vllm
 
 # Longer than a block of the prefix cache, which has 128 tokens on a CPU.
 LONG_PROMPT = "hello hello hello " * 13
-#: Whatever one process knows and the other does not would be missed by one of these.
-AGAIN = 6
+#: Enough requests for each of two processes to answer some of them.
+REPEATS = 6
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def server(deployment: Deployment) -> Server:
 
 @pytest.fixture
 def adapters(deployment: Deployment) -> Iterator[httpx.Client]:
-    """A client whose every request may reach another process; nothing is registered."""
+    """A client whose requests may reach any process. No adapter is registered."""
     with deployment.new_client() as client:
         yield client
 
@@ -60,7 +60,7 @@ def text(client: httpx.Client, path: str, adapter: str = "", **fields: Any) -> s
     return found
 
 
-def test_each_adapter_has_a_text_of_its_own_in_every_process(
+def test_each_adapter_has_its_own_text_in_every_process(
     adapters: httpx.Client,
 ) -> None:
     base = text(adapters, "/invocations")
@@ -73,7 +73,7 @@ def test_each_adapter_has_a_text_of_its_own_in_every_process(
                 text(adapters, "/invocations", model=name),
                 text(adapters, "/v1/completions", model=name),
             )
-            for _ in range(AGAIN)
+            for _ in range(REPEATS)
         }
         for name in ("one", "org/two")
     }
@@ -83,10 +83,8 @@ def test_each_adapter_has_a_text_of_its_own_in_every_process(
     assert text(adapters, "/invocations") == base
 
 
-def test_all_clients_see_the_same_adapters(
-    server: Server, adapters: httpx.Client
-) -> None:
-    # As the platform asks: no body, and twice if it got no answer.
+def test_all_clients_see_same_adapters(server: Server, adapters: httpx.Client) -> None:
+    # The platform sends no body, and repeats a call that got no response.
     query = {"name": "one", "src": "adapter-a", "preload": "true", "pin": "false"}
     for _ in range(2):
         answer = adapters.post("/adapters", params=query)
@@ -97,7 +95,7 @@ def test_all_clients_see_the_same_adapters(
     )
     assert curl.stdout == "Adapter two registered"
 
-    for _ in range(AGAIN):
+    for _ in range(REPEATS):
         listed = adapters.get("/adapters").json()["adapters"]
         assert [adapter["name"] for adapter in listed] == ["one", "two"]
         with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
@@ -106,7 +104,7 @@ def test_all_clients_see_the_same_adapters(
             assert answer_.model == "two"
 
 
-def test_what_is_unregistered_is_unknown_to_every_process(
+def test_unregistered_adapter_is_a_404_in_every_process(
     adapters: httpx.Client,
 ) -> None:
     register(adapters, "one", "adapter-a")
@@ -114,7 +112,7 @@ def test_what_is_unregistered_is_unknown_to_every_process(
     removed = adapters.delete("/adapters/one")
     assert (removed.status_code, removed.text) == (200, "Adapter one unregistered")
     assert adapters.delete("/adapters/one").status_code == 404
-    for _ in range(AGAIN):
+    for _ in range(REPEATS):
         for fields in ({}, {"model": "one"}):
             headers = {} if fields else {ADAPTER: "one"}
             body = {**COMPLETION, **fields}
@@ -123,14 +121,14 @@ def test_what_is_unregistered_is_unknown_to_every_process(
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_bad_adapter_is_refused_with_the_reason(
+def test_bad_adapter_is_refused_with_reason(
     adapters: httpx.Client, damage: str
 ) -> None:
     before = text(adapters, "/invocations")
     for preload in (True, False):
         body = {"name": "bad", "src": damage, "preload": preload}
         answer = adapters.post("/adapters", json=body)
-        if answer.status_code == 200:  # Only the engine finds it out, when it loads.
+        if answer.status_code == 200:  # Only the engine detects it, on loading.
             assert not preload
             headers = {ADAPTER: "bad"}
             answer = adapters.post("/invocations", json=COMPLETION, headers=headers)
@@ -143,9 +141,7 @@ def test_a_bad_adapter_is_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_what_fits_is_loaded_in_each_of_its_forms(
-    adapters: httpx.Client, variant: str
-) -> None:
+def test_every_valid_variant_is_loaded(adapters: httpx.Client, variant: str) -> None:
     register(adapters, "one", variant)
     answers = {text(adapters, "/invocations", name) for name in ("one", "")}
     assert len(answers) == 2
@@ -160,7 +156,7 @@ def test_what_fits_is_loaded_in_each_of_its_forms(
         (adapter_path("adapter-a"), 400),
     ],
 )
-def test_nothing_is_loaded_from_elsewhere(
+def test_adapters_outside_root_are_refused(
     adapters: httpx.Client, src: str, status: int
 ) -> None:
     answer = adapters.post("/adapters", json={"name": "elsewhere", "src": src})
@@ -169,7 +165,7 @@ def test_nothing_is_loaded_from_elsewhere(
     assert text(adapters, "/invocations")
 
 
-def test_more_adapters_than_the_engine_keeps_answer_in_turn(
+def test_more_adapters_than_cached_answer_in_turn(
     adapters: httpx.Client,
 ) -> None:
     names = [f"adapter-{number}" for number in range(SLOTS + 2)]
@@ -182,13 +178,13 @@ def test_more_adapters_than_the_engine_keeps_answer_in_turn(
         assert texts == [first, second] * (SLOTS // 2 + 1)
 
 
-def test_files_that_are_gone_are_an_error_of_that_adapter_alone(
+def test_missing_files_affect_only_their_adapter(
     adapters: httpx.Client, adapters_root: Path
 ) -> None:
     for number in range(SLOTS + 1):
         folder = copy_adapter("adapter-a", adapters_root / f"copy-{number}")
         register(adapters, f"copy-{number}", folder.name)
-    # One more than the engine keeps: it would have to read this one again.
+    # One more than the engine caches: it must read the first one again.
     for file in (adapters_root / "copy-0").iterdir():
         file.unlink()
     headers = {ADAPTER: "copy-0"}
@@ -199,8 +195,8 @@ def test_files_that_are_gone_are_an_error_of_that_adapter_alone(
     assert text(adapters, "/invocations", "copy-3")
 
 
-def test_pins_leave_a_slot_for_each_of_the_others(adapters: httpx.Client) -> None:
-    """What would be out of slots in the middle of a step ends vLLM's engine."""
+def test_pins_leave_a_slot_for_other_adapters(adapters: httpx.Client) -> None:
+    """vLLM's engine crashes if it runs out of slots within a step."""
     if not PINS:
         body = {"name": "pinned", "src": "adapter-a", "pin": True}
         assert adapters.post("/adapters", json=body).status_code == 507
@@ -224,10 +220,10 @@ def test_pins_leave_a_slot_for_each_of_the_others(adapters: httpx.Client) -> Non
         assert len({*threads.map(ask, ["pinned", "more", *others] * 2)}) == 2
 
 
-def test_new_weights_are_never_mixed_with_what_the_engine_remembers(
+def test_new_weights_do_not_use_old_prefix_cache(
     adapters: httpx.Client, adapters_root: Path
 ) -> None:
-    """Its prefix cache knows an adapter by name and path alone."""
+    """vLLM's prefix cache identifies an adapter by name and path only."""
     texts = []
     for source in ("adapter-a", "adapter-b"):
         copy_adapter(source, adapters_root / "changing")
@@ -240,13 +236,13 @@ def test_new_weights_are_never_mixed_with_what_the_engine_remembers(
     assert texts[0] == texts[1] != texts[2] == texts[3]
 
 
-def test_an_adapter_is_replaced_at_once(adapters: httpx.Client) -> None:
+def test_adapter_is_replaced_immediately(adapters: httpx.Client) -> None:
     register(adapters, "expected", "adapter-b")
     register(adapters, "one", "adapter-a")
     refused = adapters.post("/adapters", json={"name": "one", "src": "adapter-b"})
     assert refused.status_code == 409
     register(adapters, "one", "adapter-b", load_inplace=True)
-    for _ in range(AGAIN):
+    for _ in range(REPEATS):
         ours, theirs = (
             text(adapters, "/invocations", name) for name in ("one", "expected")
         )
@@ -255,7 +251,7 @@ def test_an_adapter_is_replaced_at_once(adapters: httpx.Client) -> None:
 
 @pytest.mark.parametrize("end", ["DELETE", "replace"])
 @pytest.mark.parametrize("path", ["/invocations", "/v1/completions"])
-def test_a_request_that_runs_keeps_its_adapter(
+def test_running_request_keeps_its_adapter(
     adapters: httpx.Client, path: str, end: str
 ) -> None:
     register(adapters, "one", "adapter-a")
@@ -267,7 +263,7 @@ def test_a_request_that_runs_keeps_its_adapter(
         adapters.stream("POST", path, json=body) as answer,
     ):
         events = answer.iter_lines()
-        begun = next(events)
+        first_event = next(events)
         if end == "DELETE":
             ended = threads.submit(adapters.delete, "/adapters/one")
             for _ in polling(30):
@@ -276,14 +272,14 @@ def test_a_request_that_runs_keeps_its_adapter(
         else:
             fields = {"name": "one", "src": "adapter-b", "load_inplace": True}
             ended = threads.submit(adapters.post, "/adapters", json=fields)
-        lines = [line for line in (begun, *events) if line]
+        lines = [line for line in (first_event, *events) if line]
     assert lines[-1] == "data: [DONE]"
     chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == whole
     assert ended.result().status_code == 200
 
 
-def test_the_model_of_the_server_is_no_adapters_name(adapters: httpx.Client) -> None:
+def test_adapter_cannot_be_named_like_base_model(adapters: httpx.Client) -> None:
     answer = adapters.post("/adapters", json={"name": "tiny", "src": "adapter-a"})
     assert answer.status_code == 409
     assert text(adapters, "/invocations", "tiny") == text(adapters, "/invocations")

@@ -1,4 +1,4 @@
-"""Which adapter answers a request to a real vLLM, on all of its inference routes."""
+"""Selection of the adapter on all inference routes of a real vLLM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .conftest import Deployment
 pytestmark = requires_vllm
 
 MESSAGES: Final = [{"role": "user", "content": "hello"}]
-#: A request to each inference route, as far as a release has it, without a model.
+#: A request without a model for each inference route. Not every release has all.
 ROUTES: Final[dict[str, dict[str, Any]]] = {
     "/invocations": {"prompt": "hello", "max_tokens": 2},
     "/v1/completions": {"prompt": "hello", "max_tokens": 2},
@@ -29,7 +29,7 @@ ROUTES: Final[dict[str, dict[str, Any]]] = {
 }
 LONG: Final = {"max_tokens": 64, "ignore_eos": True, "temperature": 0}
 BEAMS: Final = {"use_beam_search": True, "n": 3}
-#: As often as vLLM generates for them: once for each token of a beam, and each prompt.
+#: Requests for which vLLM generates several times: per token of a beam, or per prompt.
 REQUESTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "completion": ("/v1/completions", {"prompt": "hello", **BEAMS}),
     "invocation": ("/invocations", {"prompt": "hello", **BEAMS}),
@@ -40,7 +40,7 @@ REQUESTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 
 @pytest.fixture
 def client(deployment: Deployment) -> Iterator[httpx.Client]:
-    """A client whose every request may reach another process."""
+    """A client whose requests may reach any process."""
     with deployment.new_client() as client:
         yield client
 
@@ -63,13 +63,13 @@ def paths(client: httpx.Client) -> list[str]:
 
 
 def generated(client: httpx.Client) -> float:
-    """Return how many tokens vLLM has generated since its start."""
+    """Return the number of tokens that vLLM has generated since its start."""
     return scrape(client).value("vllm:generation_tokens_total")
 
 
 @pytest.mark.parametrize("end", ["DELETE", "replace"])
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_a_request_finishes_by_the_adapter_it_began_with(
+def test_request_uses_one_adapter_until_finished(
     client: httpx.Client, kind: str, end: str
 ) -> None:
     register(client, "adapter-a")
@@ -92,14 +92,14 @@ def test_a_request_finishes_by_the_adapter_it_began_with(
 
 
 @pytest.mark.parametrize("end", ["DELETE", "replace"])
-def test_a_response_in_the_background_finishes_by_its_adapter(
+def test_background_response_uses_one_adapter_until_finished(
     deployment: Deployment, client: httpx.Client, end: str
 ) -> None:
     if "/v1/responses" not in paths(client):
         pytest.skip("this release has no /v1/responses")
     register(client, "adapter-a")
     body = {"model": "one", "input": "hello", "max_output_tokens": 200}
-    # On one connection: the process that has a response is the only one to tell of it.
+    # On one connection, because only one process knows the response.
     with httpx.Client(base_url=deployment.server.url, trust_env=False) as same:
         undisturbed = same.post("/v1/responses", json={**body, "temperature": 0})
         background = {**body, "temperature": 0, "background": True}
@@ -125,7 +125,7 @@ def _said(response: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("model", [{}, {"model": ""}, {"model": None}, {"model": "x"}])
-def test_the_header_chooses_the_adapter_on_every_route(
+def test_adapter_header_selects_adapter_on_every_route(
     client: httpx.Client, model: dict[str, Any]
 ) -> None:
     register(client, "adapter-a")
@@ -137,7 +137,7 @@ def test_the_header_chooses_the_adapter_on_every_route(
 
 
 @pytest.mark.parametrize("model", [{}, {"model": ""}, {"model": None}])
-def test_a_body_without_a_model_is_the_base_models_on_every_route(
+def test_body_without_model_uses_base_model_on_every_route(
     client: httpx.Client, model: dict[str, Any]
 ) -> None:
     register(client, "adapter-a")
@@ -147,15 +147,15 @@ def test_a_body_without_a_model_is_the_base_models_on_every_route(
         assert answer.json()["model"] == "tiny", path
 
 
-def test_an_unknown_model_is_a_404_that_lists_all_there_are(
+def test_unknown_model_is_a_404_that_lists_known_models(
     client: httpx.Client,
 ) -> None:
     register(client, "adapter-a")
     for path in paths(client):
-        answer = client.post(path, json={**ROUTES[path], "model": "nobody"})
+        answer = client.post(path, json={**ROUTES[path], "model": "unknown"})
         assert answer.status_code == 404, path
         assert "tiny, one" in answer.text, path
         body = {**ROUTES[path], "model": "one"}
-        answer = client.post(path, json=body, headers={ADAPTER: "nobody"})
+        answer = client.post(path, json=body, headers={ADAPTER: "unknown"})
         assert answer.status_code == 404, path
         assert "'one'" in answer.text, path

@@ -1,4 +1,4 @@
-"""Adapters that come and go under traffic, and are there again after a crash."""
+"""Adapters that change under load, and that are restored after a crash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import httpx
 
 from real import ADAPTER, ADAPTERS, COMPLETION, PINS, requires_vllm
 
-from .conftest import Deployment, copy_adapter, cut_weights
+from .conftest import Deployment, copy_adapter, truncate_weights
 
 pytestmark = requires_vllm
 
@@ -48,8 +48,8 @@ def expected_texts(client: httpx.Client) -> dict[str, str]:
     return texts
 
 
-class Traffic:
-    """Threads that ask without a pause, until they are told to stop."""
+class RequestLoops:
+    """Threads that send requests without pause until the context ends."""
 
     def __init__(self, *ask: Callable[[], None]) -> None:
         self._ask = ask
@@ -70,13 +70,13 @@ class Traffic:
             ask()
 
 
-def test_traffic_sees_the_right_text_while_adapters_come_and_go(
+def test_requests_get_correct_text_while_adapters_change(
     deployment: Deployment,
 ) -> None:
     with deployment.new_client() as client:
         texts = expected_texts(client)
         register(client, "steady", "adapter-a").raise_for_status()
-        answered: dict[str, int] = {"steady": 0, "changing": 0, "gone": 0}
+        answered: dict[str, int] = {"steady": 0, "changing": 0, "missing": 0}
 
         def ask(name: str, allowed: set[str]) -> Callable[[], None]:
             own = deployment.new_client()
@@ -84,7 +84,7 @@ def test_traffic_sees_the_right_text_while_adapters_come_and_go(
             def once() -> None:
                 answer = invoke(own, name)
                 if answer.status_code == 404 and name == "changing":
-                    answered["gone"] += 1
+                    answered["missing"] += 1
                     return
                 assert answer.status_code == 200, answer.text
                 assert text_of(answer) in allowed
@@ -92,15 +92,15 @@ def test_traffic_sees_the_right_text_while_adapters_come_and_go(
 
             return once
 
-        # What "changing" is at any time is one of the two, or it is not there. Nobody
-        # asks the base model: on a CPU, vLLM gives it the weights of an adapter that is
-        # computed at the same time (its lookup of "none" is an index of -1).
-        tracker = Traffic(
+        # "changing" is either of the two adapters, or missing. The base model is not
+        # used: on a CPU, vLLM gives it the weights of an adapter that runs at the same
+        # time (its lookup of "none" is an index of -1).
+        loops = RequestLoops(
             ask("steady", {texts["adapter-a"]}),
             ask("changing", {*texts.values()}),
             ask("changing", {*texts.values()}),
         )
-        with tracker:
+        with loops:
             end = time.monotonic() + (
                 TRAFFIC_S if deployment.processes > 1 else TRAFFIC_S / 4
             )
@@ -108,7 +108,7 @@ def test_traffic_sees_the_right_text_while_adapters_come_and_go(
             while time.monotonic() < end or rounds < 4:
                 src = ADAPTERS[rounds % 2]
                 assert register(client, "changing", src).status_code == 200
-                # Registered: from here on it is this one's text, in every process.
+                # From now on every process must answer with this text.
                 for _ in range(2):
                     assert text_of(invoke(client, "changing")) == texts[src]
                 assert client.delete("/adapters/changing").status_code == 200
@@ -117,17 +117,17 @@ def test_traffic_sees_the_right_text_while_adapters_come_and_go(
     assert all(answered.values()), answered
 
 
-class Journal:
-    """What calls have been made, and what may be registered after each."""
+class CallLog:
+    """The calls so far, and the adapters that they may leave registered."""
 
     def __init__(self) -> None:
-        self.certain: dict[str, str] = {}
-        #: The call under way, if any: its name, and what it would lead to.
+        self.completed: dict[str, str] = {}
+        #: The name and the source of the pending call; the source is None to delete.
         self.open: tuple[str, str | None] | None = None
         self._begun = threading.Semaphore(0)
 
     def __repr__(self) -> str:
-        return f"certain: {self.certain}, open: {self.open}"
+        return f"completed: {self.completed}, open: {self.open}"
 
     def begin(self, name: str, src: str | None) -> None:
         self.open = (name, src)
@@ -136,38 +136,38 @@ class Journal:
     def end(self, name: str, src: str | None) -> None:
         self.open = None
         if src is None:
-            del self.certain[name]
+            del self.completed[name]
         else:
-            self.certain[name] = src
+            self.completed[name] = src
 
-    def reached(self, call: int) -> None:
-        """Return once so many calls have been begun, and one more."""
+    def wait_until_started(self, call: int) -> None:
+        """Return once the call of this index has been started."""
         for _ in range(call + 1):
             assert self._begun.acquire(timeout=60)
 
     def allows(self, name: str, src: str | None) -> bool:
-        possible = {self.certain.get(name)}
+        possible = {self.completed.get(name)}
         if self.open is not None and self.open[0] == name:
             possible.add(self.open[1])
         return src in possible
 
 
-def make_calls(client: httpx.Client, journal: Journal, seed: int) -> None:
-    """Load and unload at random, and keep the journal, until the server is gone."""
+def make_calls(client: httpx.Client, log: CallLog, seed: int) -> None:
+    """Load and unload adapters at random, and log the calls, until the server dies."""
     choices = random.Random(seed)
     for _ in range(CALLS):
         name = choices.choice(NAMES)
-        src = None if name in journal.certain else choices.choice(ADAPTERS)
-        journal.begin(name, src)
+        src = None if name in log.completed else choices.choice(ADAPTERS)
+        log.begin(name, src)
         if src is None:
             client.delete(f"/adapters/{name}").raise_for_status()
         else:
             register(client, name, src).raise_for_status()
-        journal.end(name, src)
+        log.end(name, src)
 
 
 #: Registered before the crash; the first two are damaged during it.
-BYSTANDERS: list[dict[str, Any]] = [
+OTHER_ADAPTERS: list[dict[str, Any]] = [
     {"name": "moved", "src": "moved"},
     {"name": "broken", "src": "broken"},
     {"name": "pinned", "src": "adapter-a", "pin": PINS},
@@ -175,25 +175,23 @@ BYSTANDERS: list[dict[str, Any]] = [
 ]
 
 
-def test_a_crash_leaves_what_the_completed_calls_explain(
-    deployment: Deployment,
-) -> None:
-    seed, journal = random.randrange(1_000_000), Journal()
+def test_completed_calls_survive_crash(deployment: Deployment) -> None:
+    seed, log = random.randrange(1_000_000), CallLog()
     for name in ("moved", "broken"):
         copy_adapter("adapter-a", deployment.root / name)
     with deployment.new_client() as client, ThreadPoolExecutor() as threads:
         texts = expected_texts(client)
-        for body in BYSTANDERS:
+        for body in OTHER_ADAPTERS:
             assert client.post("/adapters", json=body).status_code == 200
-        calls = threads.submit(make_calls, client, journal, seed)
-        journal.reached(random.Random(seed).randrange(CALLS))
+        calls = threads.submit(make_calls, client, log, seed)
+        log.wait_until_started(random.Random(seed).randrange(CALLS))
         deployment.server.kill()
         failed = calls.exception()
     assert failed is None or isinstance(failed, httpx.TransportError), failed
     shutil.rmtree(deployment.root / "moved")
-    cut_weights(deployment.root / "broken")
+    truncate_weights(deployment.root / "broken")
 
-    deployment.start_anew()
+    deployment.restart()
     with deployment.new_client() as client:
         assert client.get("/ping").status_code == 200
         listed = {a["name"]: a for a in client.get("/adapters").json()["adapters"]}
@@ -201,23 +199,23 @@ def test_a_crash_leaves_what_the_completed_calls_explain(
         assert models == {"tiny", *listed} - {"moved", "broken"}
         for name in NAMES:
             src = listed[name]["src"] if name in listed else None
-            assert journal.allows(name, src), (seed, name, src, journal)
+            assert log.allows(name, src), (seed, name, src, log)
         for name in models - {"tiny"}:
             adapter = listed[name]
             assert adapter["status"] == ("registered" if name == "later" else "loaded")
             assert text_of(invoke(client, name)) == texts[adapter["src"]]
         assert listed["pinned"]["pin"] == PINS
-        check_what_failed(client, deployment.root, listed)
+        check_failed_adapters(client, deployment.root, listed)
 
 
-def check_what_failed(
+def check_failed_adapters(
     client: httpx.Client, root: Path, listed: dict[str, dict[str, Any]]
 ) -> None:
     for name in ("moved", "broken"):
         assert listed[name]["status"] == "failed"
         assert listed[name]["reason"]
         assert invoke(client, name).status_code == 404
-    # Mended, it is registered as if it had never been there.
+    # With repaired files it can be registered again.
     copy_adapter("adapter-a", root / "broken")
     register(client, "broken", "broken").raise_for_status()
     assert text_of(invoke(client, "broken")) == text_of(invoke(client, "pinned"))

@@ -1,4 +1,4 @@
-"""``mhcs serve`` as process 1 of a container: engines that hang or die, and its end."""
+"""``mhcs serve`` as process 1 of a container: hung and dead engines, and shutdown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from real import (
 from real import tiny_model as make_tiny_model
 from servers import free_port, polling
 
-from .streams import ENDS_S, LONG, check_that_streams_end, read
+from .streams import LONG, SHUTDOWN_LIMIT_S, check_streams_finish, read
 
 pytestmark = [
     *requires_vllm,
@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 SESSION: Final = "X-Amzn-SageMaker-Session-Id"
-#: Some bytes, of which a grammar is made for seconds.
+#: A small schema whose grammar takes seconds to compile.
 SLOW: Final = {
     "type": "array",
     "items": {"type": "string", "pattern": "^(a|b|c){1,6000}$"},
@@ -46,11 +46,11 @@ SLOW: Final = {
 
 
 class Container(VllmServer):
-    """``mhcs serve``, as process 1 where this machine allows it."""
+    """``mhcs serve``, as process 1 if this machine allows namespaces."""
 
     def __init__(self, state: Path) -> None:
         port = free_port()
-        #: While there is this file, the engine computes nothing.
+        #: While this file exists, the engine generates nothing.
         self.stuck = state / "stuck"
         env = {
             "SAGEMAKER_BIND_TO_PORT": str(port),
@@ -72,20 +72,20 @@ class Container(VllmServer):
         self.prefix = UNSHARE if can_unshare() else ()
         command = [*self.prefix, Path(sys.executable).with_name("mhcs"), "serve"]
         super().__init__(command, env, port)
-        # It knows its address by itself.
+        # The address comes from SAGEMAKER_BIND_TO_PORT, not from arguments.
         self.command = [str(part) for part in command]
 
     @property
-    def first(self) -> int:
-        """Process 1, as it is called outside."""
+    def process_1(self) -> int:
+        """The id of process 1 outside of its namespace."""
         return descendants(self.pid)[0] if self.prefix else self.pid
 
-    def find(self, name: str) -> int:
-        """Return a process below process 1 by what its command line has."""
-        for pid in descendants(self.first):
+    def find_process(self, name: str) -> int:
+        """Return the descendant of process 1 whose command line contains ``name``."""
+        for pid in descendants(self.process_1):
             if name in command_line(pid):
                 return pid
-        raise AssertionError(f"There is no {name}.")
+        raise AssertionError(f"No process {name} was found.")
 
     def invoke(self, **headers: str) -> httpx.Response:
         with self.new_client() as client:
@@ -95,25 +95,22 @@ class Container(VllmServer):
         with self.new_client() as client:
             return client.post("/invocations", json={**COMPLETION, **fields})
 
-    def wait_until_it_answers(self) -> None:
-        """Return once it generates, and says that it is well, or it has ended.
-
-        Saying so without doing so is no state to stay in.
-        """
+    def wait_until_serving(self) -> None:
+        """Return once the server generates and /ping is healthy."""
         for _ in polling(START_TIMEOUT_S, interval=0.5):
             try:
-                well = self.client.get("/ping", timeout=5).status_code == 200
-                if well and self.invoke().status_code == 200:
+                healthy = self.client.get("/ping", timeout=5).status_code == 200
+                if healthy and self.invoke().status_code == 200:
                     return
             except httpx.TransportError:
                 assert self.status() is None, self.output()
-        raise AssertionError(f"It does not recover:\n{self.output()}")
+        raise AssertionError(f"The server does not recover:\n{self.output()}")
 
     def wait_until_gone(self, pid: int) -> None:
         for _ in polling(START_TIMEOUT_S):
             if not command_line(pid):
                 return
-        raise AssertionError(f"{pid} is still there:\n{self.output()}")
+        raise AssertionError(f"Process {pid} is still running:\n{self.output()}")
 
 
 def command_line(pid: int) -> str:
@@ -129,31 +126,33 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
         yield container
 
 
-def test_what_is_killed_is_there_again(container: Container) -> None:
-    victims = [pid for pid in descendants(container.first) if command_line(pid)]
+def test_killed_process_is_restarted(container: Container) -> None:
+    victims = [pid for pid in descendants(container.process_1) if command_line(pid)]
     os.kill(random.choice(victims), signal.SIGKILL)
-    container.wait_until_it_answers()
+    container.wait_until_serving()
 
 
-def test_a_hung_engine_is_restarted_and_has_all_it_had(container: Container) -> None:
+def test_hung_engine_is_restarted_with_adapters_and_sessions(
+    container: Container,
+) -> None:
     adapter = {"name": "a", "src": adapter_path("adapter-a")}
     container.client.post("/adapters", json=adapter).raise_for_status()
-    begun = container.client.post("/invocations", json={"requestType": "NEW_SESSION"})
-    session = begun.headers[SESSION].partition(";")[0]
+    created = container.client.post("/invocations", json={"requestType": "NEW_SESSION"})
+    session = created.headers[SESSION].partition(";")[0]
     text = container.invoke(**{ADAPTER: "a"}).json()["choices"][0]["text"]
-    engine = container.find("EngineCore")
+    engine = container.find_process("EngineCore")
     os.kill(engine, signal.SIGSTOP)
     container.wait_until_gone(engine)
-    container.wait_until_it_answers()
+    container.wait_until_serving()
     answer = container.invoke(**{ADAPTER: "a", SESSION: session})
     assert answer.json()["choices"][0]["text"] == text
 
 
-def test_an_engine_that_computes_nothing_any_more_is_hung(
+def test_engine_that_stops_generating_is_restarted(
     container: Container,
 ) -> None:
-    """Its loop answers, but it generates nothing, whoever waits for it or gives up."""
-    engine = container.find("EngineCore")
+    """Its loop still answers health checks, and the client gives up."""
+    engine = container.find_process("EngineCore")
     container.stuck.touch()
     try:
         with pytest.raises(httpx.ReadTimeout):
@@ -161,53 +160,55 @@ def test_an_engine_that_computes_nothing_any_more_is_hung(
         container.wait_until_gone(engine)
     finally:
         container.stuck.unlink()
-    container.wait_until_it_answers()
+    container.wait_until_serving()
 
 
-def test_a_dead_engine_is_started_again_and_clients_hear_of_it(
+def test_dead_engine_is_restarted_and_clients_get_an_error(
     container: Container,
 ) -> None:
-    engine = container.find("EngineCore")
+    engine = container.find_process("EngineCore")
     body = {**COMPLETION, **LONG}
     chunks = read(container, "/invocations", body)
     first = next(chunks)
     os.kill(engine, signal.SIGKILL)
     assert '"error"' in first + "".join(chunks)
     container.wait_until_gone(engine)
-    container.wait_until_it_answers()
+    container.wait_until_serving()
 
 
-@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside others"])
-def test_no_client_can_have_it_restarted(container: Container, beside: bool) -> None:
-    """Its schema takes longer to compile than an engine may be hung."""
-    engine = container.find("EngineCore")
-    container.wait_until_it_answers()
+@pytest.mark.parametrize("with_others", [False, True], ids=["alone", "with others"])
+def test_slow_grammar_does_not_restart_engine(
+    container: Container, with_others: bool
+) -> None:
+    """The grammar takes longer to compile than an engine may hang."""
+    engine = container.find_process("EngineCore")
+    container.wait_until_serving()
     schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": SLOW}}
     with ThreadPoolExecutor() as threads:
-        asked = threads.submit(container.invoke_with, response_format=schema)
-        while not asked.done():
+        pending = threads.submit(container.invoke_with, response_format=schema)
+        while not pending.done():
             assert container.client.get("/ping").status_code == 200
-            if beside:
+            if with_others:
                 assert container.invoke().status_code == 200
-    assert asked.exception() is None
+    assert pending.exception() is None
     assert container.client.get("/ping").status_code == 200
-    assert container.find("EngineCore") == engine
+    assert container.find_process("EngineCore") == engine
 
 
-def test_a_busy_engine_is_no_hung_one(container: Container) -> None:
-    """Nothing comes of any request for longer than it may be hung."""
-    engine = container.find("EngineCore")
-    container.wait_until_it_answers()
+def test_busy_engine_is_not_restarted(container: Container) -> None:
+    """No request finishes for longer than an engine may hang."""
+    engine = container.find_process("EngineCore")
+    container.wait_until_serving()
     long = {"max_tokens": 240, "ignore_eos": True, "n": 64, "temperature": 1}
     with ThreadPoolExecutor() as threads:
-        asked = [threads.submit(container.invoke_with, **long) for _ in range(3)]
-        while not all(one.done() for one in asked):
+        pending = [threads.submit(container.invoke_with, **long) for _ in range(3)]
+        while not all(one.done() for one in pending):
             assert container.client.get("/ping").status_code == 200
-    assert {one.result().status_code for one in asked} == {200}
-    assert container.find("EngineCore") == engine
+    assert {one.result().status_code for one in pending} == {200}
+    assert container.find_process("EngineCore") == engine
 
 
-def test_no_stream_is_lost_that_can_end_in_time(container: Container) -> None:
-    """The container ends with it."""
-    check_that_streams_end(container, container.first, "/invocations")
-    container.wait(ENDS_S)
+def test_streams_finish_before_shutdown(container: Container) -> None:
+    """Must be the last test, because it stops the container."""
+    check_streams_finish(container, container.process_1, "/invocations")
+    container.wait(SHUTDOWN_LIMIT_S)

@@ -1,8 +1,9 @@
-"""The contract's example for vLLM runs as it stands, started in each of five ways."""
+"""The contract's example for vLLM runs unchanged with each of its five commands."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,16 +28,16 @@ def start(folder: Path, *arguments: str, **env: str) -> Server:
     return serve(*arguments, env={"SAGEMAKER_MODEL_PATH": str(folder), **env})
 
 
-def script_answers(server: Server) -> None:
+def check_script_answers(server: Server) -> None:
     ours = server.client.post("/invocations", json=COMPLETION)
     assert ours.headers["x-script"] == "model.py"
     assert complete(server, "/invocations") == complete(server, "/v1/completions")
 
 
-def test_the_script_is_found_in_the_model_folder(folder: Path) -> None:
+def test_script_in_model_folder_is_used(folder: Path) -> None:
     with start(folder, "--dtype", "auto") as server:
         assert server.client.get("/ping").status_code == 201
-        script_answers(server)
+        check_script_answers(server)
         with server.client.stream(
             "POST", "/invocations", json={**COMPLETION, "stream": True}
         ) as answer:
@@ -48,25 +49,33 @@ def test_the_script_is_found_in_the_model_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("spec", ["model.py:myping", "{folder}/model.py:myping"])
-def test_a_file_spec_names_the_ping_handler(folder: Path, spec: str) -> None:
+def test_ping_handler_can_be_given_by_file(folder: Path, spec: str) -> None:
     spec = spec.format(folder=folder)
     with start(folder, CUSTOM_FASTAPI_PING_HANDLER=spec) as server:
         assert server.client.get("/ping").status_code == 201
-        script_answers(server)
+        check_script_answers(server)
         assert f"CUSTOM_FASTAPI_PING_HANDLER={spec}" in server.output()
 
 
-def test_a_name_that_vllm_moved_names_the_ping_handler(folder: Path) -> None:
-    env = {"CUSTOM_FASTAPI_PING_HANDLER": OPENAI_SERVER_HEALTH}
+@pytest.fixture(scope="module")
+def debugged(folder: Path) -> Iterator[Server]:
+    """Two of the commands in one: a ping handler by a moved name, and a log level."""
+    env = {
+        "CUSTOM_FASTAPI_PING_HANDLER": OPENAI_SERVER_HEALTH,
+        "SAGEMAKER_CONTAINER_LOG_LEVEL": "DEBUG",
+    }
     with start(folder, **env) as server:
-        assert server.client.get("/ping").status_code == 200
-        assert server.client.head("/ping").status_code == 200
-        script_answers(server)
+        yield server
 
 
-def test_debug_logging_is_of_this_package_alone(folder: Path) -> None:
-    with start(folder, SAGEMAKER_CONTAINER_LOG_LEVEL="DEBUG") as server:
-        assert server.client.get("/ping").status_code == 201
-        script_answers(server)
-        lines = [line for line in server.output().splitlines() if "DEBUG" in line]
-        assert all("model_hosting_container_standards" in line for line in lines)
+def test_ping_handler_can_be_given_by_moved_name(debugged: Server) -> None:
+    assert debugged.client.get("/ping").status_code == 200
+    assert debugged.client.head("/ping").status_code == 200
+    check_script_answers(debugged)
+
+
+def test_debug_level_affects_only_this_package(debugged: Server) -> None:
+    check_script_answers(debugged)
+    lines = [line for line in debugged.output().splitlines() if "DEBUG" in line]
+    assert lines
+    assert all("model_hosting_container_standards" in line for line in lines)

@@ -1,4 +1,4 @@
-"""A customer's ``model.py`` on a real vLLM: each source of handlers, each shape."""
+"""A customer's ``model.py`` on a real vLLM: sources and signatures of handlers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import pydantic
 
 @dataclasses.dataclass
 class Settings:
-    """A dataclass under future annotations, which looks its module up."""
+    """A dataclass with postponed annotations, which needs its module in sys.modules."""
     name: str
     tags: ClassVar[list[str]] = ["a"]
     sizes: list[int] = dataclasses.field(default_factory=list)
@@ -52,7 +52,7 @@ class Own(pydantic.BaseModel):
 settings = pickle.loads(pickle.dumps(Settings("from the script", sizes=[1])))
 """
 
-# Each defines what the next source has too, and the next: the first one must win.
+# Each script also defines handlers of lower priority, which must not be used.
 SHORT_NAMES = """
 import logging
 
@@ -62,7 +62,7 @@ def state():
         for x in (logging.getLogger(), logging.getLogger("vllm"))
     ]
 
-# The script is loaded inside vLLM's build_app, before anything else of ours is done.
+# The script is loaded in vLLM's build_app, before any other step of ours.
 before = state()
 
 def ping():
@@ -138,14 +138,16 @@ def ping(server: Server) -> tuple[int, Any]:
     return answer.status_code, answer.json()["ping"]
 
 
-def test_the_environment_wins_with_handlers_without_annotation(tmp_path: Path) -> None:
+def test_environment_overrides_decorators_with_unannotated_handlers(
+    tmp_path: Path,
+) -> None:
     with start(tmp_path, NAMED, NAMES) as server:
         assert ping(server) == (207, "/ping")
         answer = server.client.post("/invocations", json=COMPLETION)
         assert answer.json() == {"served": True, "prompt": "hello"}
 
 
-def test_decorators_win_next_with_a_sync_handler(tmp_path: Path) -> None:
+def test_decorators_override_explicit_names_with_a_sync_handler(tmp_path: Path) -> None:
     with start(tmp_path, DECORATED) as server:
         assert ping(server) == (206, "decorated")
         audio = {"content-type": "audio/wav"}
@@ -153,7 +155,9 @@ def test_decorators_win_next_with_a_sync_handler(tmp_path: Path) -> None:
         assert answer.json() == {"settings": "from the script", "off_loop": True}
 
 
-def test_explicit_names_win_next_with_a_pydantic_body(tmp_path: Path) -> None:
+def test_explicit_names_override_short_names_with_a_pydantic_body(
+    tmp_path: Path,
+) -> None:
     # Started as a module: python -m.
     with start(tmp_path, EXPLICIT_NAMES, start_server=serve_module) as server:
         assert server.client.get("/openapi.json").json()["openapi"]
@@ -169,35 +173,35 @@ def test_explicit_names_win_next_with_a_pydantic_body(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def short_names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of two processes if it can, whose script has names alone."""
+    """A server of two processes if possible, whose script has only short names."""
     folder = tmp_path_factory.mktemp("short-names")
     with start(folder, SHORT_NAMES, arguments=API_SERVERS) as server:
         yield server
 
 
-def test_short_names_win_next_with_a_stream(short_names: Server) -> None:
+def test_short_names_override_engine_with_a_stream(short_names: Server) -> None:
     assert ping(short_names) == (202, "short name")
     answer = short_names.client.post("/invocations", json={})
     assert answer.text == "".join(f"word {number}\n" for number in range(5))
 
 
-def test_in_every_server_process_once_and_logging_as_it_was(
+def test_every_process_loads_script_once_and_keeps_logging(
     short_names: Server,
 ) -> None:
     for _ in range(20):
-        # Each on a connection of its own, so that both processes get some.
+        # On separate connections, so that both processes answer some.
         answer = short_names.client.get("/ping", headers={"connection": "close"}).json()
         assert answer["before"] == answer["after"]
     folder = short_names.env["SAGEMAKER_MODEL_PATH"]
     answered = f"/invocations is answered by model.invoke ({folder}"
-    # The first to answer may be there before the second has begun to.
+    # One process may answer before the other has loaded the script.
     for _ in polling(short_names.timeout):
         if short_names.output().count(answered) >= PROCESSES:
             break
     assert short_names.output().count(answered) == PROCESSES
 
 
-def test_a_spec_that_cannot_be_used_ends_the_server(tmp_path: Path) -> None:
+def test_unusable_handler_prevents_startup(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text("def invoke(): raise SystemError\n")
     env = {
         "SAGEMAKER_MODEL_PATH": str(tmp_path),

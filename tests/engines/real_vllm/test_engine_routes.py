@@ -1,4 +1,4 @@
-"""An unchanged ``vllm serve``: its own routes, behind the contract's."""
+"""The contract's routes and vLLM's own routes on ``vllm serve``."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def test_a_completion_is_the_one_of_v1(server: Server) -> None:
+def test_completion_matches_v1_route(server: Server) -> None:
     assert complete(server, "/invocations") == complete(server, "/v1/completions")
 
 
-def test_a_chat_is_the_one_of_v1(server: Server) -> None:
+def test_chat_matches_v1_route(server: Server) -> None:
     ours, theirs = (
         server.client.post(path, json=CHAT).json()["choices"][0]["message"]["content"]
         for path in ("/invocations", "/v1/chat/completions")
@@ -54,7 +54,7 @@ def test_a_chat_is_the_one_of_v1(server: Server) -> None:
     assert ours == theirs
 
 
-def test_a_chat_is_streamed(server: Server) -> None:
+def test_chat_is_streamed(server: Server) -> None:
     body = {**CHAT, "stream": True}
     with server.client.stream("POST", "/invocations", json=body) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -67,7 +67,7 @@ def test_a_chat_is_streamed(server: Server) -> None:
     assert len(chunks) > 2
 
 
-def test_an_openai_client_sees_an_unchanged_server(server: Server) -> None:
+def test_openai_client_works_unchanged(server: Server) -> None:
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
     with client:
         assert [model.id for model in client.models.list()] == ["tiny", "static"]
@@ -75,8 +75,8 @@ def test_an_openai_client_sees_an_unchanged_server(server: Server) -> None:
         assert answer.model == "tiny"
 
 
-def test_the_base_model_answers_for_one_that_is_not_served(server: Server) -> None:
-    """On /invocations, as it is asked to, and not for a name in the header."""
+def test_base_model_answers_for_unknown_model(server: Server) -> None:
+    """On /invocations only, and not for a name in the header."""
     body = {**COMPLETION, "model": "my-endpoint"}
     for _ in range(2):
         answer = server.client.post("/invocations", json=body)
@@ -85,21 +85,21 @@ def test_the_base_model_answers_for_one_that_is_not_served(server: Server) -> No
     assert server.output().count("Model 'my-endpoint' does not exist") == 1
     for path, headers in (
         ("/v1/completions", {}),
-        ("/invocations", {ADAPTER: "nobody"}),
-        ("/v1/completions", {ADAPTER: "nobody"}),
+        ("/invocations", {ADAPTER: "unknown"}),
+        ("/v1/completions", {ADAPTER: "unknown"}),
     ):
         answer = server.client.post(path, json=body, headers=headers)
         assert answer.status_code == 404, answer.text
         assert "static" in answer.text
 
 
-def test_ping_answers_every_method(server: Server) -> None:
+def test_ping_answers_get_head_and_post(server: Server) -> None:
     for method in ("GET", "HEAD", "POST"):
         assert server.client.request(method, "/ping").status_code == 200
     assert server.client.put("/ping").status_code == 405
 
 
-def test_the_engines_checks_of_a_request_stay(server: Server) -> None:
+def test_engine_still_validates_requests(server: Server) -> None:
     for path in ("/invocations", "/v1/completions"):
         answer = server.client.post(path, content="{}", headers={"content-type": "x/y"})
         assert answer.status_code in (400, 415), answer.text
@@ -115,16 +115,16 @@ def test_the_engines_checks_of_a_request_stay(server: Server) -> None:
         (b"[1, 2]", REFUSES_LISTS),
     ],
 )
-def test_a_broken_body_is_the_clients_error(
+def test_broken_body_is_a_client_error(
     server: Server, body: bytes, refused: bool
 ) -> None:
-    # On a connection of its own: after an exception the server ends it.
+    # On a separate connection, because the server closes it after an exception.
     headers = {"content-type": "application/json", "connection": "close"}
     answer = server.client.post("/invocations", content=body, headers=headers)
     assert answer.status_code == (400 if refused else 500), answer.text
 
 
-def test_the_adapter_header_chooses_the_adapter(server: Server) -> None:
+def test_adapter_header_selects_adapter(server: Server) -> None:
     base = complete(server, "/invocations")
     body = {"name": "mine", "src": adapter_path("adapter-a")}
     loaded = server.client.post("/adapters", json=body)
@@ -136,13 +136,13 @@ def test_the_adapter_header_chooses_the_adapter(server: Server) -> None:
     removed = server.client.delete("/adapters/mine")
     assert (removed.status_code, removed.text) == (200, "Adapter mine unregistered")
     headers = {ADAPTER: "mine"}
-    gone = server.client.post("/invocations", json=COMPLETION, headers=headers)
-    assert gone.status_code == 404
+    missing = server.client.post("/invocations", json=COMPLETION, headers=headers)
+    assert missing.status_code == 404
     if KEEPS_BASE_MODEL:
         assert complete(server, "/invocations") == base
 
 
-def test_vllms_own_adapters_stay_beside_ours(server: Server) -> None:
+def test_vllms_own_adapters_coexist_with_ours(server: Server) -> None:
     client = server.client
     by_header = complete(server, "/invocations", adapter="static")
     assert by_header == complete(server, "/v1/completions", model="static")
@@ -161,23 +161,23 @@ def test_vllms_own_adapters_stay_beside_ours(server: Server) -> None:
     assert client.delete("/adapters/ours").status_code == 200
 
 
-def test_adapter_errors_are_the_engines(server: Server) -> None:
+def test_adapter_errors_have_distinct_statuses(server: Server) -> None:
     missing = {"name": "x", "src": "/no/such/folder"}
     assert server.client.post("/adapters", json=missing).status_code == 404
     assert server.client.post("/adapters", json={"name": "x"}).status_code == 400
     assert server.client.delete("/adapters/unknown").status_code == 404
 
 
-def test_the_route_attribute_chooses_the_route(server: Server) -> None:
+def test_route_attribute_selects_route(server: Server) -> None:
     headers = {ATTRIBUTES: "route=/v1/chat/completions"}
     answer = server.client.post("/invocations", json=CHAT, headers=headers)
     assert answer.json()["object"] == "chat.completion"
-    # The route is taken at the client's word: it has no prompt there.
+    # The attribute overrides the body: that route needs messages, not a prompt.
     wrong = server.client.post("/invocations", json=COMPLETION, headers=headers)
     assert wrong.status_code == 400
 
 
-def test_a_route_beside_v1_can_be_chosen(server: Server) -> None:
+def test_route_outside_v1_can_be_selected(server: Server) -> None:
     body = {"model": "tiny", "prompt": "hello"}
     headers = {ATTRIBUTES: "route=/tokenize"}
     ours = server.client.post("/invocations", json=body, headers=headers)
@@ -190,24 +190,24 @@ def test_a_route_beside_v1_can_be_chosen(server: Server) -> None:
     "route",
     ["/v1/models", "/health", "/v1/load_lora_adapter", "/adapters", "/invocations"],
 )
-def test_only_inference_routes_can_be_chosen(server: Server, route: str) -> None:
+def test_only_inference_routes_can_be_selected(server: Server, route: str) -> None:
     headers = {ATTRIBUTES: f"route={route}"}
     answer = server.client.post("/invocations", json=CHAT, headers=headers)
     assert answer.status_code == 400
     assert "/v1/completions" in answer.text
 
 
-def test_sessions_are_off(server: Server) -> None:
-    wanted = server.client.post("/invocations", json={"requestType": "NEW_SESSION"})
-    named = server.client.post(
+def test_sessions_are_off_by_default(server: Server) -> None:
+    creating = server.client.post("/invocations", json={"requestType": "NEW_SESSION"})
+    using = server.client.post(
         "/invocations", json=COMPLETION, headers={"X-Amzn-SageMaker-Session-Id": "a"}
     )
-    for answer in (wanted, named):
+    for answer in (creating, using):
         assert answer.status_code == 400
         assert "stateful sessions not enabled" in answer.text
 
 
-def test_the_log_says_who_answers(server: Server) -> None:
+def test_log_names_handler_of_each_route(server: Server) -> None:
     for path in ("/ping", "/invocations"):
         assert server.output().count(f"{path} is answered by") == 1
     assert "vllm's own route" in server.output()

@@ -1,4 +1,4 @@
-"""Names that vLLM moved, on the release that is installed."""
+"""Names that vLLM moved, on the installed release."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from real import ENV, RELEASE, requires_vllm
 from servers import run_until_exit
 
-pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary")]
+pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary_folder")]
 
-#: What scripts of all times import, most of it from where it no longer is.
+#: Names that scripts for any release import, many of them from old paths.
 IMPORTED: Final = (
     "vllm.entrypoints.chat_utils:load_chat_template",
     "vllm.entrypoints.chat_utils:parse_chat_messages",
@@ -54,13 +54,13 @@ IMPORTED: Final = (
     "vllm.utils:merge_async_iterators",
     "vllm.utils:random_uuid",
 )
-#: Gone from 0.9 to 0.11.0, and back since.
+#: Missing in 0.9 to 0.11.0 only.
 ABSENT_FOR_A_WHILE: Final = "get_lora_op_configs"
 
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, str]:
-    """What becomes of each name, as moved.py tells it; "": it is there."""
+    """The outcome of each import, as moved.py reports it; "" is success."""
     command = [sys.executable, str(Path(__file__).with_name("moved.py")), *IMPORTED]
     end = run_until_exit(command, env=ENV, timeout=300)
     assert end.status == 0, end.stderr
@@ -69,25 +69,27 @@ def outcomes() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("reference", IMPORTED)
-def test_what_scripts_import_works(outcomes: dict[str, str], reference: str) -> None:
+def test_common_imports_of_scripts_work(
+    outcomes: dict[str, str], reference: str
+) -> None:
     assert outcomes[reference] == ""
 
 
-def test_every_name_of_the_table_is_somewhere_or_said_to_be_gone(
+def test_every_moved_name_is_found_or_reported_as_removed(
     outcomes: dict[str, str],
 ) -> None:
     assert bool(outcomes.keys() - set(IMPORTED)) == (RELEASE > (0, 6, 3))
-    nowhere = {
+    missing = {
         reference: outcome
         for reference, outcome in outcomes.items()
         if outcome not in ("", "unusable")
         and " was removed: " not in outcome
         and not reference.endswith(ABSENT_FOR_A_WHILE)
     }
-    assert nowhere == {}
+    assert missing == {}
 
 
-def test_few_names_are_in_modules_that_need_more_than_is_installed(
+def test_few_names_need_missing_dependencies(
     outcomes: dict[str, str],
 ) -> None:
     unusable = [name for name, o in outcomes.items() if o == "unusable"]

@@ -1,4 +1,4 @@
-"""Which routes of vLLM's own app a client may choose: what runs a model, no other."""
+"""Routes of vLLM's own app that a client may select: those that run a model."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from real import ENV, RELEASE, requires_vllm, tiny_model
 from servers import run_until_exit
 
-pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary")]
+pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary_folder")]
 
-#: Of any release: whole last parts of paths that change or stop the server.
+#: Paths of any release that change or stop the server.
 MANAGING: Final = re.compile(
     r"/(?:adapters|invocations|ping)(?:/.*)?"
     r"|.*/(?:sleep|wake_up|pause|resume|reset_\w+|release_kv_cache_memory)"
@@ -27,7 +27,7 @@ EXPECTED: Final = {
     "generate": ALWAYS | {"/v1/chat/completions", "/v1/completions"},
     "pooling": ALWAYS | {"/pooling", "/rerank", "/score", "/v1/embeddings"},
 }
-#: What later releases have in addition.
+#: Paths that later releases add.
 SINCE: Final = {
     (0, 10, 2): {"generate": {"/v1/responses"}, "pooling": {"/classify"}},
     (0, 21): {"generate": {"/generative_scoring"}, "pooling": {"/v2/embed"}},
@@ -36,7 +36,7 @@ SINCE: Final = {
 
 
 @pytest.mark.parametrize("kind", EXPECTED)
-def test_what_may_be_chosen_is_what_runs_the_model(kind: str) -> None:
+def test_selectable_routes_are_those_that_run_the_model(kind: str) -> None:
     script = Path(__file__).with_name("built_app.py")
     command = [sys.executable, str(script), tiny_model(), kind]
     end = run_until_exit(command, env=ENV, timeout=300)

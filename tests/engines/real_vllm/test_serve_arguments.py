@@ -1,4 +1,4 @@
-"""``mhcs serve``: the arguments that the real vLLM of this environment takes."""
+"""``mhcs serve``: arguments that the real vLLM of this environment accepts."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from serve_plans import checked_plan, plan, problem_of
 from servers import Exit, Server, run_until_exit
 from supervised import MHCS, SUPERVISOR
 
-pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary")]
+pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary_folder")]
 
 LORA: Final = '{"name": "a", "path": "/a"}'
 HERE: Final = str(Path(__file__).parent)
 
 
-def test_lists_are_what_each_option_takes() -> None:
+def test_lists_are_written_as_each_option_requires() -> None:
     made = plan(
         SM_VLLM_ALLOWED_ORIGINS='["*"]',
         SM_VLLM_LORA_MODULES=f"[{LORA}, {LORA}]",
@@ -44,14 +44,14 @@ def test_lists_are_what_each_option_takes() -> None:
     ]
 
 
-def test_its_sources_mention_what_its_parser_has() -> None:
-    """Or every start would wait for the parser."""
+def test_options_found_in_sources_are_not_checked_by_parser() -> None:
+    """Otherwise every start would wait for the parser."""
     names = ("MAX_MODEL_LEN", "DTYPE", "GPU_MEMORY_UTILIZATION", "ENABLE_LORA", "PORT")
     values = {f"SM_VLLM_{name}": "1" for name in (*names, "NO_ENABLE_PREFIX_CACHING")}
     assert not plan(**values).is_checked
 
 
-def test_what_its_parser_refuses_is_told_by_the_variables_name() -> None:
+def test_parser_errors_name_the_variable() -> None:
     made = plan(
         SM_VLLM_MAX_MODEL_LENN="4",
         SM_VLLM_QUANTIZATION="",
@@ -70,14 +70,14 @@ def test_what_its_parser_refuses_is_told_by_the_variables_name() -> None:
 
 
 def refused(*command: str, **env: str) -> Exit:
-    """Return how a container ended whose engine refuses its arguments."""
+    """Run a container whose engine refuses its arguments, and return its exit."""
     end = run_until_exit(command, {**ENV, **PATCHED, **env}, timeout=START_TIMEOUT_S)
     assert end.status == 2, end.stderr
     assert end.stderr.count("error: ") == 1, end.stderr
     return end
 
 
-def test_what_it_refuses_itself_is_not_tried_again() -> None:
+def test_arguments_refused_by_parser_are_not_retried() -> None:
     refused(SUPERVISOR, VLLM, "serve", "no/model", "--no-such-option")
     end = refused(MHCS, "serve", SM_VLLM_MODEL="no/model", SM_VLLM_MAX_MODEL_LEN="x")
     last = end.stderr.splitlines()[-1]
@@ -91,7 +91,7 @@ def test_what_it_refuses_itself_is_not_tried_again() -> None:
         pytest.param({"SM_VLLM_MAX_MODEL_LEN": "999999"}, id="a value for this model"),
     ],
 )
-def test_what_it_refuses_after_its_parser_is_not_tried_again(
+def test_arguments_refused_after_parsing_are_not_retried(
     variable: dict[str, str],
 ) -> None:
     env = {**ENV, **PATCHED, "SM_VLLM_MODEL": tiny_model(), **variable}
@@ -102,7 +102,7 @@ def test_what_it_refuses_after_its_parser_is_not_tried_again(
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """What people bring: a configuration file, lists, links, Vertex AI's names."""
+    """A server with a configuration file, lists, service links, Vertex AI's names."""
     (tmp_path / "README.md").touch()
     config = {"model": tiny_model(), "max-model-len": 256, "port": 1}
     (tmp_path / "vllm.yaml").write_text(json.dumps(config))
@@ -117,7 +117,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         "PYTHONPATH": HERE,
         "SAGEMAKER_MODEL_PATH": str(tmp_path),
         "SM_VLLM_CONFIG": str(tmp_path / "vllm.yaml"),
-        "SM_VLLM_MIDDLEWARE": '["marking.Marking", "marking.Again"]',
+        "SM_VLLM_MIDDLEWARE": '["marking.Marking", "marking.Second"]',
         "SM_VLLM_PORT": "tcp://10.0.0.9:8000",
         "SM_VLLM_SERVED_MODEL_NAME": '["tiny", "small"]',
         "SM_VLLM_SERVICE_HOST": "10.0.0.9",
@@ -126,11 +126,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.skipif(RELEASE < (0, 9), reason="its file names no model for vllm serve")
-def test_what_people_bring_is_served(server: Server) -> None:
+@pytest.mark.skipif(
+    RELEASE < (0, 9),
+    reason="vllm serve does not read the model from its configuration file",
+)
+def test_common_configuration_is_served(server: Server) -> None:
     answer = server.client.get("/healthz")
     assert answer.status_code == 200
-    assert answer.headers["x-marking"] == answer.headers["x-again"] == "yes"
+    assert answer.headers["x-marking"] == answer.headers["x-second"] == "yes"
     models = server.client.get("/v1/models").json()["data"]
     assert {"tiny", "small"} <= {model["id"] for model in models}
     body = {"model": "small", "prompt": "hello", "max_tokens": 2}

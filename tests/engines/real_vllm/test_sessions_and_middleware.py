@@ -1,4 +1,4 @@
-"""The README's sessions and middleware on a real vLLM, of two API servers if it can."""
+"""The examples of sessions and middleware on a real vLLM, with two API servers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from real import (
 )
 from servers import HOST, Server, polling
 
-from .streams import ENDS_S, check_that_streams_end
+from .streams import SHUTDOWN_LIMIT_S, check_streams_finish
 
 pytestmark = requires_vllm
 
@@ -42,7 +42,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "SAGEMAKER_MODEL_PATH": str(EXAMPLES / "sessions"),
         "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "true",
         "SAGEMAKER_SESSIONS_PATH": str(tmp_path_factory.mktemp("sessions")),
-        # Its other two functions are decorated.
+        # The other two functions of that example are decorated.
         "CUSTOM_PRE_PROCESS": f"{EXAMPLES / 'middleware' / 'model.py'}:accept_text",
         "CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE": "mhcs.throttle:Throttle",
         "MHCS_THROTTLE_MAX_IN_FLIGHT": str(THREADS),
@@ -67,7 +67,7 @@ def begin(client: httpx.Client) -> str:
     return answer.headers[SESSION].partition(";")[0]
 
 
-def say(client: httpx.Client, session: str, content: str) -> httpx.Response:
+def send_message(client: httpx.Client, session: str, content: str) -> httpx.Response:
     body = {
         "model": "tiny",
         "max_tokens": 1,
@@ -83,42 +83,42 @@ def prompt_tokens(answer: httpx.Response) -> int:
     return tokens
 
 
-def test_a_conversation_grows_whichever_process_answers(client: httpx.Client) -> None:
+def test_conversation_grows_in_every_process(client: httpx.Client) -> None:
     session = begin(client)
-    tokens = [prompt_tokens(say(client, session, "hello")) for _ in range(4)]
+    tokens = [prompt_tokens(send_message(client, session, "hello")) for _ in range(4)]
     assert tokens == sorted(set(tokens))
     close = {"requestType": "CLOSE"}
     closed = client.post("/invocations", json=close, headers={SESSION: session})
     assert closed.text == f"Session {session} closed"
-    assert say(client, session, "hello").status_code == 400
+    assert send_message(client, session, "hello").status_code == 400
 
 
-def test_no_request_of_a_hundred_sessions_is_lost(client: httpx.Client) -> None:
+def test_concurrent_sessions_lose_no_requests(client: httpx.Client) -> None:
     def converse(_: int) -> list[int]:
         session = begin(client)
-        return [prompt_tokens(say(client, session, "a")) for _ in range(TURNS)]
+        return [prompt_tokens(send_message(client, session, "a")) for _ in range(TURNS)]
 
     with ThreadPoolExecutor(THREADS) as threads:
         conversations = [*threads.map(converse, range(SESSIONS))]
-    # All said the same, so each of them has grown as all others have.
+    # All send the same messages, so the token counts must be equal.
     assert {tuple(tokens) for tokens in conversations} == {tuple(conversations[0])}
     assert conversations[0] == sorted(set(conversations[0]))
 
 
-def test_middleware_sees_every_answer(client: httpx.Client) -> None:
+def test_middleware_sees_every_response(client: httpx.Client) -> None:
     for answer in (client.get("/ping"), client.get("/v1/models"), client.get("/nope")):
         assert answer.headers["x-model-version"] == "7"
         assert float(answer.headers["x-seconds"]) >= 0
 
 
-def test_the_formatter_takes_text_for_a_prompt(client: httpx.Client) -> None:
-    # The script's handler wants messages, so this goes to the engine's own route.
+def test_formatter_converts_text_to_prompt(client: httpx.Client) -> None:
+    # The handler of the script needs messages, so this uses the engine's own route.
     text = {"content-type": "text/plain"}
     answer = client.post("/v1/completions", content="hello", headers=text)
     assert answer.json()["usage"]["completion_tokens"] == 8
 
 
-def test_a_stream_passes_all_middleware(client: httpx.Client) -> None:
+def test_stream_passes_through_all_middleware(client: httpx.Client) -> None:
     body = {"model": "tiny", "prompt": "hello", "max_tokens": 50, "stream": True}
     with client.stream("POST", "/v1/completions", json=body) as answer:
         assert answer.headers["x-model-version"] == "7"
@@ -127,10 +127,10 @@ def test_a_stream_passes_all_middleware(client: httpx.Client) -> None:
     assert chunks[-1] == "data: [DONE]"
 
 
-def test_the_throttle_refuses_what_is_too_much_and_never_ping(
+def test_throttle_limits_requests_but_not_ping(
     server: Server, client: httpx.Client
 ) -> None:
-    # In flight until its body comes, which never does.
+    # In flight forever: its body never arrives.
     request = (
         b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
         b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n"
@@ -157,18 +157,18 @@ def test_the_throttle_refuses_what_is_too_much_and_never_ping(
     assert pings == [200] * 20
 
 
-def test_a_session_is_there_after_a_crash(server: Server, client: httpx.Client) -> None:
+def test_session_survives_crash(server: Server, client: httpx.Client) -> None:
     session = begin(client)
-    before = prompt_tokens(say(client, session, "hello"))
+    before = prompt_tokens(send_message(client, session, "hello"))
     server.kill()
     server.start()
     server.wait_until_ready()
-    assert prompt_tokens(say(client, session, "hello")) > before
+    assert prompt_tokens(send_message(client, session, "hello")) > before
 
 
 @two_processes
 @pytest.mark.skipif(RELEASE < (0, 11), reason="its engine may be a thread")
-def test_several_api_servers_finish_without_a_supervisor_too(server: Server) -> None:
-    """The server ends with it."""
-    check_that_streams_end(server, server.pid, "/v1/completions")
-    server.wait(ENDS_S)
+def test_api_servers_finish_streams_without_supervisor(server: Server) -> None:
+    """Must be the last test, because it stops the server."""
+    check_streams_finish(server, server.pid, "/v1/completions")
+    server.wait(SHUTDOWN_LIMIT_S)

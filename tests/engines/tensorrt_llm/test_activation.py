@@ -1,4 +1,4 @@
-"""How apps of TensorRT-LLM get our routes, and when nothing gives them any."""
+"""Activation on TensorRT-LLM: when its apps get our routes, and when not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ACTIVATIONS: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]]] = {
     "import mhcs.auto": (LAUNCH, {}),
 }
 OLDEST, NEWEST = RELEASES[0], RELEASES[-1]
-#: What a worker must not get from us.
+#: Modules that a worker must not import.
 ONLY_FOR_SERVERS: Final = {
     "model_hosting_container_standards.sagemaker",
     "model_hosting_container_standards.app.bootstrap",
@@ -45,7 +45,7 @@ ONLY_FOR_SERVERS: Final = {
 
 
 def starts() -> Iterator[Any]:
-    """Yield every release, and every activation of the oldest and the newest."""
+    """Yield every release, and every activation method of the oldest and the newest."""
     for release in RELEASES:
         for activation, start in ACTIVATIONS.items():
             if activation == "MHCS_AUTO=1" or release in (OLDEST, NEWEST):
@@ -59,7 +59,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[TrtllmServer]:
         yield server
 
 
-def test_the_contracts_routes_are_there_once(server: TrtllmServer) -> None:
+def test_routes_are_added_once(server: TrtllmServer) -> None:
     routes = server.facts()["routes"]
     for path in ("/ping", "/invocations", "/adapters/{adapter_name:path}/update"):
         assert path in routes
@@ -68,7 +68,7 @@ def test_the_contracts_routes_are_there_once(server: TrtllmServer) -> None:
     assert answer.json()["choices"][0]["text"] == "base: hello"
 
 
-def test_ping_runs_no_generation_and_takes_no_statistics(server: TrtllmServer) -> None:
+def test_ping_does_not_generate_or_drain_statistics(server: TrtllmServer) -> None:
     before = server.facts()
     for method in ("GET", "HEAD", "POST"):
         assert server.client.request(method, "/ping").status_code in (200, 201)
@@ -78,22 +78,22 @@ def test_ping_runs_no_generation_and_takes_no_statistics(server: TrtllmServer) -
     assert after["worker"]["generations"] == before["worker"]["generations"]
 
 
-def test_the_middleware_stack_is_left_to_the_engine(server: TrtllmServer) -> None:
+def test_middleware_stack_is_not_built_early(server: TrtllmServer) -> None:
     assert server.facts()["stack_built_early"] is False
 
 
-def test_workers_get_nothing_but_the_patch(server: TrtllmServer) -> None:
+def test_workers_import_only_the_patch(server: TrtllmServer) -> None:
     worker = server.facts()["worker"]
     assert worker["run_name"] == "__worker__"
     assert ONLY_FOR_SERVERS.isdisjoint(worker["modules"])
 
 
-def test_the_log_is_that_of_the_engine(server: TrtllmServer) -> None:
+def test_patched_server_logs_nothing_of_ours(server: TrtllmServer) -> None:
     ours = ("mhcs", "model_hosting_container_standards", "Traceback")
     assert not any(word in server.output() for word in ours)
 
 
-# --- a server and its helpers ------------------------------------------------------
+# --- processes of a server ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("release", [OLDEST, NEWEST])
@@ -105,13 +105,13 @@ def test_postprocessing_workers_do_not_bootstrap(release: str) -> None:
         assert server.output().count("/ping is answered by") == 1
 
 
-def test_both_front_ends_have_the_routes() -> None:
+def test_both_front_ends_have_routes() -> None:
     env = {"LOG_LEVEL": "INFO", **BY_AUTO}
     with trtllm(SEVERAL_FRONTENDS, env=env, frontends=2) as server:
         assert server.output().count("/ping is answered by") == 2
 
 
-def test_middleware_of_the_engines_own_option_is_around_ours() -> None:
+def test_engines_middleware_option_still_works() -> None:
     option = ("--middleware", "customised.PassOn")
     with trtllm(NEWEST, *option, env=BY_AUTO) as server:
         assert "PassOn" in server.facts()["middleware"]
@@ -119,7 +119,7 @@ def test_middleware_of_the_engines_own_option_is_around_ours() -> None:
 
 
 @pytest.mark.parametrize("release", ["trtllm_1_2", "trtllm_main", "trtllm_next"])
-def test_a_server_that_encodes_has_the_routes_and_no_adapters(
+def test_encoder_server_has_routes_but_no_adapters(
     release: str, tmp_path: Path
 ) -> None:
     command = ("trtllm-serve", "mm_embedding_serve", MODEL)
@@ -135,33 +135,33 @@ def test_a_server_that_encodes_has_the_routes_and_no_adapters(
         assert "its role is MM_ENCODER" in answer.text
 
 
-# --- a server that listens before it has an engine ----------------------------------
+# --- a server that listens while it loads the model ---------------------------------
 
 NEXT: Final = "trtllm_next"
 
 
 @pytest.fixture
-def loading(tmp_path: Path) -> Iterator[tuple[TrtllmServer, Path]]:
-    """A server whose model is loaded once there is a file."""
+def loading_server(tmp_path: Path) -> Iterator[tuple[TrtllmServer, Path]]:
+    """A server that finishes loading when the file exists."""
     loaded = tmp_path / "loaded"
     env = {**BY_AUTO, "TRTLLM_STANDIN_LOADED": str(loaded)}
     with trtllm(NEXT, env=env, ready_path=None) as server:
-        wait_until_it_listens(server)
+        wait_until_listening(server)
         yield server, loaded
 
 
-def wait_until_it_listens(server: TrtllmServer) -> None:
+def wait_until_listening(server: TrtllmServer) -> None:
     for _ in polling(30):
         with contextlib.suppress(httpx.TransportError):
             server.client.get("/health")
             return
-    raise AssertionError("It never listens.")
+    raise AssertionError("The server never listens.")
 
 
-def test_it_is_not_well_before_it_has_one(
-    loading: tuple[TrtllmServer, Path],
+def test_loading_server_is_a_503_until_loaded(
+    loading_server: tuple[TrtllmServer, Path],
 ) -> None:
-    server, loaded = loading
+    server, loaded = loading_server
     body = {"model": MODEL, "prompt": "hello"}
     for answer in (
         server.client.get("/ping"),
@@ -176,23 +176,23 @@ def test_it_is_not_well_before_it_has_one(
     assert answer.json()["choices"][0]["text"] == "base: hello"
 
 
-def test_it_ends_when_it_is_told_to_before_it_has_one(
-    loading: tuple[TrtllmServer, Path],
+def test_loading_server_ends_on_sigterm(
+    loading_server: tuple[TrtllmServer, Path],
 ) -> None:
-    server, _ = loading
+    server, _ = loading_server
     os.kill(server.pid, signal.SIGTERM)
     assert server.wait(20) == -signal.SIGTERM
 
 
-def test_its_adapters_are_there_when_it_is_well(tmp_path: Path) -> None:
+def test_adapters_are_restored_when_ping_is_healthy(tmp_path: Path) -> None:
     port = free_port()
     env = {**BY_AUTO, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "state")}
     body = {"name": "cats", "src": write_adapter(tmp_path / "cats", "cats")}
     with trtllm(NEXT, lora=True, env=env, port=port) as server:
         server.client.post("/adapters", json=body).raise_for_status()
     with trtllm(NEXT, lora=True, env=env, port=port, ready_path="/ping") as server:
-        asked = {"model": "cats", "prompt": "hello"}
-        answer = server.client.post("/v1/completions", json=asked)
+        completion = {"model": "cats", "prompt": "hello"}
+        answer = server.client.post("/v1/completions", json=completion)
         assert answer.json()["choices"][0]["text"] == "cats: hello"
 
 
@@ -203,9 +203,7 @@ def test_its_adapters_are_there_when_it_is_well(tmp_path: Path) -> None:
         ("CUSTOM_PRE_PROCESS", "no.py:format"),
     ],
 )
-def test_it_ends_when_it_cannot_be_had_as_it_was_asked_for(
-    name: str, value: str
-) -> None:
+def test_unusable_configuration_prevents_startup(name: str, value: str) -> None:
     end = fail_to_start(NEXT, env={**BY_AUTO, name: value}, lora=True)
     assert end.status != 0
     assert f"{name}={value}" in end.stderr.replace("'", "")
@@ -226,7 +224,7 @@ def test_it_ends_when_it_cannot_be_had_as_it_was_asked_for(
     ],
     ids=str,
 )
-def test_an_engine_that_shall_not_be_patched_is_left_alone(
+def test_disabled_engine_is_not_patched(
     command: tuple[str, ...], env: dict[str, str]
 ) -> None:
     with trtllm(NEWEST, command=command, env=env) as server:
@@ -236,7 +234,7 @@ def test_an_engine_that_shall_not_be_patched_is_left_alone(
 
 
 @pytest.mark.parametrize("release", ["trtllm_0_21", "trtllm_1_2", NEWEST])
-def test_a_disaggregated_server_is_reported_and_not_patched(release: str) -> None:
+def test_disaggregated_server_is_reported_and_not_patched(release: str) -> None:
     command = ("trtllm-serve", "disaggregated")
     with trtllm(release, command=command, env=BY_AUTO) as server:
         assert server.client.get("/ping").status_code == 404
@@ -256,14 +254,14 @@ def test_grpc_is_reported() -> None:
 # --- patches that fail -------------------------------------------------------------
 
 
-def test_a_bad_switch_is_one_line_and_the_engine_starts_without_us() -> None:
+def test_invalid_mhcs_auto_is_one_line_and_engine_starts_unpatched() -> None:
     with trtllm(NEWEST, env={"MHCS_AUTO": "banana"}) as server:
         assert server.client.get("/ping").status_code == 404
         output = server.output()
     assert output.count("MHCS_AUTO='banana' is not allowed") == 1
 
 
-def test_a_handler_that_cannot_be_used_stops_the_start() -> None:
+def test_unusable_handler_prevents_startup() -> None:
     end = fail_to_start(NEWEST, env={"CUSTOM_FASTAPI_PING_HANDLER": "no.py:ping"})
     assert end.status != 0
     assert "CUSTOM_FASTAPI_PING_HANDLER=no.py:ping" in end.stderr

@@ -1,4 +1,4 @@
-"""Disconnects reach TensorRT-LLM through every customisation."""
+"""TensorRT-LLM aborts requests on disconnects, behind every customisation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from session_client import begin
 
 RELEASE: Final = "trtllm_1_2"
 
-#: A customer's script that registers what the variable KIND names.
+#: A customer's script that registers the customisation that KIND names.
 SCRIPT: Final = """
 import os
 
@@ -27,7 +27,7 @@ for place, registered in KINDS[os.environ["KIND"]].items():
     DECORATORS[place](registered)
 """
 
-#: A customer's script that asks the engine itself.
+#: A customer's script whose handler calls the engine.
 HANDLER: Final = """
 from tensorrt_llm.serve.openai_protocol import CompletionRequest
 

@@ -1,4 +1,4 @@
-"""TensorRT-LLM's engine object, on servers like those of each release."""
+"""The engine object of TensorRT-LLM, with stand-ins for its server."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ADAPTER = Adapter(
 
 
 class Server:
-    """What answers the engine's routes."""
+    """A stand-in for ``OpenAIServer``, which answers the engine's routes."""
 
     __module__ = "tensorrt_llm.serve.openai_server"
     model = "standin"
@@ -104,18 +104,18 @@ def test_embedding_server_embeds() -> None:
         assert "'input'" in answer.text
 
 
-class Generate(BaseModel):
+class GenerateRequest(BaseModel):
     model: str
 
 
-class Memory(BaseModel):
+class MemoryRequest(BaseModel):
     tags: list[str]
 
 
 class Routes:
-    async def run(self, request: Generate, raw_request: Request) -> None: ...
-    async def tokenize(self, request: Generate) -> None: ...
-    async def release_memory(self, request: Memory) -> None: ...
+    async def run(self, request: GenerateRequest, raw_request: Request) -> None: ...
+    async def tokenize(self, request: GenerateRequest) -> None: ...
+    async def release_memory(self, request: MemoryRequest) -> None: ...
     async def video(self, raw_request: Request) -> None: ...
     async def list_videos(self) -> None: ...
 
@@ -175,7 +175,7 @@ def test_adapters_must_fit_checkpoint(tmp_path: Path, from_hub: bool) -> None:
     given = ("org/m", tmp_path) if from_hub else (str(tmp_path), None)
     model = TensorRTAdapters(Server(generator=generator_of(*given))).base_model()
     assert model is not None
-    # It looks for layers by their numbers, whatever is before them.
+    # Layers are found by their numbers, with any prefix.
     name = "model.language_model.layers.0.self_attn.q_proj"
     assert model.find(name) == Widths(128, 64)
     assert model.find("model.layers.1.self_attn.q_proj") is None
@@ -188,19 +188,19 @@ def test_other_models_are_unknown(model: str | None) -> None:
 
 
 class RequestError(Exception):
-    """As the engine's own is called."""
+    """Has the name of the engine's own class."""
 
 
 class Promise:
-    """An answer that comes, fails, or never comes."""
+    """A pending response that arrives, fails, or never arrives."""
 
-    def __init__(self, error: Exception | None, comes: bool = True) -> None:
+    def __init__(self, error: Exception | None, arrives: bool = True) -> None:
         self.error = error
-        self.comes = comes
+        self.arrives = arrives
         self.is_aborted = False
 
     async def aresult(self) -> None:
-        if not self.comes:
+        if not self.arrives:
             await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
@@ -211,7 +211,7 @@ class Promise:
 
 @pytest.fixture
 def tensorrt_llm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names that the engine's package has."""
+    """Install a stand-in for the engine's package."""
     package: Any = ModuleType("tensorrt_llm")
     package.SamplingParams = SimpleNamespace
     request: Any = ModuleType("tensorrt_llm.executor.request")
@@ -236,18 +236,18 @@ async def test_missing_response_times_out(
     tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch, cats: Adapter
 ) -> None:
     monkeypatch.setattr(adapters_module, "_LOAD_TIMEOUT_S", 0.01)
-    promise = Promise(None, comes=False)
+    promise = Promise(None, arrives=False)
     with pytest.raises(AdapterEngineError, match="no response within 0 s"):
         await backend_of(promise).load(cats)
     assert promise.is_aborted
 
 
-@pytest.mark.parametrize("comes", [True, False])
+@pytest.mark.parametrize("arrives", [True, False])
 async def test_ended_engine_is_not_waited_for(
-    tensorrt_llm: None, cats: Adapter, comes: bool
+    tensorrt_llm: None, cats: Adapter, arrives: bool
 ) -> None:
     executor = SimpleNamespace()
-    promise = Promise(RequestError("Executor worker died"), comes=comes)
+    promise = Promise(RequestError("Executor worker died"), arrives=arrives)
 
     def generate(**_: Any) -> Promise:
         executor._fatal_error = RuntimeError("out of memory\nin some file")
@@ -267,7 +267,7 @@ async def test_failed_abort_does_not_hide_the_error(
     tensorrt_llm: None, monkeypatch: pytest.MonkeyPatch, cats: Adapter
 ) -> None:
     monkeypatch.setattr(adapters_module, "_LOAD_TIMEOUT_S", 0.01)
-    promise = Promise(None, comes=False)
+    promise = Promise(None, arrives=False)
     monkeypatch.setattr(promise, "abort", None)
     with pytest.raises(AdapterEngineError, match="no response within 0 s"):
         await backend_of(promise).load(cats)
@@ -286,13 +286,13 @@ async def test_dead_engine_is_not_an_adapter_error(
     tensorrt_llm: None, cats: Adapter
 ) -> None:
     class CppExecutorError(Exception):
-        """As the engine's own is called."""
+        """Has the name of the engine's own class."""
 
     with pytest.raises(AdapterEngineError, match="engine failed: gone"):
         await backend_of(Promise(CppExecutorError("gone"))).load(cats)
 
 
-# --- releases that nobody has seen -------------------------------------------------
+# --- unexpected releases -----------------------------------------------------------
 
 
 def test_module_without_server_is_one_error(
@@ -306,12 +306,12 @@ def test_module_without_server_is_one_error(
 
 def test_server_without_app_is_one_error(caplog: pytest.LogCaptureFixture) -> None:
     class OpenAIServer:
-        """Keeps its app elsewhere."""
+        """Has no ``app``."""
 
     module: Any = ModuleType(hooks.SERVER_MODULE)
     module.OpenAIServer = OpenAIServer
     hooks._patch_server(module)
-    hooks._patch_server(module)  # A second time changes nothing.
+    hooks._patch_server(module)  # The second call has no effect.
     module.OpenAIServer()
     [record] = caplog.records
     assert "The server has no app" in record.getMessage()
@@ -319,23 +319,23 @@ def test_server_without_app_is_one_error(caplog: pytest.LogCaptureFixture) -> No
 
 @dataclasses.dataclass(slots=True)
 class LoRARequest:
-    """As in 1.2: its path has to be there."""
+    """The class of 1.2, which requires an existing path."""
 
     lora_path: str
 
     def __post_init__(self) -> None:
         if not Path(self.lora_path).exists():
-            raise ValueError("It does not exist.")
+            raise ValueError("The path does not exist.")
 
 
-def test_a_path_is_looked_at_by_who_makes_a_request_and_not_when_one_comes() -> None:
+def test_lora_path_is_checked_by_constructor_but_not_by_validation() -> None:
     class Body(BaseModel):
         lora_request: LoRARequest
 
     module: Any = ModuleType(hooks.REQUEST_MODULE)
-    hooks._patch_lora_request(module)  # An older release has none.
+    hooks._patch_lora_request(module)  # Older releases have no LoRARequest.
     module.LoRARequest = LoRARequest
-    for _ in range(2):  # A second time changes nothing.
+    for _ in range(2):  # The second call has no effect.
         hooks._patch_lora_request(module)
     assert LoRARequest("/").lora_path == "/"
     with pytest.raises(ValueError, match="does not exist"):
@@ -344,8 +344,8 @@ def test_a_path_is_looked_at_by_who_makes_a_request_and_not_when_one_comes() -> 
     assert body.lora_request.lora_path == "/no/such"
 
 
-class Late:
-    """A server as upstream is about to make it: first, and its routes once it runs."""
+class LateServer:
+    """A server that adds its routes at startup, as upstream's main branch will do."""
 
     def __init__(self, eager: bool = False) -> None:
         self.app = FastAPI(lifespan=self.lifespan)
@@ -362,14 +362,14 @@ class Late:
         self.app.add_api_route("/v1/completions", self.answer, methods=["POST"])
 
     def register_routes(self) -> None:
-        self.app.add_api_route("/health", lambda: "well")
+        self.app.add_api_route("/health", lambda: "healthy")
 
     async def answer(self, request: Request) -> str:
         return request.url.path
 
 
-def patched(server: type) -> Any:
-    """Return the class, patched as if it were the engine's."""
+def patch(server: type) -> Any:
+    """Patch the class as if it were the engine's, and return it."""
     module: Any = ModuleType(hooks.SERVER_MODULE)
     module.OpenAIServer = server
     hooks._patch_server(module)
@@ -378,10 +378,10 @@ def patched(server: type) -> Any:
 
 @pytest.mark.parametrize("eager", [True, False])
 def test_server_is_bootstrapped_once_it_has_routes(eager: bool) -> None:
-    class OpenAIServer(Late):
-        """One that is patched."""
+    class OpenAIServer(LateServer):
+        """The class to patch."""
 
-    server = patched(OpenAIServer)(eager=eager)
+    server = patch(OpenAIServer)(eager=eager)
     assert is_bootstrapped(server.app) is eager
     with TestClient(server.app) as client:
         for _ in polling(10, interval=0.01):
@@ -394,13 +394,13 @@ def test_server_is_bootstrapped_once_it_has_routes(eager: bool) -> None:
 def test_unusable_handler_stops_late_startup(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class OpenAIServer(Late):
-        """One that is patched."""
+    class OpenAIServer(LateServer):
+        """The class to patch."""
 
     monkeypatch.setenv("CUSTOM_FASTAPI_PING_HANDLER", "no.py:ping")
-    server = patched(OpenAIServer)()
+    server = patch(OpenAIServer)()
     with pytest.raises(HandlerFileNotFoundError), TestClient(server.app):
-        """It does not start."""
+        pass
 
 
 def test_server_without_routes_is_one_error(
@@ -410,7 +410,7 @@ def test_server_without_routes_is_one_error(
         def __init__(self) -> None:
             self.app = FastAPI()
 
-    patched(OpenAIServer)()
+    patch(OpenAIServer)()
     [record] = caplog.records
     assert "The server has no /health" in record.getMessage()
 
@@ -480,15 +480,15 @@ def test_release_without_disaggregated_server_works() -> None:
 # --- requests that name an adapter -------------------------------------------------
 
 
-class Unreadable:
-    """Adapters whose table cannot be read."""
+class UnreadableAdapters:
+    """A registry whose table cannot be read."""
 
     def find(self, name: str) -> Adapter | None:
         raise StorageError("The disk is full.")
 
 
-def asked(server: Server, request: WithAdapters) -> Any:
-    """Return with what a generation begins that answers the request."""
+def generation_arguments(server: Server, request: WithAdapters) -> Any:
+    """Return the arguments of the generation for the request."""
 
     async def answer(*given: Any) -> Any:
         return generate_by_adapter(dict, None, (), {"inputs": [0]})
@@ -510,22 +510,27 @@ async def test_adapter_unloaded_while_body_arrives_still_answers(
         leaving = asyncio.create_task(adapters.unregister("cats"))
         while "cats" in adapters.view():  # noqa: ASYNC110
             await asyncio.sleep(0)
-        begun = await asked(server, WithAdapters(model="cats"))
-        brought = begun.pop("lora_request")
+        arguments = await generation_arguments(server, WithAdapters(model="cats"))
+        lora_request = arguments.pop("lora_request")
         assert found is not None
-        assert (brought.lora_int_id, brought.lora_path) == (found.id, cats.path)
+        assert (lora_request.lora_int_id, lora_request.lora_path) == (
+            found.id,
+            cats.path,
+        )
         assert backend.texts
         return leaving
 
     await (await within_request(adapters, answer))
-    assert await asked(server, WithAdapters(model="cats")) == {"inputs": [0]}
+    assert await generation_arguments(server, WithAdapters(model="cats")) == {
+        "inputs": [0]
+    }
     await adapters.close()
 
 
 async def test_nested_method_calls_keep_adapter(
     tensorrt_llm: None, cats: Adapter, tmp_path: Path
 ) -> None:
-    """Whatever becomes of it in between."""
+    """Even if the adapter is unregistered in between."""
     server = Server()
     adapters = AdapterRegistry(AdapterEngine(tmp_path / "engine"), tmp_path, None)
     server.app.state.sagemaker_adapters = adapters
@@ -533,8 +538,8 @@ async def test_nested_method_calls_keep_adapter(
 
     async def answer(request: WithAdapters) -> Any:
         await adapters.unregister("cats")
-        mine = await asked(server, request)
-        other = await asked(server, WithAdapters(model="other"))
+        mine = await generation_arguments(server, request)
+        other = await generation_arguments(server, WithAdapters(model="other"))
         return mine["lora_request"].lora_name, other
 
     request = WithAdapters(model="cats")
@@ -568,15 +573,15 @@ async def test_error_of_living_engine_is_passed_through() -> None:
 
 async def test_unreadable_table_is_a_507(tensorrt_llm: None) -> None:
     server = Server()
-    server.app.state.sagemaker_adapters = Unreadable()
-    answer = await asked(server, WithAdapters(model="cats"))
+    server.app.state.sagemaker_adapters = UnreadableAdapters()
+    answer = await generation_arguments(server, WithAdapters(model="cats"))
     assert answer.status_code == 507
     assert b"The disk is full." in answer.body
 
 
 def test_derived_server_class_has_routes() -> None:
     class Derived(Server):
-        """Somebody's own."""
+        """A subclass that does not override anything."""
 
     with client_of(Derived("/v1/completions")) as client:
         answer = client.post("/invocations", json={"prompt": "hello"})

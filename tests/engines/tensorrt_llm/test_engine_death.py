@@ -1,4 +1,4 @@
-"""Death of TensorRT-LLM's engine: detected at once, reported, and the server ends."""
+"""A dead engine of TensorRT-LLM is detected, is reported, and ends the server."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from trtllm import (
 )
 
 BY_AUTO: Final = {"MHCS_AUTO": "1"}
-#: Whose worker ends when an adapter cannot be loaded; in 1.3 and later one that cannot
-#: be loaded is an error, but nothing says that none ever ends the engine.
-DEADLY: Final = {**BY_AUTO, "TRTLLM_STANDIN_BAD_ADAPTER": "kills"}
+#: The worker exits if it cannot load an adapter. In 1.3 and later that is usually an
+#: error, but the engine may still crash.
+ENDS_ON_BAD_ADAPTER: Final = {**BY_AUTO, "TRTLLM_STANDIN_BAD_ADAPTER": "kills"}
 SUPERVISED: Final = (
     str(Path(sys.executable).with_name("standard-supervisor")),
     "trtllm-serve",
     MODEL,
 )
-PATIENCE_S: Final = 30
+TIMEOUT_S: Final = 30
 COMPLETION: Final = {"model": MODEL, "prompt": "hello"}
-#: Each kind of request that is answered by the engine, and its route.
+#: The routes that the engine answers, each with a request.
 REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "/v1/completions": COMPLETION,
     "/invocations": COMPLETION,
@@ -49,10 +49,10 @@ REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 def kill_engine(server: TrtllmServer) -> None:
     os.kill(server.facts()["worker"]["pid"], signal.SIGKILL)
-    for _ in polling(PATIENCE_S):
+    for _ in polling(TIMEOUT_S):
         if server.facts()["worker"] is None:
             return
-    raise AssertionError("The worker lives.")
+    raise AssertionError("The worker is still running.")
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -63,18 +63,18 @@ def test_server_ends_with_its_engine(release: str) -> None:
         answer = server.client.get("/ping")
         assert answer.status_code == 503
         assert "TensorRT-LLM's engine is dead" in answer.text
-        assert server.wait(PATIENCE_S) != 0
+        assert server.wait(TIMEOUT_S) != 0
 
 
 def test_all_front_ends_end_with_shared_engine() -> None:
     with trtllm(SEVERAL_FRONTENDS, env=BY_AUTO, frontends=2) as server:
         kill_engine(server)
-        for _ in polling(PATIENCE_S):
+        for _ in polling(TIMEOUT_S):
             if server.status() is not None:
                 break
             with contextlib.suppress(httpx.TransportError), server.new_client() as one:
                 assert one.get("/ping").status_code == 503
-        assert server.wait(PATIENCE_S) != 0
+        assert server.wait(TIMEOUT_S) != 0
 
 
 @pytest.mark.parametrize("release", [RELEASES[0], RELEASES[-1]])
@@ -82,11 +82,11 @@ def test_supervised_server_gets_new_engine(release: str) -> None:
     with trtllm(release, env=BY_AUTO, command=SUPERVISED) as server:
         first = server.facts()["pid"]
         kill_engine(server)
-        for _ in polling(PATIENCE_S):
+        for _ in polling(TIMEOUT_S):
             try:
                 status = server.client.get("/ping").status_code
             except httpx.TransportError:
-                continue  # It starts anew.
+                continue  # The server is restarting.
             if status == 200:
                 break
         assert server.facts()["pid"] != first
@@ -108,7 +108,7 @@ def test_request_without_engine_is_a_503(release: str, path: str) -> None:
         assert "TensorRT-LLM's engine is dead" in answer.json()["message"]
 
 
-# --- adapters that end it ----------------------------------------------------------
+# --- adapters that kill the engine -------------------------------------------------
 
 
 def register(server: TrtllmServer, src: str, **fields: Any) -> httpx.Response:
@@ -121,7 +121,7 @@ def test_adapter_that_kills_engine_is_reported_at_once(
     release: str, tmp_path: Path
 ) -> None:
     src = write_adapter(tmp_path / "bad", BROKEN)
-    with trtllm(release, lora=True, env=DEADLY) as server:
+    with trtllm(release, lora=True, env=ENDS_ON_BAD_ADAPTER) as server:
         answer = register(server, src)
         assert answer.status_code == 503
         assert "ended while it loaded adapter 'bad'" in answer.text
@@ -135,13 +135,16 @@ def test_adapter_that_kills_engine_is_reported_at_once(
 def test_adapter_that_kills_engine_at_startup_is_skipped_next_time(
     release: str, tmp_path: Path
 ) -> None:
-    port, env = free_port(), {**DEADLY, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "s")}
+    port, env = (
+        free_port(),
+        {**ENDS_ON_BAD_ADAPTER, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "s")},
+    )
     src = write_adapter(tmp_path / "bad", "good")
     with trtllm(release, lora=True, env=env, port=port) as server:
         assert register(server, src).status_code == 200
     write_adapter(tmp_path / "bad", BROKEN)
     with trtllm(release, lora=True, env=env, port=port, ready_path=None) as server:
-        server.wait(PATIENCE_S)
+        server.wait(TIMEOUT_S)
         assert "ended while it loaded adapter 'bad'" in server.output()
     write_adapter(tmp_path / "bad", "mended")
     with trtllm(release, lora=True, env=env, port=port) as server:
@@ -149,8 +152,8 @@ def test_adapter_that_kills_engine_at_startup_is_skipped_next_time(
         assert shown["status"] == "failed"
         assert "engine ended while it loaded this adapter" in shown["reason"]
         server.client.post("/adapters/bad/update?preload=true").raise_for_status()
-        asked = {**COMPLETION, "model": "bad"}
-        answer = server.client.post("/v1/completions", json=asked)
+        completion = {**COMPLETION, "model": "bad"}
+        answer = server.client.post("/v1/completions", json=completion)
         assert answer.json()["choices"][0]["text"] == "mended: hello"
 
 
@@ -158,16 +161,19 @@ def test_adapter_that_kills_engine_at_startup_is_skipped_next_time(
 def test_adapter_that_kills_engine_at_first_use_is_not_used_again(
     release: str, tmp_path: Path
 ) -> None:
-    port, env = free_port(), {**DEADLY, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "s")}
+    port, env = (
+        free_port(),
+        {**ENDS_ON_BAD_ADAPTER, "SAGEMAKER_ADAPTERS_PATH": str(tmp_path / "s")},
+    )
     src = write_adapter(tmp_path / "bad", BROKEN)
-    asked = {**COMPLETION, "model": "bad"}
+    completion = {**COMPLETION, "model": "bad"}
     with trtllm(release, lora=True, env=env, port=port) as server:
         assert register(server, src, preload=False).status_code == 200
-        answer = server.client.post("/v1/completions", json=asked)
+        answer = server.client.post("/v1/completions", json=completion)
         assert answer.status_code == 503
     for _ in range(2):
         with trtllm(release, lora=True, env=env, port=port) as server:
-            answer = server.client.post("/v1/completions", json=asked)
+            answer = server.client.post("/v1/completions", json=completion)
             assert answer.status_code == 404
             assert "engine ended while it loaded this adapter" in answer.text
             answer = server.client.post("/v1/completions", json=COMPLETION)

@@ -18,7 +18,7 @@ from model_hosting_container_standards.exceptions import EngineUnhealthyError
 from servers import polling
 from trtllm import MODEL, RELEASES, TrtllmServer, trtllm
 
-WAITS = {"model": MODEL, "prompt": "<wait>", "max_tokens": 5}
+ENDLESS = {"model": MODEL, "prompt": "<wait>", "max_tokens": 5}
 
 
 def wait_for_ping(server: TrtllmServer, status: int) -> str:
@@ -48,11 +48,11 @@ def test_hung_worker_is_a_503_while_requests_wait(release: str) -> None:
 
 
 class RequestError(RuntimeError):
-    """As the engine's own is called."""
+    """Has the name of the engine's own class."""
 
 
 def server_of(*queued: object, **known: Any) -> Any:
-    """Return a server whose front end has been told that."""
+    """Return a server whose front end has received these errors."""
     errors: Queue[object] = Queue()
     for error in queued:
         errors.put(error)
@@ -78,28 +78,28 @@ def server_of(*queued: object, **known: Any) -> Any:
     ids=lambda value: str(value)[:20],
 )
 def test_engine_that_reports_death_is_dead(server: Any, cause: str | None) -> None:
-    for _ in range(2):  # Looking takes nothing away.
+    for _ in range(2):  # The check does not consume the errors.
         assert cause_of_death(server) == cause
 
 
 def test_server_is_told_to_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
-    monkeypatch.setattr(signal, "raise_signal", told.append)
+    raised: list[int] = []
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
     server = server_of(RuntimeError("it ended"))
     for _ in range(3):
         with pytest.raises(EngineUnhealthyError, match="is dead: it ended"):
             check(server)
-    assert told == [signal.SIGTERM]
+    assert raised == [signal.SIGTERM]
 
 
 async def test_image_engine_is_healthy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its ``generate_async`` knows nothing of tokens."""
+    """Its ``generate_async`` does not accept tokens."""
 
     class VisualGen:
         def generate_async(self, inputs: Any, params: Any = None) -> None:
-            raise AssertionError("It is not asked for images.")
+            raise AssertionError("The probe must not generate images.")
 
     module: Any = ModuleType("tensorrt_llm")
     module.SamplingParams = SimpleNamespace
@@ -108,18 +108,18 @@ async def test_image_engine_is_healthy(
 
 
 def test_slow_request_is_not_a_hung_engine() -> None:
-    """Nothing comes of it, but the worker generates a token when it is asked to."""
+    """The request does not progress, but the worker answers probes."""
     env = {
         "MHCS_AUTO": "1",
         "MHCS_PING_STALL_SECONDS": "1",
-        "MHCS_DRAIN_SECONDS": "0",  # Nobody waits for that request.
+        "MHCS_DRAIN_SECONDS": "0",  # Do not wait for that request.
     }
     with ThreadPoolExecutor() as threads, trtllm("trtllm_1_2", env=env) as server:
-        begun = server.facts()["worker"]["generations"]
-        threads.submit(server.new_client().post, "/invocations", json=WAITS)
+        generations_before = server.facts()["worker"]["generations"]
+        threads.submit(server.new_client().post, "/invocations", json=ENDLESS)
         for _ in polling(30):
             assert server.client.get("/ping").status_code == 200
-            if server.facts()["worker"]["generations"] - begun > 3:
+            if server.facts()["worker"]["generations"] - generations_before > 3:
                 break
         else:
-            raise AssertionError("It is never tried out.")
+            raise AssertionError("The engine is never probed.")

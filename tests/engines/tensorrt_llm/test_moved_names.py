@@ -36,7 +36,7 @@ except ImportError as error:
 def test_scripts_for_older_releases_find_moved_names(release: str) -> None:
     end = run_until_exit([sys.executable, "-c", PROGRAM], environment_of(release))
     assert end.status == 0, end.stderr
-    # The stand-in has none.
+    # The stand-in does not have that name.
     assert end.stdout == (
         "tensorrt_llm.lora_manager:use_lora moved to tensorrt_llm.lora_helper:use_lora "
         "after release 0.21, and is not there either.\n"

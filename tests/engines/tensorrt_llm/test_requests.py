@@ -33,7 +33,7 @@ CHAT: Final = "/v1/chat/completions"
 COMPLETIONS: Final = "/v1/completions"
 CURLS_OWN: Final = "application/x-www-form-urlencoded"
 HELLO: Final = {"role": "user", "content": "hello"}
-#: What each route asks for, beside a model.
+#: The fields that each route requires in addition to the model.
 BODIES: Final[Mapping[str, dict[str, Any]]] = {
     COMPLETIONS: {"prompt": "hello"},
     CHAT: {"messages": [HELLO]},
@@ -45,7 +45,7 @@ JSON_TYPE: Final = {"content-type": "application/json"}
 
 @pytest.fixture(scope="module", params=WITH_LORA)
 def server(request: pytest.FixtureRequest) -> Iterator[TrtllmServer]:
-    # What it drops it reads again: the worst that a release might do.
+    # The worker reads evicted adapters again: the worst case of all releases.
     env = {**BY_AUTO, "TRTLLM_STANDIN_REREADS": "1"}
     with trtllm(request.param, lora=True, env=env) as server:
         yield server
@@ -58,7 +58,7 @@ def cats(tmp_path: Path) -> str:
 
 @pytest.fixture
 def registered(server: TrtllmServer, cats: str) -> Iterator[str]:
-    """The name of an adapter."""
+    """The name of a registered adapter."""
     body = {"name": "felix", "src": cats}
     server.client.post("/adapters", json=body).raise_for_status()
     yield "felix"
@@ -70,7 +70,7 @@ def completion(**fields: Any) -> dict[str, Any]:
 
 
 def error_of(answer: httpx.Response) -> str:
-    """Return the message of an error in the form of the engine's own."""
+    """Return the message of an error, which must have the engine's format."""
     error = answer.json()
     assert error.keys() == {"object", "message", "type", "param", "code"}
     assert (error["object"], error["code"]) == ("error", answer.status_code)
@@ -155,11 +155,11 @@ def test_invocations_matches_engines_route(
 def test_response_has_requested_model_name(
     server: TrtllmServer, registered: str
 ) -> None:
-    asked = server.client.post("/invocations", json=completion(model=registered))
-    assert asked.json()["model"] == registered
+    answer = server.client.post("/invocations", json=completion(model=registered))
+    assert answer.json()["model"] == registered
     headers = {ADAPTER: registered}
-    asked = server.client.post("/invocations", json=completion(), headers=headers)
-    assert asked.json()["model"] == registered
+    answer = server.client.post("/invocations", json=completion(), headers=headers)
+    assert answer.json()["model"] == registered
 
 
 def test_null_adapter_is_ignored(server: TrtllmServer) -> None:
@@ -186,7 +186,7 @@ def test_errors_do_not_reveal_existing_paths(
     if path not in server.facts()["routes"]:
         pytest.skip(f"the release has no {path}")
     body = {**BODIES.get(path, BODIES[COMPLETIONS]), "model": MODEL, **fields}
-    # As long as one another: the engine may tell a client what it has sent.
+    # Of equal length: the engine may repeat the client's request in an error.
     there, missing, file = (f"{cats[:-1]}{letter}" for letter in "szf")
     Path(file).touch()
     answers = {
@@ -286,13 +286,13 @@ def test_invocations_matches_responses_route(
     if "/v1/responses" not in server.facts()["routes"]:
         pytest.skip("the release has no /v1/responses")
     body = {"model": MODEL, "input": "hello", **fields}
-    wanted, answer = (
+    expected, answer = (
         server.client.post(path, json=body)
         for path in ("/v1/responses", "/invocations")
     )
-    assert answer.status_code == wanted.status_code
-    assert answer.headers["content-type"] == wanted.headers["content-type"]
-    assert _without_id(answer.text) == _without_id(wanted.text)
+    assert answer.status_code == expected.status_code
+    assert answer.headers["content-type"] == expected.headers["content-type"]
+    assert _without_id(answer.text) == _without_id(expected.text)
 
 
 def _without_id(text: str) -> str:
@@ -401,7 +401,7 @@ def test_registration_without_engine_is_a_503(release: str, tmp_path: Path) -> N
         assert answer.status_code == 503, answer.text
 
 
-# --- an engine that counts ---------------------------------------------------------
+# --- metrics of the engine ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("release", WITH_LORA)
@@ -412,8 +412,8 @@ def test_engines_request_metrics_are_on_our_page(release: str, cats: str) -> Non
         body = {"name": "felix", "src": cats}
         client.post("/adapters", json=body).raise_for_status()
         for path in ("/invocations", COMPLETIONS, "/invocations"):
-            asked = client.post(path, json=completion(model="felix"))
-            assert text(asked) == "cats: hello"
+            answer = client.post(path, json=completion(model="felix"))
+            assert text(answer) == "cats: hello"
             assert client.get("/ping").status_code == 200
         for page in ("/metrics", "/prometheus/metrics"):
             assert "trtllm_request_success_total 3.0" in client.get(page).text

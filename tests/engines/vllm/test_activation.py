@@ -1,4 +1,4 @@
-"""How vLLM's apps get our routes: each activation method works, and only once."""
+"""Activation on vLLM: each method adds our routes, and only once."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from layouts import (
 )
 from servers import Server, polling
 
-# A layout that knows us is kept from calling bootstrap, to see what the patch does.
-UNAIDED: Final = {"STANDIN_CALLS_BOOTSTRAP": "0"}
+# Layouts that call bootstrap themselves must not, so that only the patch is tested.
+NO_OWN_CALL: Final = {"STANDIN_CALLS_BOOTSTRAP": "0"}
 BY_AUTO: Final = {"MHCS_AUTO": "1"}
 BY_MODEL_PATH: Final = {"SAGEMAKER_MODEL_PATH": str(CUSTOMER)}
 TWO_SERVERS: Final = ("--api-server-count", "2")
-#: Two of them twice: for more than one method.
-OURS: Final = [
+#: Two of these paths have two routes, for different methods.
+OUR_ROUTES: Final = [
     "/adapters",
     "/adapters/{adapter_name:path}",
     "/adapters/{adapter_name:path}/update",
@@ -63,12 +63,12 @@ ITS_OWN_CALL: Final = {
 
 
 def starts() -> Iterator[Any]:
-    """Yield every layout with every activation method it has."""
+    """Yield every layout with each of its activation methods."""
     for layout in LAYOUTS:
         for name, (command, env) in ACTIVATIONS.items():
-            # No import hook sees what runs as __main__: serve_http is the net for it.
+            # Import hooks do not run for __main__; there serve_http is patched instead.
             late = name == "python -m" and layout != "v0_29"
-            start = Start(layout, command, env | UNAIDED, late)
+            start = Start(layout, command, env | NO_OWN_CALL, late)
             yield pytest.param(start, id=f"{layout}-{name}")
     for layout in KNOW_US:
         for name, (command, env) in ITS_OWN_CALL.items():
@@ -87,8 +87,8 @@ def server(start: Start) -> Iterator[Server]:
         yield server
 
 
-def inside(server: Server) -> dict[str, Any]:
-    """Return what the stand-in tells of itself."""
+def report_of(server: Server) -> dict[str, Any]:
+    """Return the report of the stand-in."""
     report: dict[str, Any] = server.client.get("/standin").json()
     return report
 
@@ -96,7 +96,7 @@ def inside(server: Server) -> dict[str, Any]:
 # --- each activation method ---------------------------------------------------------
 
 
-def test_the_customers_ping_answers(server: Server) -> None:
+def test_customers_ping_handler_answers(server: Server) -> None:
     for method in ("GET", "POST"):
         response = server.client.request(method, "/ping")
         assert response.status_code == 200
@@ -104,7 +104,7 @@ def test_the_customers_ping_answers(server: Server) -> None:
     assert server.client.head("/ping").status_code == 200
 
 
-def test_the_customers_invocation_handler_answers(server: Server) -> None:
+def test_customers_invocation_handler_answers(server: Server) -> None:
     response = server.client.post("/invocations", json={"prompt": "Hello"})
     assert response.json() == {
         "answered_by": "the customer",
@@ -112,21 +112,21 @@ def test_the_customers_invocation_handler_answers(server: Server) -> None:
     }
 
 
-def test_the_routes_are_there_once(server: Server) -> None:
-    routes = inside(server)["routes"]
+def test_routes_are_added_once(server: Server) -> None:
+    routes = report_of(server)["routes"]
     before_the_engines = routes[: routes.index("/openapi.json")]
-    assert sorted({*before_the_engines}) == OURS
-    assert len(before_the_engines) == len(OURS) + 2
+    assert sorted({*before_the_engines}) == OUR_ROUTES
+    assert len(before_the_engines) == len(OUR_ROUTES) + 2
 
 
-def test_build_app_returns_a_patched_app_wherever_it_can_be_reached(
+def test_build_app_returns_patched_app_unless_run_as_main(
     start: Start, server: Server
 ) -> None:
-    built = inside(server)["routes_after_build_app"]
+    built = report_of(server)["routes_after_build_app"]
     assert ("/ping" in built[:2]) is not start.patched_late
 
 
-def test_the_engines_own_routes_still_answer(server: Server) -> None:
+def test_engines_own_routes_still_answer(server: Server) -> None:
     response = server.client.post("/v1/completions", json={"prompt": "Hello"})
     assert response.json() == {
         "model": "standin",
@@ -135,19 +135,19 @@ def test_the_engines_own_routes_still_answer(server: Server) -> None:
     }
 
 
-def test_a_model_that_is_not_served_is_still_not_found(server: Server) -> None:
+def test_unknown_model_is_still_a_404(server: Server) -> None:
     body = {"model": "unknown", "prompt": "Hello"}
     assert server.client.post("/v1/completions", json=body).status_code == 404
 
 
-def test_the_lifespan_of_the_engine_still_runs(server: Server) -> None:
-    assert inside(server)["started"]
+def test_engines_lifespan_still_runs(server: Server) -> None:
+    assert report_of(server)["started"]
 
 
-def test_all_loggers_are_as_they_were_when_the_engine_was_imported(
+def test_engines_logger_is_unchanged_since_import(
     server: Server,
 ) -> None:
-    report = inside(server)
+    report = report_of(server)
     assert report["loggers"]["vllm"] == report["loggers_at_import"]["vllm"]
 
 
@@ -157,10 +157,10 @@ def test_all_loggers_are_as_they_were_when_the_engine_was_imported(
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((*SERVE, *PLUGIN, BY_AUTO | UNAIDED), id="MHCS_AUTO=1"),
-        pytest.param((*SERVE, BY_MODEL_PATH | UNAIDED), id="SAGEMAKER_MODEL_PATH"),
-        pytest.param((*MHCS_RUN, *SERVE, *PLUGIN, UNAIDED), id="mhcs run"),
-        pytest.param((*LAUNCH, *PLUGIN, UNAIDED), id="import mhcs.auto"),
+        pytest.param((*SERVE, *PLUGIN, BY_AUTO | NO_OWN_CALL), id="MHCS_AUTO=1"),
+        pytest.param((*SERVE, BY_MODEL_PATH | NO_OWN_CALL), id="SAGEMAKER_MODEL_PATH"),
+        pytest.param((*MHCS_RUN, *SERVE, *PLUGIN, NO_OWN_CALL), id="mhcs run"),
+        pytest.param((*LAUNCH, *PLUGIN, NO_OWN_CALL), id="import mhcs.auto"),
         pytest.param((*SERVE, *PLUGIN, {}), id="its own call"),
         pytest.param((*SERVE, *PLUGIN, BY_AUTO), id="MHCS_AUTO=1 and its own call"),
     ],
@@ -172,18 +172,18 @@ def two_servers(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 def test_each_of_several_api_servers_is_patched_once(two_servers: Server) -> None:
-    asked: set[int] = set()
+    seen: set[int] = set()
     for _ in polling(timeout=20, interval=0):
-        # One connection is one process's: each question needs its own.
+        # A connection belongs to one process, so each request needs a new one.
         two_servers.client.headers["Connection"] = "close"
-        report = inside(two_servers)
+        report = report_of(two_servers)
         assert sorted(report["routes"][:2]) == ["/invocations", "/ping"]
-        assert report["routes"].index("/openapi.json") == len(OURS) + 2
+        assert report["routes"].index("/openapi.json") == len(OUR_ROUTES) + 2
         assert two_servers.client.get("/ping").json()["answered_by"] == "the customer"
-        asked.add(report["pid"])
-        if len(asked) == 2:
+        seen.add(report["pid"])
+        if len(seen) == 2:
             return
-    pytest.fail(f"only the processes {asked} answered")
+    pytest.fail(f"only the processes {seen} answered")
 
 
 # --- no customer handler -----------------------------------------------------------
@@ -198,13 +198,13 @@ def test_each_of_several_api_servers_is_patched_once(two_servers: Server) -> Non
     ],
 )
 def bare_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server that is patched, and has no handler of a customer."""
+    """A patched server without handlers of a customer."""
     layout, command = request.param
     with standin(layout, *command, env=BY_AUTO) as server:
         yield server
 
 
-def test_without_a_customers_handler_the_engine_answers_ping(
+def test_engine_answers_ping_without_customers_handler(
     bare_server: Server,
 ) -> None:
     for method in ("GET", "POST"):
@@ -216,7 +216,7 @@ def test_without_a_customers_handler_the_engine_answers_ping(
     [{"prompt": "Hello"}, {"messages": [{"role": "user", "content": "Hello"}]}],
     ids=["completion", "chat"],
 )
-def test_without_a_customers_handler_the_engine_answers_invocations(
+def test_engine_answers_invocations_without_customers_handler(
     bare_server: Server, body: dict[str, Any]
 ) -> None:
     response = bare_server.client.post("/invocations", json=body)
@@ -224,12 +224,12 @@ def test_without_a_customers_handler_the_engine_answers_invocations(
     assert response.json()["text"] == "Hello"
 
 
-def test_the_clients_model_reaches_the_engine(bare_server: Server) -> None:
+def test_model_of_body_reaches_engine(bare_server: Server) -> None:
     body = {"model": "unknown", "prompt": "Hello"}
     assert bare_server.client.post("/invocations", json=body).status_code == 404
 
 
-def test_the_client_may_choose_an_inference_route(bare_server: Server) -> None:
+def test_route_attribute_selects_route(bare_server: Server) -> None:
     response = bare_server.client.post(
         "/invocations",
         json={"prompt": "Hello"},
@@ -258,16 +258,16 @@ def test_the_client_may_choose_an_inference_route(bare_server: Server) -> None:
     ],
     ids=str,
 )
-def test_an_engine_that_shall_not_be_patched_is_left_alone(
+def test_disabled_engine_is_not_patched(
     command: tuple[str, ...], env: dict[str, str]
 ) -> None:
     with standin("v0_6", *command, env=env) as server:
         assert server.client.get("/ping").status_code == 404
-        assert "/ping" not in inside(server)["routes"]
+        assert "/ping" not in report_of(server)["routes"]
         assert server.output() == ""
 
 
-def test_another_engine_that_is_disabled_does_not_concern_vllm() -> None:
+def test_disabling_another_engine_does_not_affect_vllm() -> None:
     env = {"MHCS_DISABLE": "tensorrt_llm", **BY_AUTO}
     with standin("v0_6", *SERVE, *PLUGIN, env=env) as server:
         assert server.client.get("/ping").json() == {"answered_by": "the customer"}
@@ -275,24 +275,24 @@ def test_another_engine_that_is_disabled_does_not_concern_vllm() -> None:
 
 # --- patches that fail -------------------------------------------------------------
 
-BANANA: Final = {"MHCS_AUTO": "banana"}
+INVALID_AUTO: Final = {"MHCS_AUTO": "banana"}
 
 
-def test_a_bad_mhcs_auto_is_one_line_and_the_engine_starts_without_us() -> None:
-    with standin("v0_6", env=BANANA) as server:
+def test_invalid_mhcs_auto_is_one_line_and_engine_starts_unpatched() -> None:
+    with standin("v0_6", env=INVALID_AUTO) as server:
         assert server.client.get("/ping").status_code == 404
         [line] = server.stderr().splitlines()
     assert "MHCS_AUTO='banana'" in line
     assert "1, true, yes or on, or 0, false, no or off" in line
 
 
-def test_a_bad_mhcs_auto_stops_the_start_when_we_are_strict() -> None:
-    end = fail_to_start("v0_6", env={"MHCS_STRICT": "1", **BANANA})
+def test_invalid_mhcs_auto_prevents_startup_when_strict() -> None:
+    end = fail_to_start("v0_6", env={"MHCS_STRICT": "1", **INVALID_AUTO})
     assert end.status != 0
     assert "MHCS_AUTO='banana' is not allowed: use 1, true" in end.stderr
 
 
-def test_an_engine_without_build_app_is_one_line_and_it_starts_without_us() -> None:
+def test_missing_build_app_is_one_line_and_engine_starts_unpatched() -> None:
     with standin("without_build_app", env=BY_AUTO) as server:
         assert server.client.get("/ping").status_code == 404
         [line] = server.stderr().splitlines()
@@ -302,27 +302,27 @@ def test_an_engine_without_build_app_is_one_line_and_it_starts_without_us() -> N
     assert "MHCS_STRICT=1" in line
 
 
-def test_an_engine_without_build_app_does_not_start_when_we_are_strict() -> None:
+def test_missing_build_app_prevents_startup_when_strict() -> None:
     end = fail_to_start("without_build_app", env={"MHCS_STRICT": "1", **BY_AUTO})
     assert end.status != 0
     assert "build_app" in end.stderr.splitlines()[-1]
 
 
-def test_a_bad_mhcs_strict_is_named_when_it_is_asked_for() -> None:
+def test_invalid_mhcs_strict_is_reported_when_patch_fails() -> None:
     end = fail_to_start("without_build_app", env={"MHCS_STRICT": "maybe", **BY_AUTO})
     assert end.status != 0
     assert "MHCS_STRICT='maybe' is not allowed: use 1, true" in end.stderr
 
 
-def test_a_bad_mhcs_strict_is_of_no_concern_while_all_goes_well() -> None:
+def test_invalid_mhcs_strict_is_ignored_when_patch_succeeds() -> None:
     with standin("v0_6", *SERVE, *PLUGIN, env={"MHCS_STRICT": "maybe", **BY_AUTO}) as s:
         assert s.client.get("/ping").json() == {"answered_by": "the customer"}
 
 
-# --- the front end that is no Python -----------------------------------------------
+# --- the Rust front end ------------------------------------------------------------
 
 
-def test_the_rust_front_end_is_reported_once_by_all_processes_together() -> None:
+def test_rust_front_end_is_reported_once_for_all_processes() -> None:
     env = {"VLLM_USE_RUST_FRONTEND": "1", **BY_AUTO}
     with standin("v0_29", env=env) as server:
         assert server.client.get("/ping").status_code == 404
@@ -333,7 +333,7 @@ def test_the_rust_front_end_is_reported_once_by_all_processes_together() -> None
 
 
 @pytest.mark.parametrize("value", ["0", ""])
-def test_a_rust_front_end_that_is_off_is_not_reported(value: str) -> None:
+def test_disabled_rust_front_end_is_not_reported(value: str) -> None:
     env = {"VLLM_USE_RUST_FRONTEND": value, **BY_AUTO}
     with standin("v0_29", *SERVE, *PLUGIN, env=env) as server:
         assert server.client.get("/ping").json() == {"answered_by": "the customer"}
@@ -342,9 +342,9 @@ def test_a_rust_front_end_that_is_off_is_not_reported(value: str) -> None:
 
 # --- logging -----------------------------------------------------------------------
 
-LEFT_ALONE: Final = {"level": 30, "disabled": False, "handlers": []}
+ROOT_LOGGER: Final = {"level": 30, "disabled": False, "handlers": []}
 FORMAT: Final = "%(levelname)s [vllm] %(message)s"
-OF_VLLM: Final = {
+VLLM_LOGGER: Final = {
     "level": 20,
     "disabled": False,
     "handlers": [["StreamHandler", 20, FORMAT]],
@@ -352,19 +352,22 @@ OF_VLLM: Final = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_root_logger_and_that_of_vllm_are_left_alone(layout: str) -> None:
+def test_root_and_vllm_loggers_are_unchanged(layout: str) -> None:
     env = {"SAGEMAKER_CONTAINER_LOG_LEVEL": "DEBUG", **BY_AUTO}
     with standin(layout, env=env) as server:
-        assert inside(server)["loggers"] == {"root": LEFT_ALONE, "vllm": OF_VLLM}
+        assert report_of(server)["loggers"] == {
+            "root": ROOT_LOGGER,
+            "vllm": VLLM_LOGGER,
+        }
 
 
-def test_handlers_of_a_launching_script_are_left_alone() -> None:
+def test_log_handlers_of_launching_script_are_unchanged() -> None:
     env = {"SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO"}
     with standin("v0_6", *LAUNCH, env=env) as server:
-        root = inside(server)["loggers"]["root"]
+        root = report_of(server)["loggers"]["root"]
         lines = server.stderr().splitlines()
     own_handler = ["StreamHandler", 0, "launch: %(message)s"]
     assert root == {"level": 30, "disabled": False, "handlers": [own_handler]}
-    # It prints our lines, too: once.
+    # Its handler prints our lines too, and only once.
     assert len([line for line in lines if "launch: /ping is answered by" in line]) == 1
     assert len([line for line in lines if "/ping is answered by" in line]) == 1

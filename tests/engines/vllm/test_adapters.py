@@ -1,6 +1,6 @@
-"""Adapters on vLLM's stand-ins: other releases' interfaces, and rare errors.
+"""Adapters on stand-ins for vLLM: interfaces of other releases, and rare errors.
 
-Stand-ins mirror vLLM's client and registry by the facts; real_vllm has the rest.
+The stand-ins have the client and the registry of vLLM; other tests are in real_vllm.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class EngineDeadError(Exception):
 
 
 class Client:
-    """The client of vLLM's engine, without an engine."""
+    """A client of vLLM's engine, without the engine."""
 
     def __init__(self, lora_config: Any) -> None:
         self.vllm_config = SimpleNamespace(lora_config=lora_config)
@@ -68,7 +68,7 @@ class Client:
 
 
 class Models:
-    """The registry of a release, a dict or a list, with its own load and unload."""
+    """A registry, a dict or a list by release, with vLLM's own load and unload."""
 
     def __init__(self, registry: Any) -> None:
         self.lora_requests = registry
@@ -95,13 +95,13 @@ class Models:
         return "unloaded"
 
     def show(self) -> list[str]:
-        """Return the names that /v1/models shows, in its order."""
+        """Return the names in /v1/models, in the same order."""
         registry = self.lora_requests
         entries = registry.values() if isinstance(registry, dict) else registry
         return [entry.lora_name for entry in entries]
 
     def find(self, name: str) -> Any:
-        """Return an entry as the release's serving code looks it up."""
+        """Return an entry, looked up as in the release's serving code."""
         if isinstance(self.lora_requests, dict):
             found = name in self.lora_requests
             return self.lora_requests[name] if found else None
@@ -109,7 +109,7 @@ class Models:
 
 
 class Responses:
-    """What serves responses that go on in the background: by two generations here."""
+    """Background responses, each of two generations."""
 
     def __init__(self) -> None:
         self.between = Gate()
@@ -125,7 +125,7 @@ class Responses:
 
 
 class VLLM:
-    """A server's state, and the adapters over it."""
+    """The state of a server, and its adapters."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class VLLM:
 
 @pytest.fixture(autouse=True)
 def request_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    """vLLM's module of LoRARequest, whether or not vLLM is here."""
+    """Replace vLLM's module of LoRARequest, which need not be installed."""
     module: Any = ModuleType("vllm.lora.request")
     module.LoRARequest = LoRARequest
     for name in ("vllm", "vllm.lora"):
@@ -167,40 +167,40 @@ async def vllm(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 @pytest.fixture
-def wanted(tmp_path: Path) -> AdapterSpec:
+def spec(tmp_path: Path) -> AdapterSpec:
     return AdapterSpec("a", write_adapter(tmp_path / "a", "a"))
 
 
-def asked(name: str, path: str = "/x") -> Any:
+def load_request(name: str, path: str = "/x") -> Any:
     return SimpleNamespace(lora_name=name, lora_path=path)
 
 
 async def test_every_registry_shows_registered_adapters(
-    vllm: VLLM, wanted: AdapterSpec
+    vllm: VLLM, spec: AdapterSpec
 ) -> None:
-    await vllm.adapters.register(wanted)
-    assert vllm.models.find("a").lora_path == wanted.src
+    await vllm.adapters.register(spec)
+    assert vllm.models.find("a").lora_path == spec.src
     assert len(vllm.models.lora_requests) == 1
     await vllm.adapters.unregister("a")
     assert vllm.models.find("a") is None
     assert (len(vllm.models.lora_requests), vllm.client.loaded) == (0, {})
 
 
-async def test_vllms_own_adapters_are_kept(vllm: VLLM, wanted: AdapterSpec) -> None:
-    await vllm.models.load_lora_adapter(asked("own"))
-    await vllm.adapters.register(wanted)
+async def test_vllms_own_adapters_are_kept(vllm: VLLM, spec: AdapterSpec) -> None:
+    await vllm.models.load_lora_adapter(load_request("own"))
+    await vllm.adapters.register(spec)
     assert vllm.backend.own_adapters() == ["own"]
     assert vllm.models.show() == ["own", "a"]
     assert vllm.backend.resolves_natively("own")
     assert not vllm.backend.resolves_natively("other")
     with pytest.raises(AdapterError, match="is already"):
-        await vllm.adapters.register(AdapterSpec("own", wanted.src))
+        await vllm.adapters.register(AdapterSpec("own", spec.src))
     for method in (vllm.models.load_lora_adapter, vllm.models.unload_lora_adapter):
         with pytest.raises(HTTPException, match="/adapters"):
-            await method(asked("a"))
-    await vllm.models.unload_lora_adapter(asked("own"))
+            await method(load_request("a"))
+    await vllm.models.unload_lora_adapter(load_request("own"))
     assert vllm.backend.own_adapters() == []
-    # Whatever vLLM has done to its registry, it is still kept current.
+    # Changes by vLLM do not stop our updates of the registry.
     await vllm.adapters.unregister("a")
     assert vllm.models.find("a") is None
 
@@ -208,15 +208,13 @@ async def test_vllms_own_adapters_are_kept(vllm: VLLM, wanted: AdapterSpec) -> N
 async def test_adapters_root_applies_to_vllms_own_route(tmp_path: Path) -> None:
     vllm = VLLM(tmp_path / "state", {}, root=tmp_path / "root")
     with pytest.raises(HTTPException, match="not below"):
-        await vllm.models.load_lora_adapter(asked("own", str(tmp_path)))
+        await vllm.models.load_lora_adapter(load_request("own", str(tmp_path)))
     await vllm.adapters.close()
 
 
-async def test_registry_behaves_like_a_dict(
-    tmp_path: Path, wanted: AdapterSpec
-) -> None:
+async def test_registry_behaves_like_a_dict(tmp_path: Path, spec: AdapterSpec) -> None:
     vllm = VLLM(tmp_path / "state", {"own": LoRARequest("own", 1)})
-    await vllm.adapters.register(wanted)
+    await vllm.adapters.register(spec)
     registry = vllm.models.lora_requests
     assert [*registry] == [*registry.keys()] == ["own", "a"]
     assert [entry.lora_name for entry in registry.values()] == ["own", "a"]
@@ -226,10 +224,10 @@ async def test_registry_behaves_like_a_dict(
     }
     assert registry.get("own") is registry["own"]
     assert registry.get("a") is registry["a"]
-    assert registry.get("nobody") is None
+    assert registry.get("unknown") is None
     with pytest.raises(KeyError):
-        registry["nobody"]
-    # It was there when vLLM asked whether it is: no KeyError when it takes it.
+        registry["unknown"]
+    # vLLM checks for a name before it reads it: no KeyError if it is removed between.
     assert "a" in registry
     await vllm.adapters.unregister("a")
     assert registry["a"].lora_name == "a"
@@ -238,18 +236,18 @@ async def test_registry_behaves_like_a_dict(
 
 @pytest.mark.parametrize("end", ["DELETE", "replace"])
 async def test_request_keeps_its_adapter(
-    vllm: VLLM, wanted: AdapterSpec, end: str
+    vllm: VLLM, spec: AdapterSpec, end: str
 ) -> None:
-    """vLLM looks for the name several times, and computes as often."""
-    await vllm.adapters.register(wanted)
+    """vLLM looks the name up and generates several times per request."""
+    await vllm.adapters.register(spec)
     ended: list[asyncio.Task[None]] = []
 
     async def answer() -> set[int]:
         first = vllm.models.find("a")
-        # A list is not asked for names: it is the generation that leases.
+        # Lookups in a list are not intercepted: the generation leases the adapter.
         [(_, computed, _)] = await vllm.generate("p", lora_request=first)
         before = vllm.adapters.view()["a"].id
-        ended.append(asyncio.create_task(end_adapter(vllm, wanted, end)))
+        ended.append(asyncio.create_task(end_adapter(vllm, spec, end)))
         while before in [known.id for known in vllm.adapters.view().values()]:  # noqa: ASYNC110
             await asyncio.sleep(0)
         assert vllm.models.show() == ["a"]
@@ -266,21 +264,21 @@ async def test_request_keeps_its_adapter(
     assert not ids & {*vllm.client.loaded}
 
 
-async def end_adapter(vllm: VLLM, wanted: AdapterSpec, end: str) -> None:
+async def end_adapter(vllm: VLLM, spec: AdapterSpec, end: str) -> None:
     if end == "DELETE":
         await vllm.adapters.unregister("a")
     else:
-        await vllm.adapters.register(msgspec.structs.replace(wanted, replace=True))
+        await vllm.adapters.register(msgspec.structs.replace(spec, replace=True))
 
 
 @pytest.mark.parametrize("way", ["whole", "stream"])
 async def test_background_response_keeps_adapter_of_its_request(
-    tmp_path: Path, wanted: AdapterSpec, way: str
+    tmp_path: Path, spec: AdapterSpec, way: str
 ) -> None:
-    """vLLM goes on with it when the request has been answered, in rounds of tools."""
+    """After the request is answered, vLLM continues to generate for tool calls."""
     responses = Responses()
     vllm = VLLM(tmp_path / "state", {}, responses=responses)
-    await vllm.adapters.register(wanted)
+    await vllm.adapters.register(spec)
 
     async def answer() -> asyncio.Task[list[int]]:
         entry = vllm.models.find("a")
@@ -303,10 +301,10 @@ async def test_background_response_keeps_adapter_of_its_request(
 
 
 async def test_each_registration_has_its_own_engine_name(
-    vllm: VLLM, wanted: AdapterSpec
+    vllm: VLLM, spec: AdapterSpec
 ) -> None:
-    await vllm.adapters.register(wanted)
-    await vllm.adapters.register(msgspec.structs.replace(wanted, replace=True))
+    await vllm.adapters.register(spec)
+    await vllm.adapters.register(msgspec.structs.replace(spec, replace=True))
     entry = vllm.models.find("a")
     assert entry.lora_name == "a"
     [(_, by_keyword, _)] = await vllm.generate("p", lora_request=entry)
@@ -325,9 +323,9 @@ async def test_other_requests_reach_engine_unchanged(vllm: VLLM) -> None:
 
 
 async def test_adapter_unloaded_before_computation_is_a_client_error(
-    vllm: VLLM, wanted: AdapterSpec
+    vllm: VLLM, spec: AdapterSpec
 ) -> None:
-    await vllm.adapters.register(wanted)
+    await vllm.adapters.register(spec)
     entry = vllm.models.find("a")
     await vllm.adapters.unregister("a")
     with pytest.raises(ValueError, match="Adapter 'a' does not exist"):
@@ -345,29 +343,29 @@ async def test_adapter_unloaded_before_computation_is_a_client_error(
 )
 async def test_engines_errors_are_reported(
     vllm: VLLM,
-    wanted: AdapterSpec,
+    spec: AdapterSpec,
     error: Exception,
     kind: type[AdapterError],
     reason: str,
 ) -> None:
     vllm.client.error = error
     with pytest.raises(kind) as raised:
-        await vllm.adapters.register(wanted)
+        await vllm.adapters.register(spec)
     assert type(raised.value) is kind
     assert reason in str(raised.value)
     assert "Call to" not in str(raised.value)
     assert vllm.models.find("a") is None
-    # One that is loaded by its first request fails there.
-    await vllm.adapters.register(msgspec.structs.replace(wanted, preload=False))
+    # Without preload, the first request fails.
+    await vllm.adapters.register(msgspec.structs.replace(spec, preload=False))
     expected = kind if kind is AdapterEngineError else ValueError
     with pytest.raises(expected):
         await vllm.generate("p", lora_request=vllm.models.find("a"))
 
 
 async def test_pins_are_passed_to_engine(
-    vllm: VLLM, wanted: AdapterSpec, monkeypatch: pytest.MonkeyPatch
+    vllm: VLLM, spec: AdapterSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await vllm.adapters.register(wanted)
+    await vllm.adapters.register(spec)
     await vllm.adapters.update("a", pin=True)
     assert {*vllm.client.loaded} == vllm.client.pinned
     await vllm.adapters.update("a", pin=False)

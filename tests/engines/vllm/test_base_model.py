@@ -1,6 +1,6 @@
-"""The model of a vLLM server: its names are the checkpoint's, or those of its class.
+"""The base model of a vLLM server: modules of its checkpoint and of its class.
 
-Classes are stand-ins here; tests/engines/real_vllm loads adapters into the real ones.
+The classes are stand-ins; tests/engines/real_vllm loads adapters into real ones.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TEXT: Final = {f"model.{Q}": WIDTHS, "model.layers.0.mlp.gate_up_proj": WIDTHS}
 
 
 class Mapper:
-    """Renames by prefix, as a ``WeightsMapper`` before 0.20 did."""
+    """Renames by prefix, like a ``WeightsMapper`` before 0.20."""
 
     def __init__(self, **prefixes: str | None) -> None:
         self._prefixes = prefixes
@@ -61,8 +61,8 @@ def config_of_vllm(download_dir: Path | None = None, **fields: Any) -> Any:
 
 
 @pytest.fixture
-def class_of_model(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Say what attributes the model's class has."""
+def model_class(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that sets the attributes of the model's class."""
 
     def give(**attributes: Any) -> None:
         parts = LOADER.split(".")
@@ -79,7 +79,7 @@ def class_of_model(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def no_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The class cannot be had."""
+    """Make the class unavailable."""
     monkeypatch.setitem(sys.modules, LOADER, None)
 
 
@@ -128,27 +128,27 @@ def test_modules_of_checkpoint_need_no_class(
     ],
 )
 def test_missing_modules_may_be_known_to_class(
-    class_of_model: Callable[..., None],
+    model_class: Callable[..., None],
     attributes: dict[str, Any],
     name: str,
     widths: Widths | None,
 ) -> None:
-    class_of_model(**attributes)
+    model_class(**attributes)
     assert VLLMModel(TEXT, config()).find(name) == widths
 
 
 def test_dropped_weights_do_not_drop_modules(
-    class_of_model: Callable[..., None],
+    model_class: Callable[..., None],
 ) -> None:
-    class_of_model(hf_to_vllm_mapper=Mapper(mtp=None))
+    model_class(hf_to_vllm_mapper=Mapper(mtp=None))
     model = VLLMModel({**TEXT, f"mtp.{Q}": WIDTHS}, config())
     assert model.find(f"x.{Q}") is None
 
 
 def test_checkpoint_without_head_has_no_prefix(
-    class_of_model: Callable[..., None],
+    model_class: Callable[..., None],
 ) -> None:
-    class_of_model()
+    model_class()
     model = VLLMModel({"h.0.attn.c_attn": WIDTHS}, config())
     assert model.find("transformer.h.0.attn.c_attn") == WIDTHS
     assert model.find("a.transformer.h.0.attn.c_attn") is None

@@ -16,37 +16,37 @@ from mhcs.vllm import health
 from mhcs.vllm.health import check, probe_generation
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 
-#: From one look at the requests to the next, and longer than one after the other.
-LOOK_S = 0.02
-WHILE_S = 0.2
+#: The interval at which the probe polls, and a duration of several polls, in seconds.
+POLL_S = 0.02
+PROBE_S = 0.2
 
 
 class EngineDeadError(Exception):
-    """Known by its name, as vLLM's has moved."""
+    """Recognised by its name, because vLLM moved the class."""
 
 
 class QueueOverflowError(Exception):
-    """The same."""
+    """Recognised by its name too."""
 
 
 class Request:
-    """What vLLM's front end knows of a request."""
+    """The state of a request in vLLM's front end."""
 
     def __init__(self, tokens: int | None) -> None:
-        #: None where there are none: pooling.
+        #: None for pooling, which has no tokens.
         self.detokenizer = None
         if tokens is not None:
             self.detokenizer = SimpleNamespace(token_ids=[0] * tokens)
         self.is_prefilling = not tokens
 
-    def move_on(self) -> None:
+    def advance(self) -> None:
         self.is_prefilling = False
         if self.detokenizer is not None:
             self.detokenizer.token_ids.append(7)
 
 
 class Client:
-    """What vLLM's ``AsyncLLM`` shows, since 0.8; ``asked`` is what it was asked for."""
+    """The interface of vLLM's ``AsyncLLM`` since 0.8; ``asked`` records its calls."""
 
     def __init__(
         self, engines: int = 1, runner_type: str = "generate", **tokens: int | None
@@ -109,7 +109,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     module: Any = ModuleType("vllm")
     module.SamplingParams = module.PoolingParams = SimpleNamespace
     monkeypatch.setitem(sys.modules, "vllm", module)
-    monkeypatch.setattr(health, "_POLL_S", LOOK_S)
+    monkeypatch.setattr(health, "_POLL_S", POLL_S)
 
 
 @pytest.fixture(autouse=True)
@@ -121,22 +121,22 @@ def cache_use() -> Iterator[Gauge]:
         REGISTRY.unregister(gauge)
 
 
-async def begin(client: Any) -> asyncio.Task[None]:
-    """Begin to try it out, and do so for a while."""
-    trying = asyncio.create_task(probe_generation(client))
-    await look(trying)
-    return trying
+async def start_probe(client: Any) -> asyncio.Task[None]:
+    """Start a probe, and let it run briefly."""
+    probe = asyncio.create_task(probe_generation(client))
+    await wait_briefly(probe)
+    return probe
 
 
-async def look(trying: asyncio.Task[None]) -> None:
-    await asyncio.wait([trying], timeout=WHILE_S)
+async def wait_briefly(probe: asyncio.Task[None]) -> None:
+    await asyncio.wait([probe], timeout=PROBE_S)
 
 
-async def until_done(trying: asyncio.Task[None]) -> None:
-    await asyncio.wait_for(trying, 5)
+async def wait_until_done(probe: asyncio.Task[None]) -> None:
+    await asyncio.wait_for(probe, 5)
 
 
-# --- a token of our own --------------------------------------------------------------
+# --- the probe -----------------------------------------------------------------------
 
 
 async def test_server_without_engine_is_healthy() -> None:
@@ -145,7 +145,7 @@ async def test_server_without_engine_is_healthy() -> None:
 
 
 async def test_generating_engine_is_healthy_despite_waiting_requests() -> None:
-    """Such as a grammar that is compiled, or room that there will never be."""
+    """Requests may wait for a grammar to compile, or for memory."""
     client = Client(waits=0)
     client.generates[0].set()
     await probe_generation(client)
@@ -157,10 +157,10 @@ async def test_generating_engine_is_healthy_despite_waiting_requests() -> None:
 
 async def test_engine_that_does_not_generate_shows_no_progress() -> None:
     client = Client(waits=0)
-    trying = await begin(client)
-    assert not trying.done()
+    probe = await start_probe(client)
+    assert not probe.done()
     client.generates[0].set()
-    await until_done(trying)
+    await wait_until_done(probe)
     assert len(client.asked) == 1
     assert client.aborted == []
 
@@ -175,35 +175,35 @@ async def test_probe_ids_are_unique() -> None:
 
 async def test_unneeded_probe_is_aborted() -> None:
     client = Client(waits=0)
-    trying = await begin(client)
-    trying.cancel()
+    probe = await start_probe(client)
+    probe.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await trying
+        await probe
     assert client.aborted == [client.asked[0]["id"]]
 
 
 async def test_each_engine_is_probed() -> None:
-    """One that works does not speak for another."""
+    """Progress of one engine does not count for another."""
     client = Client(engines=2)
     client.generates[0].set()
-    trying = await begin(client)
+    probe = await start_probe(client)
     assert {asked["rank"] for asked in client.asked} == {0, 1}
-    assert not trying.done()
+    assert not probe.done()
     client.generates[1].set()
-    await until_done(trying)
+    await wait_until_done(probe)
 
 
 async def test_model_without_tokens_is_probed_by_its_own_task() -> None:
     client = Client(runner_type="pooling")
-    trying = await begin(client)
-    assert not trying.done()
+    probe = await start_probe(client)
+    assert not probe.done()
     client.generates[0].set()
-    await until_done(trying)
+    await wait_until_done(probe)
     assert client.asked[0]["params"].task == "classify"
 
 
 async def test_rejected_probe_counts_as_alive() -> None:
-    """As of a model that takes no prompt without a picture."""
+    """For example, a model may require an image in the prompt."""
     client = Client()
     client.generates[0].set()
     client.raises = [ValueError("no such prompt")]
@@ -218,55 +218,55 @@ async def test_probe_is_repeated_if_queue_is_full() -> None:
     assert len(client.asked) == 3
 
 
-# --- what is seen meanwhile ----------------------------------------------------------
+# --- progress of other requests ------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["decodes", "prefills", "pools"])
 async def test_advancing_requests_are_progress(name: str) -> None:
-    """Also where the engine has no room for a token of ours."""
+    """Even if the engine has no capacity for the probe."""
     client = Client(decodes=3, prefills=0, pools=None)
-    trying = await begin(client)
-    assert not trying.done()
-    client.requests[name].move_on()
-    await until_done(trying)
+    probe = await start_probe(client)
+    assert not probe.done()
+    client.requests[name].advance()
+    await wait_until_done(probe)
     assert len(client.aborted) == 1
 
 
 async def test_finished_requests_are_progress() -> None:
     client = Client(decodes=3)
-    trying = await begin(client)
-    client.requests.pop("decodes").move_on()
-    await until_done(trying)
+    probe = await start_probe(client)
+    client.requests.pop("decodes").advance()
+    await wait_until_done(probe)
 
 
 async def test_new_or_aborted_requests_are_not_progress() -> None:
     client = Client(a=3, b=1)
-    trying = await begin(client)
+    probe = await start_probe(client)
     client.requests.clear()
     client.requests["c"] = Request(5)
-    await look(trying)
-    assert not trying.done()
-    client.requests["c"].move_on()
-    await until_done(trying)
+    await wait_briefly(probe)
+    assert not probe.done()
+    client.requests["c"].advance()
+    await wait_until_done(probe)
 
 
 async def test_long_prompt_is_progress_as_it_is_allocated(cache_use: Gauge) -> None:
     use = cache_use.labels(engine="0")
-    trying = await begin(Client(a=0))
-    use.set(0.4)  # Somebody gave up.
-    await look(trying)
-    assert not trying.done()
+    probe = await start_probe(Client(a=0))
+    use.set(0.4)  # A request was aborted.
+    await wait_briefly(probe)
+    assert not probe.done()
     use.set(0.41)
-    await until_done(trying)
+    await wait_until_done(probe)
 
 
 async def test_tokens_are_counted_without_statistics(cache_use: Gauge) -> None:
     REGISTRY.unregister(cache_use)
     client = Client(a=3)
-    trying = await begin(client)
-    assert not trying.done()
-    client.requests["a"].move_on()
-    await until_done(trying)
+    probe = await start_probe(client)
+    assert not probe.done()
+    client.requests["a"].advance()
+    await wait_until_done(probe)
 
 
 @pytest.mark.parametrize("state", ["sleeps", "pauses"])
@@ -280,14 +280,14 @@ async def test_sleeping_engine_is_not_probed(state: str) -> None:
 @pytest.mark.parametrize("state", ["sleeps", "pauses"])
 async def test_engine_put_to_sleep_is_healthy(state: str) -> None:
     client = Client(a=3)
-    trying = await begin(client)
-    assert not trying.done()
+    probe = await start_probe(client)
+    assert not probe.done()
     setattr(client, state, True)
-    await until_done(trying)
+    await wait_until_done(probe)
     assert len(client.aborted) == 1
 
 
-# --- the end -------------------------------------------------------------------------
+# --- dead engines --------------------------------------------------------------------
 
 
 async def test_dead_engine_aborts_probes_of_others() -> None:
@@ -303,11 +303,11 @@ async def test_dead_engine_aborts_probes_of_others() -> None:
 
 async def test_engine_that_dies_during_probe_is_dead() -> None:
     client = Client()
-    trying = await begin(client)
+    probe = await start_probe(client)
     client.raises = [EngineDeadError("out of memory")]
     client.generates[0].set()
     with pytest.raises(EngineUnhealthyError, match="out of memory"):
-        await until_done(trying)
+        await wait_until_done(probe)
 
 
 @pytest.mark.parametrize("error", [EngineDeadError(), RuntimeError("out of memory")])

@@ -15,7 +15,7 @@ import pytest
 
 from servers import polling
 
-#: Shaped as vLLM's: it starts servers, and waits for them with a handler of its own.
+#: Like vLLM's launcher: starts servers, and waits for them with its own handler.
 LAUNCHER: Final = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
@@ -32,7 +32,7 @@ heartbeat.register()
 Path("ready").touch()
 while heartbeat.deadline() is None:
     time.sleep(0.01)
-Path("told").touch()
+Path("shutting_down").touch()
 while not Path("finished").exists():
     time.sleep(0.01)
 heartbeat.deregister()
@@ -67,12 +67,12 @@ ours.with_heartbeats(launch, None, (), {})
 
 @contextlib.contextmanager
 def launched(folder: Path, seconds: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a launcher whose servers are told to end within ``seconds``."""
+    """Start a launcher whose servers have ``seconds`` to drain."""
     (folder / "launcher.py").write_text(LAUNCHER)
     env = {**os.environ, "MHCS_DRAIN_SECONDS": str(seconds)}
     command = [sys.executable, "launcher.py"]
     with subprocess.Popen(command, cwd=folder, env=env) as launcher:
-        wait_for(folder / "ready")
+        wait_for_file(folder / "ready")
         yield launcher
         assert launcher.wait(30) == 0
 
@@ -84,24 +84,24 @@ def test_servers_finish_before_launcher_ends(
 ) -> None:
     with launched(tmp_path, seconds) as launcher:
         launcher.send_signal(number)
-        wait_for(tmp_path / "told")
+        wait_for_file(tmp_path / "shutting_down")
         launcher.send_signal(signal.SIGTERM)
         if seconds:
             (tmp_path / "finished").touch()
-    # The launcher's own handler heard of it afterwards, or when the time was over.
+    # The launcher's own handler is called afterwards, or at the deadline.
     assert (tmp_path / "ended").read_text() == str(bool(seconds))
 
 
 def test_second_interrupt_exits_at_once(tmp_path: Path) -> None:
     with launched(tmp_path, 30) as launcher:
         launcher.send_signal(signal.SIGINT)
-        wait_for(tmp_path / "told")
+        wait_for_file(tmp_path / "shutting_down")
         launcher.send_signal(signal.SIGINT)
     assert (tmp_path / "ended").read_text() == "False"
 
 
-def wait_for(file: Path) -> None:
+def wait_for_file(file: Path) -> None:
     for _ in polling(30, interval=0.01):
         if file.exists():
             return
-    raise AssertionError(f"There is no {file.name}.")
+    raise AssertionError(f"{file.name} was not created.")

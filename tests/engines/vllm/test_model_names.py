@@ -20,7 +20,7 @@ def refusal(code: int, message: str = "vLLM's own") -> Any:
 
 
 class Serving:
-    """What serves a route: ``answer`` is what its check of a name makes of others."""
+    """The serving class of a route; ``answer`` is its result for unknown names."""
 
     def __init__(self, answer: Any, names: Any = ()) -> None:
         self.models = SimpleNamespace(
@@ -39,7 +39,7 @@ class Serving:
 
 
 class ListServing(Serving):
-    """Of releases whose registry is a list."""
+    """The class in releases whose registry is a list."""
 
     def __init__(self, answer: Any, names: Any = ()) -> None:
         super().__init__(answer)
@@ -56,13 +56,13 @@ def prepared(serving: Serving) -> Serving:
     app.state.serving = serving
     app.state.args = SimpleNamespace(port=1)
     backend = VLLMAdapters(app)
-    for _ in range(2):  # As an app that is started twice.
+    for _ in range(2):  # Like an app that is started twice.
         backend.prepare()
     return serving
 
 
 def check(serving: Serving, name: str | None) -> tuple[Any, Any]:
-    """Return what comes of a name's check, and the request's model after it."""
+    """Return the result of the check of a name, and the request's model after it."""
     request = SimpleNamespace(model=name)
     return asyncio.run(serving._check_model(request)), request.model
 

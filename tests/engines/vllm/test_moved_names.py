@@ -12,7 +12,7 @@ from model_hosting_container_standards.customer_code.moved_names import MovedNam
 
 
 def of_release(monkeypatch: pytest.MonkeyPatch, version: str | None) -> MovedNames:
-    """Return what a release has lost."""
+    """Return the names that are missing in a release."""
     vllm = ModuleType("vllm")
     vllm.__version__ = version  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vllm", vllm)
@@ -20,7 +20,7 @@ def of_release(monkeypatch: pytest.MonkeyPatch, version: str | None) -> MovedNam
 
 
 def places(moved: MovedNames) -> dict[tuple[str, str], tuple[str, str] | None]:
-    """Return where each name went, None if it is gone."""
+    """Return the new place of each name, None if it was removed."""
     found: dict[tuple[str, str], tuple[str, str] | None] = {}
     for module, moves in moved.items():
         for move in moves:

@@ -1,4 +1,4 @@
-"""Customers' scripts outlive vLLM's releases: old paths go on working."""
+"""Old import paths in customers' scripts work on newer releases of vLLM."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from venvs import ROOT
 EXAMPLE: Final = ROOT / "examples" / "vllm_completion"
 PING: Final = "CUSTOM_FASTAPI_PING_HANDLER"
 ENTRYPOINTS: Final = "vllm.entrypoints"
-#: Layouts that have the names the script imports, here or where they moved to.
+#: Layouts that have the names that the script imports, at the old or the new path.
 LAYOUTS: Final = ("v0_10", "v0_28", "v0_29")
 
 # --- the example -------------------------------------------------------------------
@@ -41,7 +41,7 @@ LAYOUTS: Final = ("v0_10", "v0_28", "v0_29")
     ],
 )
 def command(request: pytest.FixtureRequest) -> tuple[tuple[str, ...], Any, int]:
-    """A command of the contract: its words, its variables, the status of /ping."""
+    """A command of the contract: arguments, variables, and the status of /ping."""
     chosen: tuple[tuple[str, ...], Any, int] = request.param
     return chosen
 
@@ -54,30 +54,30 @@ def server(request: pytest.FixtureRequest, command: Any) -> Iterator[Server]:
         yield server
 
 
-def test_ping_answers_as_the_command_asks(server: Server, command: Any) -> None:
+def test_ping_is_answered_by_configured_handler(server: Server, command: Any) -> None:
     *_, status = command
     assert server.client.get("/ping").status_code == status
 
 
-def test_the_scripts_handler_completes(server: Server) -> None:
+def test_script_handler_completes(server: Server) -> None:
     response = server.client.post("/invocations", json={"prompt": "Hello"})
     assert response.status_code == 200
     assert response.json()["text"] == "Hello"
     assert response.headers["x-script"] == "model.py"
 
 
-def test_the_scripts_handler_passes_the_engines_errors_on(server: Server) -> None:
+def test_script_handler_returns_engines_errors(server: Server) -> None:
     body = {"model": "unknown", "prompt": "Hello"}
     response = server.client.post("/invocations", json=body)
     assert response.status_code == 404
     assert "`unknown` does not exist" in response.text
 
 
-def test_the_scripts_handler_validates(server: Server) -> None:
+def test_script_handler_validates(server: Server) -> None:
     assert server.client.post("/invocations", json={}).status_code == 400
 
 
-def test_the_log_names_the_winners_when_it_is_asked_to() -> None:
+def test_debug_log_names_handler_of_each_route() -> None:
     env = {
         "SAGEMAKER_MODEL_PATH": str(EXAMPLE),
         "SAGEMAKER_CONTAINER_LOG_LEVEL": "DEBUG",
@@ -90,7 +90,7 @@ def test_the_log_names_the_winners_when_it_is_asked_to() -> None:
 
 # --- the names ---------------------------------------------------------------------
 
-#: Old path, name, and where each layout has it.
+#: The new path in each layout that moved a name.
 Found = Mapping[str, str]
 COMPLETION: Final = "openai.completion"
 CHAT: Final = "openai.chat_completion"
@@ -117,7 +117,7 @@ MOVED: Final[Mapping[tuple[str, str], Found]] = {
     ("openai.serving_chat", "OpenAIServingChat"): in_both(f"{CHAT}.serving"),
     ("openai.serving_models", "OpenAIServingModels"): in_both("openai.models.serving"),
 }
-STILL_THERE: Final = (
+UNMOVED: Final = (
     ("v0_10", "openai.protocol", "CompletionRequest"),
     ("v0_10", "openai.serving_completion", "OpenAIServingCompletion"),
     ("v0_28", "openai.engine.protocol", "ErrorResponse"),
@@ -127,7 +127,7 @@ STILL_THERE: Final = (
 
 @pytest.fixture(scope="module")
 def scripts() -> Iterator[dict[str, Server]]:
-    """For each layout, a server whose customer script looks names up."""
+    """For each layout, a server whose customer script imports names on request."""
     env = {
         "SAGEMAKER_MODEL_PATH": str(CUSTOMER),
         "CUSTOM_SCRIPT_FILENAME": "moved_names.py",
@@ -139,12 +139,12 @@ def scripts() -> Iterator[dict[str, Server]]:
 
 
 def look_up(server: Server, module: str, name: str, same_as: str) -> dict[str, str]:
-    question = {
+    body = {
         "module": f"{ENTRYPOINTS}.{module}",
         "name": name,
         "same_as": f"{ENTRYPOINTS}.{same_as}:{name}",
     }
-    answer: dict[str, str] = server.client.post("/invocations", json=question).json()
+    answer: dict[str, str] = server.client.post("/invocations", json=body).json()
     return answer
 
 
@@ -156,14 +156,14 @@ def look_up(server: Server, module: str, name: str, same_as: str) -> dict[str, s
         for layout, new in found.items()
     ],
 )
-def test_a_name_that_moved_is_found_under_its_old_path(
+def test_moved_name_is_found_at_old_path(
     scripts: dict[str, Server], layout: str, old: str, name: str, new: str
 ) -> None:
     assert look_up(scripts[layout], old, name, same_as=new) == {"found": "the same"}
 
 
-@pytest.mark.parametrize(("layout", "module", "name"), STILL_THERE)
-def test_a_name_that_is_still_there_is_the_engines(
+@pytest.mark.parametrize(("layout", "module", "name"), UNMOVED)
+def test_unmoved_name_is_the_engines(
     scripts: dict[str, Server], layout: str, module: str, name: str
 ) -> None:
     answer = look_up(scripts[layout], module, name, same_as=module)
@@ -181,7 +181,7 @@ def test_a_name_that_is_still_there_is_the_engines(
         ("no_such_package.protocol", "ModuleNotFoundError"),
     ],
 )
-def test_a_name_that_never_existed_stays_an_import_error(
+def test_unknown_name_is_an_import_error(
     scripts: dict[str, Server], layout: str, module: str, error: str
 ) -> None:
     answer = look_up(scripts[layout], module, "NoSuchName", same_as="openai")

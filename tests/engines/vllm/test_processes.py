@@ -19,7 +19,7 @@ WAITS = "import sys; sys.stdin.read()"
 
 @pytest.fixture
 def child() -> Iterator[Callable[..., int]]:
-    """Start a process of a title, which ends with the test."""
+    """Return a function that starts a process with a title; it ends with the test."""
     started: list[subprocess.Popen[bytes]] = []
 
     def begin(*title: str) -> int:
@@ -68,4 +68,4 @@ def test_engine_is_a_sibling_of_one_of_several_servers(
     for _ in polling(10):
         if not Path(f"/proc/{pid}").exists():
             return
-    raise AssertionError("The engine outlives its server.")
+    raise AssertionError("The engine survived its server.")

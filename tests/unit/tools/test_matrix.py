@@ -175,8 +175,8 @@ def test_a_new_run_takes_the_place_of_the_old_one(project: Project) -> None:
 
 
 def test_before_vllm_calls_us_a_variable_lets_us_in(project: Project) -> None:
-    unasked = "def test_all_clients_see_the_same_adapters(): pass\n"
-    asked = "def test_ping_answers_every_method(): pass\n"
+    unasked = "def test_all_clients_see_same_adapters(): pass\n"
+    asked = "def test_ping_answers_get_head_and_post(): pass\n"
     files = {
         REAL_ADAPTERS: unasked,
         "tests/engines/real_vllm/test_engine_routes.py": asked,
@@ -213,7 +213,7 @@ def test_texts(engine, processes): assert engine == "trtllm-serve"
 def test_tests_in_several_processes_show_the_same(project: Project) -> None:
     group = "import pytest\n@pytest.mark.xdist_group('a b/c')\n"
     files = standin_test(
-        "engines/vllm/test_activation", "test_the_routes_are", "v0_10-mhcs run"
+        "engines/vllm/test_activation", "test_routes_are", "v0_10-mhcs run"
     )
     files |= {REAL_ADAPTERS: group + PASSES + WORSE["fails"]}
     workers = ("-p", "xdist.plugin", "--numprocesses=1", "--dist=loadgroup")
@@ -237,7 +237,7 @@ def test_several_files_may_belong_to_one_run(project: Project, tmp_path: Path) -
 
 def test_a_stand_in_shows_the_releases_that_are_laid_out_so(project: Project) -> None:
     ids = ("v0_10-import mhcs.auto", "v0_28-its own call and MHCS_AUTO=1")
-    name = "test_the_customers_ping_answers"
+    name = "test_customers_ping_handler_answers"
     project.write("stand-ins", standin_test("engines/vllm/test_activation", name, *ids))
     assert project.cell("0.6.6", "hook") == "source"
     for release in ("0.8.5", "0.10.2", "0.11.0"):
@@ -251,7 +251,7 @@ def test_a_stand_in_shows_the_releases_that_are_laid_out_so(project: Project) ->
 
 
 def test_a_stand_in_fills_in_for_what_was_not_run(project: Project) -> None:
-    name = "test_the_customers_ping_answers"
+    name = "test_customers_ping_handler_answers"
     door = standin_test("engines/vllm/test_activation", name, "v0_29-mhcs run")
     project.write(ON_0_32, {**door, REAL_ADAPTERS: PASSES})
     assert project.cell("0.32.0 CPU", "mhcs run") == "stand-in"
@@ -360,7 +360,7 @@ def test_a_label_that_the_tests_contradict_is_an_error(project: Project) -> None
         (
             ON_0_32,
             standin_test(
-                "engines/vllm/test_activation", "test_the_routes_are", "v0_6-mhcs run"
+                "engines/vllm/test_activation", "test_routes_are", "v0_6-mhcs run"
             ),
         ),
         ("tensorrt-llm 1.2.0 H200", {}),
@@ -386,9 +386,7 @@ def test_tests_that_could_not_be_imported_are_an_error(project: Project) -> None
 
 def test_a_stand_in_of_unknown_releases_is_an_error(project: Project) -> None:
     xml = project.junit(
-        standin_test(
-            "engines/vllm/test_activation", "test_the_routes_are", "v9_0-mhcs run"
-        )
+        standin_test("engines/vllm/test_activation", "test_routes_are", "v9_0-mhcs run")
     )
     error = project.refuse("--run", "stand-ins", xml)
     assert "releases of stand-in v9_0 are not in tools/matrix_tables.py" in error

@@ -1,4 +1,4 @@
-"""Python loads it: lets a test stop the work of vLLM's engine, but not its loop."""
+"""Stop vLLM's engine from generating, but not its loop, while a file exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of the published 0.1.x by which vLLM's tests put this package back."""
+"""State is reset by names of the published 0.1.x, as in the tests of vLLM."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from model_hosting_container_standards.sagemaker.sagemaker_loader import (
 )
 
 
-async def mark(request: Any, call_next: Any) -> Any:
+async def add_header(request: Any, call_next: Any) -> Any:
     response = await call_next(request)
     response.headers["x-marked"] = "yes"
     return response
 
 
-def served() -> Any:
-    """Return what a server started now answers to a ping."""
+def ping_new_server() -> Any:
+    """Return the response of a new server to a ping."""
     app = FastAPI()
     app.get("/ping")(lambda: "the engine's")
     return TestClient(sagemaker.bootstrap(app)).get("/ping")
@@ -41,30 +41,30 @@ def served() -> Any:
 @pytest.mark.parametrize(
     "forget", [decorator_loader.clear, middleware_registry.clear_middlewares]
 )
-def test_middleware_that_was_registered_is_forgotten(forget: Any) -> None:
-    custom_middleware("throttle")(mark)
-    assert served().headers["x-marked"] == "yes"
+def test_clearing_registry_removes_middleware(forget: Any) -> None:
+    custom_middleware("throttle")(add_header)
+    assert ping_new_server().headers["x-marked"] == "yes"
     forget()
-    assert "x-marked" not in served().headers
+    assert "x-marked" not in ping_new_server().headers
 
 
-def test_handlers_that_were_registered_are_forgotten() -> None:
+def test_clearing_registry_removes_handlers() -> None:
     sagemaker.ping(lambda: "the customer's")
-    assert served().json() == "the customer's"
+    assert ping_new_server().json() == "the customer's"
     handler_registry.clear()
-    assert served().json() == "the engine's"
+    assert ping_new_server().json() == "the engine's"
 
 
-def test_scripts_that_were_loaded_are_forgotten(script: Script) -> None:
+def test_resetting_default_loader_reloads_script(script: Script) -> None:
     script("def ping(): return 'first'")
-    assert served().json() == "first"
+    assert ping_new_server().json() == "first"
     script("def ping(): return 'second'")
-    assert served().json() == "first"
+    assert ping_new_server().json() == "first"
     SageMakerFunctionLoader._default_function_loader = None
-    assert served().json() == "second"
+    assert ping_new_server().json() == "second"
 
 
-def test_nothing_is_forgotten_by_anything_else(tmp_path: Path) -> None:
+def test_replacing_default_loader_keeps_loaded_modules(tmp_path: Path) -> None:
     file = tmp_path / "loaded.py"
     file.write_text("")
     loaded = FileLoader().load_module(file)
