@@ -43,9 +43,9 @@ from model_hosting_container_standards.exceptions import (
 
 #: Weights that begin with it cannot be loaded.
 BROKEN: Final = "broken"
-#: Weights whose loading kills the engine; with ``SEEN_DEADLY`` it reports the cause.
+#: Weights whose loading kills the engine; with ``CRASHING`` it reports the cause.
 DEADLY: Final = "deadly"
-SEEN_DEADLY: Final = "seen to be deadly"
+CRASHING: Final = "crashing"
 WEIGHTS: Final = "adapter_model.bin"
 CONFIG: Final = "adapter_config.json"
 
@@ -257,7 +257,7 @@ class AdapterEngine:
             raise AdapterError(f"The weights of {adapter.name!r} are {text}.")
         if text.startswith(DEADLY):
             raise AdapterEngineError("The engine is dead.")
-        if text.startswith(SEEN_DEADLY):
+        if text.startswith(CRASHING):
             raise AdapterCrashError("The engine crashed while it loaded the adapter.")
         entry = {"id": adapter.id, "name": adapter.engine_name, "adapter": adapter.name}
         self._save(

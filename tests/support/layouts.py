@@ -21,7 +21,7 @@ CUSTOMER: Final = STANDINS / "customer"
 
 LAYOUTS: Final = ("v0_6", "v0_10", "v0_28", "v0_29")
 #: Releases that call ``bootstrap`` themselves.
-KNOW_US: Final = ("v0_28", "v0_29")
+CALL_BOOTSTRAP: Final = ("v0_28", "v0_29")
 
 MODEL: Final = "standin"
 SERVE: Final = ("vllm", "serve", MODEL)

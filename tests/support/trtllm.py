@@ -47,7 +47,7 @@ SEVERAL_FRONTENDS: Final = "trtllm_main"
 #: Releases whose requests may name an adapter.
 WITH_LORA: Final = RELEASES[2:]
 #: Releases whose endpoints notice a disconnect.
-WATCHING: Final = RELEASES[1:]
+DETECT_DISCONNECTS: Final = RELEASES[1:]
 
 MODEL: Final = "standin"
 SERVE: Final = ("trtllm-serve", MODEL)
