@@ -68,7 +68,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
     base_model: Callable[[], str]
 
     def find(self, route: RouteConfig) -> ResolvedHandler | None:
-        """Return the handler of ``route``; None if there is none.
+        """Return the handler of ``route``, if it has one.
 
         Raises:
             HandlerResolutionError: a configured handler cannot be used.

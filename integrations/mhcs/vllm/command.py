@@ -87,7 +87,7 @@ class VLLMCommand(EngineCommand):
             raise ValueError(f"it is not YAML ({error})") from None
         if not isinstance(document, dict):
             raise ValueError(
-                "it has no options: write lines such as `max-model-len: 1`"
+                "it contains no options: write lines such as `max-model-len: 1`"
             )
         return {str(key).replace("_", "-"): document[key] for key in document}
 
