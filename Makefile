@@ -1,4 +1,4 @@
-# `make help` says what there is. Variables may be set in the environment or behind
+# `make help` lists the targets. Variables may be set in the environment or behind
 # `make`: make serve PORT=9000 ARGS="--max-num-seqs 4"
 
 PYTHON ?= python3.11
@@ -27,12 +27,12 @@ install: dev vllm ## make VENV: the tools, this package (editable) and vLLM
 
 dev: $(VENV)/.dev
 
-# Asks each time, which takes no time: what is installed is what it looks at.
+# Runs each time: it looks at what is installed, which takes no time.
 # After `dev`: with this package there, pip need not fetch a published one for vLLM.
 vllm: dev
 	@$(BIN)/python tools/install_vllm.py
 
-# No word of conflicts: vLLM's CPU build goes without three of its requirements.
+# Conflicts are not shown: vLLM's CPU build is installed without three requirements.
 $(VENV)/.dev: pyproject.toml integrations/mhcs.pth integrations/mhcs.start | $(VENV)/.pip
 	@echo "installing the development tools and this package"
 	@$(BIN)/python -m pip install -qq --no-warn-conflicts --editable . --group dev
@@ -41,7 +41,7 @@ $(VENV)/.dev: pyproject.toml integrations/mhcs.pth integrations/mhcs.start | $(V
 # 25.1 is the first pip that installs dependency groups.
 $(VENV)/.pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	    echo "This needs Python 3.10 or newer (3.11 for vLLM's CPU build), and '$(PYTHON)' is none." >&2; \
+	    echo "'$(PYTHON)' is not Python 3.10 or newer (3.11 for vLLM's CPU build)." >&2; \
 	    echo "Install Python 3.11, or name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
 	    exit 1; }
 	@echo "making $(VENV) with $$($(PYTHON) --version)"
@@ -119,7 +119,7 @@ bench-ping: install ## /ping while a real vLLM has more to do than it can
 # The log says which handlers answer, and where they come from.
 serve: export SAGEMAKER_CONTAINER_LOG_LEVEL ?= INFO
 
-# Without a MODEL: a tiny one, which needs no hub and little memory.
+# Without MODEL: a tiny model, which needs no download and little memory.
 ifeq ($(MODEL),)
 serve: tiny-model
 serve: export VLLM_CPU_KVCACHE_SPACE ?= 1

@@ -32,7 +32,7 @@ class Backend(AdapterBackend):
     cache_size: Final = 16
 
     def attach(self, _adapters: RegisteredAdapters) -> None:
-        """Do nothing: this engine has no routes of its own."""
+        """Do nothing: this engine adds no routes."""
 
     def own_models(self) -> Collection[str]:
         return ("base",)

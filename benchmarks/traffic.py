@@ -49,7 +49,7 @@ class Setup:
     """The configuration of the decorated app; each setup has its own process.
 
     Args:
-        registered: number of registered adapters; 0: there is no engine, and the
+        registered: number of registered adapters; 0: no engine is used, and the
             header is only written into the body.
         middleware: names of pass-through middleware.
         sessions: whether sessions are on, and each request belongs to one.

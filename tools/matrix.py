@@ -39,7 +39,7 @@ PART = "matrix"
 COLUMNS = (*ACTIVATIONS, *FEATURES)
 LEGEND = """\
 `run`: its tests pass on the engine itself, on that hardware; `stand-in`: on a package
-laid out as the release is; `source`: read in its source; `-`: it has no such thing;
+laid out as the release is; `source`: read in its source; `-`: not available;
 `?`: unknown; `failed`: a test fails. hook is `import mhcs.auto`, `.pth` a variable."""
 
 

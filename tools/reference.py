@@ -82,7 +82,7 @@ def default(row: Variable[Any]) -> str:
 
 
 def as_written(value: object) -> str:
-    """Return a default as written in the environment; "" if there is none."""
+    """Return a default as written in the environment, or "" without one."""
     if isinstance(value, bool):
         return str(value).lower()
     if value == {} and isinstance(value, Mapping):

@@ -2,14 +2,14 @@
 
 ConfigurationError            an environment variable has a value that is not allowed
 HandlerResolutionError        a handler spec, script or function cannot be used
-  InvalidHandlerSpecError       the spec has none of the known forms
+  InvalidHandlerSpecError       the spec does not have a known form
   HandlerFileNotFoundError      the file does not exist
   HandlerNotFoundError          the file or module does not define the name
   HandlerNotCallableError       the name is not a callable
   ModuleLoadError               the file or module raised while it was imported
 MiddlewareError               a middleware cannot be used
   MiddlewareRegistrationError   it was registered wrongly, or cannot be created
-  MiddlewareNotFoundError       its spec refers to nothing that can be loaded
+  MiddlewareNotFoundError       what its spec names cannot be loaded
   FormatterRegistrationError    an input or output formatter cannot be used
 SessionNotFoundError          the session is unknown, closed or expired (400)
 StorageError                  a state folder or its database cannot be used
@@ -18,7 +18,7 @@ EngineUnhealthyError          the engine is dead (503)
 AdapterError                  a request about an adapter cannot be fulfilled (400)
   AdapterNotFoundError          the adapter or its folder does not exist (404)
   AdapterConflictError          the name is taken (409)
-  AdapterCapacityError          the engine has no room for it (507)
+  AdapterCapacityError          the engine has no free slot for it (507)
   AdapterEngineError            the engine is not available (503)
     AdapterCrashError             the engine crashed while it loaded the adapter (503)
 """
@@ -46,7 +46,7 @@ class HandlerResolutionError(Exception):
 
 
 class InvalidHandlerSpecError(HandlerResolutionError):
-    """A handler spec has none of the known forms."""
+    """A handler spec does not have a known form."""
 
 
 class HandlerFileNotFoundError(HandlerResolutionError):
@@ -74,7 +74,7 @@ class MiddlewareRegistrationError(MiddlewareError):
 
 
 class MiddlewareNotFoundError(MiddlewareError):
-    """The spec of a middleware refers to nothing that can be loaded."""
+    """What the spec of a middleware names cannot be loaded."""
 
 
 class FormatterRegistrationError(MiddlewareError):

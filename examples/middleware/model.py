@@ -1,4 +1,4 @@
-"""The engine answers; this script changes what it is asked, and how it answers."""
+"""Change the requests that the engine gets, and its responses."""
 
 import time
 
@@ -11,7 +11,7 @@ from model_hosting_container_standards.common.fastapi.middleware import (
 
 @input_formatter
 async def accept_text(request):
-    """Take plain text for a prompt; other requests go on untouched, unread."""
+    """Turn plain text into a prompt; pass other requests on, without reading them."""
     if request.headers.get("content-type", "").startswith("text/plain"):
         return {"prompt": (await request.body()).decode(), "max_tokens": 8}
     return None
@@ -19,7 +19,7 @@ async def accept_text(request):
 
 @output_formatter
 async def sign(response):
-    """Mark every answer; of a stream, the chunks go by as they come."""
+    """Mark every response; the chunks of a stream are passed on as they come."""
     response.headers["x-model-version"] = "7"
 
 

@@ -1,4 +1,4 @@
-"""A conversation: clients send what is new, the session has what was said before."""
+"""Keep a conversation: clients send new messages, the session has the earlier ones."""
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
@@ -25,6 +25,6 @@ async def converse(request: ChatCompletionRequest, raw_request: Request):
         error = getattr(answer, "error", answer)
         return JSONResponse(answer.model_dump(), status_code=error.code)
     if session:
-        said = {"role": "assistant", "content": answer.choices[0].message.content}
-        session.put("messages", [*before, *new, said])
+        reply = {"role": "assistant", "content": answer.choices[0].message.content}
+        session.put("messages", [*before, *new, reply])
     return JSONResponse(answer.model_dump())

@@ -1,4 +1,4 @@
-"""TensorRT-LLM answers; this script says how long a prompt may be.
+"""TensorRT-LLM answers; this script limits the length of a prompt.
 
 Runs on TensorRT-LLM 0.20 and newer.
 """

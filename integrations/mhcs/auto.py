@@ -51,7 +51,7 @@ def _watch_refusals(settings: Settings) -> None:
     The supervisor does not restart the server then.
     """
     if settings.heartbeat_dir is None:
-        return  # There is no supervisor.
+        return  # Not under a supervisor.
     consequence = "The server is restarted even if its arguments are rejected."
     with guarded("Watching for rejected arguments", consequence):
         # Imported late: few processes need it.

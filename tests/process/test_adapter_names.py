@@ -1,7 +1,7 @@
-"""Names: whatever registers can be asked for, by header and body, read and deleted.
+"""Adapter names over HTTP: every name that registers can be used, read and deleted.
 
-By a real server, with both of uvicorn's parsers, as they and clients see to what
-becomes of a header's value.
+The server is a real one, with each of uvicorn's parsers: clients and parsers decide
+what becomes of a header's value.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from servers import Server
 
 COMMAND = (sys.executable, "-m", "uvicorn", "served_adapters:app")
 
-#: What may be lost, changed or misread on the way.
+#: Characters that clients or parsers may drop, change or decode differently.
 DIFFICULT = (
     " \t\u00a0\u2003\u3000/.%+;,:='\"\\\u00c3\u00a9\u00e9e\u0301\u00ff\u4e2d\U0001f600"
 )
@@ -57,12 +57,12 @@ def src(folder: Path) -> str:
 
 
 def register(client: httpx.Client, name: str, src: str) -> httpx.Response:
-    # Escaped, as a name may have no place in UTF-8.
+    # json= escapes the name, which UTF-8 may be unable to encode.
     return client.post("/adapters", json={"name": name, "src": src})
 
 
 def encodings(name: str) -> Iterator[bytes]:
-    """Yield how clients write a name into a header."""
+    """Yield the header values that clients send for a name."""
     yield name.encode()
     with contextlib.suppress(UnicodeEncodeError):
         yield name.encode("latin-1")
@@ -114,7 +114,7 @@ def test_leading_or_trailing_whitespace_is_a_400(
 def test_name_that_is_ambiguous_in_a_header_is_a_400(
     client: httpx.Client, src: str, name: str
 ) -> None:
-    """In latin-1 its bytes are those of a shorter name in UTF-8: which of both?"""
+    """The latin-1 bytes of the name are the UTF-8 bytes of a shorter one."""
     shorter = name.encode("latin-1").decode()
     answer = register(client, name, src)
     assert answer.status_code == 400
@@ -130,7 +130,7 @@ def test_name_with_lone_surrogates_is_a_400(client: httpx.Client, src: str) -> N
 
 
 def test_names_are_not_normalised(client: httpx.Client, src: str) -> None:
-    """Nothing on the way makes one of them the other: both can be registered."""
+    """Similar names stay distinct, and all can be registered at the same time."""
     names: Any = ["e\u0301", "\u00e9", "a b", "a  b", "A", "a", "a/b", "a//b", "a%2Fb"]
     for name in names:
         register(client, name, src).raise_for_status()

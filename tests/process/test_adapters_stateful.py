@@ -1,7 +1,7 @@
 """Random operations by two processes of one server, compared with a dict.
 
-Processes are killed at any time, also in the middle of what they do, and take up where
-they left. What is not told for certain then, the next operation on that name settles.
+Processes are killed at any time, also during an operation, and are replaced. A kill may
+leave the state of a name uncertain until the next operation on that name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from adapter_model import SLOTS, Entry, Operation, World
 from adapter_process import AdapterProcess, AdapterServer, Died
 from servers import polling
 
-#: Folders of adapters, and what they answer.
+#: The folders of adapters; each adapter answers with the name of its folder.
 SOURCES: Final = ("one", "two", BROKEN)
 
 names = st.sampled_from(["a", "b/c"])
@@ -40,7 +40,7 @@ def registrations(draw: st.DrawFn, pins: bool = True) -> Operation:
     fields = {
         "src": src,
         "pin": pins and draw(flags),
-        # What is broken shows at once; how it shows later is no question of processes.
+        # A broken adapter is always preloaded, so that it fails when it is registered.
         "preload": src == BROKEN or draw(flags),
         "replace": draw(flags),
     }
@@ -73,10 +73,10 @@ class Lease(NamedTuple):
 
 
 class Processes(RuleBasedStateMachine):
-    """See the module.
+    """Two processes of a server, and the model that they are compared with.
 
-    A rule that cannot be followed does nothing. It has no precondition: processes that
-    race, and die, do not always come to the same.
+    A rule that cannot be followed does nothing instead of having a precondition: which
+    state racing and killed processes leave behind differs between runs.
     """
 
     def __init__(self) -> None:
@@ -87,14 +87,14 @@ class Processes(RuleBasedStateMachine):
         self.server = AdapterServer(Path(self.folder.name), slots=SLOTS)
         self.world = World({}, {})
         self.leases: dict[str, Lease] = {}
-        #: Who has still to unload what leases use: id: (name, processes).
+        #: Adapters to unload when their leases end, by id: (name, unloading processes).
         self.retiring: dict[int, tuple[str, list[AdapterProcess]]] = {}
-        #: Names with remains of killed processes, until the next operation on them.
+        #: Names that killed processes left uncertain, until the next operation on them.
         self.unsure: set[str] = set()
-        #: Names whose pin may not be what the table says, until it is set again.
+        #: Names whose pin may differ from the table, until it is set again.
         self.unsure_pins: set[str] = set()
         self.engine_names: dict[int, str] = {}
-        #: Operations since something was killed: it takes some to have what can break.
+        #: Operations since the last kill: some are needed before another one is useful.
         self.calm = 0
 
     @initialize()
@@ -129,8 +129,8 @@ class Processes(RuleBasedStateMachine):
         ]
         unloads = any(operation.command == "unregister" for _, operation in tasks)
         if not found and (unloads or self.unsure) and 507 in statuses.values():
-            # What is being unloaded needs its slot a moment longer than its name, and
-            # so may remains of a killed process.
+            # An adapter that is being unloaded keeps its slot longer than its name, and
+            # so may an adapter of a killed process.
             found = [self.one_by_one([t for t in tasks if statuses[t[0]] != 507])[1]]
         assert found, (first, second, statuses, seen)
         for process, operation in tasks:
@@ -171,7 +171,7 @@ class Processes(RuleBasedStateMachine):
     def kill(self, place: int) -> None:
         if self.calm > 1:
             self.processes[place].kill()
-            self.bury(place)
+            self.replace(place)
 
     @rule(place=places, operation=operations, moment=moments)
     def die_in_the_middle(self, place: int, operation: Operation, moment: str) -> None:
@@ -182,13 +182,13 @@ class Processes(RuleBasedStateMachine):
         self.tell(process, operation)
         try:
             self.answered(process, operation, process.answered_status())
-            # It may unload only now, and get to the trap.
+            # A late unload may reach the trap only now.
             self.wait_until_settled(process)
         except Died:
             after = operation.apply(before, self.leased)[1]
             self.unsure.add(operation.name)
             self.unsure_pins.add(operation.name)
-            self.bury(place)
+            self.replace(place)
             self.world = self.found(operation.name, before, after)
         self.server.engine.remove_traps()
 
@@ -207,19 +207,19 @@ class Processes(RuleBasedStateMachine):
             known.clear()
         self.world = World(self.world.table, {})
 
-    # --- what is always true --------------------------------------------------------
+    # --- invariants --------------------------------------------------------
 
     @invariant()
-    def everything_is_as_it_should_be(self) -> None:
+    def state_matches_the_model(self) -> None:
         for process in self.processes:
             assert comparable(self.seen(process)) == comparable(self.world)
         self.check_ids()
-        self.forget_what_nobody_leases()
+        self.forget_unleased()
         self.wait_until_settled(self.processes[0])
         self.check_engine()
 
     def check_ids(self) -> None:
-        """Ids and the engine's names are of one registration and never used twice."""
+        """Check that no id or engine's name is used for two registrations."""
         found = self.processes[0].ask("registered")
         for one in sorted(found, key=lambda adapter: int(adapter.id)):
             if one.id not in self.engine_names:
@@ -245,7 +245,7 @@ class Processes(RuleBasedStateMachine):
                 pinned = entry.id in loaded and loaded[entry.id]["pinned"]
                 assert (name, pinned) == (name, entry.pin)
 
-    # --- inside ---------------------------------------------------------------------
+    # --- helpers ---------------------------------------------------------------------
 
     @property
     def leased(self) -> set[int]:
@@ -270,7 +270,7 @@ class Processes(RuleBasedStateMachine):
     ) -> None:
         expected, world = operation.apply(self.world, self.leased)
         if status == 507 and self.unsure and expected in (200, 400):
-            # Remains of a killed process may need a slot too.
+            # An adapter of a killed process may occupy a slot too.
             world = self.found(operation.name, self.world, world)
         else:
             assert status == expected, operation
@@ -292,8 +292,8 @@ class Processes(RuleBasedStateMachine):
         if status == 200 and (old is None or operation.sets_pin):
             self.unsure_pins.discard(name)
 
-    def bury(self, place: int) -> None:
-        """Start another process in the place of one that died."""
+    def replace(self, place: int) -> None:
+        """Start a process in place of one that was killed."""
         self.calm = 0
         dead = self.processes[place]
         self.processes[place] = self.server.start()
@@ -307,7 +307,7 @@ class Processes(RuleBasedStateMachine):
         self.world = World(self.world.table, leaving)
 
     def found(self, name: str, before: World, after: World) -> World:
-        """Return the world as it is found, in which one name is unsure."""
+        """Return the model with the actual entry of a name that is uncertain."""
         seen = self.seen(self.processes[0]).table.get(name)
         possible = [world.table.get(name) for world in (before, after)]
         if seen is None or None in possible:
@@ -318,13 +318,13 @@ class Processes(RuleBasedStateMachine):
                 assert getattr(seen, field) in values
         return World(self.world.with_entry(name, seen).table, self.world.leaving)
 
-    def forget_what_nobody_leases(self) -> None:
+    def forget_unleased(self) -> None:
         leaving = self.world.leaving
         kept = {key: leaving[key] for key in leaving.keys() & self.leased}
         self.world = World(self.world.table, kept)
 
     def wait_until_settled(self, process: AdapterProcess) -> None:
-        """Return once everything is unloaded that can be."""
+        """Return once all that can be unloaded is unloaded."""
         for _ in polling(10, interval=0.005):
             rows = process.ask("rows")
             left = {
@@ -334,7 +334,9 @@ class Processes(RuleBasedStateMachine):
             }
             if left.keys() <= self.world.leaving.keys() & self.leased:
                 return
-        raise AssertionError(f"{left} never go, {self.world.leaving} should stay.")
+        raise AssertionError(
+            f"{left} are not unloaded; only {self.world.leaving} may stay."
+        )
 
     @staticmethod
     def seen(process: AdapterProcess) -> World:
@@ -359,7 +361,7 @@ def comparable_entry(entry: Entry | None) -> Any:
 
 TestProcesses = Processes.TestCase
 TestProcesses.settings = settings(
-    # The same on every run: a machine that kills processes is no place for surprises.
+    # The same examples on every run, so that a failure can be reproduced.
     derandomize=True,
     database=None,
     deadline=None,

@@ -1,4 +1,4 @@
-"""docs/how-to/add-an-engine.md: its code, started for real."""
+"""The code of docs/how-to/add-an-engine.md, installed and started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""State belongs to one container; other and new containers never see it."""
+"""State belongs to one container: other and new containers do not see it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ StartServer = Callable[..., Server]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[StartServer]:
-    """Start a server; all have one folder for their state, as if it were /dev/shm."""
+    """Return a function that starts servers which share a state folder, as /dev/shm."""
     options = write_options(tmp_path / "options.yaml", LORA)
     env = {
         "MHCS_AUTO": "1",
@@ -108,7 +108,7 @@ def test_servers_of_one_container_share_sessions(
     assert statuses == [200, 400]
 
 
-# --- how they are told apart ----------------------------------------------------------
+# --- container ids -----------------------------------------------------------------
 
 
 def ids(prefix: Sequence[str], processes: int = 1) -> list[str]:
@@ -126,7 +126,7 @@ def test_processes_of_a_container_have_the_same_id() -> None:
 @needs_namespaces
 def test_containers_have_different_ids() -> None:
     apart = [ids(UNSHARE, processes=2) for _ in range(2)]
-    # As with `docker run --pid=host`, of which process 1 is the machine's.
+    # As with `docker run --pid=host`, where process 1 is the machine's.
     of_the_host = ids(("unshare", "--mount"))
     assert all(len({*found}) == 1 for found in apart)
     assert len({container_id(), *apart[0], *apart[1], *of_the_host}) == 4

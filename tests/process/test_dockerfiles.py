@@ -16,7 +16,7 @@ DOCKERFILES: Final = sorted((ROOT / "examples").rglob("*Dockerfile*"))
 HADOLINT: Final = shutil.which("hadolint", path=str(Path(sys.executable).parent))
 
 
-@pytest.mark.skipif(HADOLINT is None, reason="there is no hadolint for this machine")
+@pytest.mark.skipif(HADOLINT is None, reason="hadolint does not run on this machine")
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
 def test_linter_reports_nothing(file: Path) -> None:
     end = run_until_exit([str(HADOLINT), "--no-color", file])

@@ -85,7 +85,7 @@ def test_script_is_served(
 
 
 def serve(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    """Serve a script in front of an engine that completes, and shows what it got."""
+    """Serve a script in front of an engine whose completion is the request's body."""
     (folder / "model.py").write_text(block.text)
     monkeypatch.setenv("SAGEMAKER_MODEL_PATH", str(folder))
     app = FastAPI()
@@ -142,7 +142,7 @@ def test_custom_server_works(tmp_path: Path) -> None:
 
 # --- commands ----------------------------------------------------------------------
 
-#: Commands that are not ours, and are not run here.
+#: Other programs' commands, which are not checked.
 OTHERS: Final = {
     "",  # only variables
     *("curl", "docker", "head", "pip", "pytest", "trtllm-serve", "uvicorn", "vllm"),
@@ -291,16 +291,19 @@ def test_module_names_exist() -> None:
 # --- variables ---------------------------------------------------------------------
 
 TABLE: Final = {name for variable in variables() for name in variable.names}
-#: Variables of engines and tools, and what in capitals is not a variable.
+#: Variables of engines and tools, and other words in capitals.
 PREFIXES: Final = (
     *("SM_VLLM_", "SM_TRTLLM_", "SUPERVISOR_", "VLLM_", "PIP_", "OPTION_"),
     *("NEW_SESSION", "AWS_", "STDOUT_", "STDERR_", "REDIRECT_", "TYPE_CHECKING"),
-    "SM_ACME_",  # of an engine that the guide for new ones makes up
+    "SM_ACME_",  # the example engine of the guide for new engines
 )
 NOT_OURS: Final = {
     *("FLASHINFER_WORKSPACE_BASE", "HF_HOME", "HF_MODEL_ID", "TRITON_CACHE_DIR"),
     *("XDG_CACHE_HOME", "TENSOR_PARALLEL_DEGREE", "SM_NUM_GPUS", "TRUST_REMOTE_CODE"),
-    *("MAX_TOTAL_TOKENS", "MAX_CONCURRENT_REQUESTS", "VENV_OPTIONS", "MHCS_"),
+    *("MAX_TOTAL_TOKENS", "MAX_CONCURRENT_REQUESTS", "MAX_BATCH_PREFILL_TOKENS"),
+    *("NUM_SHARD", "CUDA_MEMORY_FRACTION", "VENV_OPTIONS", "MHCS_"),
+    *("HF_REVISION", "HF_MODEL_REVISION", "HF_MODEL_QUANTIZE"),
+    "HF_MODEL_TRUST_REMOTE_CODE",
     *("ENV_CONFIG", "FASTAPI_ENV_CONFIG", "SAGEMAKER_ENV_CONFIG", "CUSTOM_"),
 }
 
@@ -318,9 +321,9 @@ def test_reference_lists_every_variable() -> None:
     assert all(f"`{name}`" in text for name in TABLE)
 
 
-# --- links, paths, generated parts ---------------------------------------------------
+# --- links, paths, generated parts -------------------------------------------------
 
-#: What begins like this, and has no placeholder in it, is a path of the repository.
+#: Code spans that are paths of the repository: without placeholders in capitals.
 FOLDERS: Final = re.compile(
     "(benchmarks|core|docs|examples|integrations|tests|tools)/[^A-Z ]*$"
 )

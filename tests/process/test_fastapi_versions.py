@@ -11,11 +11,11 @@ import pytest
 from servers import run_until_exit
 from venvs import BUILD, ROOT, kept_venv, run
 
-# The test client of older Starlettes is behind the times.
+# The test client of older Starlettes uses a name that anyio has deprecated.
 ANYIO: Final = "ignore:The anyio.abc.BlockingPortal alias:DeprecationWarning"
 
-#: Requirements of FastAPI, and warnings that it causes by itself. The main environment
-#: has 0.136, which vLLM requires.
+#: FastAPI requirements, and the warnings that each version causes itself. The main
+#: environment has 0.136, which vLLM requires.
 VERSIONS: Final[dict[str, tuple[str, ...]]] = {
     "fastapi==0.115.4": (ANYIO,),
     "fastapi==0.117.1": (ANYIO,),

@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from servers import Server, polling
+from supervised import SUPERVISOR
 
-#: Answers when GET /release says so: whole, as a stream of events, or as another one.
+#: Holds its responses back until GET /release: JSON, an event stream or another stream.
 APP: Final = """
 import asyncio
 import os
@@ -69,7 +70,7 @@ async def events():
 
 @app.get("/late")
 async def late():
-    # As libraries do that wait for signals of their own.
+    # As libraries do that handle signals themselves.
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, print)
     loop.remove_signal_handler(signal.SIGUSR1)
@@ -77,11 +78,11 @@ async def late():
 
 @app.get("/fork")
 async def fork():
-    # As pools of processes do: a child has a handler of its own, and is told to end.
-    ready, say = os.pipe()
+    # As process pools do: the child has its own handler, and gets SIGTERM.
+    ready, notify = os.pipe()
     if (pid := os.fork()) == 0:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
-        os.write(say, b".")
+        os.write(notify, b".")
         while True:
             signal.pause()
     os.read(ready, 1)
@@ -91,7 +92,7 @@ async def fork():
 
 @app.get("/exit")
 async def exit():
-    # As vLLM does, whose watchdog sees that its engine has died.
+    # As vLLM's watchdog does when the engine has died.
     app.state.server.should_exit = True
 
 
@@ -117,7 +118,7 @@ async def invocations(body: dict):
 sagemaker.bootstrap(app)
 
 if __name__ == "__main__":
-    # As engines do: whoever has the server can end it.
+    # As engines do: code that holds the server can end it.
     app.state.server = uvicorn.Server(
         uvicorn.Config(app, port=int(sys.argv[-1]), log_level="warning")
     )
@@ -126,13 +127,14 @@ if __name__ == "__main__":
     time.sleep(float(os.environ.get("GOES_ON_S", "0")))
 """
 EVENTS: Final = "text/event-stream"
-#: Makes SageMaker's time short, and has the app hang when it ends.
+#: Code before the app, which shortens the total time that a shutdown may take.
 IMPATIENT: Final = """
-from model_hosting_container_standards.shutdown import graceful_shutdown as drain
+from model_hosting_container_standards.shutdown import graceful_shutdown
 
-drain._ALL_S = 3.0
-drain._ENGINE_S = 0.5
+graceful_shutdown._ALL_S = 3.0
+graceful_shutdown._ENGINE_S = 0.5
 """
+#: Code before ``bootstrap``, which makes the app's shutdown hang.
 HANGS: Final = """
 
 async def hang():
@@ -142,7 +144,6 @@ async def hang():
 app.router.on_shutdown.append(hang)
 """
 UVICORN: Final = (sys.executable, "-m", "uvicorn", "app:app", "--log-level=warning")
-SUPERVISOR: Final = Path(sys.executable).with_name("standard-supervisor")
 
 
 @pytest.fixture
@@ -169,7 +170,7 @@ def serve(
 
 
 class Clients:
-    """Requests that are waited for by threads of their own."""
+    """Sends requests, each in a thread of its own."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -186,7 +187,7 @@ class Clients:
         for _ in polling(30):
             if self._server.client.get("/health").json()["begun"] == count:
                 return
-        raise AssertionError("The requests do not begin.")
+        raise AssertionError("The requests did not reach the handler.")
 
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)
@@ -206,13 +207,13 @@ def clients(server: Server) -> Iterator[Clients]:
     clients.close()
 
 
-def tell_to_end(server: Server) -> None:
-    """Send SIGTERM to the server alone, and wait until it knows."""
+def begin_shutdown(server: Server) -> None:
+    """Send SIGTERM to the server process, and wait until /ping answers 503."""
     os.kill(server.pid, signal.SIGTERM)
     for _ in polling(30):
         if server.client.get("/ping").status_code == 503:
             return
-    raise AssertionError("It says that it is well.")
+    raise AssertionError("/ping still answers 200.")
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -221,7 +222,7 @@ def test_requests_in_flight_finish(folder: Path, loop: str) -> None:
         clients = Clients(server)
         whole, events = clients.post(wait=True), clients.post(stream=EVENTS)
         clients.wait_until_begun(2)
-        tell_to_end(server)
+        begin_shutdown(server)
         refused = server.client.post("/invocations", json={})
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
         assert "shutting down" in refused.text
@@ -241,7 +242,7 @@ def test_requests_over_the_deadline_fail_visibly(
     events, other = clients.post(stream=EVENTS), clients.post(stream="text/plain")
     whole = clients.post(wait=True)
     clients.wait_until_begun(3)
-    tell_to_end(server)
+    begin_shutdown(server)
     first, last, rest = events.result().text.split("\n\n")
     assert (first, rest) == ('data: {"text": "one"}', "")
     error = json.loads(last.removeprefix("data: "))["error"]
@@ -297,7 +298,7 @@ def test_stream_before_its_first_chunk_is_ended(
         assert '"code":503' in "".join(chunks)
 
 
-# --- whatever begins the end ---------------------------------------------------------
+# --- every cause of a shutdown -----------------------------------------------------
 
 ENGINES_OWN: Final = (sys.executable, "app.py")
 
@@ -306,11 +307,11 @@ def interrupt(server: Server) -> None:
     os.kill(server.pid, signal.SIGINT)
 
 
-def exit_by_itself(server: Server) -> None:
+def exit_from_within(server: Server) -> None:
     server.client.get("/exit").raise_for_status()
 
 
-ENDS: Final = pytest.mark.parametrize("end", [interrupt, exit_by_itself])
+ENDS: Final = pytest.mark.parametrize("end", [interrupt, exit_from_within])
 
 
 @ENDS
@@ -341,7 +342,7 @@ def test_requests_in_flight_finish_for_every_cause_of_shutdown(
         clients.close()
 
 
-@pytest.mark.parametrize("end", [interrupt, exit_by_itself, tell_to_end])
+@pytest.mark.parametrize("end", [interrupt, exit_from_within, begin_shutdown])
 def test_hung_request_does_not_delay_exit(folder: Path, end: Any) -> None:
     (folder / "app.py").write_text(IMPATIENT + APP)
     with serve(folder, seconds=1, command=ENGINES_OWN) as server:
@@ -354,7 +355,7 @@ def test_hung_request_does_not_delay_exit(folder: Path, end: Any) -> None:
         clients.close()
 
 
-@pytest.mark.parametrize("end", [interrupt, exit_by_itself])
+@pytest.mark.parametrize("end", [interrupt, exit_from_within])
 def test_hung_app_shutdown_does_not_delay_exit(folder: Path, end: Any) -> None:
     (folder / "app.py").write_text(
         IMPATIENT
@@ -366,10 +367,10 @@ def test_hung_app_shutdown_does_not_delay_exit(folder: Path, end: Any) -> None:
 
 
 def test_program_can_continue_after_its_server(folder: Path) -> None:
-    """If it received no signal, and serves no engine."""
+    """Only without a signal, and without an engine."""
     (folder / "app.py").write_text(IMPATIENT + APP)
     with serve(folder, command=ENGINES_OWN, GOES_ON_S="4") as server:
-        exit_by_itself(server)
+        exit_from_within(server)
         assert server.wait(20) == 0
 
 
@@ -395,7 +396,7 @@ def test_idle_server_exits_at_once(server: Server) -> None:
 def test_second_sigterm_changes_nothing(server: Server, clients: Clients) -> None:
     whole = clients.post(wait=True)
     clients.wait_until_begun(1)
-    tell_to_end(server)
+    begin_shutdown(server)
     os.kill(server.pid, signal.SIGTERM)
     server.client.get("/release")
     assert whole.result().json()["text"] == "whole"
@@ -404,17 +405,17 @@ def test_second_sigterm_changes_nothing(server: Server, clients: Clients) -> Non
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_supervisor_lets_every_process_finish(folder: Path, workers: int) -> None:
-    """Whatever a server of several processes makes of SIGTERM, it comes afterwards."""
+    """A server of several processes may forward SIGTERM later than the supervisor."""
     with serve(folder, f"--workers={workers}", under=[SUPERVISOR]) as server:
         clients = Clients(server)
         answers = [clients.post(wait=True) for _ in range(8)]
         clients.wait_until_begun(8)
-        tell_to_end(server)
+        begin_shutdown(server)
         assert server.client.post("/invocations", json={}).status_code == 503
         server.client.get("/release")
         answered = [answer.result().json() for answer in answers]
         assert [answer["text"] for answer in answered] == ["whole"] * 8
-        # uvicorn's parent of several does not say by which signal it ends.
+        # uvicorn's parent process of several workers exits with 0.
         assert server.wait(20) == (128 + signal.SIGTERM if workers == 1 else 0)
         clients.close()
 
@@ -424,14 +425,14 @@ def test_supervisor_waits_no_longer_than_the_deadline(folder: Path) -> None:
         clients = Clients(server)
         events = clients.post(stream=EVENTS)
         clients.wait_until_begun(1)
-        tell_to_end(server)
+        begin_shutdown(server)
         assert '"code":503' in events.result().text
         assert server.wait(20) == 0
         clients.close()
 
 
 def test_exit_without_signal_is_a_crash(folder: Path) -> None:
-    """As vLLM does once its engine is dead: with status 0."""
+    """vLLM exits with status 0 when its engine is dead."""
     ends = "import os\n\n\n@app.get('/end')\nasync def end():\n    os._exit(0)\n"
     (folder / "app.py").write_text(
         APP.replace("sagemaker.bootstrap", f"{ends}\n\nsagemaker.bootstrap")

@@ -22,7 +22,7 @@ WAYS: Final = pytest.mark.parametrize(
 PATIENCE_S: Final = 60.0
 Run = Callable[..., Process]
 
-#: For the tests that are run: each notes the process that it starts.
+#: Code of the inner tests: each notes the process that it starts.
 START: Final = """
 import contextlib, multiprocessing, os, socket, subprocess, sys, tempfile, time
 from pathlib import Path
@@ -74,7 +74,7 @@ def test_shared():
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Start pytest with the plugin on some tests; it ends with the test."""
+    """Return a function that runs pytest with the plugin; stopped after the test."""
     for name in ("CI", "BUILD_NUMBER"):  # pytest would report each leak twice.
         monkeypatch.delenv(name, raising=False)
     started: list[Process] = []
@@ -82,7 +82,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     def begin(tests: str, *options: str) -> Process:
         (tmp_path / "test_it.py").write_text(START + tests)
         command = [sys.executable, "-m", "pytest", "-p", "leaks", "-rA", *options]
-        # Other plugins take longer to load than these tests to run.
+        # Loading other plugins would take longer than these tests.
         env = {"PYTHONPATH": str(SUPPORT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         started.append(Process([*command, "test_it.py"], env, tmp_path))
         started[-1].start()
@@ -120,7 +120,7 @@ def test_leaks_are_reported_and_removed(
 
 CLEAN: Final = """
 def test_a_process_that_is_about_to_end():
-    subprocess.Popen(["sleep", "1"]).returncode = 0  # It need not be waited for.
+    subprocess.Popen(["sleep", "1"]).returncode = 0  # No ResourceWarning.
 
 def test_helpers_of_multiprocessing():
     context = multiprocessing.get_context("forkserver")
@@ -145,7 +145,7 @@ def test_other_processes_are_not_reported(
             break
     ours = SHARED_MEMORY / f"mhcs-{process.pid}"
     try:
-        # Used under another name than it has, as semaphores are.
+        # Open under a name that is removed, as semaphores are.
         with (made := ours.with_suffix(".new")).open("w"):
             ours.hardlink_to(made)
             made.unlink()

@@ -1,4 +1,4 @@
-"""Streams through middleware and formatters of a real server, to a real client."""
+"""Streams from a real server with middleware and formatters to a real client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Start = Callable[[], Server]
 
 @pytest.fixture(scope="module", params=SERVED)
 def kind(request: pytest.FixtureRequest) -> str:
-    """What is around the app."""
+    """The middleware and formatters around the app."""
     name: str = request.param
     return name
 
@@ -78,7 +78,7 @@ def test_handler_sees_disconnect(server: Server, marker: Path) -> None:
         chunks = answer.iter_raw()
         assert next(chunks) == b"chunk 0"
         assert not marker.exists()
-    # The connection is closed, and nobody has asked for another chunk.
+    # The connection is closed, and no further chunk was requested.
     assert has_ended(marker)
 
 

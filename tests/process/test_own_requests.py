@@ -24,9 +24,10 @@ from model_hosting_container_standards.processes.heartbeat import WorkerHeartbea
 from model_hosting_container_standards.tracking.own_requests import OwnRequests
 from model_hosting_container_standards.tracking.request_tracker import RequestTracker
 from servers import HOST, Server, polling
+from supervised import SUPERVISOR
 
-#: Whose handler waits until it is released, and then asks the server itself. ``via`` is
-#: how: by the handler's own process, or by a child of it, as a proxy would be.
+#: Its handler waits until it is released, and then calls its own server. ``via`` says
+#: which process makes the call: the handler's own, or a child, such as a proxy.
 APP: Final = '''
 import asyncio
 import os
@@ -76,7 +77,7 @@ async def invocations(body: dict):
     if body["via"] == "all":
         return await ask_all(url)
     transport = httpx.AsyncHTTPTransport(uds=body.get("uds"))
-    # What came through a proxy says so, and goes on as it came.
+    # Handlers may forward the headers that a proxy has added.
     headers = {"X-Forwarded-For": "203.0.113.7"}
     async with httpx.AsyncClient(transport=transport, headers=headers) as client:
         answer = await client.post(url)
@@ -97,7 +98,7 @@ async def ask_all(url):
 sagemaker.bootstrap(app)
 
 if __name__ == "__main__":
-    # As vLLM does where it is to listen everywhere.
+    # As vLLM does to listen on all addresses.
     port = int(sys.argv[sys.argv.index("--port") + 1])
     listener = socket.socket(socket.AF_INET6)
     listener.bind(("::", port))
@@ -105,7 +106,6 @@ if __name__ == "__main__":
     asyncio.run(server.serve(sockets=[listener]))
 '''
 UVICORN: Final = (sys.executable, "-m", "uvicorn", "app:app", "--log-level=warning")
-SUPERVISOR: Final = Path(sys.executable).with_name("standard-supervisor")
 THROTTLE: Final = {
     "CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE": "mhcs.throttle:Throttle",
     "MHCS_THROTTLE_MAX_IN_FLIGHT": "1",
@@ -132,12 +132,12 @@ def serve(folder: Path, *command: Any, **env: str) -> Server:
 def begin(
     server: Server, threads: ThreadPoolExecutor, **body: str
 ) -> Future[httpx.Response]:
-    """Send a request whose handler will ask the server, and wait until it begins."""
+    """Send a request whose handler will call the server; wait until it reaches it."""
     answer = threads.submit(ask, server, **body)
     for _ in polling(30):
         if server.client.get("/health").json() == 1:
             return answer
-    raise AssertionError("The request does not begin.")
+    raise AssertionError("The request did not reach the handler.")
 
 
 def ask(server: Server, **body: str) -> httpx.Response:
@@ -147,16 +147,16 @@ def ask(server: Server, **body: str) -> httpx.Response:
         return client.post(f"{server.url}/invocations", json=body)
 
 
-def tell_to_end(server: Server) -> None:
+def begin_shutdown(server: Server) -> None:
     os.kill(server.pid, signal.SIGTERM)
     for _ in polling(30):
         if server.client.get("/ping").status_code == 503:
             return
-    raise AssertionError("It says that it is well.")
+    raise AssertionError("/ping still answers 200.")
 
 
 def release(folder: Path, answer: Future[httpx.Response]) -> int:
-    """Return what the handler has got of its own server."""
+    """Let the handler continue; return the status that its own server gave it."""
     (folder / "release").touch()
     answered = answer.result()
     assert answered.status_code == 200, answered.text
@@ -169,8 +169,8 @@ def test_handler_can_call_its_own_server_during_drain(
 ) -> None:
     with serve(folder) as server:
         answer = begin(server, threads)
-        tell_to_end(server)
-        # What anybody else asks is refused, who comes over loopback too.
+        begin_shutdown(server)
+        # Requests of other processes are refused, also over loopback.
         assert server.client.post("/v1/part").status_code == 503
         assert release(folder, answer) == 200
         assert server.wait(10) == -signal.SIGTERM
@@ -182,7 +182,7 @@ def test_own_calls_work_on_dual_stack_socket(
 ) -> None:
     with serve(folder, sys.executable, "app.py") as server:
         answer = begin(server, threads, url=f"http://{host}:{server.port}")
-        tell_to_end(server)
+        begin_shutdown(server)
         assert server.client.post("/v1/part").status_code == 503
         assert release(folder, answer) == 200
         server.wait(10)
@@ -191,10 +191,10 @@ def test_own_calls_work_on_dual_stack_socket(
 def test_child_is_not_a_server_process(
     folder: Path, threads: ThreadPoolExecutor
 ) -> None:
-    """A customer's script may have started a proxy."""
+    """A child may be a proxy, which forwards other clients' requests."""
     with serve(folder) as server:
         answer = begin(server, threads, via="child")
-        tell_to_end(server)
+        begin_shutdown(server)
         assert release(folder, answer) == 503
         server.wait(10)
 
@@ -209,17 +209,17 @@ def test_own_calls_work_over_unix_socket(
     server.client = httpx.Client(transport=transport, base_url=server.url)
     server.ready_path = None
     with server:
-        wait_until_it_listens(path)
+        wait_until_listening(path)
         answer = begin(server, threads, uds=str(path))
-        tell_to_end(server)
+        begin_shutdown(server)
         assert server.client.post("/v1/part").status_code == 503
         assert release(folder, answer) == 200
         server.wait(10)
 
 
-def wait_until_it_listens(path: Path) -> None:
+def wait_until_listening(path: Path) -> None:
     for _ in polling(30):
-        # uvicorn changes it then.
+        # uvicorn sets this mode once it listens.
         if path.exists() and path.stat().st_mode & 0o777 == 0o666:
             return
     raise AssertionError("The server does not listen.")
@@ -229,17 +229,17 @@ def wait_until_it_listens(path: Path) -> None:
 def test_server_processes_know_each_other(
     folder: Path, threads: ThreadPoolExecutor, under: Any
 ) -> None:
-    """Which of them gets a connection is the system's to choose."""
+    """The kernel chooses which of them gets a connection."""
     command = (*under, *UVICORN, "--workers=2")
     with serve(folder, *command, **THROTTLE) as server:
-        # Both have all that they may: what a handler asks finds no room at either.
+        # Both processes are at their limit, so that any other request is refused.
         answers = []
         for _ in polling(60):
             if server.client.get("/health").json() == 2:
                 break
             answers.append(threads.submit(ask, server, via="all"))
         else:
-            raise AssertionError("The requests all reach one process.")
+            raise AssertionError("All requests reached the same process.")
         (folder / "release").touch()
         answered = [one.json() for one in map(Future.result, answers) if one.is_success]
         assert [one["statuses"] for one in answered] == [[200], [200]]
@@ -255,20 +255,20 @@ def test_throttle_of_one_accepts_own_calls(
         assert server.client.post("/v1/part").status_code == 200
 
 
-# --- whose socket it is --------------------------------------------------------------
+# --- the process of a socket -------------------------------------------------------
 
 
 @pytest.fixture(params=["kernel", "tables"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How the system is asked: where netlink is forbidden, /proc has it too."""
+    """The source of the lookup: netlink, or /proc where netlink is forbidden."""
     if request.param == "tables":
-        # There is no such protocol.
+        # A protocol that does not exist, so that netlink fails.
         monkeypatch.setattr(sockets, "_SOCK_DIAG", 31)
 
 
 @pytest.fixture(params=[HOST, "::1", "::ffff:127.0.0.1"])
 def connection(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Any]]:
-    """Both ends of one that comes from an address: the client's, and the server's."""
+    """The client's and the server's end of a connection from an address."""
     family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
     with socket.socket(socket.AF_INET6) as listener, socket.socket(family) as client:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -322,7 +322,7 @@ def test_closed_connection_is_not_an_own_request(connection: tuple[Any, Any]) ->
 async def test_calls_from_another_process_are_answered_during_drain(
     connection: tuple[Any, Any], tmp_path: Path
 ) -> None:
-    """Which has its request open, and this process nothing but the handler's own."""
+    """With a heartbeat, another process of the server may have the open request."""
     statuses = []
 
     async def receive() -> Message:
@@ -342,5 +342,5 @@ async def test_calls_from_another_process_are_answered_during_drain(
         tracker.app, tracker.closed = app, "It ends."
         scope = {**request_scope("/v1/part", "POST"), "app": FastAPI()}
         await tracker(scope, receive, Connection().send)
-    # Where there is no other process, no request of its own can be open.
+    # Without other processes, the call cannot come from a handler of this server.
     assert [status for status in statuses if status] == [503, 200]

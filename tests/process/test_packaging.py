@@ -20,14 +20,14 @@ from venvs import ROOT, UV, install, make_venv, run
 NAME: Final = "model-hosting-container-standards"
 PACKAGES: Final = ("mhcs", "model_hosting_container_standards")
 PUBLISHED: Final = f"{NAME}==0.1.16"
-#: What vLLM asks for, and what tells ours from the published one.
+#: The versions that vLLM allows, above those of the published package.
 RELEASES: Final = SpecifierSet(">=0.1.14,<1.0.0,>=0.2.0")
 
 # --- the wheel ---------------------------------------------------------------------
 
 
 def build(folder: Path, *what: str) -> Path:
-    """Return the wheel of this package: straight from here, unless told otherwise."""
+    """Build this package with options of ``uv build``, and return the wheel."""
     run(*UV, "build", "--quiet", "--out-dir", str(folder), *what, str(ROOT))
     [wheel] = folder.glob("*.whl")
     return wheel
@@ -40,7 +40,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel_of_sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel that is built from the source distribution beside it."""
+    """A wheel that was built from the source distribution in the same folder."""
     return build(tmp_path_factory.mktemp("sdist"))
 
 
@@ -107,7 +107,8 @@ def test_start_files_name_the_same_function(wheel: Path) -> None:
     files = contents(wheel)
     start = files["mhcs.start"].decode().strip()
     module, _, function = start.partition(":")
-    # Every python runs the line of a .pth that begins so; another is a folder's name.
+    # Python executes lines of a .pth that begin with "import ", and takes others for
+    # folders.
     [line] = files["mhcs.pth"].decode().splitlines()
     assert line.startswith("import ")
     assert f"{module}.{function}()" in line
@@ -133,7 +134,8 @@ def test_source_distribution_has_tests_and_no_build_files(
 
 # --- pip ---------------------------------------------------------------------------
 
-# Run in the environment: what the distribution installed, and which ones there are.
+# Programs for the environment: they print the files that the distribution installed,
+# and all distributions.
 RECORD: Final = f"""
 import json
 from importlib.metadata import distribution
@@ -148,11 +150,11 @@ print(json.dumps([[d.name, d.version] for d in distributions()]))
 
 @dataclass(frozen=True)
 class Upgrade:
-    """An environment that had the published package, then ours, then none."""
+    """Files of an environment with the published package, then ours, then neither."""
 
     published: set[str]
     ours: set[str]
-    #: Of the published one's files, those there with ours, and of all those after it.
+    #: Files of the published package beside ours, and of both after the uninstall.
     with_ours: set[str]
     afterwards: set[str]
     distributions: list[list[str]]

@@ -14,9 +14,9 @@ import pytest
 from servers import run_until_exit
 from venvs import BUILD, ROOT, UV
 
-#: What a checkout has that an installation needs.
+#: The files of a checkout that an installation needs.
 FILES: Final = ("LICENSE", "README.md", "core", "integrations", "pyproject.toml")
-#: Poetry's own client of PyPI needs more of it than pip does, and mirrors have less.
+#: The index that pip uses: mirrors may lack the JSON API, which is Poetry's default.
 SOURCE: Final = """
 [[tool.poetry.source]]
 name = "simple"
@@ -24,7 +24,7 @@ url = "https://pypi.org/simple/"
 priority = "primary"
 """
 TIMEOUT_S: Final = 300
-ASKED: Final = "TEST_POETRY"
+ENABLED_BY: Final = "TEST_POETRY"
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +54,15 @@ def poetry(checkout: Path, *arguments: str) -> str:
     return end.stdout
 
 
-def test_it_builds_the_same_wheel(checkout: Path) -> None:
+def test_poetry_builds_wheel_with_start_files(checkout: Path) -> None:
     poetry(checkout, "build", "--format", "wheel")
     [wheel] = (checkout / "dist").glob("*.whl")
     entries = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {"mhcs", "mhcs.pth", "mhcs.start"} <= entries
 
 
-@pytest.mark.skipif(not os.environ.get(ASKED), reason="it takes long: make test-poetry")
-def test_it_installs_the_package_and_its_commands(checkout: Path) -> None:
+@pytest.mark.skipif(not os.environ.get(ENABLED_BY), reason="slow: make test-poetry")
+def test_poetry_installs_package_and_commands(checkout: Path) -> None:
     poetry(checkout, "install", "--without", "dev")
     programs = checkout / ".venv" / "bin"
     found = run_until_exit([programs / "mhcs", "--help"], timeout=TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""``mhcs.pth``: its effect on every start of Python in the environment."""
+"""The effect of ``mhcs.pth`` on every start of Python in the environment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def python(code: str, *flags: str, env: dict[str, str] | None = None) -> Exit:
 
 
 def shown(end: Exit) -> list[str]:
-    """Return the list that the process printed, and nothing else."""
+    """Return the list that the process printed; it must have printed nothing else."""
     assert end.status == 0
     assert end.stderr == ""
     found: list[str] = json.loads(end.stdout)

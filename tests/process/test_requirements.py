@@ -18,7 +18,7 @@ from trtllm import RELEASES, environment_of
 from venvs import UV, make_venv, run
 from wheels import ALONE, hanging_index, index_of, write_source, write_wheel
 
-#: Says which version of a package it sees, as the server would.
+#: Prints the version of a package that it imports, as the server would.
 SEES: Final = """
 import importlib, sys
 print("sees", importlib.import_module(sys.argv[1]).version)
@@ -37,7 +37,7 @@ def no_other_index(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_engine(folder: Path, *options: str) -> Path:
-    """Return the Python of an environment with an engine, which needs a torch."""
+    """Return the Python of an environment with an engine, which requires torch."""
     wheels = [
         write_wheel(folder / "wheels", "vllm", "0.32.0+cpu", ["torch>=1"]),
         write_wheel(folder / "wheels", "torch", "2.0"),
@@ -51,19 +51,19 @@ def make_engine(folder: Path, *options: str) -> Path:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with a pip; its tests install other packages each."""
+    """A shared environment with pip; each test installs different packages."""
     return make_engine(tmp_path_factory.mktemp("engine"), "--seed")
 
 
 @pytest.fixture
 def fresh_python(tmp_path: Path) -> Path:
-    """An environment of the test's own, without a pip."""
+    """An environment for one test, without pip."""
     return make_engine(tmp_path / "engine")
 
 
 @pytest.fixture
 def model(model_folder: Path) -> Callable[[str], Path]:
-    """Write requirements.txt; return the folder of wheels beside it."""
+    """Return a function that writes requirements.txt, and returns its wheel folder."""
 
     def write(text: str) -> Path:
         (model_folder / "requirements.txt").write_text(text)
@@ -74,7 +74,7 @@ def model(model_folder: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def ask(model_folder: Path) -> Ask:
-    """Start a program under the supervisor that says which version it sees."""
+    """Return a function that runs ``SEES`` under the supervisor."""
 
     def start(python: Path, package: str, **env: str) -> Exit:
         env = {"SAGEMAKER_MODEL_PATH": str(model_folder), **env}
@@ -99,14 +99,14 @@ def test_local_wheels_are_installed_without_index(
         end = ask(python, package, **env)
         assert (end.status, index.asked) == (0, []), end.stderr
         assert "sees 1.0\n" in end.stdout
-        # It is there: a second start has nothing to do.
+        # On a second start, pip finds it installed.
         assert "already satisfied" in ask(python, package, **env).stdout
 
 
 def test_code_requirements_are_installed_if_top_has_none(
     tmp_path: Path, python: Path, model_folder: Path, ask: Ask
 ) -> None:
-    """With wheels, and paths, of that folder."""
+    """Wheels and relative paths are those of that folder."""
     code = model_folder / "code"
     code.mkdir()
     (code / "requirements.txt").write_text("-r more.txt")
@@ -124,7 +124,7 @@ def test_top_level_requirements_take_precedence(
     write_wheel(model("at_the_top"), "at_the_top")
     code = model_folder / "code" / "requirements.txt"
     code.parent.mkdir()
-    code.write_text("there_is_no_such_distribution")
+    code.write_text("no_such_distribution")
     end = ask(python, "at_the_top")
     assert end.status == 0, end.stderr
     assert "sees 1.0\n" in end.stdout
@@ -134,12 +134,12 @@ def test_top_level_requirements_take_precedence(
 def test_python_may_print_at_startup_and_exit(
     fresh_python: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:
-    """As one that measures or monitors does, when it starts and when it ends."""
+    """As monitoring tools do, which hook into every Python process."""
     [site] = fresh_python.parent.parent.glob("lib/*/site-packages")
-    words = "import atexit; print('begins'); atexit.register(print, 'ends')"
-    (site / "talks.pth").write_text(f"{words}\n")
-    write_wheel(model("beside_talk"), "beside_talk", "1.0")
-    end = ask(fresh_python, "beside_talk")
+    code = "import atexit; print('begins'); atexit.register(print, 'ends')"
+    (site / "monitor.pth").write_text(f"{code}\n")
+    write_wheel(model("beside_monitor"), "beside_monitor", "1.0")
+    end = ask(fresh_python, "beside_monitor")
     assert "sees 1.0\n" in end.stdout, end.stderr
 
 
@@ -180,7 +180,7 @@ def test_requirements_are_installed_once_for_all_restarts(
     assert index.asked.count("/simple/restarted/") == 1
 
 
-#: What it has of us: signals that are blocked, and whether it adopts (PR_GET_...).
+#: Prints the blocked signals, and whether it is a subreaper (PR_GET_CHILD_SUBREAPER).
 INHERITS: Final = """
 import ctypes, signal
 adopts = ctypes.c_int()
@@ -238,7 +238,7 @@ def test_relative_lines_work_and_folder_is_not_written_to(
 ) -> None:
     write_wheel(model("-r more.txt\n./local"), "by_other_file")
     (model_folder / "more.txt").write_text("by_other_file")
-    # It looks where it runs for what it is to be built of.
+    # The build backend reads a path relative to the source folder.
     copy = """
         import shutil
         from pathlib import Path
@@ -248,13 +248,13 @@ def test_relative_lines_work_and_folder_is_not_written_to(
     write_source(model_folder / "local", copy)
     write_wheel(model_folder / "local" / "wheels", "local")
     before = sorted(model_folder.rglob("*"))
-    # Also where the folder itself is named relatively.
+    # The path of the model folder may be relative too.
     monkeypatch.chdir(model_folder.parent)
     end = ask(python, "local", SAGEMAKER_MODEL_PATH=model_folder.name)
     assert end.status == 0, end.stderr
     assert ask(python, "by_other_file").status == 0
     written = [path for path in model_folder.rglob("*") if path not in before]
-    # Python's own, of the backend that was imported from there.
+    # Python's cache of the imported backend.
     assert {path.suffix for path in written} <= {"", ".pyc"}
     assert {path.name for path in written if not path.suffix} <= {"__pycache__"}
 
@@ -271,7 +271,7 @@ def test_uv_is_used_without_pip(
 def test_installed_engine_packages_may_be_listed(
     request: pytest.FixtureRequest, model: Callable[[str], Path], ask: Ask, name: str
 ) -> None:
-    # A build for some hardware is of the version that it is made of.
+    # A local version (+cpu) satisfies the plain version.
     model("vllm==0.32.0\nTorch")
     end = ask(request.getfixturevalue(name), "vllm", PIP_NO_INDEX="1", UV_OFFLINE="1")
     assert "sees 0.32.0+cpu\n" in end.stdout, end.stderr
@@ -284,7 +284,7 @@ def test_packages_the_engine_does_not_need_can_be_replaced(
     assert ask(fresh_python, "other").stdout == "sees 2.0\n"
 
 
-# --- what cannot be installed ------------------------------------------------------
+# --- failures ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["python", "fresh_python"])
@@ -306,9 +306,9 @@ def test_packages_the_engine_needs_are_kept(
     end = ask(python, "torch")
     assert end.status == 1
     assert "sees" not in end.stdout
-    said = end.stdout + end.stderr
-    assert "torch==3.0" in said
-    assert "torch==2.0" in said
+    output = end.stdout + end.stderr
+    assert "torch==3.0" in output
+    assert "torch==2.0" in output
     reason = end.stderr.splitlines()[-1]
     assert reason.startswith(f"standard-supervisor: {folder}.txt cannot be installed")
     assert f"names packages of the engine: {named}." in reason or not named
@@ -352,23 +352,23 @@ def test_build_failure_is_reported(
         from pathlib import Path
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         Path({str(tmp_path / "blocked")!r}).write_text(str(blocked))
-        # pip reads what a backend writes, until nobody can write it any more.
+        # pip reads the backend's output until all writers have closed it.
         worker = subprocess.Popen(
             ["sleep", "1000"], start_new_session=True, stdout=-3, stderr=-3
         )
         Path({str(tmp_path / "worker")!r}).write_text(str(worker.pid))
         [kept] = Path(os.environ["TMPDIR"]).glob("mhcs-*/constraints.txt")
         Path({str(tmp_path / "mode")!r}).write_text(oct(kept.stat().st_mode))
-        raise RuntimeError("there is no compiler")
+        raise RuntimeError("no compiler is installed")
         """,
     )
     (tmp_path / "tmp").mkdir()
     end = ask(python, "torch", TMPDIR=str(tmp_path / "tmp"))
     assert (end.status, "sees" in end.stdout) == (1, False)
-    assert "RuntimeError: there is no compiler" in end.stdout + end.stderr
+    assert "RuntimeError: no compiler is installed" in end.stdout + end.stderr
     reason = end.stderr.splitlines()[-1]
     assert f"{folder}.txt cannot be installed (status 1)" in reason
-    # What it has started is gone, and so is what we wrote, which was private.
+    # Its processes are killed; our file was private, and is removed.
     assert not is_running(int((tmp_path / "worker").read_text()))
     assert (tmp_path / "mode").read_text() == "0o100600"
     assert (tmp_path / "blocked").read_text() == "set()"
@@ -397,7 +397,7 @@ def test_requirements_that_are_not_a_file_are_an_error(
         )
 
 
-#: With neither a uv beside this Python nor one on the PATH.
+#: Runs the supervisor without a uv beside its Python.
 WITHOUT_UV: Final = """
 import sys
 from model_hosting_container_standards.supervisor import launch
@@ -458,7 +458,7 @@ except Exception as error:
 
 @pytest.fixture
 def temporary(tmp_path: Path) -> Iterator[Path]:
-    """A temporary folder: a pip that is killed leaves files there, we leave none."""
+    """A temporary folder, in which a killed pip may leave files, but we must not."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     yield folder
@@ -492,7 +492,7 @@ def assert_nothing_runs(group: int) -> None:
 
 @pytest.fixture
 def before() -> list[str]:
-    """What the supervisor is started by."""
+    """The command in front of the supervisor's."""
     return []
 
 
@@ -504,7 +504,7 @@ def installing(
     before: list[str],
     temporary: Path,
 ) -> Iterator[Process]:
-    """A supervisor whose pip has asked an index, and waits."""
+    """A supervisor whose pip waits for an index."""
     model("somewhere")
     with hanging_index() as (url, server):
         env = {"SAGEMAKER_MODEL_PATH": str(model_folder), "PIP_INDEX_URL": url}
@@ -534,7 +534,7 @@ def test_signal_ends_installation_as_process_1(installing: Process) -> None:
     assert_nothing_runs(installing.pid)
 
 
-#: Becomes a command that nobody tells of the end of its children.
+#: Executes a command that gets no SIGCHLD.
 DEAF: Final = """
 import os, signal, sys
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -32,7 +32,7 @@ def write_script(path: Path, *lines: str) -> str:
 def test_python_command_uses_itself(
     venv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A link, which knows its environment by where it lies.
+    # A link, whose location determines the environment: it must not be resolved.
     assert python_of([str(venv / "python3"), "-m", "vllm"]) == venv / "python3"
     monkeypatch.setenv("PATH", str(venv))
     assert python_of(["python"]) == venv / "python"
@@ -52,7 +52,7 @@ def test_script_uses_python_of_its_shebang(
     pip = [str(python), "-m", "pip", "install", "--no-index"]
     uv = [*UV, "pip", "install", "--offline", "--python", str(python)]
     run(*(uv if by == "uv" else pip), str(wheel))
-    # Not by the folder that it lies in.
+    # Move it, so that its folder does not reveal the environment.
     script = (folder / "bin" / "thing").rename(tmp_path / "thing")
     assert python_of([str(script)]) == python
 
@@ -72,7 +72,7 @@ def test_env_shebang_uses_path(
     "lines",
     [
         ["#!/bin/sh", "exec something"],
-        # As uv writes it where an environment may be moved.
+        # As uv writes it into relocatable environments.
         ["#!/bin/sh", '\'\'\'exec\' "$(dirname "$0")"/\'python\' "$0" "$@"', "' '''"],
         ["#!/bin/sh", "'''exec' \"unfinished"],
         ["#!/no/such/python3"],
@@ -104,12 +104,12 @@ def test_unreadable_command_uses_python_of_its_environment(venv: Path) -> None:
     assert python_of([str(script)]) == venv / "python"
 
 
-# --- what an engine needs ----------------------------------------------------------
+# --- the engine's requirements -----------------------------------------------------
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder where packages are."""
+    """The folder of all packages."""
     monkeypatch.setattr(sys, "path", [str(tmp_path / "site"), str(tmp_path / "base")])
     return tmp_path / "site"
 
@@ -177,8 +177,8 @@ def test_other_python_is_queried(venv: Path, tmp_path: Path) -> None:
     wheel = write_wheel(tmp_path, "asked")
     python = str(venv / "python")
     run(*UV, "pip", "install", "--offline", "--python", python, str(wheel))
-    said = run(python, constraints.__file__, "asked")
-    assert json.loads(said.splitlines()[-1]) == {
+    output = run(python, constraints.__file__, "asked")
+    assert json.loads(output.splitlines()[-1]) == {
         "python": python,
         "has_pip": False,
         "versions": {"asked": "1.0"},
@@ -187,6 +187,6 @@ def test_other_python_is_queried(venv: Path, tmp_path: Path) -> None:
 
 def test_this_python_gives_the_same_result(capsys: pytest.CaptureFixture[str]) -> None:
     constraints.main(["model_hosting_container_standards"])
-    said = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert said["python"] == sys.executable
-    assert "model-hosting-container-standards" in said["versions"]
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["python"] == sys.executable
+    assert "model-hosting-container-standards" in found["versions"]

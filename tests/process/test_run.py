@@ -1,3 +1,5 @@
+"""``mhcs run``: it executes a command with patching enabled."""
+
 from __future__ import annotations
 
 import subprocess

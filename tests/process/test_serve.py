@@ -1,4 +1,4 @@
-"""``mhcs serve``: the command that the environment asks for, and its server."""
+"""``mhcs serve``: the command that it derives from the environment, and its server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from servers import Exit, Process, Server, polling, run_until_exit
 from supervised import ANY_PROCESS, MHCS, PROCESS_1, Gate, supervisor_of
 from trtllm import RELEASES, environment_of
 
-#: Options, as vLLM's and TensorRT-LLM's sources have them.
+#: Options in the forms of vLLM's and of TensorRT-LLM's source.
 SOURCE: Final = """
     a: int
     b: int
@@ -50,7 +50,7 @@ SOURCE: Final = """
 def engine(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> str:
-    """The one engine that is installed, which has no parser to ask."""
+    """The only installed engine; its parser cannot be run."""
     name: str = request.param
     install(monkeypatch, tmp_path, name)
     return name
@@ -113,7 +113,7 @@ def test_some_values_add_nothing(value: str) -> None:
     "name", ["ALLOWED_ORIGINS", "ALLOWED_METHODS", "ALLOWED_HEADERS", "MIDDLEWARE"]
 )
 def test_some_flags_take_an_array_as_json(name: str) -> None:
-    """As long as no parser says how they take it, see test_serve_parser."""
+    """Without the engine's parser; for the others see test_serve_parser."""
     value = '["*",  "a"]'
     assert flags(**{name: value}) == [f"--{name.lower().replace('_', '-')}", value]
 
@@ -126,7 +126,7 @@ def test_flags_are_sorted_by_name() -> None:
 @pytest.mark.parametrize("engine", ["tensorrt_llm"], indirect=True)
 def test_tensorrt_llm_flag_syntax(engine: str) -> None:
     assert command(SM_TRTLLM_MAX_BATCH_SIZE="8")[-2:] == ["--max_batch_size", "8"]
-    # What vLLM reads an array for itself by is no option of this one.
+    # The exceptions are options of vLLM, and do not apply to TensorRT-LLM.
     assert command(SM_TRTLLM_MIDDLEWARE='["a"]')[-2:] == ["--middleware", "a"]
 
 
@@ -191,7 +191,7 @@ def test_variable_selects_engine(
 
 
 class OtherCommand(EngineCommand):
-    """An engine that is nothing but a module, and has no more to say of itself."""
+    """An engine that is started as a module, and overrides only what is required."""
 
     executables = ("python",)
     prefix = "SM_OTHER_"
@@ -234,7 +234,7 @@ def test_command_beside_this_python_takes_precedence_over_path() -> None:
     assert engines.executable_path("no-such-engine") == "no-such-engine"
 
 
-# --- for real ----------------------------------------------------------------------
+# --- real processes ----------------------------------------------------------------
 
 
 def environment(**env: str) -> dict[str, str]:
@@ -261,7 +261,7 @@ def test_dry_run_prints_command() -> None:
     [
         ({"SAGEMAKER_BIND_TO_PORT": "http"}, "SAGEMAKER_BIND_TO_PORT='http'"),
         ({"AIP_HEALTH_ROUTE": "health"}, "AIP_HEALTH_ROUTE='health'"),
-        ({"SM_TRTLLM_MODEL": ""}, "There is no model"),
+        ({"SM_TRTLLM_MODEL": ""}, "No model was found"),
     ],
 )
 def test_problems_are_reported(env: dict[str, str], reason: str) -> None:
@@ -271,7 +271,7 @@ def test_problems_are_reported(env: dict[str, str], reason: str) -> None:
 
 
 class Served(Server):
-    """``mhcs serve``, whose address is the environment's."""
+    """A server started by ``mhcs serve``, which gets its port from the environment."""
 
     def __init__(self, *arguments: str, **env: str) -> None:
         super().__init__([MHCS, "serve", *arguments], environment(**env))
@@ -293,7 +293,7 @@ def test_image_serves_and_is_restarted() -> None:
 
 
 def test_hung_server_is_restarted_unless_disabled() -> None:
-    """Where inference components run, no platform does it."""
+    """SageMaker does not replace the containers of inference components."""
     with Served(MHCS_PING_STALL_SECONDS="1") as server:
         first = server.client.get("/standin").json()["pid"]
         os.kill(first, signal.SIGSTOP)

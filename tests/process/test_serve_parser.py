@@ -1,4 +1,4 @@
-"""``mhcs serve``: what the engine's own parser takes, and what it would refuse."""
+"""``mhcs serve``: arguments as the engine's own parser expects and rejects them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ LORA: Final = '{"name": "a", "path": "/a"}'
 
 @pytest.fixture
 def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A vLLM whose parser can be asked."""
+    """Install a vLLM whose parser can be run."""
     put_on_path(monkeypatch, WITH_PARSER)
     hide(monkeypatch, "tensorrt_llm")
 
 
-# --- forms -------------------------------------------------------------------------
+# --- the form of values ------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("vllm")
@@ -59,7 +59,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ALLOWED_ORIGINS", "[]", ["--allowed-origins", "[]"]),
         ("CHAT_TEMPLATE", '["a"]', ["--chat-template", "a"]),
         ("CHAT_TEMPLATE", '["a", "b"]', ["--chat-template", '["a", "b"]']),
-        ("CHAT", '["a"]', ["--chat", "a"]),  # The beginning of one option alone.
+        ("CHAT", '["a"]', ["--chat", "a"]),  # The prefix of a single option.
         ("MAX_MODEL_LEN", "[1]", ["--max-model-len", "1"]),
         ("HF_TOKEN", "", ["--hf-token"]),
         ("HF_TOKEN", "true", ["--hf-token"]),
@@ -82,7 +82,7 @@ def test_parser_runs_only_if_needed() -> None:
         assert plan(**plain, **{doubtful: ""}).is_checked
 
 
-# --- what it refuses ---------------------------------------------------------------
+# --- rejected values ---------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("vllm")
@@ -196,7 +196,7 @@ def test_combinations_of_options_are_checked_last() -> None:
     assert "unrecognized arguments: --x" in problem_of(checked_plan("--x"))
 
 
-# --- where it cannot be asked ------------------------------------------------------
+# --- without the parser ------------------------------------------------------------
 
 HANGS: Final = "import os, sys, time; print('x'); time.sleep(1000)"
 
@@ -211,7 +211,7 @@ HANGS: Final = "import os, sys, time; print('x'); time.sleep(1000)"
         "FlexibleArgumentParser = None",
     ],
 )
-def test_contracts_rules_apply(
+def test_general_rules_apply_if_parser_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str
 ) -> None:
     write_package(tmp_path, "vllm", "")
@@ -261,7 +261,7 @@ def serve(**options):
 
 @pytest.fixture
 def trtllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A TensorRT-LLM whose command line click reads, as the real one's."""
+    """Install a TensorRT-LLM that parses with click, as the real one does."""
     write_package(tmp_path, "tensorrt_llm", CLICK)
     put_on_path(monkeypatch, tmp_path)
     hide(monkeypatch, "vllm")
@@ -299,12 +299,11 @@ def test_click_errors_are_reported(name: str, value: str, expected: str) -> None
 
 
 def test_every_engine_has_a_command() -> None:
-    """And the standards ask no engine for its parser where it has none."""
     assert {engine.name for engine in installed_engines()} == {*ENGINES, *SOURCES}
     assert all(engine.command is not None for engine in installed_engines())
 
 
-# --- for real ----------------------------------------------------------------------
+# --- real processes ----------------------------------------------------------------
 
 
 def environment(**env: str) -> dict[str, str]:
@@ -324,7 +323,9 @@ def test_misspelt_name_is_one_error_before_engine_starts() -> None:
 def test_bad_value_ends_container_at_once() -> None:
     end = run_until_exit([MHCS, "serve"], environment(SM_VLLM_QUANTIZATION="awk"))
     assert end.status == 2
-    assert end.stderr.count("invalid choice: 'awk'") == 2  # The engine's and ours.
+    assert (
+        end.stderr.count("invalid choice: 'awk'") == 2
+    )  # The engine's error, and ours.
     last = end.stderr.splitlines()[-1]
     assert last.startswith("mhcs serve: SM_VLLM_QUANTIZATION='awk' is not allowed: ")
 

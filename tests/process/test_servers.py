@@ -1,4 +1,4 @@
-"""The helpers of tests/support/servers: children end, and react to signals."""
+"""The helpers of tests/support/servers: processes end completely, and get signals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model_hosting_container_standards.processes.tree import is_running
 from proc import SHARED_MEMORY
 from servers import Process, polling, run_until_exit, shared_memory
 
-#: Has a worker, which does not end by SIGTERM, and a segment of shared memory.
+#: Starts a worker that ignores SIGTERM, and creates shared memory.
 SHARES: Final = """
 import signal, subprocess
 from multiprocessing.shared_memory import SharedMemory
@@ -58,7 +58,7 @@ def test_leftover_shared_memory_is_recorded() -> None:
         path.unlink()
 
 
-#: Says whether a process that it starts ignores signals.
+#: Prints whether a child ignores signals that this process ignored.
 STARTS: Final = """
 import signal, subprocess, sys
 from servers import catch_ignored_signals

@@ -1,4 +1,4 @@
-"""Adapters of two processes of one server, one of which is killed."""
+"""Adapters of a server with two processes, one of which may be killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def first(server: AdapterServer) -> AdapterProcess:
 
 @pytest.fixture
 def second(first: AdapterProcess, server: AdapterServer) -> AdapterProcess:
-    """Another process, which has joined the first one."""
+    """A second process, which has joined the first one."""
     first.ask("registered")
     process = server.start()
     process.ask("registered")
@@ -55,7 +55,7 @@ def names(process: AdapterProcess) -> list[str]:
 
 
 def wait_until_only(engine: AdapterEngine, *texts: str) -> None:
-    """Return once the engine has nothing else; an old adapter leaves when it can."""
+    """Wait until only these are loaded; old ones are unloaded in the background."""
     for _ in polling(10):
         if engine.texts == sorted(texts):
             return
@@ -63,7 +63,7 @@ def wait_until_only(engine: AdapterEngine, *texts: str) -> None:
 
 
 def wait_until_only_row(process: AdapterProcess, path: str) -> None:
-    """Return once the table has nothing else; a row outlives what the engine has."""
+    """Wait until the table has one row; rows are removed after unloading."""
     for _ in polling(10):
         paths = [adapter.path for adapter in process.ask("rows")]
         if paths == [path]:
@@ -161,7 +161,7 @@ def test_process_killed_while_unloading_leaves_nothing(
 ) -> None:
     first.ask("register", name="a", src=src)
     engine.set_trap(moment)
-    with contextlib.suppress(Died):  # It may answer before.
+    with contextlib.suppress(Died):  # It may respond before the unload.
         first.ask("unregister", name="a")
     first.wait_until_dead()
     assert second.status("text", name="a") == 404
@@ -229,7 +229,7 @@ def test_process_killed_while_publishing_change_blocks_no_request(
     first: AdapterProcess, second: AdapterProcess, src: str, tmp_path: Path
 ) -> None:
     second.ask("register", name="a", src=src)
-    # Where the killed one has stopped: between a commit and what comes after it.
+    # The state that it leaves if it is killed between a commit and its publication.
     folder = tmp_path / "state" / f"engine-{container_id()}"
     counter = ChangeCounter(folder / "adapters.changes")
     counter.begin()

@@ -1,4 +1,4 @@
-"""Sessions of a server of several processes, one of which is killed, and after it."""
+"""Sessions of a server with several processes, across kills and restarts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 from servers import Server, polling
 from session_client import ask, begin, close, count, database, not_found, refusal
 
-#: It puts and gets what it is told, and says which process it is.
+#: Stores the posted values in the session; answers with all values and its process.
 APP: Final = """
 import os
 
@@ -84,7 +84,7 @@ def environment(app: Path, folder: Path) -> dict[str, str]:
 
 
 def processes(client: httpx.Client, expected: int) -> set[int]:
-    """Return the processes that answer, once there are as many as expected."""
+    """Wait until the expected number of processes answer, and return their ids."""
     found: set[int] = set()
     for _ in polling(30, interval=0.01):
         found.add(client.post("/invocations", json={}).json()["process"])
@@ -95,7 +95,7 @@ def processes(client: httpx.Client, expected: int) -> set[int]:
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_no_session_request_is_lost(app: Path, folder: Path, workers: int) -> None:
-    """What one process has put, whichever is asked next has got."""
+    """Every process sees at once what another has stored."""
     with serve(app, folder, workers) as server, server.new_client() as client:
         processes(client, workers)
 
@@ -115,7 +115,7 @@ def test_no_session_request_is_lost(app: Path, folder: Path, workers: int) -> No
             ids, seen = zip(*threads.map(converse, range(SESSIONS)), strict=True)
             assert len(set(ids)) == SESSIONS
             assert len(set().union(*seen)) == workers
-            # Those that one process has closed, no other has.
+            # Sessions that one process has closed are closed in all.
             for session_id in ids[::2]:
                 assert close(client, session_id).status_code == 200
             answers = [*threads.map(lambda one: ask(client, one), ids)]
@@ -133,25 +133,25 @@ def test_killed_process_loses_no_session(app: Path, folder: Path) -> None:
         answered = itertools.count()
 
         def converse(session_id: str) -> int:
-            """Return the last value that was put for certain."""
-            certain = -1
+            """Store values until stopped; return the last one that was confirmed."""
+            confirmed = -1
             for turn in itertools.count():
                 if stop.is_set():
-                    return certain
+                    return confirmed
                 try:
                     answer = ask(client, session_id, {"a": turn})
                 except httpx.TransportError:
-                    # The one that had the connection has died.
+                    # The connection was to the killed process.
                     assert killed.is_set()
                     continue
                 assert answer.status_code == 200, answer.text
                 assert answer.json()["a"] == turn
-                certain = turn
+                confirmed = turn
                 next(answered)
-            raise AssertionError("It goes on until it is stopped.")
+            raise AssertionError("The loop only ends when it is stopped.")
 
         with ThreadPoolExecutor(len(ids)) as threads:
-            talks = [threads.submit(converse, session_id) for session_id in ids]
+            conversations = [threads.submit(converse, session_id) for session_id in ids]
             try:
                 wait_until_counted(answered, 100)
                 killed.set()
@@ -159,34 +159,34 @@ def test_killed_process_loses_no_session(app: Path, folder: Path) -> None:
                 wait_until_counted(answered, 200)
             finally:
                 stop.set()
-            certain = [talk.result() for talk in talks]
-        assert min(certain) >= 0
-        for session_id, turn in zip(ids, certain, strict=True):
-            # One that was never answered may have been put all the same.
+            confirmed = [one.result() for one in conversations]
+        assert min(confirmed) >= 0
+        for session_id, turn in zip(ids, confirmed, strict=True):
+            # A request without a response may have stored its value.
             assert ask(client, session_id).json()["a"] >= turn
             assert close(client, session_id).status_code == 200
             assert refusal(ask(client, session_id)) == not_found(session_id)
 
 
 def wait_until_counted(counter: Iterator[int], more: int) -> None:
-    """Return once so many more have been counted."""
+    """Wait until ``more`` further requests were counted."""
     enough = next(counter) + more
     for _ in polling(30):
         if next(counter) >= enough:
             return
-    raise AssertionError("Nobody answers any more.")
+    raise AssertionError("The requests are no longer answered.")
 
 
-@pytest.mark.parametrize("politely", [True, False])
+@pytest.mark.parametrize("graceful", [True, False])
 def test_sessions_survive_server_restart(
-    app: Path, folder: Path, politely: bool
+    app: Path, folder: Path, graceful: bool
 ) -> None:
     with serve(app, folder) as server:
         live, expired, closed = (begin(server.client) for _ in range(3))
         for session_id in (live, expired, closed):
             ask(server.client, session_id, {"a": 1, "b": 2})
         close(server.client, closed)
-        if not politely:
+        if not graceful:
             server.kill()
     expire(folder, expired)
     with serve(app, folder) as server:
@@ -199,13 +199,13 @@ def test_sessions_survive_server_restart(
 
 
 def expire(folder: Path, session_id: str) -> None:
-    """Let its time have come while no server was there."""
+    """Make a session expire while no server runs."""
     with contextlib.closing(sqlite3.connect(database(folder))) as connection:
         connection.execute("UPDATE sessions SET expires=1 WHERE id=?", [session_id])
         connection.commit()
 
 
-#: Makes the app first, and two processes of it then.
+#: Forks after the app was made, so that both processes serve it.
 FORKING: Final = """
 import os
 import socket

@@ -17,7 +17,7 @@ LEVELS: Final = "use DEBUG, INFO"
 BOOLEANS: Final = "use 1, true"
 FORMS: Final = "package.module:function"
 
-# The ways to one start: through the patch, as __main__, by vLLM's own call, in a child.
+# Ways to reach bootstrap: the patch, python -m, vLLM's own call, a child process.
 WAYS: Final = {
     "patched": ("v0_6", *SERVE),
     "python -m": ("v0_6", *PYTHON_M),
@@ -28,7 +28,7 @@ WAYS: Final = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A model folder whose script has something that is no function."""
+    """A model folder whose script defines a name that is not a function."""
     folder = tmp_path / "bad"
     folder.mkdir()
     (folder / "model.py").write_text("NUMBER = 7\n")
@@ -45,7 +45,7 @@ def start(
 
 def message(end: Exit) -> str:
     """Return the message of the error that ended the server."""
-    assert end.status > 0, "a server that shall not start ended by a signal, or well"
+    assert end.status > 0, "the server was killed by a signal, or exited with 0"
     ours = "model_hosting_container_standards.exceptions."
     errors = [line for line in end.stderr.splitlines() if line.startswith(ours)]
     assert errors, end.stderr
@@ -102,7 +102,7 @@ def test_bad_value_stops_every_kind_of_startup(
         ("model.py:NUMBER", "not a callable"),
         ("absent.py:fn", "does not exist"),
         ("/absent/handlers.py:fn", "does not exist"),
-        ("absent_package.module:fn", "no module 'absent_package'"),
+        ("absent_package.module:fn", "'absent_package' does not exist"),
         ("/v1/absent", "no route '/v1/absent'"),
     ],
 )
@@ -156,13 +156,13 @@ def test_syntax_error_in_script_shows_line(folder: Path) -> None:
 
 
 def test_missing_module_of_script_is_named(folder: Path) -> None:
-    (folder / "model.py").write_text("import module_of_nobody\n")
+    (folder / "model.py").write_text("import missing_module\n")
     end = start(folder, {})
     assert end.status > 0
-    assert "No module named 'module_of_nobody'" in end.stderr
+    assert "No module named 'missing_module'" in end.stderr
 
 
-# --- and what is no error ----------------------------------------------------------
+# --- not errors --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""standard-supervisor: it restarts, gives up, passes on signals and leaves nothing."""
+"""standard-supervisor: restarts, retries, signals and cleanup."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ Start = Callable[..., Process]
 
 @pytest.fixture
 def before() -> list[str]:
-    """What the supervisor is started by."""
+    """The command in front of the supervisor's."""
     return []
 
 
 @pytest.fixture
 def start(before: list[str]) -> Iterator[Start]:
-    """Start a Python program under the supervisor; it ends with the test."""
+    """Return a function that starts a Python program under the supervisor."""
     started: list[Process] = []
 
     def begin(source: str, *arguments: Any, **env: str) -> Process:
@@ -192,7 +192,7 @@ def test_other_signals_reach_program(start: Start, tmp_path: Path, name: str) ->
         import signal, sys
         from pathlib import Path
         def note(*_):
-            Path(sys.argv[2]).write_text("told")
+            Path(sys.argv[2]).write_text("signalled")
         signal.signal(getattr(signal, sys.argv[3]), note)
         Path(sys.argv[1]).write_text("ready")
         while True:
@@ -204,7 +204,7 @@ def test_other_signals_reach_program(start: Start, tmp_path: Path, name: str) ->
     )
     wait_for(tmp_path / "ready")
     os.kill(process.pid, signal.Signals[name])
-    assert wait_for(tmp_path / "noted") == "told"
+    assert wait_for(tmp_path / "noted") == "signalled"
     assert process.status() is None
 
 
@@ -213,7 +213,7 @@ def test_other_signals_reach_program(start: Start, tmp_path: Path, name: str) ->
 def test_sigterm_is_handled_at_any_time(
     start: Start, tmp_path: Path, before: list[str], delay: float | None
 ) -> None:
-    """None: before it imports anything. Earlier it is not ours yet, but Python's."""
+    """A delay of None is before its imports; earlier, Python itself still starts."""
     gate = Gate(tmp_path)
     process = start(WAITS, tmp_path / "pid", **gate.env)
     with gate.reached():
@@ -262,9 +262,9 @@ def test_signal_between_restarts_ends_supervisor(start: Start) -> None:
     assert process.wait(10) == 128 + signal.SIGTERM
 
 
-# --- what is left ------------------------------------------------------------------
+# --- cleanup -----------------------------------------------------------------------
 
-#: Starts a worker in a session of its own, and does what it is told.
+#: Starts a worker in its own session, and then executes ``then``.
 WITH_WORKER: Final = """
     import os, signal, subprocess, sys, time
     from pathlib import Path
@@ -352,7 +352,7 @@ def test_process_1_reaps_orphans_and_ends(start: Start, tmp_path: Path) -> None:
         for _ in range(5):
             if os.fork() == 0:
                 if os.fork() == 0:
-                    os._exit(0)  # Its parent is gone: it becomes a child of process 1.
+                    os._exit(0)  # An orphan: process 1 becomes its parent.
                 os._exit(0)
             os.wait()
         Path(sys.argv[1]).write_text(f"{os.getppid()} ")

@@ -1,4 +1,4 @@
-"""Commands get through supervisord's configuration byte for byte."""
+"""Commands pass through supervisord's configuration byte for byte."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ HOSTILE: Final = [
 
 
 def argv_of(text: str, folder: Path) -> list[str]:
-    """Return the command that supervisord itself makes of a configuration."""
+    """Return the command that supervisord reads from a configuration."""
     file = folder / "supervisord.conf"
     file.write_bytes(os.fsencode(text))
     options = ServerOptions()
@@ -82,7 +82,7 @@ def test_argument_is_unchanged(tmp_path: Path, argument: str) -> None:
         assert argv_of(configuration(command), tmp_path) == command
 
 
-# What a command line can have: no null bytes, and bytes that are no UTF-8.
+# Arguments may contain bytes that are not UTF-8, but no null bytes.
 ARGUMENTS: Final = st.binary(max_size=40).map(
     lambda raw: os.fsdecode(raw.replace(b"\0", b""))
 )
@@ -108,7 +108,7 @@ def test_all_arguments_reach_a_real_process() -> None:
     "long",
     [
         ["%" + "a" * 99_999],
-        ["%" * 131_071],  # Linux takes no longer one.
+        ["%" * 131_071],  # The longest argument that Linux allows.
         [f"{number} {'é' * 100}" for number in range(1500)],
         ["a" * 131_071, *["a" * 100] * 3000],
     ],
@@ -127,7 +127,7 @@ def test_plain_command_stays_readable() -> None:
     assert "command = vllm serve /opt/ml/model --port=8080\n" in text
 
 
-# --- what the environment adds -----------------------------------------------------
+# --- environment variables ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_unknown_key_is_an_error(name: str, value: str, reason: str) -> None:
     assert repr(value) not in str(raised.value)
 
 
-#: What Kubernetes tells a pod of a service, behind its name.
+#: The suffixes and values of the variables that Kubernetes sets for a service.
 LINKS: Final = {
     "SERVICE_HOST": "10.0.0.9",
     "SERVICE_PORT": "9001",
@@ -237,9 +237,8 @@ def test_ignored_variable_is_logged_once_without_value() -> None:
     env = {"SUPERVISOR_TOKEN": "s3cret", "SUPERVISOR_URL": "s3cret", **links}
     end = run_until_exit([SUPERVISOR, "true"], env)
     assert end.status == 0
-    said = [line for line in end.stderr.splitlines() if "SUPERVISOR_" in line]
-    assert len(said) == 1
-    assert "SUPERVISOR_TOKEN, SUPERVISOR_URL" in said[0]
+    [line] = [line for line in end.stderr.splitlines() if "SUPERVISOR_" in line]
+    assert "SUPERVISOR_TOKEN, SUPERVISOR_URL" in line
     assert "s3cret" not in end.stdout + end.stderr
 
 
@@ -250,8 +249,8 @@ def test_engine_does_not_inherit_service_links() -> None:
     names = {line.partition("=")[0] for line in end.stdout.splitlines()}
     assert not names & links.keys()
     assert others.keys() <= names
-    [said] = [line for line in end.stderr.splitlines() if "VLLM_" in line]
-    assert all(name in said for name in links)
+    [line] = [line for line in end.stderr.splitlines() if "VLLM_" in line]
+    assert all(name in line for name in links)
 
 
 @pytest.mark.parametrize(

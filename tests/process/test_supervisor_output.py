@@ -1,4 +1,4 @@
-"""standard-supervisor: the program has the container's own descriptors 1 and 2."""
+"""standard-supervisor: the program inherits the container's descriptors 1 and 2."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from servers import Process, polling, run_until_exit
 from supervised import PATIENCE_S, SUPERVISOR, children, wait_for
 from users import AS_ANOTHER_USER, needs_another_user
 
-#: Says what it has, on both.
-SAYS: Final = """
+#: Writes one line to each descriptor.
+WRITES: Final = """
     import os, sys
     os.write(1, b"out\\n")
     os.write(2, b"err\\n")
@@ -30,7 +30,7 @@ SAYS: Final = """
 
 
 class Reader:
-    """What a container's output is, and how it is read outside."""
+    """A container's output: the inner end to write to, and the outer end to read."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self._kind = kind
@@ -46,8 +46,8 @@ class Reader:
             return one.detach(), other.detach()
         return os.pipe()
 
-    def begun(self) -> None:
-        """Leave the inner end to the process that has it."""
+    def close_inside(self) -> None:
+        """Close the inner end here; the started process keeps its copy."""
         os.close(self.inside)
         self.inside = -1
 
@@ -56,7 +56,7 @@ class Reader:
         self.outside = -1
 
     def text(self) -> str:
-        """Return all that was written, until it is closed inside."""
+        """Read until the inner end is closed, and return the text."""
         with os.fdopen(os.dup(self.outside), "rb") as file:
             return file.read().decode()
 
@@ -72,7 +72,7 @@ Start = Callable[..., Process]
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Open]:
-    """Open something that output may be."""
+    """Return a function that opens a pipe, a file or a socket for output."""
     readers: list[Reader] = []
 
     def open_one(kind: str) -> Reader:
@@ -86,7 +86,7 @@ def opened(tmp_path: Path) -> Iterator[Open]:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a Python program under the supervisor; it ends with the test."""
+    """Return a function that starts a Python program under the supervisor."""
     started: list[Process] = []
 
     def begin(
@@ -107,7 +107,7 @@ def start() -> Iterator[Start]:
         process.close()
 
 
-by_anybody: Final = pytest.mark.parametrize(
+by_any_user: Final = pytest.mark.parametrize(
     "before",
     [
         pytest.param((), id="the same user"),
@@ -116,15 +116,15 @@ by_anybody: Final = pytest.mark.parametrize(
 )
 
 
-@by_anybody
+@by_any_user
 @pytest.mark.parametrize("kind", ["pipe", "file", "socket"])
 def test_output_may_be_any_file_of_any_user(
     start: Start, opened: Open, kind: str, before: tuple[str, ...]
 ) -> None:
     reader = opened(kind)
     output = {"stdout": reader.inside, "stderr": reader.inside}
-    process = start(SAYS, output=output, before=before, PROCESS_MAX_START_RETRIES="0")
-    reader.begun()
+    process = start(WRITES, output=output, before=before, PROCESS_MAX_START_RETRIES="0")
+    reader.close_inside()
     assert process.wait(PATIENCE_S) == 0
     lines = reader.text().splitlines()
     assert (lines.count("out"), lines.count("err")) == (1, 1)
@@ -159,7 +159,7 @@ def test_output_may_be_closed(
 def test_output_may_have_no_reader(
     start: Start, opened: Open, kind: str, status: int
 ) -> None:
-    """A program of C would die of SIGPIPE, one of Python of the error."""
+    """Without care, SIGPIPE or a BrokenPipeError would end the program."""
     source = """
         import sys
         print("out", flush=True)
@@ -175,7 +175,7 @@ def test_output_may_have_no_reader(
 
 
 def test_reader_may_disconnect(start: Start, opened: Open, tmp_path: Path) -> None:
-    """What starts again has another output then; the end is what it would be."""
+    """A restarted program gets /dev/null instead, and the exit status is unchanged."""
     source = """
         import os, signal, sys
         from pathlib import Path
@@ -189,7 +189,7 @@ def test_reader_may_disconnect(start: Start, opened: Open, tmp_path: Path) -> No
     reader = opened("pipe")
     output = {"stdout": reader.inside, "stderr": reader.inside}
     process = start(source, tmp_path / "begun", output=output)
-    reader.begun()
+    reader.close_inside()
     wait_for(tmp_path / "begun")
     reader.stop_reading()
     [program] = children(process.pid)
@@ -203,21 +203,21 @@ def test_reader_may_disconnect(start: Start, opened: Open, tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(
-    not can_unshare() or os.geteuid() != 0, reason="no other /dev can be made here"
+    not can_unshare() or os.geteuid() != 0, reason="cannot mount another /dev"
 )
 def test_output_may_have_no_path(start: Start, opened: Open) -> None:
     shell = "mount -t tmpfs dev /mnt && touch /mnt/null && mount --bind /dev/null "
     shell += '/mnt/null && mount --move /mnt /dev && exec "$@"'
     before = ("unshare", "--mount", "sh", "-c", shell, "sh")
     reader = opened("pipe")
-    process = start(SAYS, before=before, output={"stdout": reader.inside})
-    reader.begun()
+    process = start(WRITES, before=before, output={"stdout": reader.inside})
+    reader.close_inside()
     assert process.wait(PATIENCE_S) == 0, process.stderr()
     assert "out\n" in reader.text()
 
 
 def test_output_is_not_copied(start: Start, opened: Open, tmp_path: Path) -> None:
-    """Its lines are whole, then, and it is slowed down by its reader alone."""
+    """The program writes to the container's own pipes, not to the supervisor's."""
     source = """
         import os, sys
         from pathlib import Path
@@ -279,10 +279,10 @@ def wait_until_full(pipe: int) -> None:
     for _ in polling(PATIENCE_S):
         if not poll.poll(0):
             return
-    raise AssertionError("it is never full")
+    raise AssertionError("the pipe did not fill")
 
 
-# --- what an operator wants otherwise ----------------------------------------------
+# --- configured output -------------------------------------------------------------
 
 
 def keys(program: str = "APP", **values: str) -> dict[str, str]:
@@ -295,18 +295,18 @@ def test_output_can_go_to_configured_file(start: Start, tmp_path: Path) -> None:
         STDOUT_LOGFILE=str(files["out"]),
         STDERR_LOGFILE=str(files["err"]),
     )
-    process = start(SAYS, **env)
+    process = start(WRITES, **env)
     assert process.wait(PATIENCE_S) == 0
     assert [files[name].read_text() for name in files] == ["out\n", "err\n"]
     lines = process.output().splitlines()
     assert not {"out", "err"} & {*lines}
 
 
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("exists", [True, False])
 @needs_another_user
-def test_unwritable_output_file_is_an_error(there: bool) -> None:
-    """At once: no start would go better."""
-    file = "/etc/passwd" if there else "/etc/app.log"
+def test_unwritable_output_file_is_an_error(exists: bool) -> None:
+    """It is not retried."""
+    file = "/etc/passwd" if exists else "/etc/app.log"
     command = [*AS_ANOTHER_USER, SUPERVISOR, "echo", "begun"]
     end = run_until_exit(command, keys(STDERR_LOGFILE=file))
     assert end.status == 1
@@ -322,14 +322,14 @@ def test_stderr_can_be_redirected_to_stdout(
     start: Start, opened: Open, env: dict[str, str]
 ) -> None:
     reader = opened("socket")
-    process = start(SAYS, output={"stdout": reader.inside}, **env)
-    reader.begun()
+    process = start(WRITES, output={"stdout": reader.inside}, **env)
+    reader.close_inside()
     assert process.wait(PATIENCE_S) == 0
     assert {"out", "err"} <= {*reader.text().splitlines()}
     assert "err" not in process.stderr().splitlines()
 
 
-@by_anybody
+@by_any_user
 @pytest.mark.parametrize(
     ("env", "line"),
     [
@@ -343,19 +343,19 @@ def test_supervisord_can_capture_output(
 ) -> None:
     reader = opened("socket")
     output = {"stdout": reader.inside}
-    # supervisord keeps what is shorter than the mark that it looks for.
+    # supervisord holds back output that is shorter than the marker it searches for.
     source = r"import os; os.write(1, b'x' * 80 + b'\n\x1b[1mout\n')"
     process = start(source, output=output, before=before, **env)
-    reader.begun()
+    reader.close_inside()
     assert process.wait(PATIENCE_S) == 0
     assert reader.text().splitlines().count(line) == 1
 
 
-@by_anybody
+@by_any_user
 def test_other_programs_get_same_output(
     start: Start, opened: Open, tmp_path: Path, before: tuple[str, ...]
 ) -> None:
-    """An event listener as well, whose standard output is supervisord's."""
+    """Also the stderr of event listeners, whose stdout is supervisord's protocol."""
     (tmp_path / "other.py").write_text("import os; os.write(1, b'other\\n')")
     listener = (
         "import os, sys; os.write(1, b'READY\\n'); os.write(2, b'listener\\n'); "
@@ -373,7 +373,7 @@ def test_other_programs_get_same_output(
     output = {"stdout": reader.inside, "stderr": reader.inside}
     waits = "import signal; signal.pause()"
     process = start(waits, output=output, before=before, **env)
-    reader.begun()
+    reader.close_inside()
     text = ""
     for _ in polling(PATIENCE_S):
         text += os.read(reader.outside, 65_536).decode()
@@ -385,7 +385,7 @@ def test_other_programs_get_same_output(
 
 
 def test_supervisorctl_cannot_tail_output(start: Start, tmp_path: Path) -> None:
-    """It would read the container's pipe: take lines away, or stand still."""
+    """Reading the container's pipe would steal lines from its reader, or block."""
     address = tmp_path / "s"
     env = {"SUPERVISOR_UNIX_HTTP_SERVER_FILE": str(address)}
     source = "import signal; print('out', flush=True); signal.pause()"

@@ -1,4 +1,4 @@
-"""standard-supervisor: what it is told reaches the program, and the end is in time."""
+"""standard-supervisor: signals reach the program, and the shutdown ends in time."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from supervised import (
 
 Run = Callable[..., Process]
 
-#: Notes when it is told to end, and does not, unless its supervisor is killed. With a
-#: heartbeat, it does not leave it.
+#: Notes when it is asked to shut down, but runs until its supervisor is killed. If it
+#: has a heartbeat, it does not remove it.
 STUBBORN: Final = """
     import os, signal, sys, time
     from pathlib import Path
     from model_hosting_container_standards.processes.heartbeat import WorkerHeartbeat
 
     def note(*_):
-        told = Path(sys.argv[1])
-        told.exists() or told.write_text(f"{time.monotonic()} ")
+        noted = Path(sys.argv[1])
+        noted.exists() or noted.write_text(f"{time.monotonic()} ")
 
     signal.signal(signal.SIGTERM, note)
     supervisor = os.getppid()
@@ -51,17 +51,17 @@ STUBBORN: Final = """
     """
 
 
-#: Notes when it is told to end, and ends.
-WILLING: Final = """
+#: Notes when it is asked to shut down, and exits.
+COOPERATIVE: Final = """
     import signal, sys, time
     from pathlib import Path
 
     def end(*_):
-        Path(sys.argv[1]).write_text("told")
+        Path(sys.argv[1]).write_text("signalled")
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, end)
-    print("willing", flush=True)
+    print("ready", flush=True)
     while True:
         signal.pause()
     """
@@ -69,7 +69,7 @@ WILLING: Final = """
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    """Run a Python program under the supervisor; it ends with the test."""
+    """Return a function that starts a Python program under the supervisor."""
     started: list[Process] = []
 
     def begin(source: str, *arguments: Any, **env: str) -> Process:
@@ -88,24 +88,24 @@ def wait_for_line(process: Process, line: str, count: int = 1) -> None:
     for _ in polling(PATIENCE_S, interval=0.01):
         if process.output().count(line) >= count:
             return
-    raise AssertionError(f"{line} is not said:\n{process.output()}")
+    raise AssertionError(f"{line!r} was not printed:\n{process.output()}")
 
 
-# --- in time -----------------------------------------------------------------------
+# --- time limits -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("heartbeat", ["heartbeat", "none"])
-def test_program_is_told_to_end_at_once(
+def test_program_is_asked_to_end_at_once(
     run: Run, tmp_path: Path, heartbeat: str
 ) -> None:
-    # It is killed in the end, and leaves its folder.
-    process = run(STUBBORN, tmp_path / "told", heartbeat, TMPDIR=str(tmp_path))
-    # supervisord has just looked, and would look again in a second.
+    # The supervisor is killed below, and leaves its folder behind.
+    process = run(STUBBORN, tmp_path / "noted", heartbeat, TMPDIR=str(tmp_path))
+    # supervisord polls once per second, and has just done so.
     wait_for_line(process, "begun")
     sent = time.monotonic()
     os.kill(process.pid, signal.SIGTERM)
-    told = float(wait_for(tmp_path / "told"))
-    assert told - sent < 0.8
+    noted = float(wait_for(tmp_path / "noted"))
+    assert noted - sent < 0.8
     program = children(process.pid)
     process.kill()
     assert len(program) == 1
@@ -116,7 +116,7 @@ def test_program_is_told_to_end_at_once(
 def test_program_that_ignores_sigterm_is_killed_in_time(
     run: Run, tmp_path: Path, programs: int
 ) -> None:
-    """The time is for all that runs, from the signal on."""
+    """One deadline, counted from the signal, applies to all programs together."""
     all_s = 5
     env = {
         "MHCS_DRAIN_SECONDS": "1",
@@ -124,7 +124,7 @@ def test_program_that_ignores_sigterm_is_killed_in_time(
     }
     if programs == 2:
         env |= other_program(tmp_path / "program.py", tmp_path / "other", all_s)
-    process = run(STUBBORN, tmp_path / "told", "heartbeat", **env)
+    process = run(STUBBORN, tmp_path / "noted", "heartbeat", **env)
     wait_for_line(process, "begun", programs)
     sent = time.monotonic()
     os.kill(process.pid, signal.SIGTERM)
@@ -132,10 +132,10 @@ def test_program_that_ignores_sigterm_is_killed_in_time(
     assert time.monotonic() - sent < all_s
 
 
-def other_program(source: Path, told: Path, all_s: int) -> dict[str, str]:
-    """Return the variables for another program, which is stubborn."""
+def other_program(source: Path, noted: Path, all_s: int) -> dict[str, str]:
+    """Return the variables that configure another program, from ``STUBBORN``."""
     keys = {
-        "COMMAND": f"{sys.executable} {source} {told} none",
+        "COMMAND": f"{sys.executable} {source} {noted} none",
         "STDOUT_LOGFILE": "/dev/stdout",
         "STDOUT_LOGFILE_MAXBYTES": "0",
         "STOPWAITSECS": str(all_s),
@@ -150,39 +150,39 @@ def test_stubborn_program_does_not_use_up_time_of_another(
     stubborn.write_text(textwrap.dedent(STUBBORN))
     env = other_program(stubborn, tmp_path / "other", 3)
     env["SUPERVISOR_PROGRAM__APP_STOPWAITSECS"] = "3"
-    process = run(WILLING, tmp_path / "told", **env)
+    process = run(COOPERATIVE, tmp_path / "noted", **env)
     wait_for_line(process, "begun")
-    wait_for_line(process, "willing")
+    wait_for_line(process, "ready")
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 0
-    assert wait_for(tmp_path / "told") == "told"
+    assert wait_for(tmp_path / "noted") == "signalled"
 
 
 def test_supervisorctl_stop_lets_program_end(run: Run, tmp_path: Path) -> None:
     socket = tmp_path / "s"
     env = {"SUPERVISOR_UNIX_HTTP_SERVER_FILE": str(socket)}
-    process = run(WILLING, tmp_path / "told", **env)
-    wait_for_line(process, "willing")
+    process = run(COOPERATIVE, tmp_path / "noted", **env)
+    wait_for_line(process, "ready")
     control = Path(sys.executable).with_name("supervisorctl")
     subprocess.run([control, "-s", f"unix://{socket}", "shutdown"], check=True)
     assert process.wait(PATIENCE_S) == 0
-    assert wait_for(tmp_path / "told") == "told"
+    assert wait_for(tmp_path / "noted") == "signalled"
 
 
 # --- other signals -----------------------------------------------------------------
 
-#: Crashes the first time, and the second time listens late.
+#: Exits in the run named by its argument; otherwise installs its handler late.
 LATE: Final = """
     import os, signal, sys, time
     from pathlib import Path
 
     def note(*_):
-        Path(sys.argv[1]).write_text("told")
+        Path(sys.argv[1]).write_text("signalled")
 
     if sys.argv[2] == os.environ["MHCS_RESTARTS"]:
         sys.exit(3)
     print("begun", flush=True)
-    time.sleep(1.5)  # The supervisor has looked at it by now.
+    time.sleep(1.5)  # Longer than the supervisor's poll interval.
     signal.signal(signal.SIGHUP, note)
     while True:
         signal.pause()
@@ -195,16 +195,16 @@ LATE: Final = """
 def test_sighup_waits_until_program_handles_it(
     run: Run, tmp_path: Path, crashes: str, line: str
 ) -> None:
-    """Between two starts, and when a program has just begun."""
-    process = run(LATE, tmp_path / "told", crashes, PROCESS_MAX_START_RETRIES="1")
+    """The signal comes between two starts, or before the handler is installed."""
+    process = run(LATE, tmp_path / "noted", crashes, PROCESS_MAX_START_RETRIES="1")
     wait_for_line(process, line)
     os.kill(process.pid, signal.SIGHUP)
-    assert wait_for(tmp_path / "told") == "told"
+    assert wait_for(tmp_path / "noted") == "signalled"
     assert process.output().count("exited: app") == (crashes == "0")
 
 
 def test_program_without_handler_survives_sighup(run: Run, tmp_path: Path) -> None:
-    """As it would not were it process 1 itself."""
+    """As process 1 would, which the kernel protects from signals without a handler."""
     process = run(WAITS, tmp_path / "pid")
     pid = wait_for(tmp_path / "pid")
     os.kill(process.pid, signal.SIGHUP)
@@ -214,7 +214,7 @@ def test_program_without_handler_survives_sighup(run: Run, tmp_path: Path) -> No
     assert (tmp_path / "pid").read_text() == pid
 
 
-#: Blocks what is asked for, and tells.
+#: Blocks some signals, and prints a line.
 BLOCKS: Final = """
 import signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, {blocked})
@@ -229,7 +229,7 @@ sys.stdin.read()
     ids=["one", "all", "none"],
 )
 def test_signal_waits_while_all_are_blocked(blocked: str, waits: bool) -> None:
-    """They are while a process starts another, and not for long."""
+    """All signals are blocked for a moment while a process starts another."""
     source = BLOCKS.replace("{blocked}", blocked)
     command = [sys.executable, "-c", source]
     pipe = subprocess.PIPE
@@ -239,7 +239,7 @@ def test_signal_waits_while_all_are_blocked(blocked: str, waits: bool) -> None:
         assert has_signal_disposition(process.pid, signal.SIGHUP) is not waits
 
 
-# --- what the environment adds -----------------------------------------------------
+# --- environment variables ---------------------------------------------------------
 
 RENAMED: Final = (
     {"SUPERVISOR_PROGRAM__APP_PROCESS_NAME": "llm"},

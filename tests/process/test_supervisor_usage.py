@@ -1,4 +1,4 @@
-"""standard-supervisor: arguments that an engine refuses are not tried a second time."""
+"""standard-supervisor: an engine that rejects its arguments is not restarted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from servers import Exit, run_until_exit
 from supervised import SUPERVISOR
 
-#: Notes that it runs, says that it has served if it is told to, and ends.
+#: Records its run, reports that it has served if its argument says so, and exits.
 PROGRAM: Final = """#!{python}
 import os, sys
 from pathlib import Path
@@ -27,7 +27,7 @@ sys.exit(int(status))
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A folder of programs that are called as engines are, and of one that is not."""
+    """A folder of programs: two with names of engines, and one with another name."""
     for name in ("vllm", "trtllm-serve", "server"):
         (tmp_path / name).write_text(PROGRAM.format(python=sys.executable))
         (tmp_path / name).chmod(0o755)
@@ -38,7 +38,7 @@ def programs(tmp_path: Path) -> Path:
 
 
 def supervise(folder: Path, *command: str) -> tuple[Exit, int]:
-    """Return the end of a program that may crash twice, and how often it ran."""
+    """Run a program with one retry; return its exit, and how often it ran."""
     env = {
         "PATH": os.pathsep.join([str(folder), os.environ["PATH"]]),
         "PYTHONPATH": str(folder / "site"),

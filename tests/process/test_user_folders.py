@@ -19,8 +19,8 @@ from servers import Exit, run_until_exit
 from supervised import MHCS, SUPERVISOR
 from users import AS_ANOTHER_USER, UID, needs_another_user
 
-#: Says in which environment a program runs, and that its home can be written.
-SAYS: Final = """
+#: Prints the program's user and environment, and whether its home is writable.
+REPORTS: Final = """
 import getpass, json, os, pathlib
 home = pathlib.Path.home()
 found = {"user": getpass.getuser(), "home": str(home), **os.environ}
@@ -32,20 +32,20 @@ except OSError as error:
 print(json.dumps(found))
 """
 needs_mounts: Final = pytest.mark.skipif(
-    os.geteuid() != 0 or not can_unshare(), reason="nothing can be mounted here"
+    os.geteuid() != 0 or not can_unshare(), reason="cannot mount file systems"
 )
 
 
 def run(
-    *before: str, env: dict[str, str], source: str = SAYS, home: str | None = None
+    *before: str, env: dict[str, str], source: str = REPORTS, home: str | None = None
 ) -> Exit:
-    """Run a program under the supervisor with this home, or with none."""
+    """Run a program under the supervisor with this HOME, or without HOME."""
     unset = ["env", "--unset=HOME"] if home is None else ["env", f"HOME={home}"]
     command = [*before, *unset, SUPERVISOR, sys.executable, "-c", source]
     return run_until_exit(command, env)
 
 
-def said(end: Exit) -> Any:
+def report(end: Exit) -> Any:
     assert end.status == 0, end.stdout + end.stderr
     [line] = [line for line in end.stdout.splitlines() if line.startswith("{")]
     return json.loads(line)
@@ -57,7 +57,7 @@ def said(end: Exit) -> Any:
 def test_user_without_home_gets_one(home: str | None, recovery: str) -> None:
     env = {"PROCESS_AUTO_RECOVERY": recovery, "XDG_CACHE_HOME": "/set"}
     end = run(*AS_ANOTHER_USER, env=env, home=home)
-    found = said(end)
+    found = report(end)
     assert found["user"] == f"uid_{UID}"
     assert found["mode"] == 0o700
     assert found["XDG_CACHE_HOME"] == "/set"
@@ -70,7 +70,7 @@ def test_user_without_home_gets_one(home: str | None, recovery: str) -> None:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A home that all users can read, and only root can write."""
+    """A home folder that every user can read, but only root can write."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -87,11 +87,11 @@ CONTENTS: Final = {"HF_HOME": ".cache/huggingface", "PYTHONUSERBASE": ".local"}
 
 @needs_another_user
 def test_unwritable_home_is_kept(home: Path) -> None:
-    """What is in it is still found there, and what is new is kept elsewhere."""
+    """Existing files are still read from it; new caches go elsewhere."""
     for name in CONTENTS:
         (home / CONTENTS[name]).mkdir(parents=True)
     env = {"TRITON_CACHE_DIR": "/set"}
-    found = said(run(*AS_ANOTHER_USER, env=env, home=str(home)))
+    found = report(run(*AS_ANOTHER_USER, env=env, home=str(home)))
     assert found["HOME"] == str(home)
     assert found["TRITON_CACHE_DIR"] == "/set"
     assert [found[name] for name in CONTENTS] == [
@@ -127,17 +127,17 @@ def test_writable_home_is_unchanged(tmp_path: Path, below: str) -> None:
     env = dict.fromkeys((*CACHES, *CONTENTS), "")
     home = str(tmp_path / below)
     end = run(env=env, home=home)
-    found = said(end)
+    found = report(end)
     assert found["HOME"] == home
     assert not any(found[name] for name in env)
     assert "HOME" not in end.stderr
 
 
-# --- the machine -------------------------------------------------------------------
+# --- file systems ------------------------------------------------------------------
 
 
 def mounting(*commands: str) -> tuple[str, ...]:
-    """Return what runs a command where these have been run before, and only there."""
+    """Return a command prefix that first runs these in a mount namespace of its own."""
     shell = " && ".join([*commands, 'exec "$@"'])
     return ("unshare", "--mount", "sh", "-c", shell, "sh")
 
@@ -151,12 +151,11 @@ def test_root_needs_no_passwd_entry(tmp_path: Path) -> None:
         f"mount --bind {tmp_path}/nsswitch.conf /etc/nsswitch.conf",
     )
     end = run(*before, env={}, home=str(tmp_path))
-    assert said(end)["user"] == "uid_0"
+    assert report(end)["user"] == "uid_0"
     assert "running as root" not in end.stdout
 
 
-#: Of the folders for temporary files, what is in them can still be read: this checkout
-#: may be there.
+#: /tmp is mounted on itself, so that it stays readable: this checkout may lie there.
 READ_ONLY: Final = ("mount --bind /tmp /tmp", "mount -o remount,bind,ro /")
 NO_TEMPORARY: Final = tuple(
     f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}"
@@ -168,7 +167,7 @@ NO_TEMPORARY: Final = tuple(
 def test_root_file_system_may_be_read_only() -> None:
     before = mounting(*READ_ONLY)
     end = run(*before, env={"COVERAGE_PROCESS_CONFIG": "", "TMPDIR": ""}, home="/root")
-    found = said(end)
+    found = report(end)
     assert found["HOME"] == "/root"
     assert "Read-only" in found["error"]
     assert found["XDG_CACHE_HOME"].startswith("/tmp/mhcs-home-")
@@ -184,7 +183,7 @@ def test_missing_temporary_folder_is_one_error(
     end = run_until_exit([*before, *command], env)
     assert end.status == 1
     [line] = end.stderr.splitlines()
-    assert "there is no folder for temporary files" in line
+    assert "no folder for temporary files is writable" in line
     assert "TMPDIR" in line
 
 
@@ -193,11 +192,11 @@ def test_missing_temporary_folder_is_one_error(
 def test_engine_may_run_without_shared_memory(tmp_path: Path, options: str) -> None:
     before = mounting(f"mount -t tmpfs -o {options} none /dev/shm")
     end = run(*before, env={}, home=str(tmp_path))
-    said(end)
+    report(end)
     assert ("/dev/shm cannot be written" in end.stderr) == (options == "ro")
 
 
-#: A server with sessions and adapters, which says what it answers and where state is.
+#: A server with sessions and adapters, which prints its responses and state folder.
 SERVER: Final = """
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -219,8 +218,8 @@ with TestClient(sagemaker.bootstrap(FastAPI())) as client:
 
 @needs_mounts
 @pytest.mark.parametrize("options", ["size=64k", "ro", "size=64m", "size=0"])
-def test_state_is_stored_where_there_is_room(tmp_path: Path, options: str) -> None:
-    """One of 64 MB is what containers have; 0 is no limit."""
+def test_state_is_stored_where_space_is_left(tmp_path: Path, options: str) -> None:
+    """Containers have 64 MB of shared memory by default; a size of 0 is unlimited."""
     before = mounting(f"mount -t tmpfs -o {options} none /dev/shm")
     env = {"TMPDIR": str(tmp_path), "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "1"}
     end = run_until_exit([*before, sys.executable, "-c", SERVER], env)

@@ -43,9 +43,9 @@ from model_hosting_container_standards.exceptions import (
 
 #: Weights that begin with it cannot be loaded.
 BROKEN: Final = "broken"
-#: Weights that kill the engine, without and with an error.
+#: Weights whose loading kills the engine; with ``CRASHING`` it reports the cause.
 DEADLY: Final = "deadly"
-SEEN_DEADLY: Final = "seen to be deadly"
+CRASHING: Final = "crashing"
 WEIGHTS: Final = "adapter_model.bin"
 CONFIG: Final = "adapter_config.json"
 
@@ -71,11 +71,11 @@ class Gate:
 
 
 class AdapterEngine:
-    """An ``AdapterBackend``.
+    """An ``AdapterBackend`` whose loaded adapters are files.
 
     ``gates`` maps steps to gates at which this process waits: ``load``, ``unload``,
     ``pin`` and ``answer``. ``calls`` are the steps of all processes since the start,
-    ``violations`` the broken promises of the standards to the engine.
+    ``violations`` the calls that an engine must not get.
     """
 
     slots_option: str | None = "--slots"
@@ -235,7 +235,7 @@ class AdapterEngine:
         for trap in (self.folder / "traps").iterdir():
             trap.unlink()
 
-    # --- inside --------------------------------------------------------------------
+    # --- helpers --------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
     async def _step(self, step: str, adapter: Adapter) -> AsyncIterator[None]:
@@ -262,8 +262,8 @@ class AdapterEngine:
             raise AdapterError(f"The weights of {adapter.name!r} are {text}.")
         if text.startswith(DEADLY):
             raise AdapterEngineError("The engine is dead.")
-        if text.startswith(SEEN_DEADLY):
-            raise AdapterCrashError("The engine has died of it.")
+        if text.startswith(CRASHING):
+            raise AdapterCrashError("The engine crashed while it loaded the adapter.")
         entry = {"id": adapter.id, "name": adapter.engine_name, "adapter": adapter.name}
         self._save(
             adapter.id,

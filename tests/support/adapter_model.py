@@ -23,7 +23,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """The expected state; ``leaving`` maps ids still in use to their pin."""
+    """The expected state; ``leaving`` maps ids that are draining to their pins."""
 
     table: Mapping[str, Entry]
     leaving: Mapping[int, bool]

@@ -19,14 +19,14 @@ from types import TracebackType
 from typing import Any, Final
 
 from adapter_engine import AdapterEngine
-from model_hosting_container_standards.adapters import service as operations
+from model_hosting_container_standards.adapters import service
 from model_hosting_container_standards.adapters.adapter import Adapter, AdapterSpec
 from model_hosting_container_standards.adapters.runtime import AdapterRuntime
 from model_hosting_container_standards.exceptions import AdapterError
 from model_hosting_container_standards.sagemaker import bootstrap
 from model_hosting_container_standards.settings import read_settings
 
-# A server that has imported the slow modules, and forks.
+# The forkserver imports the slow modules once.
 _processes: Final = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["pytest", bootstrap.__module__])
 _ANSWER_S: Final = 20.0
@@ -94,7 +94,7 @@ class AdapterProcess:
         return 200
 
     def wait_until_dead(self) -> None:
-        """Return once the process has died by itself, in the middle of its work."""
+        """Wait until the process has died in the middle of an operation."""
         if not self.is_dead:
             self._process.join(_ANSWER_S)
             assert self._process.exitcode is not None, "The process is alive."
@@ -184,16 +184,19 @@ class _Worker:
         return (await self._runtime.started()).store.rows()
 
     async def stop(self) -> None:
+        # As in a server, whose requests end before its shutdown.
+        for token in [*self._leases]:
+            await self.release(token)
         await self._runtime.stop()
 
 
 def _main(pipe: Connection, folder: Path, settings: Mapping[str, Any]) -> None:
-    # Do not wait for requests: tests hold them as long as they like.
-    vars(operations)["UNLOAD_ANSWER_S"] = 0.0
-    asyncio.run(_obey(pipe, _Worker(folder, settings)))
+    # Do not wait for requests: tests hold leases while they call other commands.
+    vars(service)["UNLOAD_ANSWER_S"] = 0.0
+    asyncio.run(_execute_commands(pipe, _Worker(folder, settings)))
 
 
-async def _obey(pipe: Connection, worker: _Worker) -> None:
+async def _execute_commands(pipe: Connection, worker: _Worker) -> None:
     with contextlib.suppress(EOFError):
         while True:
             command, arguments = await asyncio.to_thread(pipe.recv)

@@ -22,7 +22,7 @@ from model_hosting_container_standards.common.fastapi.middleware import (
 #: An exchange that takes longer is considered hung.
 PATIENCE_S: Final = 5.0
 
-#: Each place: how its decorator registers, and its variable.
+#: The decorator and the variable of each place of middleware or a formatter.
 DECORATORS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "throttle": custom_middleware("throttle"),
     "pre_post_process": custom_middleware("pre_post_process"),
@@ -64,7 +64,7 @@ def client_with(handler: Callable[..., Any] = send_back, **places: Any) -> TestC
     return TestClient(app, raise_server_exceptions=False)
 
 
-# --- middleware that changes nothing -------------------------------------------------
+# --- middleware that changes nothing -----------------------------------------------
 
 
 async def pass_on(request: Any, call_next: Any) -> Any:
@@ -82,7 +82,7 @@ async def pass_on_rewrapped(request: Any, call_next: Any) -> Any:
 
 
 class PassOn:
-    """Pure ASGI."""
+    """Pure ASGI middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -142,7 +142,7 @@ KINDS: Final[Mapping[str, Mapping[str, Any]]] = {
 ENDS_BROKEN_STREAMS: Final = ("Starlette's class", "classes and formatters")
 
 
-# --- requests, message by message ----------------------------------------------------
+# --- requests, message by message --------------------------------------------------
 
 
 class Exchange:

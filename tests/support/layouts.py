@@ -1,8 +1,8 @@
 """Start the stand-ins for vLLM.
 
-A folder of ``tests/support/standins`` has a package ``vllm``, laid out as in the
-release it is named for. First on ``PYTHONPATH`` it is the ``vllm`` of every process,
-with or without a real one.
+Each folder of ``tests/support/standins`` has a package ``vllm``, laid out as in the
+release that it is named after. As the first folder on ``PYTHONPATH``, it takes
+precedence over a real vLLM.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CUSTOMER: Final = STANDINS / "customer"
 
 LAYOUTS: Final = ("v0_6", "v0_10", "v0_28", "v0_29")
 #: Releases that call ``bootstrap`` themselves.
-KNOW_US: Final = ("v0_28", "v0_29")
+CALL_BOOTSTRAP: Final = ("v0_28", "v0_29")
 
 MODEL: Final = "standin"
 SERVE: Final = ("vllm", "serve", MODEL)
@@ -33,8 +33,8 @@ LAUNCH: Final = (sys.executable, str(CUSTOMER / "launch.py"), "serve", MODEL)
 _SCRIPTS: Final = Path(sys.executable).parent
 MHCS_RUN: Final = (str(_SCRIPTS / "mhcs"), "run", "--")
 
-#: Imports a file in the server before its app is built: registers handlers without any
-#: variable that enables patches.
+#: Makes the server import a file before its app is built. It registers handlers without
+#: a variable that enables patches.
 PLUGIN: Final = ("--tool-parser-plugin", str(CUSTOMER / "model.py"))
 
 

@@ -19,5 +19,5 @@ def can_unshare() -> bool:
 
 
 needs_namespaces: Final = pytest.mark.skipif(
-    not can_unshare(), reason="no process namespace can be made here"
+    not can_unshare(), reason="cannot make process namespaces"
 )

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
-# A server that has imported the slow modules, and forks.
+# The forkserver imports the slow modules once.
 _processes: Final = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
     ["pytest", "model_hosting_container_standards.storage"]

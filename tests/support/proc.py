@@ -12,7 +12,7 @@ from model_hosting_container_standards.processes.tree import is_running
 
 PROC: Final = Path("/proc")
 SHARED_MEMORY: Final = Path("/dev/shm")
-#: Device and number.
+#: A device and an inode number.
 Inode = tuple[int, int]
 _LISTENS: Final = "0A"
 _HELPERS: Final = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")
@@ -33,7 +33,7 @@ def group(leader: int) -> list[int]:
 
 
 def is_helper(pid: int) -> bool:
-    """Whether it is one of multiprocessing's helpers, which end after their users."""
+    """Whether a process is a helper of multiprocessing, which ends after its users."""
     return any(helper in command(pid) for helper in _HELPERS)
 
 

@@ -31,11 +31,11 @@ OPTIONS: Final = (
 ENV: Final = {
     "HF_HUB_OFFLINE": "1",
     "SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO",
-    # Some releases compile in spite of --enforce-eager, to a folder that all releases
-    # share: a killed process leaves half a library for the others.
+    # Some releases compile in spite of --enforce-eager, into a folder that all releases
+    # share, where a killed process leaves an incomplete library.
     "TORCH_COMPILE_DISABLE": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
-    # Coverage is measured in the tests only: with it vLLM starts twice as slowly.
+    # Not measured here: with coverage, vLLM starts half as fast.
     "COVERAGE_PROCESS_CONFIG": "",
 }
 #: A start takes 30 s when nothing else runs.
@@ -43,7 +43,7 @@ START_TIMEOUT_S: Final = 360.0
 
 
 def release() -> tuple[int, ...]:
-    """Return the release of the installed vLLM; ``()`` if there is none."""
+    """Return the release of the installed vLLM, or ``()``."""
     try:
         return Version(metadata.version("vllm")).release
     except metadata.PackageNotFoundError:
@@ -52,9 +52,9 @@ def release() -> tuple[int, ...]:
 
 RELEASE: Final = release()
 
-# --- features that depend on the release ----------------------------------------------
+# --- features that depend on the release -------------------------------------------
 
-#: From 0.11.1 on vLLM calls bootstrap itself; earlier releases need our patches.
+#: Since 0.11.1, vLLM calls bootstrap itself; earlier releases need our patches.
 PATCHED: Final[Mapping[str, str]] = {} if RELEASE >= (0, 11, 1) else {"MHCS_AUTO": "1"}
 #: How many processes answer requests when more than one is configured.
 PROCESSES: Final = 2 if RELEASE >= (0, 9) else 1

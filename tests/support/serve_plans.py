@@ -1,10 +1,11 @@
 """Make the plans of ``mhcs serve`` in this process; only the parser runs in another.
 
-    install(monkeypatch, "vllm")
+    put_on_path(monkeypatch, WITH_PARSER)
     assert flags(SEED="1") == ["--seed", "1"]
 
 An engine counts as installed when its package is on the path: a stand-in, which has a
-parser, or a package whose source only mentions options. Real engines are hidden.
+parser, or a package with nothing but the source of its options. :func:`hide` hides real
+engines.
 """
 
 from __future__ import annotations

@@ -31,12 +31,12 @@ import proc
 from model_hosting_container_standards.processes.tree import descendants
 
 HOST = "127.0.0.1"
-#: How long a server may take to end after SIGTERM, before it is killed.
+#: How many seconds a server may take to end after SIGTERM, before it is killed.
 GRACE_S = 15.0
 POLL_S = 0.05
-#: What stopped processes were using in /dev/shm.
+#: The files in /dev/shm that stopped processes used.
 shared_memory: Final[set[Path]] = set()
-#: Below the range of ephemeral ports.
+#: Ports for servers, below the ephemeral range.
 PORTS = range(20_000, 32_000)
 
 _OUR_PREFIXES = (
@@ -51,11 +51,11 @@ _OUR_NAMES = ("LOG_LEVEL", "VLLM_USE_RUST_FRONTEND")
 
 
 class ServerFailed(AssertionError):
-    """A server does not answer; the message holds all its output."""
+    """A server failed to start, to respond or to end; the message has its output."""
 
 
 class Exit(NamedTuple):
-    """How a command ended. ``status`` is negative when a signal ended it."""
+    """The status and output of a command; ``status`` is negative after a signal."""
 
     status: int
     stdout: str
@@ -107,15 +107,14 @@ class Process:
         self.kill()
 
     def kill(self) -> None:
-        """Kill the process and all its descendants.
+        """Kill the process and all its descendants, except multiprocessing's helpers.
 
-        Except multiprocessing's helpers: they remove the shared memory of the others,
-        and end by themselves.
+        The helpers remove shared memory that the others used, and then exit.
         """
         if self._is_killed:
             return  # The pid may have been reused.
         self._note_shared_memory()
-        self._signal(signal.SIGSTOP)  # It starts nothing else, and sees no child end.
+        self._signal(signal.SIGSTOP)  # It starts no process, and misses the deaths.
         for pid in self._pids():
             if not proc.is_helper(pid):
                 _send(pid, signal.SIGKILL)
@@ -265,8 +264,8 @@ class Server(Process):
         return self._client({"Connection": "close"})
 
     def _client(self, headers: Mapping[str, str] | None = None) -> httpx.Client:
-        # No proxy of the environment stands between a test and its server; and no
-        # certificates are read, which takes longer than most requests.
+        # Do not use the environment's proxy, or read certificates, which takes longer
+        # than most requests.
         return httpx.Client(
             base_url=self.url,
             timeout=60,
@@ -287,7 +286,7 @@ def run_until_exit(
     cwd: str | Path | None = None,
     timeout: float = 30.0,
 ) -> Exit:
-    """Run a command that ends by itself.
+    """Run a command until it exits.
 
     Raises:
         ServerFailed: it still runs after ``timeout`` seconds.
@@ -333,7 +332,7 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
             return port
-    raise ServerFailed(f"there is no free port in {PORTS}")
+    raise ServerFailed(f"no port is free in {PORTS}")
 
 
 def catch_ignored_signals() -> None:

@@ -1,4 +1,4 @@
-"""Requests of a session's client, a look at the stored rows, and a clock."""
+"""Requests of a client with sessions, the stored rows, and a clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEGAL_ID: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 
 
 class Clock:
-    """The time that sessions see; a test advances it."""
+    """The clock of the session modules, which a test advances."""
 
     def __init__(
         self, patch: pytest.MonkeyPatch, now: float = 1_800_000_000.25

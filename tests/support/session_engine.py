@@ -27,9 +27,9 @@ class Opened(BaseModel):
 
 
 class Engine:
-    """Return the answers it was given, and record the requests.
+    """Handlers that return given responses, and record their requests.
 
-    Its /invocations returns the body, into which the session's id is written.
+    /invocations returns the body, into which the session's id was written.
     """
 
     def __init__(self, answer: Any = None, closed: Any = None) -> None:

@@ -31,6 +31,8 @@ CPU_OPTIONS: Final = (
     "--disable-overlap-schedule",
     "--mem-fraction-static=0.1",
     "--max-total-tokens=4096",
+    # Else an idle scheduler takes a whole core.
+    "--sleep-on-idle",
 )
 LORA_OPTIONS: Final = (
     "--enable-lora",

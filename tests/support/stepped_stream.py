@@ -1,4 +1,4 @@
-"""A streaming handler that sends the next chunk on request."""
+"""A streaming handler that waits for a request for each chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes under standard-supervisor, and how tests observe them."""
+"""Start, delay and observe processes under standard-supervisor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROCESS_1: Final = pytest.param([*UNSHARE], id="process 1", marks=needs_namespac
 
 
 def wait_for(path: Path) -> str:
-    """Return the content of a file as soon as it is not empty."""
+    """Wait until a file is not empty, and return its content."""
     for _ in polling(PATIENCE_S):
         if path.exists() and (content := path.read_text()):
             return content
@@ -43,7 +43,7 @@ def wait_until_gone(pid: int) -> None:
 class Gate:
     """Make Python processes wait before the first of the slow imports."""
 
-    #: The first imports of either command, and one that all of them import.
+    #: The first slow imports of the commands, and one that every program imports.
     AT: Final = ("typer", "model_hosting_container_standards.settings", "typing")
     SOURCE: Final = """
         import os, sys
@@ -65,7 +65,7 @@ class Gate:
         self._fifo = folder / "gate"
         os.mkfifo(self._fifo)
         source = self.SOURCE.format(names=self.AT, fifo=str(self._fifo))
-        # Python imports it at startup.
+        # Python imports sitecustomize at startup.
         (folder / "sitecustomize.py").write_text(textwrap.dedent(source))
         self.env = {"PYTHONPATH": os.pathsep.join([str(folder), *path])}
 
@@ -98,7 +98,7 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in words]
 
 
-#: Writes its process id to the file it is given, and waits.
+#: Writes its process id to a file, and waits.
 WAITS: Final = """
     import os, signal, sys, time
     from pathlib import Path

@@ -3,15 +3,15 @@
     with trtllm("trtllm_1_2", options={"lora_config": {"max_lora_rank": 8}}) as server:
         server.client.post("/v1/completions", json={"model": "m", "prompt": "hello"})
 
-A folder of ``tests/support/standins`` has a package ``tensorrt_llm``, which behaves to
-an integration as the release does that it is named for; it is written from facts, not
-copied. ``trtllm_common`` has what they share. First on ``PYTHONPATH``, a folder is the
-``tensorrt_llm`` of every process.
+Each folder ``trtllm_*`` of ``tests/support/standins`` has a package ``tensorrt_llm``.
+To an integration it behaves like the release that it is named after; it is written from
+facts, not copied. ``trtllm_common`` has the shared modules. As the first folder on
+``PYTHONPATH``, it takes precedence over a real TensorRT-LLM.
 
-The model says ``base: PROMPT``, an adapter ``TEXT: PROMPT``, where TEXT is what
-``adapter_engine.write_adapter`` has written. ``standins/trtllm_common/answering.py``
-says how a prompt makes an answer long or lets it wait, ``weights.py`` how adapters are
-kept, ``worker.py`` how they can fail, and ``facts.py`` what :func:`facts` returns.
+The model generates ``base: PROMPT``, an adapter ``TEXT: PROMPT`` with the TEXT of
+``adapter_engine.write_adapter``. In ``standins/trtllm_common``, ``answering.py`` has
+the prompts that make responses long or delay them, ``weights.py`` the adapter cache,
+``worker.py`` failures, and ``facts.py`` the result of :meth:`TrtllmServer.facts`.
 """
 
 from __future__ import annotations
@@ -36,21 +36,18 @@ RELEASES: Final = (
     "trtllm_1_2",
     "trtllm_1_3",
     "trtllm_main",
-    # Not in main yet: it registers its routes once it runs.
+    # Not in main yet: registers its routes while it starts.
     "trtllm_next",
 )
-#: Releases whose servers are measured: coverage makes each of them start half as fast
-#: again, and the others execute the same code.
+#: Releases whose servers are measured. Coverage slows each start down, and the other
+#: releases execute the same code.
 MEASURED: Final = ("trtllm_1_2", "trtllm_main")
-#: Implements ``--num_serve_frontends``.
+#: The release that implements ``--num_serve_frontends``.
 SEVERAL_FRONTENDS: Final = "trtllm_main"
 #: Releases whose requests may name an adapter.
 WITH_LORA: Final = RELEASES[2:]
 #: Releases whose endpoints notice a disconnect.
-WATCHING: Final = RELEASES[1:]
-#: Releases whose worker exits when an adapter cannot be loaded, unless
-#: ``TRTLLM_STANDIN_BAD_ADAPTER=fails`` is set. Later ones answer 400.
-ENDED_BY_BAD_ADAPTER: Final = RELEASES[:4]
+DETECT_DISCONNECTS: Final = RELEASES[1:]
 
 MODEL: Final = "standin"
 SERVE: Final = ("trtllm-serve", MODEL)
@@ -91,7 +88,7 @@ class TrtllmServer(Server):
         given = ("--extra_llm_api_options", file) if options else ()
         super().__init__(
             [*command, *given],
-            # A killed server leaves temporary files behind.
+            # A killed server leaves files in its temporary folder.
             environment_of(release, {"TMPDIR": self._options.name, **(env or {})}),
             ready_path=ready_path,
             timeout=30,
@@ -122,12 +119,12 @@ def trtllm(
     """Return a server of the release.
 
     Args:
-        arguments: what follows the command.
+        arguments: further arguments of the command.
         options: the content of the file for ``--extra_llm_api_options``.
-        lora: put :data:`LORA` under the options.
-        frontends: how many processes answer; several, if the release is
+        lora: add :data:`LORA` to the options.
+        frontends: the number of processes that respond; more than one only in
             :data:`SEVERAL_FRONTENDS`.
-        command: another one, such as ``("trtllm-serve", "disaggregated")``.
+        command: the command, such as ``("trtllm-serve", "disaggregated")``.
     """
     several = ("--num_serve_frontends", str(frontends)) if frontends > 1 else ()
     given = {**(LORA if lora else {}), **(options or {})}
@@ -136,7 +133,7 @@ def trtllm(
 
 
 def write_options(path: Path, options: Mapping[str, Any]) -> str:
-    """Write an options file, in YAML that is JSON; return its path."""
+    """Write an options file as JSON, which is valid YAML; return its path."""
     path.write_text(json.dumps(options))
     return str(path)
 

@@ -19,24 +19,24 @@ _DROP: Final = (
     "--clear-groups",
     "--inh-caps=-all",
     "--ambient-caps=-all",
-    # Coverage is measured in a folder that is not this user's.
+    # This user cannot write coverage's folder.
     "env",
     "--unset=COVERAGE_PROCESS_CONFIG",
 )
 
 
 def _as_another_user() -> tuple[str, ...]:
-    """Return the prefix that runs a command as that user, who can read this Python."""
+    """Return a command prefix that switches the user, and lets it read this Python."""
     python = Path(sys.base_prefix)
     folders = [folder for folder in reversed(python.parents) if folder.is_dir()]
     hidden = next((path for path in folders if not path.stat().st_mode & 0o001), None)
     if hidden is None:
         return _DROP
-    # This Python is in root's home: mount it alone, for this command only.
-    there, closed = shlex.quote(str(python)), shlex.quote(str(hidden))
+    # This Python lies in root's home: mount only Python there, for this command.
+    visible, closed = shlex.quote(str(python)), shlex.quote(str(hidden))
     show = (
-        f"mount --bind {there} /mnt && mount -t tmpfs -o mode=755 none {closed} && "
-        f'mkdir -p {there} && mount --move /mnt {there} && exec "$@"'
+        f"mount --bind {visible} /mnt && mount -t tmpfs -o mode=755 none {closed} && "
+        f'mkdir -p {visible} && mount --move /mnt {visible} && exec "$@"'
     )
     return ("unshare", "--mount", "sh", "-c", show, "sh", *_DROP)
 
@@ -56,5 +56,5 @@ def _can_switch_user() -> bool:
 
 
 needs_another_user: Final = pytest.mark.skipif(
-    not _can_switch_user(), reason="commands cannot be run as another user here"
+    not _can_switch_user(), reason="cannot run commands as another user"
 )

@@ -13,7 +13,7 @@ ROOT: Final = Path(__file__).parents[2]
 BUILD: Final = ROOT / "build"
 
 UV: Final = (sys.executable, "-m", "uv")
-# Downloads and builds included.
+#: Includes downloads and builds.
 TIMEOUT_S: Final = 300
 
 
@@ -35,11 +35,11 @@ def kept_venv(folder: Path, *requirements: str) -> Path:
     """
     python = folder / "bin" / "python"
     recipe = "\n".join([*requirements, (ROOT / "pyproject.toml").read_text()])
-    made_of = folder / "recipe"
-    if not (made_of.is_file() and made_of.read_text() == recipe):
+    stored = folder / "recipe"
+    if not (stored.is_file() and stored.read_text() == recipe):
         make_venv(folder)
         install(python, *requirements)
-        made_of.write_text(recipe)
+        stored.write_text(recipe)
     return python
 
 

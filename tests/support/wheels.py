@@ -97,7 +97,7 @@ def index_of(folder: Path) -> Iterator[Index]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer((HOST, 0), Pages) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -111,7 +111,7 @@ def index_of(folder: Path) -> Iterator[Index]:
 
 @contextmanager
 def hanging_index() -> Iterator[tuple[str, socket.socket]]:
-    """Yield the URL of an index that never answers, and its socket, which listens."""
+    """Yield the URL of an index that never responds, and its listening socket."""
     with socket.create_server((HOST, 0)) as server:
         server.settimeout(30)
         yield f"http://{HOST}:{server.getsockname()[1]}/simple", server

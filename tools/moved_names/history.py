@@ -92,7 +92,7 @@ class History:
         if _is_of_its_module(older, place):
             return None
         found = newer.definitions(place.name)
-        # What has been there before is something else, unless nothing is new.
+        # A definition that existed before is not the replacement, unless none is new.
         new = [other for other in found if older.definition(other) is None] or found
         likeness = {other: _likeness(older, place, newer, other) for other in new}
         best = max(likeness, key=lambda other: likeness[other], default=None)

@@ -16,9 +16,9 @@ def main() -> None:
     release = RELEASES.get(arguments.version)
     if release is None:
         sys.exit(
-            f"There is no recipe for vLLM {arguments.version!r}. Use one of "
-            f"{', '.join(RELEASES)}, as in make test-vllm VERSION=0.28.0, or write a "
-            "recipe in tools/old_vllm/releases.py."
+            f"No recipe for vLLM {arguments.version!r} exists: use one of "
+            f"{', '.join(RELEASES)}, as in make test-vllm VERSION=0.28.0, or write "
+            "one in tools/old_vllm/releases.py."
         )
     build(release, arguments.folder)
 

@@ -92,7 +92,7 @@ def version_script(functions: dict[str, set[str]]) -> str:
 
 
 def assembly(functions: Iterable[str]) -> str:
-    lines = [".section .rodata", 'message: .asciz "there is no GPU"', ".text"]
+    lines = [".section .rodata", 'message: .asciz "no GPU is present"', ".text"]
     for name in sorted(functions):
         code = MESSAGE if TEXT.search(name) else ERROR
         lines += [f".globl {name}", f".type {name}, @function", f"{name}: {code}; ret"]

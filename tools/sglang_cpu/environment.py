@@ -64,7 +64,7 @@ def base_packages() -> Path:
 
 def site_packages(folder: Path) -> Path:
     variables = {"base": str(folder), "platbase": str(folder)}
-    return Path(sysconfig.get_path("purelib", scheme="venv", vars=variables))
+    return Path(sysconfig.get_path("purelib", scheme="posix_prefix", vars=variables))
 
 
 def install(version: str, folder: Path, python: Path) -> None:

@@ -52,7 +52,7 @@ class AdapterMiddleware:
         """Select the adapter, write its name into the body and call ``handler``.
 
         Raises:
-            HTTPException: there is no such adapter, or the body cannot hold its name.
+            HTTPException: the adapter does not exist, or the body cannot hold its name.
         """
         name = header_text(headers[ADAPTER_IDENTIFIER])
         adapters = self.adapters.current

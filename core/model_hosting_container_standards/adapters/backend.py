@@ -31,7 +31,7 @@ class RegisteredAdapters(Protocol):
         """Return a loaded adapter that is not unloaded before :meth:`release`.
 
         Raises:
-            AdapterError: there is none, or it cannot be loaded.
+            AdapterError: it does not exist, or cannot be loaded.
         """
 
     def release(self, adapter: Adapter) -> None:
@@ -41,7 +41,7 @@ class RegisteredAdapters(Protocol):
         """Return a loaded adapter, leased until the current HTTP request ends.
 
         Raises:
-            AdapterError: there is none, or it cannot be loaded.
+            AdapterError: it does not exist, or cannot be loaded.
         """
 
     def selected(self) -> Adapter | None:
@@ -103,7 +103,7 @@ class AdapterBackend(Protocol):
 
     @property
     def slots_option(self) -> str | None:
-        """The engine's option for the number of slots; None: it has none."""
+        """The engine's option for the number of slots; None: no such option."""
         return None
 
     @property
@@ -171,7 +171,7 @@ class AdapterBackend(Protocol):
         Returns the id that the engine gave it; None: engines use one of ours.
 
         Where pinning is an argument of loading, ``adapter.pin`` is that argument:
-        :meth:`pin` is called after it, and has nothing left to do then.
+        :meth:`pin` is called after it, and then does nothing.
         """
 
     @abstractmethod
@@ -180,7 +180,9 @@ class AdapterBackend(Protocol):
 
     async def pin(self, adapter: Adapter) -> None:
         """Protect a loaded adapter from eviction; does nothing if it is pinned."""
-        raise AdapterCapacityError(f"{adapter.name!r}: this engine has no pins.")
+        raise AdapterCapacityError(
+            f"Adapter {adapter.name!r} cannot be pinned: this engine cannot pin."
+        )
 
     async def unpin(self, adapter: Adapter) -> None:
         """Undo :meth:`pin`, without disturbing requests that use the adapter."""

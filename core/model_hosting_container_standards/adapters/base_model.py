@@ -1,7 +1,7 @@
 """The modules of the base model and their widths, which adapters must match.
 
 An engine ignores adapter weights for modules that the model lacks, and then answers as
-if there were no adapter. Only what no engine could use is rejected here.
+if no adapter were loaded. Only what no engine could use is rejected here.
 """
 
 from __future__ import annotations

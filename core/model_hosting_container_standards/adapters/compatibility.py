@@ -116,7 +116,7 @@ def _internal_mismatches(
     if len(pair) < 2:
         (matrix,) = pair.values()
         other = "lora_A" if "B" in pair else "lora_B"
-        yield Mismatch(matrix.name, f"there is no {other} for it")
+        yield Mismatch(matrix.name, f"its {other} is missing")
         return
     (a_name, a, _), (b_name, b, _) = pair["A"], pair["B"]
     if len(a.shape) != 2 or len(b.shape) != 2:

@@ -29,7 +29,7 @@ def not_an_adapter(path: Path) -> AdapterError:
     if not path.exists():
         is_url = ":/" in str(path)
         advice = ": src must be a local path, not a URL" if is_url else ""
-        return AdapterNotFoundError(f"There is no folder {str(path)!r}{advice}.")
+        return AdapterNotFoundError(f"The folder {str(path)!r} does not exist{advice}.")
     if path.is_dir():
         advice = _describe_folder(path)
     elif is_archive(path):

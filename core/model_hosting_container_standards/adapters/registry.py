@@ -70,7 +70,7 @@ class AdapterRegistry:
         name refers to this adapter until then.
 
         Raises:
-            AdapterNotFoundError: there is none, or it is not usable.
+            AdapterNotFoundError: it does not exist, or is not usable.
         """
         request = current_leases(self.leases)
         if request is None:
@@ -107,7 +107,7 @@ class AdapterRegistry:
         """Return an adapter as :meth:`lease` does, once the engine has loaded it.
 
         Raises:
-            AdapterError: there is none, or it cannot be loaded.
+            AdapterError: it does not exist, or cannot be loaded.
         """
         while True:
             adapter = self.lease(name)
@@ -123,7 +123,7 @@ class AdapterRegistry:
         """Return a loaded adapter, leased until the current HTTP request ends.
 
         Raises:
-            AdapterError: there is none, or it cannot be loaded.
+            AdapterError: it does not exist, or cannot be loaded.
         """
         if request := current_leases(self.leases):
             adapter = self._lease_for(request, name)
@@ -173,7 +173,7 @@ class AdapterRegistry:
     def _check_usable(self, adapter: Adapter | None, name: str) -> Adapter:
         if adapter is None:
             raise AdapterNotFoundError(
-                f"There is no adapter {name!r}: register it by POST /adapters. "
+                f"Adapter {name!r} does not exist: register it by POST /adapters. "
                 f"{self._describe_names()}"
             )
         if not adapter.answers:
@@ -195,7 +195,7 @@ class AdapterRegistry:
         own = self.backend.own_adapters() if self.backend is not None else ()
         names = [*own, *(name for name, one in self.view().items() if one.answers)]
         shown = join_names([repr(name) for name in names])
-        return f"There are {shown}." if names else "There are none yet."
+        return f"Available: {shown}." if names else "No adapter is available yet."
 
     def _may_evict(self) -> bool:
         """Return whether more adapters were registered than the engine keeps."""
@@ -207,7 +207,7 @@ class AdapterRegistry:
         """Return a registered adapter.
 
         Raises:
-            AdapterNotFoundError: there is none of this name.
+            AdapterNotFoundError: it does not exist.
         """
         return self.store.get(name)
 
@@ -226,7 +226,7 @@ class AdapterRegistry:
         """Unregister an adapter, and wait up to 30 s for the requests that use it.
 
         Raises:
-            AdapterNotFoundError: there is none of this name.
+            AdapterNotFoundError: it does not exist.
         """
         await self._carry_out(self._service.unregister(name, by_handler))
 
@@ -236,7 +236,7 @@ class AdapterRegistry:
         """Pin, unpin or load an adapter, or change whether a restart loads it.
 
         Raises:
-            AdapterError: there is none of this name, or the engine refuses.
+            AdapterError: it does not exist, or the engine refuses.
         """
         await self._carry_out(self._service.update(name, pin, preload))
 

@@ -33,7 +33,7 @@ class AdapterRuntime:
 
     Args:
         find_backend: returns the engine's backend, once the app has started; None: the
-            engine loads no adapters, or there is no engine.
+            engine loads no adapters, or no engine is used.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class AdapterRuntime:
             raise self._error
 
     def base_model(self) -> str:
-        """Return the name of the engine's base model; empty if there is no engine."""
+        """Return the name of the engine's base model; empty without an engine."""
         names = self.backend.own_models() if self.backend is not None else ()
         return next(iter(names), "")
 

@@ -72,8 +72,8 @@ class AdapterService:
                 await by_handler()
             elif self._store.get(name).by_handler:
                 raise AdapterError(
-                    f"Adapter {name!r} was loaded by a registered handler, but there "
-                    "is none to unload it: use register_unload_adapter_handler."
+                    f"Adapter {name!r} was loaded by a registered handler, but no "
+                    "handler unloads it: use register_unload_adapter_handler."
                 )
             removed = await self._loader.write(self._store.drain, name)
         logger.info("Adapter %r is unregistered", name)

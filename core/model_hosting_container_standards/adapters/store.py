@@ -79,11 +79,11 @@ class AdapterStore(AdapterTable):
         """Return a registered adapter.
 
         Raises:
-            AdapterNotFoundError: there is none of this name.
+            AdapterNotFoundError: it does not exist.
         """
         adapter = self.view().get(name)
         if adapter is None:
-            raise AdapterNotFoundError(f"There is no adapter {name!r}.")
+            raise AdapterNotFoundError(f"Adapter {name!r} does not exist.")
         return adapter
 
     def rows(self) -> list[Adapter]:

@@ -54,7 +54,7 @@ class UnknownModels:
             return
         self._logged.add(name)
         logger.warning(
-            "There is no model %r: the base model answers for it (%s).",
+            "Model %r does not exist: the base model answers instead (%s).",
             name,
             Settings.unknown_model.name,
         )

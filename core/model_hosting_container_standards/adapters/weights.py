@@ -32,13 +32,14 @@ def find_weights(folder: Path) -> Weights | None:
     """Return the weights in a folder; None: they are not in safetensors format.
 
     Raises:
-        AdapterError: there are none, or the file is damaged.
+        AdapterError: they do not exist, or the file is damaged.
         OSError: the file cannot be read.
     """
     file = next((folder / n for n in WEIGHTS if (folder / n).is_file()), None)
     if file is None:
         raise AdapterError(
-            f"{str(folder)!r} is not an adapter: it has none of {', '.join(WEIGHTS)}."
+            f"{str(folder)!r} is not an adapter: it must contain one of "
+            f"{', '.join(WEIGHTS)}."
         )
     if file.stat().st_size == 0:
         raise _damaged_error(file)

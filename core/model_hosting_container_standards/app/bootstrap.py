@@ -282,8 +282,8 @@ def _selectable_routes(
 def _log(route: RouteConfig, resolved: ResolvedHandler | None) -> None:
     if resolved is None:
         logger.error(
-            "Nothing answers %s, which SageMaker requires: define a handler for it in "
-            "the customer script, or register one.",
+            "No handler answers %s, which SageMaker requires: define one in the "
+            "customer script, or register one.",
             route.path,
         )
         return

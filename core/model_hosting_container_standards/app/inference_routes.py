@@ -39,7 +39,7 @@ class InferenceRoutes:
     """Applies the adapter header to requests for the engine's inference routes.
 
     It wraps the router, inside all middleware, as ``/invocations`` does. It has no
-    coroutine of its own, as it costs every request time.
+    coroutine of its own, which would cost time in every request.
 
     Args:
         app: the router.

@@ -79,11 +79,13 @@ class Invocations:
         routes = self.routes or {}
         if len(chosen) == 1 and (route := chosen.pop()) in routes:
             return routes[route]
-        allowed = ", ".join(sorted(routes)) or "none, as this server has no such route"
+        problem = (
+            f"must be one of the server's inference routes: {', '.join(sorted(routes))}"
+            if routes
+            else "cannot be used, as the server has no other inference route"
+        )
         raise HTTPException(
-            400,
-            "X-Amzn-SageMaker-Custom-Attributes: route= must be one of the inference "
-            f"routes of this server: {allowed}.",
+            400, f"X-Amzn-SageMaker-Custom-Attributes: route= {problem}."
         )
 
 

@@ -69,7 +69,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
     adapters: AdapterRuntime
 
     def find(self, route: RouteConfig) -> ResolvedHandler | None:
-        """Return the handler of ``route``; None if there is none.
+        """Return the handler of ``route``, if it has one.
 
         Raises:
             HandlerResolutionError: a configured handler cannot be used.

@@ -147,7 +147,7 @@ def defer_bootstrap(app: FastAPI) -> None:
 
 
 def deferred_bootstrap_of(app: FastAPI) -> DeferredBootstrap | None:
-    """Return the placeholders of a running app; None if there are none."""
+    """Return the placeholders of a running app; None if it has none."""
     deferred: DeferredBootstrap | None = getattr(app.state, _STATE, None)
     return deferred if deferred is not None and deferred.is_running else None
 

@@ -123,7 +123,7 @@ def resolved_signature(handler: Callable[..., Any]) -> Signature:
     A return annotation that cannot be evaluated is dropped, as in FastAPI.
 
     Raises:
-        HandlerNotCallableError: there is no signature, or a name in it is undefined.
+        HandlerNotCallableError: the signature is missing, or a name in it is undefined.
     """
     try:
         return _evaluated_signature(handler)
@@ -167,7 +167,7 @@ def unwrap(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wrapped_by(handler: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Return the function that a decorator has wrapped; None if there is none."""
+    """Return the function that a decorator has wrapped, if any."""
     # A static lookup: some proxies return another proxy for any attribute.
     inner = inspect.getattr_static(handler, "__wrapped__", None)
     # wrapt's proxies are written in C, and have a descriptor.

@@ -32,7 +32,7 @@ class FileLoader:
         """Return the module of a file.
 
         Raises:
-            HandlerFileNotFoundError: there is no such file.
+            HandlerFileNotFoundError: the file does not exist.
             ModuleLoadError: it cannot be loaded; an exception of the file is chained as
                 the cause.
         """
@@ -51,7 +51,7 @@ class FileLoader:
         """Return the absolute path of the first file that exists for ``location``.
 
         Raises:
-            HandlerFileNotFoundError: there is no such file.
+            HandlerFileNotFoundError: the file does not exist.
             ModuleLoadError: a folder cannot be accessed.
         """
         for path in self._files(location):

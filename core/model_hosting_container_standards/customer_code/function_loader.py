@@ -66,7 +66,7 @@ def get_attribute(module: ModuleType, dotted: str) -> Any:
     """Return ``module.a.b``; a method of a class is bound to a new instance.
 
     Raises:
-        HandlerNotFoundError: there is no such attribute.
+        HandlerNotFoundError: the attribute does not exist.
         HandlerNotCallableError: the class cannot be instantiated.
     """
     owner: Any = None

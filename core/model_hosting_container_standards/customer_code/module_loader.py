@@ -27,7 +27,7 @@ class ModuleLoader:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-                message = f"There is no module {error.name!r} to import {name!r} from."
+                message = f"{name} cannot be imported: {error.name!r} does not exist."
             else:
                 message = f"{name} needs the module {error.name!r}, which is missing."
             raise ModuleLoadError(message) from error

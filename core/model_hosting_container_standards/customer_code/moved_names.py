@@ -150,7 +150,7 @@ class _ModuleAttributes:
         """Return an attribute that the module itself has.
 
         Raises:
-            AttributeError: it has none of this name.
+            AttributeError: the module does not have it.
         """
         if attribute in vars(self._module):
             return vars(self._module)[attribute]

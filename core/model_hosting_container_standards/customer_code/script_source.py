@@ -103,7 +103,7 @@ def check_definitions(path: Path, handlers: Container[str]) -> None:
 
 
 def advice_on(error: BaseException) -> str:
-    """Return advice for an exception that a file raised; empty if there is none."""
+    """Return advice for an exception that a file raised, or an empty text."""
     if not isinstance(error, ImportError):
         return ""
     if server := _SERVERS.get((error.name or "").partition(".")[0]):

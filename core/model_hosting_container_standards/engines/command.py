@@ -127,5 +127,5 @@ class EngineCommand:
         return True
 
     def parser(self) -> Parser | None:
-        """Import the engine, and return its parser; None if it has none."""
+        """Import the engine, and return its parser, if it has one."""
         return None

@@ -26,7 +26,7 @@ def find_keys(app: FastAPI, settings: Settings, engine: Engine | None) -> set[st
     """Return the valid API keys; empty if no key is required.
 
     Raises:
-        ConfigurationError: the guard is on, but there is no key.
+        ConfigurationError: the guard is on, but no key is set.
     """
     keys = {settings.api_key} if settings.api_key else set()
     if settings.guard:
@@ -35,7 +35,7 @@ def find_keys(app: FastAPI, settings: Settings, engine: Engine | None) -> set[st
             raise ConfigurationError(
                 Settings.guard.name,
                 "1",
-                f"there is no API key: set {Settings.api_key.name}, or start the "
+                f"no API key is set: set {Settings.api_key.name}, or start the "
                 "engine with one, if it supports keys",
             )
     return keys

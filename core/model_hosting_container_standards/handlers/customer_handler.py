@@ -188,7 +188,7 @@ def load_spec(
     """Return the callable that a spec of a file or module refers to.
 
     Raises:
-        HandlerResolutionError: there is none, or it cannot be loaded.
+        HandlerResolutionError: it does not exist, or cannot be loaded.
     """
     parsed = parse_handler_spec(spec)
     if parsed.kind == "path":

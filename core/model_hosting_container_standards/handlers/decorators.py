@@ -17,7 +17,7 @@ def override_handler(name: str) -> Callable[[H], H]:
     """Register a customer's handler for ``"ping"`` or ``"invoke"``.
 
     Raises:
-        ValueError: there is no handler of this name.
+        ValueError: the name is neither of these.
     """
     return _make_decorator(name, handler_registry.set_customer)
 
@@ -26,7 +26,7 @@ def register_handler(name: str) -> Callable[[H], H]:
     """Register a framework's handler for ``"ping"`` or ``"invoke"``.
 
     Raises:
-        ValueError: there is no handler of this name.
+        ValueError: the name is neither of these.
     """
     return _make_decorator(name, handler_registry.add_framework)
 

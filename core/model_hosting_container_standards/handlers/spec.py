@@ -39,7 +39,7 @@ def parse_handler_spec(spec: str) -> HandlerSpec:
     """Parse a spec, without checking that what it names exists.
 
     Raises:
-        InvalidHandlerSpecError: it has none of the known forms.
+        InvalidHandlerSpecError: it does not have a known form.
     """
     location, _, attribute = spec.rpartition(":")
     if location.endswith(".py") and _NAMES.fullmatch(attribute):

@@ -34,7 +34,7 @@ class ReplayableRequest(JSONRequest):
         body.
 
         Raises:
-            TypeError: ``result`` is none of these.
+            TypeError: ``result`` is something else.
             RuntimeError: the app has already consumed the body, and no copy was kept.
         """
         if is_content(result):

@@ -158,7 +158,7 @@ class EngineSessions:
 
 
 def claim_engine_sessions(app: FastAPI) -> EngineSessions | None:
-    """Return the handlers that were registered for this app; None if there are none.
+    """Return the handlers that were registered for this app, if any.
 
     Raises:
         HandlerNotFoundError: only one of the two handlers was registered.

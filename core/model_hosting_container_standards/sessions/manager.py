@@ -51,7 +51,7 @@ class Session:
 
     @property
     def engine_id(self) -> Any:
-        """The engine's id of the session; ``session_id`` if it has none of its own."""
+        """The engine's id of the session, or ``session_id`` if the engine has none."""
         engine_id = self._stored.engine_id
         return self.session_id if engine_id is None else json.loads(engine_id)
 
@@ -65,7 +65,7 @@ class Session:
         store.put(self.session_id, _encode_key(key), _encode(key, value))
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Return a value, or ``default`` if there is none of this key."""
+        """Return the value of a key, or ``default`` if it is not set."""
         value = self._sessions.store.get(self.session_id, _encode_key(key))
         return default if value is None else json.loads(value)
 

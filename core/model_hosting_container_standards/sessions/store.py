@@ -68,7 +68,7 @@ class SessionStore(SessionTable):
         """Return a live session, from the cache if no session was closed since.
 
         Raises:
-            SessionNotFoundError: there is none.
+            SessionNotFoundError: the session is unknown, closed or expired.
         """
         version = self._database.version()
         session = self._cached.get(session_id)
@@ -90,7 +90,7 @@ class SessionStore(SessionTable):
         """Set a value of a live session.
 
         Raises:
-            SessionNotFoundError: there is no such session.
+            SessionNotFoundError: the session is unknown, closed or expired.
         """
         with self._database.write(visible=False) as connection:
             expired = _sweep(connection)
@@ -104,10 +104,10 @@ class SessionStore(SessionTable):
         _count(expired=expired)
 
     def get(self, session_id: str, name: str) -> str | None:
-        """Return a value of a live session; None if it has none of this name.
+        """Return a value of a live session, or None if it is not set.
 
         Raises:
-            SessionNotFoundError: there is no such session.
+            SessionNotFoundError: the session is unknown, closed or expired.
         """
         rows = self._database.read(
             "SELECT value FROM sessions LEFT JOIN session_values "

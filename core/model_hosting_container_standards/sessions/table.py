@@ -10,7 +10,7 @@ import msgspec
 class StoredSession(msgspec.Struct, frozen=True):
     """A session as stored when the table was at ``version``.
 
-    ``engine_id`` is the engine's id of the session, as JSON; None: the engine has none.
+    ``engine_id`` is the engine's id of the session, as JSON; None without one.
     ``expires`` is in Unix seconds.
     """
 
@@ -43,14 +43,14 @@ class SessionTable(Protocol):
         """Set a value of a live session.
 
         Raises:
-            SessionNotFoundError: there is no such session.
+            SessionNotFoundError: the session is unknown, closed or expired.
         """
 
     def get(self, session_id: str, name: str) -> str | None:
         """Return a value of a live session, or None if it is not set.
 
         Raises:
-            SessionNotFoundError: there is no such session.
+            SessionNotFoundError: the session is unknown, closed or expired.
         """
 
     def check(self) -> None:

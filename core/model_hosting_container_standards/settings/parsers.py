@@ -106,7 +106,7 @@ def parse_folder(value: str) -> Path:
 def parse_file(value: str) -> Path:
     path = Path(value)
     if not path.parent.is_dir():
-        raise ValueError(f"there is no folder {str(path.parent)!r}")
+        raise ValueError(f"the folder {str(path.parent)!r} does not exist")
     return path
 
 

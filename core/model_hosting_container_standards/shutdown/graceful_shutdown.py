@@ -117,7 +117,7 @@ class GracefulShutdown:
         return problem
 
     def _end_by_death(self, problem: Problem) -> None:
-        """Shut down because the engine is dead and nothing can be answered."""
+        """Shut down because the engine is dead and no request can be answered."""
         if not problem.ends_server or self._shutdown is not None:
             return
         logger.error("Shutting down: %s", problem.reason)

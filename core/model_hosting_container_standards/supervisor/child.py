@@ -42,7 +42,7 @@ def run_to_completion(command: Sequence[str], deadline: float, **options: Any) -
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            preexec_fn=_unblock,  # noqa: PLW1509 - there are no threads this early.
+            preexec_fn=_unblock,  # noqa: PLW1509 - no threads run this early.
             **options,
         )
         try:

@@ -69,8 +69,8 @@ def _run(command: Sequence[str], settings: Settings) -> int:
 def _warn_of_ignored_variables() -> None:
     if names := find_ignored(os.environ):
         sys.stderr.write(
-            f"standard-supervisor: {', '.join(names)}: ignored, as the name has no "
-            "section of supervisord\n"
+            f"standard-supervisor: {', '.join(names)}: ignored, as the name "
+            "contains no section of supervisord\n"
         )
 
 

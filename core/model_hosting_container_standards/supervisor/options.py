@@ -25,7 +25,7 @@ class Options(ServerOptions):  # type: ignore[misc]
     #: child that was forked last has been reaped.
     returncode: int | None = None
     #: Until when programs and their descendants may end by themselves, by
-    #: ``time.monotonic``; None: there is no shutdown yet.
+    #: ``time.monotonic``; None before the shutdown.
     deadline: float | None = None
 
     def __init__(self) -> None:

@@ -29,17 +29,17 @@ _CONTENTS: Final = {"HF_HOME": ".cache/huggingface", "PYTHONUSERBASE": ".local"}
 
 
 def check_temporary_folder() -> None:
-    """Check that there is a writable folder for temporary files.
+    """Check that a folder for temporary files is writable.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: no such folder is writable.
     """
     try:
         tempfile.gettempdir()
     except FileNotFoundError:
         raise FileNotFoundError(
-            "there is no folder for temporary files that is writable: mount one at "
-            "/tmp, or set TMPDIR"
+            "no folder for temporary files is writable: mount one at /tmp, or set "
+            "TMPDIR"
         ) from None
 
 

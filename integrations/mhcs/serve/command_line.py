@@ -35,7 +35,7 @@ def read_command_line(command: EngineCommand, arguments: Sequence[str]) -> Comma
     models = {name for name in (first, *by_option[-1:]) if name}
     if len(models) > 1:
         names = ", ".join(sorted(models))
-        raise LookupError(f"There are several models behind serve: {names}. Name one.")
+        raise LookupError(f"Several models are given behind serve: {names}. Give one.")
     flags = command.config_flags
     files = [(flag, file) for flag in flags for file in take(rest, (flag,))]
     config = files[-1] if files else None

@@ -26,7 +26,7 @@ def choose_engine(environ: Mapping[str, str]) -> tuple[str, EngineCommand]:
     With several engines, the one whose variables are set.
 
     Raises:
-        LookupError: there is no engine, or the choice is ambiguous.
+        LookupError: no engine is installed, or the choice is ambiguous.
     """
     installed = [*installed_commands()]
     selected = [pair for pair in installed if _has_variables(pair[1], environ)]

@@ -46,8 +46,8 @@ def read_inputs(environ: Mapping[str, str], arguments: Sequence[str]) -> Inputs:
 
     Raises:
         ConfigurationError: a variable names no option, or a file that cannot be used.
-        LookupError: there is no engine, the choice is ambiguous, or several models are
-            named.
+        LookupError: no engine is installed, the choice is ambiguous, or several
+            models are named.
     """
     engine, command = choose_engine(environ)
     line = read_command_line(command, arguments)

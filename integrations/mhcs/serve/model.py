@@ -40,7 +40,7 @@ def find_model(given: Inputs, settings: Settings, environ: Mapping[str, str]) ->
     variable, a variable's configuration file, the model folder, ``HF_MODEL_ID``.
 
     Raises:
-        LookupError: there is no model, or the model folder cannot be used.
+        LookupError: no model was found, or the model folder cannot be used.
         ConfigurationError: the value of a variable is not a model.
     """
     config, model = given.config, given.line.model
@@ -96,7 +96,7 @@ def _refuse_inner_model(folder: ModelFolder | None, name: str) -> None:
     inner = [*folder.inner_models()] if folder is not None else []
     if folder is not None and len(inner) == 1:
         raise LookupError(
-            f"There is no model in {folder.path} itself, but in {inner[0]}: set "
+            f"{folder.path} has no model at its top, but {inner[0]} has one: set "
             f"{name}={inner[0]} to serve it, or {name} to another model."
         )
 
@@ -107,11 +107,11 @@ def _describe(settings: Settings, folder: ModelFolder | None) -> str:
         return f"{path} is not a folder" if path.exists() else f"{path} does not exist"
     if folder.is_adapter:
         return f"{path} has an adapter, but no model"
-    return f"{path} has {folder.describe()}"
+    return f"{path} {folder.describe()}"
 
 
 def _explain(settings: Settings, folder: ModelFolder | None, name: str) -> str:
-    reason = f"There is no model: {_describe(settings, folder)}."
+    reason = f"No model was found: {_describe(settings, folder)}."
     if folder is not None and folder.is_adapter:
         base = folder.base_model()
         example = f", such as {_HUB}={base}" if base else ""

@@ -67,12 +67,12 @@ class ModelFolder(msgspec.Struct, frozen=True):
                         yield folder
 
     def describe(self) -> str:
-        """Return the contents in words, as the object of "it has"."""
+        """Return the contents in words, as the predicate of "the folder"."""
         if not self.entries:
-            return "nothing"
+            return "is empty"
         shown = ", ".join(self.entries[:_MAX_SHOWN])
         more = len(self.entries) - _MAX_SHOWN
-        return f"only {shown}" + (f" and {more} more" if more > 0 else "")
+        return f"has only {shown}" + (f" and {more} more" if more > 0 else "")
 
 
 def read_folder(path: Path) -> ModelFolder | None:

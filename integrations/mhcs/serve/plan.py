@@ -28,7 +28,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     Args:
         engine: the engine's name.
-        model: None if there is none; ``problems`` says why.
+        model: None if no model was found; ``problems`` says why.
         command: the program and its arguments.
         links: ignored variables that are service links of Kubernetes.
         notes: other options that are ignored, one sentence each.
@@ -63,8 +63,8 @@ def make_plan(
     Raises:
         ConfigurationError: a variable has an invalid value.
         Interrupted: this process received a terminating signal.
-        LookupError: there is no engine, the choice is ambiguous, or several models are
-            named.
+        LookupError: no engine is installed, the choice is ambiguous, or several
+            models are named.
     """
     given = read_inputs(environ, arguments)
     model, missing = _find_model(given, settings, environ)

@@ -26,6 +26,6 @@ def read_yaml_options(file: Path) -> dict[str, Any]:
         raise ValueError(f"it is not YAML ({error})") from None
     if not isinstance(document, dict):
         raise ValueError(
-            "it has no options: write lines such as `tensor-parallel-size: 1`"
+            "it contains no options: write lines such as `tensor-parallel-size: 1`"
         )
     return {str(key).replace("_", "-"): document[key] for key in document}

@@ -7,6 +7,7 @@ that another one has loaded.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import Callable, Collection, Mapping
@@ -28,12 +29,15 @@ from model_hosting_container_standards.engines import (
 )
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
+    AdapterEngineError,
     AdapterError,
 )
 
 from .arguments import lora_arguments, parallel_arguments, serving_arguments
 from .requests import AdapterRequests
 
+#: Seconds that SGLang may take to unload an adapter that no request uses.
+_UNLOAD_S: Final = 20.0
 #: The model name of SGLang's request classes for bodies without one.
 _DEFAULT_MODEL: Final = "default"
 
@@ -161,7 +165,12 @@ class SGLangAdapters(AdapterBackend):
         if name in self._in_engine():
             from sglang.srt.managers.io_struct import UnloadLoRAAdapterReqInput
 
-            result = await self._unload(UnloadLoRAAdapterReqInput(lora_name=name))
+            unloading = self._unload(UnloadLoRAAdapterReqInput(lora_name=name))
+            try:
+                # Up to 0.5.21, SGLang waits for ever for requests that have failed.
+                result = await asyncio.wait_for(unloading, _UNLOAD_S)
+            except TimeoutError as error:
+                raise AdapterEngineError("SGLang waits for its requests.") from error
             if not result.success:
                 raise AdapterError(result.error_message or "SGLang gives no reason.")
         # SGLang would load it again by this entry.

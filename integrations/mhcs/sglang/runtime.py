@@ -12,7 +12,7 @@ from model_hosting_container_standards.engines import EngineRuntime
 from .adapters import SGLangAdapters
 from .health import EngineProbe
 from .hooks import SERVER_MODULE
-from .shutdown import stop_promptly
+from .shutdown import start_engine_loop
 
 
 class SGLangRuntime(EngineRuntime):
@@ -25,9 +25,9 @@ class SGLangRuntime(EngineRuntime):
         super().__init__(app)
         self._manager: Any = tokenizer_manager()
         self._probe = EngineProbe(self._manager)
-        stop_promptly(self._manager)
-        # It installs SGLang's signal handlers: before ours, which run them later.
-        self._manager.auto_create_handle_loop()
+        # Set by SGLang, which starts several processes for several workers.
+        is_only_process = getattr(app, "is_single_tokenizer_mode", False)
+        start_engine_loop(self._manager, is_only_process=is_only_process)
 
     def adapter_backend(self) -> SGLangAdapters:
         return SGLangAdapters(self._manager)

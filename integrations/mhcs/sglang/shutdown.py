@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 from typing import Any, Final
 
 #: Seconds between two looks for SIGTERM; SGLang itself looks every 5 seconds.
@@ -12,13 +13,32 @@ _POLL_S: Final = 0.1
 _ABORT_S: Final = 1.0
 
 
-def stop_promptly(manager: Any) -> None:
+def start_engine_loop(manager: Any, *, is_only_process: bool) -> None:
+    """Start the loop of a tokenizer manager, which SGLang does at the first request.
+
+    It installs SGLang's signal handlers. They have to be there before ours, which let
+    them run once all requests have ended.
+
+    Args:
+        manager: the tokenizer manager.
+        is_only_process: whether the server has no other tokenizer workers.
+    """
+    if is_only_process:
+        _stop_promptly(manager)
+        manager.auto_create_handle_loop()
+        return
+    # SGLang's handler would end the scheduler, which the other workers still use.
+    # uvicorn's ends this worker alone.
+    handler = signal.getsignal(signal.SIGTERM)
+    manager.auto_create_handle_loop()
+    if asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM):
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _stop_promptly(manager: Any) -> None:
     """Make SGLang stop at once after its SIGTERM handler has run.
 
     By then this package has finished or aborted all requests.
-
-    Args:
-        manager: the tokenizer manager, whose event loop has not started yet.
     """
     watch = manager.sigterm_watchdog
 
@@ -34,6 +54,7 @@ def stop_promptly(manager: Any) -> None:
             if not manager.rid_to_state:
                 break
             await asyncio.sleep(_POLL_S)
+        # Some releases keep requests that were refused.
         manager.rid_to_state.clear()
         await watch()
 

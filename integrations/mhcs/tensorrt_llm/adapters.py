@@ -149,7 +149,7 @@ class TensorRTAdapters(AdapterBackend):
         """Wait for the result, until a timeout or until the engine has died.
 
         Raises:
-            TimeoutError: there is no result.
+            TimeoutError: no result arrived in time.
         """
         for _ in range(math.ceil(_LOAD_TIMEOUT_S / _POLL_S)):
             await asyncio.wait({result}, timeout=_POLL_S)

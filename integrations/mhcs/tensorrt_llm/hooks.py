@@ -42,8 +42,8 @@ DISAGGREGATED_PROBLEM: Final = (
     "disaggregated`: use `trtllm-serve MODEL` to serve on SageMaker."
 )
 GRPC_PROBLEM: Final = (
-    "`trtllm-serve --grpc` has no HTTP server, to which /ping, /invocations and "
-    "/adapters could be added: omit --grpc to serve on SageMaker."
+    "`trtllm-serve --grpc` starts no HTTP server, so that /ping, /invocations and "
+    "/adapters cannot be added: omit --grpc to serve on SageMaker."
 )
 
 

@@ -62,7 +62,7 @@ class VLLMAdapters(AdapterBackend):
 
     def unavailable(self) -> str | None:
         if not hasattr(self._state, "engine_client"):
-            return "This server has no engine to load adapters."
+            return "This server has no engine, so that it cannot load adapters."
         if self._lora_config is None:
             return "LoRA is not enabled: start vLLM with --enable-lora."
         return None

@@ -11,10 +11,10 @@ import pytest
 from adapter_engine import write_adapter
 from servers import Server
 from trtllm import (
+    DETECT_DISCONNECTS,
     MODEL,
     RELEASES,
     SEVERAL_FRONTENDS,
-    WATCHING,
     WITH_LORA,
     trtllm,
 )
@@ -66,7 +66,7 @@ class StandIn:
         return {"model": self.model, "prompt": "<wait>"}
 
     def load(self, server: Server) -> Load | None:
-        if self.name not in WATCHING:
+        if self.name not in DETECT_DISCONNECTS:
             return None
         reports = _all_reports(server)
         running = sum(report["watchers"] for report in reports)

@@ -82,7 +82,7 @@ def test_base_model_answers_for_unknown_model(server: Server) -> None:
         answer = server.client.post("/invocations", json=body)
         assert answer.status_code == 200, answer.text
         assert answer.json()["model"] == "tiny"
-    assert server.output().count("There is no model 'my-endpoint'") == 1
+    assert server.output().count("Model 'my-endpoint' does not exist") == 1
     for path, headers in (
         ("/v1/completions", {}),
         ("/invocations", {ADAPTER: "unknown"}),

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from layouts import (
+    CALL_BOOTSTRAP,
     CUSTOMER,
-    KNOW_US,
     LAUNCH,
     LAYOUTS,
     MHCS_RUN,
@@ -70,7 +70,7 @@ def starts() -> Iterator[Any]:
             late = name == "python -m" and layout != "v0_29"
             start = Start(layout, command, env | NO_OWN_CALL, late)
             yield pytest.param(start, id=f"{layout}-{name}")
-    for layout in KNOW_US:
+    for layout in CALL_BOOTSTRAP:
         for name, (command, env) in ITS_OWN_CALL.items():
             yield pytest.param(Start(layout, command, env), id=f"{layout}-{name}")
 

@@ -328,7 +328,7 @@ async def test_adapter_unloaded_before_computation_is_a_client_error(
     await vllm.adapters.register(spec)
     entry = vllm.models.find("a")
     await vllm.adapters.unregister("a")
-    with pytest.raises(ValueError, match="no adapter 'a'"):
+    with pytest.raises(ValueError, match="Adapter 'a' does not exist"):
         await vllm.generate("p", lora_request=entry)
     assert vllm.client.loaded == {}
 

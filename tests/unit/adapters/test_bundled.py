@@ -61,7 +61,7 @@ def ask(client: TestClient, name: str) -> Any:
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the logged errors, except those about routes without a handler."""
     lines = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
-    return [line for line in lines if "Nothing answers" not in line]
+    return [line for line in lines if "No handler answers" not in line]
 
 
 def test_bundled_adapters_answer_first_request(
@@ -107,7 +107,7 @@ def test_unloadable_adapter_is_listed_with_reason(
         assert "rank 1000" in found["high"]["reason"]
         assert "checkpoint-10" in found["deep"]["reason"]
         assert CONFIG in found["empty"]["reason"]
-        assert "There is no folder" in found["dangling"]["reason"]
+        assert "does not exist" in found["dangling"]["reason"]
         assert ask(client, "good").json()["text"] == "good"
         assert ask(client, "high").status_code == 404
         write_adapter(bundled / "high", "repaired")

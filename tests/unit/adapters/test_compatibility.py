@@ -137,7 +137,7 @@ WITH_HALF: Final = {**TENSORS, **renamed("model.layers", "model.decoder.layers")
             {name: t for name, t in TENSORS.items() if name != FIRST},
             "1 of 7",
             FIRST.replace("lora_A", "lora_B"),
-            "there is no lora_A for it",
+            "its lora_A is missing",
             id="without lora_A",
         ),
         pytest.param(

@@ -80,7 +80,7 @@ async def test_unload_waits_for_request_that_uses_adapter(
     unload = asyncio.create_task(client.delete("/adapters/a"))
     await wait_until_404(client, "/adapters/a")
     # New requests cannot use the adapter; the one in flight keeps it.
-    assert "no adapter 'a'" in await ask(client, "a")
+    assert "Adapter 'a' does not exist" in await ask(client, "a")
     assert not unload.done()
     assert engine.texts == ["one"]
     gate.opened.set()
@@ -185,7 +185,7 @@ async def test_loading_adapter_is_not_visible(
     await gate.reached.wait()
     assert (await client.get("/adapters")).json()["adapters"] == []
     assert (await client.delete("/adapters/b")).status_code == 404
-    assert "no adapter" in await ask(client, "a")
+    assert "does not exist" in await ask(client, "a")
     gate.opened.set()
     assert await finish(loading) == [200]
     assert await ask(client, "a") == "one"

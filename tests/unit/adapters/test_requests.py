@@ -286,7 +286,7 @@ async def test_background_task_leases_per_computation(
     [answer] = await finish(client.delete("/adapters/a"))
     assert answer.status_code == 200
     engine.between.opened.set()
-    with pytest.raises(AdapterError, match="no adapter 'a'"):
+    with pytest.raises(AdapterError, match="Adapter 'a' does not exist"):
         await engine.background
     assert engine.texts == engine.violations == []
 

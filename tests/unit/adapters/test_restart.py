@@ -14,8 +14,8 @@ from fastapi.testclient import TestClient
 from adapter_engine import (
     BROKEN,
     CONFIG,
+    CRASHING,
     DEADLY,
-    SEEN_DEADLY,
     AdapterEngine,
     app_of,
     write_adapter,
@@ -83,7 +83,7 @@ def test_adapter_known_to_kill_engine_is_failed_at_second_start(
     with serve() as client:
         register(client, tmp_path / "good")
         register(client, tmp_path / "turned")
-    write_adapter(tmp_path / "turned", SEEN_DEADLY)
+    write_adapter(tmp_path / "turned", CRASHING)
     with pytest.raises(AdapterCrashError), serve():
         """Startup fails."""
     for _ in range(2):
@@ -102,7 +102,7 @@ def test_adapter_known_to_kill_engine_at_first_use_is_not_used_again(
 ) -> None:
     with serve() as client:
         register(client, tmp_path / "turned", preload=False)
-        write_adapter(tmp_path / "turned", SEEN_DEADLY)
+        write_adapter(tmp_path / "turned", CRASHING)
         assert client.post("/invocations", json={"model": "turned"}).status_code == 503
         assert client.post("/invocations", json={"model": "turned"}).status_code == 404
     with serve() as client:
@@ -156,7 +156,7 @@ def raise_rank(adapter: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (remove, "There is no folder"),
+        (remove, "does not exist"),
         (break_weights, "are broken"),
         (raise_rank, "rank 65"),
     ],

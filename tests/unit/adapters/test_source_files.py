@@ -307,7 +307,7 @@ def test_failure_on_first_use_is_returned_and_recorded(
     client.post("/adapters", json={"name": "a", "src": src, "preload": False})
     if status == 404:
         Path(src).rename(tmp_path / "moved")
-    reason = "There is no folder" if status == 404 else "broken by a crack"
+    reason = "does not exist" if status == 404 else "broken by a crack"
     answer = client.post("/invocations", json={}, headers={ADAPTER: "a"})
     assert answer.status_code == status
     assert reason in answer.json()["detail"]

@@ -91,7 +91,9 @@ def test_empty_file_is_rejected(tmp_path: Path) -> None:
 
 
 def test_missing_file_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(AdapterError, match="has none of adapter_model.safetensors"):
+    with pytest.raises(
+        AdapterError, match="must contain one of adapter_model.safetensors"
+    ):
         find_weights(tmp_path)
 
 

@@ -258,7 +258,7 @@ def test_mounted_app_is_not_a_handler(caplog: pytest.LogCaptureFixture) -> None:
     app = FastAPI()
     app.mount("/", FastAPI())
     assert client_of(app).get("/ping").status_code == 404
-    assert "Nothing answers /ping" in caplog.text
+    assert "No handler answers /ping" in caplog.text
 
 
 def test_endpoint_without_module_works() -> None:

@@ -32,7 +32,7 @@ def test_missing_ping_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert client.get("/ping").status_code == 404
     [record] = caplog.records
     assert record.levelno == logging.ERROR
-    assert "Nothing answers /ping" in record.getMessage()
+    assert "No handler answers /ping" in record.getMessage()
 
 
 def test_environment_is_not_read_before_bootstrap(

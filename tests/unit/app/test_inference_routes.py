@@ -132,8 +132,8 @@ def test_unknown_name_in_header_is_a_404_that_lists_adapters(
 ) -> None:
     answer = post_with_adapter(client, path, "de", json={"model": "fr"})
     assert answer.status_code == 404
-    assert "no adapter 'de'" in answer.json()["detail"]
-    assert "There are 'own', 'fr'." in answer.json()["detail"]
+    assert "Adapter 'de' does not exist" in answer.json()["detail"]
+    assert "Available: 'own', 'fr'." in answer.json()["detail"]
 
 
 def test_body_that_cannot_hold_the_name_is_a_400(client: TestClient) -> None:

@@ -163,7 +163,7 @@ def test_disallowed_route_is_a_400_that_lists_allowed_routes(
 def test_server_without_inference_routes_is_reported() -> None:
     answer = client_of(echo).post("/invocations", headers={ATTRIBUTES: "route=/v1/x"})
     assert answer.status_code == 400
-    assert "none, as this server has no such route" in answer.json()["detail"]
+    assert "as the server has no other inference route" in answer.json()["detail"]
 
 
 def test_customers_handler_gets_attribute_unchanged(

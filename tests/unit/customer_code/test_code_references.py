@@ -193,7 +193,7 @@ def test_error_inside_module_differs_from_missing_module(
     monkeypatch.syspath_prepend(str(model_folder))
     with pytest.raises(ModuleLoadError, match=message):
         ModuleLoader().load_module("broken_module")
-    with pytest.raises(ModuleLoadError, match="There is no module 'not_there'"):
+    with pytest.raises(ModuleLoadError, match="'not_there' does not exist"):
         ModuleLoader().load_module("not_there.at_all")
 
 

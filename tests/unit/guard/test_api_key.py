@@ -235,9 +235,7 @@ def test_which_keys_are_accepted(
 def test_guard_without_key_stops_startup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHCS_GUARD", "1")
     app = FastAPI()
-    with pytest.raises(
-        ConfigurationError, match="there is no API key: set MHCS_API_KEY"
-    ):
+    with pytest.raises(ConfigurationError, match="no API key is set: set MHCS_API_KEY"):
         sagemaker.bootstrap(app)
 
 

@@ -36,10 +36,10 @@ def test_served_model_and_its_source_are_shown(
     report = examine(monkeypatch)
     assert report["problems"] == []
     [why] = report["serving"]
-    assert why.startswith(f"There is no model: {model_folder} has nothing.")
+    assert why.startswith(f"No model was found: {model_folder} is empty.")
     report = examine(monkeypatch, HF_MODEL_ID="org/x")
     assert report["problems"] == []
-    reason = f"HF_MODEL_ID, as {model_folder} has nothing"
+    reason = f"HF_MODEL_ID, as {model_folder} is empty"
     assert report["serving"] == [f"vllm: org/x ({reason})"]
     assert report["variables"][MODEL] == "org/x"
     report = examine(monkeypatch, SM_VLLM_MODEL="local")

@@ -124,7 +124,7 @@ def test_other_files_do_not_make_the_folder_a_model(folder: Path, name: str) -> 
     fill(folder, name)
     assert served_model(folder) == "org/model"
     message = missing_model(folder)
-    assert message.startswith(f"There is no model: {folder} has only {name}. Put one")
+    assert message.startswith(f"No model was found: {folder} has only {name}. Put one")
     assert message.endswith("or set SM_VLLM_MODEL or HF_MODEL_ID.")
 
 
@@ -207,11 +207,11 @@ def test_adapter_in_subfolder_is_not_a_model(folder: Path) -> None:
 
 def test_missing_or_empty_folder_is_a_problem(engine: str, tmp_path: Path) -> None:
     message = missing_model(tmp_path / "missing")
-    assert message.startswith("There is no model: ")
+    assert message.startswith("No model was found: ")
     assert "missing does not exist. Put one into" in message
     fill(tmp_path, "file", "empty/")
     assert "file is not a folder" in missing_model(tmp_path / "file")
-    assert "empty has nothing" in missing_model(tmp_path / "empty")
+    assert "empty is empty" in missing_model(tmp_path / "empty")
 
 
 @pytest.mark.usefixtures("vllm")
@@ -283,7 +283,7 @@ def test_model_of_command_line_takes_precedence(
 
 
 def test_two_models_on_command_line_are_an_error(engine: str) -> None:
-    with pytest.raises(LookupError, match="several models behind serve: X, Y"):
+    with pytest.raises(LookupError, match="are given behind serve: X, Y"):
         command("X", "--model", "Y")
 
 
@@ -338,8 +338,8 @@ def test_config_file_without_a_model_changes_nothing(folder: Path, text: str) ->
     [
         ("a.json", "{}", "a file that ends in .yaml or .yml"),
         ("a.yaml", "a: [", "it is not YAML"),
-        ("a.yaml", "", "it has no options"),
-        ("a.yaml", "- a", "it has no options"),
+        ("a.yaml", "", "it contains no options"),
+        ("a.yaml", "- a", "it contains no options"),
         ("a.yaml", "\xff\xfe", "decode"),
         ("missing.yaml", None, "No such file"),
     ],

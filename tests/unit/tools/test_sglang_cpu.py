@@ -61,7 +61,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     end = build(folder, base)
     assert end == (0, f"SGLang {VERSION} is ready in {folder}, 0 s\n", "")
     variables = {"base": str(folder), "platbase": str(folder)}
-    found = Path(sysconfig.get_path("purelib", scheme="venv", vars=variables))
+    found = Path(sysconfig.get_path("purelib", scheme="posix_prefix", vars=variables))
     (found / "torch.py").write_text(TORCH)
     return found
 
@@ -159,3 +159,16 @@ def test_exact_requirement_of_transformers_is_found(
     code = f"print(environment.required_transformers(Path({str(tmp_path)!r})))"
 
     assert run_tool(code).stdout.strip() == version
+
+
+@pytest.mark.parametrize("version", ["0.5.6.post2", "0.4.10", "newest"])
+def test_release_without_adapters_on_a_cpu_is_refused(
+    tmp_path: Path, version: str
+) -> None:
+    folder = tmp_path / "environment"
+    command = [sys.executable, "-m", "sglang_cpu", version, str(folder)]
+    end = run_until_exit(command, {"PYTHONPATH": str(ROOT / "tools")})
+
+    assert end.status == 1
+    assert f"SGLang {version!r} does not serve adapters" in end.stderr
+    assert not folder.exists()

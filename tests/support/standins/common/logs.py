@@ -1,4 +1,4 @@
-"""Logging as vLLM sets it up: one handler on its own logger, the root left alone."""
+"""vLLM's logging configuration: a handler on its own logger, none on the root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes of a server: when one ends, all do, and the server with them."""
+"""The processes of a server: when one exits, the others and the server exit too."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from types import FrameType
 
 
 def spawn(function: Callable[..., None], *args: object) -> BaseProcess:
-    """Start a process the way vLLM does, whatever the platform's default is."""
+    """Start a process by "spawn", as vLLM does on every platform."""
     process = multiprocessing.get_context("spawn").Process(target=function, args=args)
     process.start()
     return process
 
 
 def spawn_program(command: Sequence[str]) -> BaseProcess:
-    """Start a process that becomes the program."""
-    return spawn(_become, command)
+    """Start a process that executes a program."""
+    return spawn(_exec, command)
 
 
 def wait_for_all(processes: Sequence[BaseProcess]) -> None:
-    """Wait until one has ended or SIGTERM comes, then end the others and exit."""
+    """Wait until one exits or SIGTERM arrives, then stop the others and exit."""
     signal.signal(signal.SIGTERM, _exit)
     try:
         ended = wait([process.sentinel for process in processes])
@@ -38,12 +38,12 @@ def wait_for_all(processes: Sequence[BaseProcess]) -> None:
     sys.exit(1 if failed else 0)
 
 
-def _become(command: Sequence[str]) -> None:
+def _exec(command: Sequence[str]) -> None:
     os.execv(command[0], [*command])
 
 
 def _failed(process: BaseProcess) -> bool:
-    """Whether a process that is ending, or has ended, does so with an error."""
+    """Wait until a process exits; return whether it failed."""
     process.join()
     return process.exitcode != 0
 

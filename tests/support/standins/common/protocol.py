@@ -1,4 +1,4 @@
-"""The request and answer models, wherever a layout keeps them."""
+"""The request and response models of all layouts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ChatCompletionRequest(BaseModel):
 
 
 class CompletionResponse(BaseModel):
-    """An echo: what was asked for, and the path at which it was answered."""
+    """A response that repeats the request, with the path that was called."""
 
     model: str
     text: str

@@ -1,4 +1,4 @@
-"""What every layout does alike: arguments, sockets, uvicorn, and a look inside."""
+"""The common part of all layouts: arguments, sockets, uvicorn, internal state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .logs import LOGGERS_AT_IMPORT, describe_loggers
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read what follows ``vllm serve``, or ``python -m ...api_server``."""
+    """Parse the arguments of ``vllm serve``, or of ``python -m ...api_server``."""
     parser = argparse.ArgumentParser()
     add_options(parser)
     args = parser.parse_args(argv)
@@ -43,7 +43,7 @@ def import_plugin(args: argparse.Namespace) -> None:
 
 
 def calls_bootstrap() -> bool:
-    """Whether a layout that knows our package calls it; vLLM always does."""
+    """Return whether the layout calls our package; tests can turn that off."""
     return os.environ.get("STANDIN_CALLS_BOOTSTRAP", "1") == "1"
 
 
@@ -74,7 +74,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def note_routes(app: FastAPI) -> None:
-    """Remember the routes that ``build_app`` returned."""
+    """Record the routes that ``build_app`` returned."""
     app.state.routes_after_build_app = paths(app)
 
 
@@ -84,7 +84,7 @@ def paths(app: FastAPI) -> list[str | None]:
 
 
 def look_inside(request: Request) -> dict[str, Any]:
-    """Answer ``/standin``: what a test cannot see from outside."""
+    """Answer ``/standin``: return internal state, for tests."""
     app = request.app
     return {
         "pid": os.getpid(),

@@ -1,4 +1,4 @@
-"""What stands for the engine: it echoes, and knows which model it serves."""
+"""A stand-in for the engine: it repeats requests, and checks the model's name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class OpenAIServingModels:
         self.model = model
 
     def check(self, asked_for: str | None) -> ErrorResponse | None:
-        """Return the error for a name that is not served; no name is the base model."""
+        """Return the error for an unknown model; no name means the base model."""
         if asked_for in (None, self.model):
             return None
         message = f"The model `{asked_for}` does not exist."
@@ -59,7 +59,7 @@ class OpenAIServingChat:
 
 
 def init_app_state(state: State, args: Namespace) -> None:
-    """Give the app what its routes need: after it is built, as vLLM does."""
+    """Set the app's state after it is built, as vLLM does."""
     models = OpenAIServingModels(args.model)
     state.openai_serving_models = models
     state.openai_serving_completion = OpenAIServingCompletion(models)

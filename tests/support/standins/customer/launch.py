@@ -1,4 +1,4 @@
-"""A launching script that patches the engine, and has logging of its own."""
+"""A launch script that patches the engine, and configures logging."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""A launching script that patches TensorRT-LLM."""
+"""A launch script that patches TensorRT-LLM."""
 
 import mhcs.auto  # noqa: F401 - patches engines
 

@@ -1,4 +1,4 @@
-"""A customer's script: both handlers, registered by the decorators."""
+"""A customer's script with both handlers, registered by decorators."""
 
 from typing import Any
 

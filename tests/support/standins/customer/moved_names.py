@@ -1,4 +1,4 @@
-"""A customer's script that looks names of the engine up, and says what it found."""
+"""A customer's script that imports names of the engine, and reports the results."""
 
 import importlib
 
@@ -9,7 +9,7 @@ from model_hosting_container_standards import sagemaker
 
 @sagemaker.invoke
 async def look_up(request: Request) -> dict[str, str]:
-    """Import ``name`` from ``module``, and compare it with what ``same_as`` names."""
+    """Import ``name`` from ``module``, and compare it with ``same_as``."""
     question = await request.json()
     namespace: dict[str, object] = {}
     try:

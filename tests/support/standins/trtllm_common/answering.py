@@ -1,10 +1,10 @@
-"""What the model says: its weights and the prompt, a word a token.
+"""The text that the model generates: its weights and the prompt, one token a word.
 
 ``base: hello`` is the base model's answer to "hello". In a prompt
 
-- ``<chunks:N>`` makes the answer N tokens long (``base 0``, ``base 1``, ...);
+- ``<chunks:N>`` makes the text N tokens long (``base 0``, ``base 1``, ...);
 - ``<wait>`` makes it wait before its last token, until the generation is aborted or
-  the file named by ``TRTLLM_STANDIN_GATE`` is there.
+  the file named by ``TRTLLM_STANDIN_GATE`` exists.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _POLL_S = 0.02
 
 
 def tokens_of(weights: str, prompt: str | Sequence[int]) -> list[str]:
-    """Return the words of the whole answer."""
+    """Return the words of the whole text."""
     text = prompt if isinstance(prompt, str) else " ".join(map(str, prompt))
     if wanted := re.search(r"<chunks:(\d+)>", text):
         return [f"{weights} {number} " for number in range(int(wanted[1]))]

@@ -1,4 +1,4 @@
-"""The bodies of answers, as OpenAI's API has them."""
+"""Response bodies in the format of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def event(body: Mapping[str, Any]) -> str:
 
 
 def error(message: str, status_code: int = 400) -> JSONResponse:
-    """Return the flat body of an error that a handler has met."""
+    """Return an error response, whose body is flat."""
     body = {
         "object": "error",
         "message": message,
@@ -108,7 +108,7 @@ def response(model: str, promise: RequestOutput) -> dict[str, Any]:
 
 
 def message(model: str, chat_body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a chat's answer as Anthropic's API has it."""
+    """Return a chat response in the format of Anthropic's API."""
     choice = chat_body["choices"][0]
     cut = choice["finish_reason"] == "length"
     return {

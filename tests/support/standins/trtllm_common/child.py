@@ -1,12 +1,11 @@
-"""Processes as mpi4py's pool starts them: they run the parent's script anew.
+"""Child processes that run the parent's script again, as in mpi4py's pool.
 
     python -m standins.trtllm_common.child MODULE SCRIPT RUN_NAME
 
 A worker's script runs under the name ``__worker__``, a post-processor's under
-``__mp_main__``; so what is imported at the top of the console script is imported there
-too, import hooks fire, and ``main`` is not called. Then ``MODULE.run`` gets the first
-line of standard input, as JSON. A child ends when its standard input does: with its
-parent, however that ends.
+``__mp_main__``: so the imports of the console script run and trigger import hooks, but
+``main`` is not called. Then ``MODULE.run`` gets the first line of standard input, as
+JSON. A child exits when its standard input is closed, and so when its parent exits.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _STRIPPED = ("MPI_", "OMPI_", "PMIX_", "PMI_", "SLURM_", "UCX_")
 
 
 def environment_without_mpi() -> dict[str, str]:
-    """Return the variables that a spawned process gets: no rank, no job."""
+    """Return the variables without those of MPI and job schedulers."""
     return {k: v for k, v in os.environ.items() if not k.startswith(_STRIPPED)}
 
 
@@ -53,11 +52,11 @@ def spawn(
 
 
 def end_with_standard_input() -> None:
-    """Let this process end when its standard input does."""
-    threading.Thread(target=_wait_for_the_end, daemon=True).start()
+    """Exit when standard input is closed."""
+    threading.Thread(target=_exit_at_eof, daemon=True).start()
 
 
-def _wait_for_the_end() -> None:
+def _exit_at_eof() -> None:
     while os.read(0, 4096):
         pass
     os._exit(0)
@@ -66,7 +65,7 @@ def _wait_for_the_end() -> None:
 def _run_script(script: str, run_name: str) -> None:
     module = types.ModuleType(run_name)
     module.__dict__.update(runpy.run_path(script, run_name=run_name))
-    # Later pickles and spawns look there for the script.
+    # Later pickling and spawning look the script up there.
     sys.modules["__main__"] = sys.modules[run_name] = module
 
 
@@ -80,7 +79,7 @@ def main() -> None:
 
 
 def _first_line() -> bytes:
-    # Unbuffered: the rest of the input belongs to the thread that awaits its end.
+    # Unbuffered: the thread that waits for end of file reads the rest.
     line = b""
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
         line += byte

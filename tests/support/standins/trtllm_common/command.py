@@ -26,14 +26,14 @@ _POLL_S: Final = 0.02
 
 
 def run(commands: Mapping[str, Callable[[Options], None]]) -> None:
-    """Run the subcommand; what names none is ``serve``."""
+    """Run the named subcommand, or else ``serve``."""
     arguments = sys.argv[1:]
     name = arguments.pop(0) if arguments[:1] and arguments[0] in commands else "serve"
     commands[name](_parser(name).parse_args(arguments))
 
 
 def run_alone(command: Callable[[Options], None]) -> None:
-    """Run the one command there is, which has no name."""
+    """Run the only command of a release without subcommands."""
     command(_parser("serve").parse_args())
 
 
@@ -68,9 +68,9 @@ def add_middleware(app: FastAPI, names: list[str]) -> None:
 
 
 def make_llm(options: Options) -> LLM:
-    """Load the model, as the options and their file say.
+    """Load the model that the options and their file describe.
 
-    It takes until the file is there that ``TRTLLM_STANDIN_LOADED`` names, if any.
+    If ``TRTLLM_STANDIN_LOADED`` names a file, loading takes until it exists.
     """
     while (loaded := os.environ.get("TRTLLM_STANDIN_LOADED")) and not Path(
         loaded
@@ -87,20 +87,20 @@ def make_llm(options: Options) -> LLM:
 def read_config(options: Options) -> dict[str, Any]:
     if options.config is None:
         return {}
-    # JSON is YAML too, and needs no further package here.
+    # JSON is valid YAML, and json is in the standard library.
     config: dict[str, Any] = json.loads(Path(options.config).read_text())
     return config
 
 
 def refuse(options: Options, *names: str) -> None:
-    """Exit if an option is given that the release does not have."""
+    """Exit if an option is given that the release lacks."""
     for name in names:
         if getattr(options, name) not in (False, [], 1):
             raise SystemExit(f"Error: No such option: --{name}")
 
 
 def bound_socket(options: Options, reuse_port: bool = False) -> socket.socket:
-    """Bind the address before the model is loaded; nothing listens on it yet."""
+    """Bind the address before the model is loaded, without listening on it yet."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if reuse_port:
@@ -110,7 +110,7 @@ def bound_socket(options: Options, reuse_port: bool = False) -> socket.socket:
 
 
 def launch_grpc_server(options: Options) -> None:
-    """Load the model and listen: without an app, and without a word of HTTP."""
+    """Load the model and accept connections, without an app and without HTTP."""
     llm = make_llm(options)
     try:
         asyncio.run(_listen(options))

@@ -1,4 +1,4 @@
-"""The subcommand ``disaggregated``; the real one takes its address from its file."""
+"""The subcommand ``disaggregated``; the real one reads its address from its file."""
 
 import asyncio
 from argparse import Namespace

@@ -1,21 +1,21 @@
-"""What ``GET /standin`` answers: what a test cannot see from outside.
+"""The response of ``GET /standin``: internal state, for tests.
 
 ``pid``, ``role`` (single, launcher or attached), ``version``
 ``generations_begun``, ``aborted``
-    of this front end; the worker's ``generations`` are those of all.
+    of this front end; the worker's ``generations`` count those of all.
 ``watchers``
     tasks that still wait for their client's disconnect.
 ``drains``
-    how often ``/metrics`` has emptied the statistics.
+    how often ``/metrics`` was read, which clears the statistics.
 ``stack_built_early``
-    whether the middleware stack was there before the app was served.
+    whether the middleware stack was built before the app was served.
 ``binding_addr``, ``host``, ``port``
-    as ``__call__`` has set them; None where the release does not.
+    the values that ``__call__`` has set; None in releases that do not.
 ``routes``, ``middleware``, ``modules``, ``environment``
     of this front end.
 ``worker``
     its ``pid``, ``run_name``, ``generations``, ``loads`` ([id, path] of every adapter
-    read), ``postprocess_pids``, ``modules``, ``environment``; None once it is gone.
+    read), ``postprocess_pids``, ``modules``, ``environment``; None once it has exited.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """``--num_serve_frontends K``: one launcher, and K - 1 that attach to its worker.
 
-They are the same command line once more, with the worker's address in
-``TLLM_EXECUTOR_ATTACH_INFO``. Each says over a pipe when it is built; the launcher
-serves once all are. The port is theirs together, by ``SO_REUSEPORT``.
+They run the same command line, with the worker's address in
+``TLLM_EXECUTOR_ATTACH_INFO``. Each reports over a pipe when it is built; the launcher
+serves once all are. They share the port by ``SO_REUSEPORT``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def is_attached() -> bool:
 
 
 def spawn_attached(llm: LLM, count: int) -> list[subprocess.Popen[bytes]]:
-    """Start all front ends but this one, and wait until they are built."""
+    """Start the other front ends, and wait until they are built."""
     facts.role = "launcher"
     attach = json.dumps({"address": llm._executor.address})
     children, pipes = [], []
@@ -48,7 +48,7 @@ def _spawn(number: int, attach: str, ready_fd: int) -> subprocess.Popen[bytes]:
         "TLLM_DISABLE_MPI": "1",
         _READY_FD: str(ready_fd),
     }
-    # The pipe to its standard input says, by its end, that the launcher is gone.
+    # The pipe to standard input is closed when the launcher exits.
     return subprocess.Popen(
         [sys.executable, *sys.argv],
         env=env,
@@ -65,7 +65,7 @@ def _wait_until_ready(pipes: list[int]) -> None:
 
 
 def say_ready() -> None:
-    """Tell the launcher that this front end is built, and end when it does."""
+    """Report to the launcher that this front end is built; exit when it exits."""
     facts.role = "attached"
     pipe = int(os.environ.pop(_READY_FD))
     os.write(pipe, b"R")

@@ -21,10 +21,10 @@ ATTACH_INFO = "TLLM_EXECUTOR_ATTACH_INFO"
 
 
 class LLM:
-    """The engine as a front end has it.
+    """A front end's view of the engine.
 
-    ``args`` has what the options file says, over the defaults here; ``lora_config`` in
-    it is a ``LoraConfig``, or None.
+    ``args`` are the defaults here, updated from the options file. Its ``lora_config``
+    is a ``LoraConfig`` or None.
     """
 
     def __init__(self, model: str, **options: Any) -> None:
@@ -45,7 +45,7 @@ class LLM:
 
     def _make_executor(self) -> Proxy:
         kind = MonitoredProxy if since(1, 3) else Proxy
-        # The variable carries keys in the real one, so a front end forgets it.
+        # In the real one, the variable contains keys, and is therefore removed.
         if attach := os.environ.pop(ATTACH_INFO, None):
             return kind(json.loads(attach)["address"], None)
         lora = self.args.lora_config
@@ -64,12 +64,12 @@ class LLM:
         streaming: bool = False,
         **others: Any,
     ) -> RequestOutput:
-        """Begin a generation: of a text, of token ids, or of a dict with either.
+        """Begin a generation from a text, token ids, or a dict with either.
 
-        Without ``lora_config`` the ``lora_request`` is ignored, silently.
+        Without ``lora_config``, the ``lora_request`` is ignored.
 
         Raises:
-            RuntimeError: there is no engine any more.
+            RuntimeError: the engine has exited.
         """
         if isinstance(inputs, Mapping):
             inputs = inputs.get("prompt", inputs.get("prompt_token_ids"))
@@ -80,7 +80,7 @@ class LLM:
         )
 
     async def get_stats_async(self, timeout: float) -> AsyncIterator[dict[str, int]]:
-        """Yield the statistics so far, each once: reading them empties the queue."""
+        """Yield the statistics so far; reading them empties the queue."""
         for stats in await self._executor.ask("stats") or ():
             yield stats
 
@@ -91,7 +91,7 @@ class LLM:
         self._executor.shutdown()
 
     async def facts(self) -> Any:
-        """Return the worker's facts, for ``/standin``; None once it is gone."""
+        """Return the worker's facts, for ``/standin``; None once it has exited."""
         if not self._executor.is_connected():
             return None
         return await self._executor.ask("facts")

@@ -1,4 +1,4 @@
-"""What servers have gained since 1.2: responses, a middleware, health."""
+"""Servers since 1.2: /v1/responses, a middleware, health."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from standins.trtllm_common.serving import FAILURES
 
 
 class ServerArrivalTimeMiddleware:
-    """Pure ASGI, added last by ``__init__``: it never stands between us and a leave."""
+    """Pure ASGI middleware, added last by ``__init__``; disconnects stay visible."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -32,17 +32,17 @@ class ServerArrivalTimeMiddleware:
 
 
 class ModernServer(PrometheusServer):
-    """Since 1.2."""
+    """The server since 1.2."""
 
     def set_up(self, engine: LLM, model: str, server_role: Any) -> None:
-        """Do what constructors do, whatever they call their engine."""
+        """Set up the server; called by each release's ``__init__``."""
         self.set_up_app(model, server_role)
         self.bind_engine(engine)
         self.register_routes_of_role()
         self.add_own_middleware()
 
     def set_up_app(self, model: str, server_role: Any) -> None:
-        """Do what needs no engine."""
+        """Do the part of the setup that needs no engine."""
         self.server_role = server_role
         self.binding_addr: str | None = None
         self.host: str | None = None
@@ -77,7 +77,7 @@ class ModernServer(PrometheusServer):
         self.mount_metrics()
 
     def register_mm_encoder_routes(self) -> None:
-        """The few routes of ``mm_embedding_serve``."""
+        """Register the routes of ``mm_embedding_serve``."""
         self.register_common_routes()
         self.add_routes("POST", {"/v1/chat/completions": self.openai_mm_encoder})
 
@@ -98,13 +98,13 @@ class ModernServer(PrometheusServer):
     async def openai_responses(
         self, request: ResponsesRequest, raw_request: Request
     ) -> Response:
-        """Answer as none but gpt-oss can in 1.2."""
+        """Return the error of 1.2 for models other than gpt-oss."""
         return answers.error("Responses API only supports harmony format for now")
 
     async def openai_mm_encoder(
         self, request: ChatCompletionRequest, raw_request: Request
     ) -> Response:
-        """Encode inputs that are not text; the adapter of a request is ignored."""
+        """Encode inputs that are not text, without the request's adapter."""
         try:
             promise = self.engine.generate_async(inputs="encoded")
             return JSONResponse(answers.chat(self.model, await promise))
@@ -113,11 +113,11 @@ class ModernServer(PrometheusServer):
 
 
 class GeneratorServer(ModernServer):
-    """Since 1.3: health that looks at the engine, and what training asks for."""
+    """The server since 1.3: /health checks the engine, and routes serve training."""
 
     def register_routes(self) -> None:
         super().register_routes()
-        # None of them generates.
+        # These do not generate.
         paths = ("/release_memory", "/resume_memory", "/update_weights")
         self.add_routes("POST", dict.fromkeys(paths, self.control))
         self.add_routes("GET", {"/server_info": self.get_server_info})
@@ -133,7 +133,7 @@ class GeneratorServer(ModernServer):
     async def _create_chat_response(
         self, model: str, promise: RequestOutput
     ) -> ChatCompletionResponse:
-        """Answer no request, and return what has a ``model`` all the same."""
+        """Return an object with a ``model`` although it is not a response."""
         return ChatCompletionResponse(**answers.chat(model, await promise))
 
     def lora_of(self, request: Any) -> dict[str, Any]:
@@ -148,9 +148,9 @@ class GeneratorServer(ModernServer):
         return Response("LLM is unavailable.", status_code=503)
 
     def meet_dead_engine(self) -> None:
-        """End the server in releases that do; 1.3 means to, and never does.
+        """End the server in later releases.
 
-        It sends no signal while the engine shuts down, and one that is found dead does.
+        1.3 sends no signal while the engine shuts down, which a dead one always does.
         """
 
     def validation_error(self, message: str) -> Response:

@@ -1,4 +1,4 @@
-"""What servers of main have: Anthropic's API, batches, metrics of each request."""
+"""Servers of main: Anthropic's API, batches, metrics of each request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from standins.trtllm_common.modern import GeneratorServer
 
 
 class PerfMetricsMiddleware:
-    """Give every request a place for its metrics; without one it cannot be answered."""
+    """Give every request a list for its metrics, which its handler requires."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -39,7 +39,7 @@ class PerfMetricsMiddleware:
 
 
 class OwnRoute(APIRoute):
-    """Reads bodies by a request of its own, as main does for those of msgpack."""
+    """Read bodies through another Request object, as main does for msgpack."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -51,9 +51,9 @@ class OwnRoute(APIRoute):
 
 
 class NewestServer(GeneratorServer):
-    """Since the main of 2026."""
+    """The server of main since 2026."""
 
-    has_told_the_end = False
+    has_signalled = False
 
     def set_up_app(self, model: str, server_role: Any) -> None:
         super().set_up_app(model, server_role)
@@ -87,14 +87,14 @@ class NewestServer(GeneratorServer):
             raw_request.state.perf_metrics_records.append({})
 
     def meet_dead_engine(self) -> None:
-        if not self.has_told_the_end:
-            self.has_told_the_end = True
+        if not self.has_signalled:
+            self.has_signalled = True
             signal.raise_signal(signal.SIGINT)
 
     async def anthropic_messages(
         self, request: AnthropicMessagesRequest, raw_request: Request
     ) -> Response:
-        """Answer as /v1/chat/completions does, in Anthropic's words; never streams."""
+        """Answer a chat in Anthropic's format; never streams."""
         answer = cast(Response | None, await self._chat_of(request, raw_request))
         if answer is None or answer.status_code != HTTPStatus.OK:
             return answer or answers.error("Internal server error", 500)
@@ -117,7 +117,7 @@ class NewestServer(GeneratorServer):
     async def anthropic_create_batch(
         self, request: AnthropicCreateBatchRequest
     ) -> JSONResponse:
-        """Start to answer a batch in the background."""
+        """Start a batch in the background."""
         key = f"msgbatch_{len(self.batches)}"
         work = asyncio.create_task(self._run_batch(request.requests))
         self.batches[key] = work

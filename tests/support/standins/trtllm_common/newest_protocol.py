@@ -1,4 +1,4 @@
-"""Requests of main. Those for /v1/responses allow unknown fields, and ignore them."""
+"""Request models of main. Those for /v1/responses ignore unknown fields."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ class AnthropicCountTokensRequest(BaseModel):
 
 
 class AnthropicMessagesRequest(AnthropicCountTokensRequest):
-    """A request of Anthropic's API, which knows no adapters."""
+    """A request of Anthropic's API, which has no adapters."""
 
     max_tokens: int
 

@@ -1,4 +1,4 @@
-"""A generation under way, as ``generate_async`` returns it."""
+"""The result of ``generate_async``: a running generation."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tensorrt_llm.executor.utils import RequestError
 class CompletionOutput:
     index: int = 0
     text: str = ""
-    #: What the last token has added.
+    #: The text of the last token.
     text_diff: str = ""
     length: int = 0
     finish_reason: str | None = None
 
 
 class RequestOutput:
-    """A promise: awaited it is done, iterated it yields itself at every token."""
+    """A running generation: await it for the whole text, or iterate over its tokens."""
 
     def __init__(
         self, request_id: int, prompt: str | Sequence[int], abort: Callable[[int], None]
@@ -61,7 +61,7 @@ class RequestOutput:
         return self
 
     def put(self, message: Mapping[str, Any] | Exception) -> None:
-        """Take what the worker says of it; called from the thread that listens."""
+        """Add a message of the worker; called from the receiving thread."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._messages.put_nowait, message)
 

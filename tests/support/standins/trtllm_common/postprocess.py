@@ -1,4 +1,4 @@
-"""A process of ``num_postprocess_workers``: imports the package, and idles here."""
+"""A process of ``num_postprocess_workers``, which only imports the package."""
 
 import signal
 import threading
@@ -9,4 +9,4 @@ from typing import Any
 def run(config: Mapping[str, Any]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    threading.Event().wait()  # Standard input ends the process.
+    threading.Event().wait()  # The process exits when standard input is closed.

@@ -1,7 +1,7 @@
-"""The request models that releases have in common. All forbid unknown fields.
+"""The request models of several releases. All forbid unknown fields.
 
-As in the real ones, some of what they check is looked up in what has not been parsed
-yet: a body that FastAPI does not take for JSON is bytes, which have no ``get``.
+As in the real ones, some validators read the raw body: a body that FastAPI does not
+parse as JSON is bytes, which have no ``get``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class StreamOptions(OpenAIBaseModel):
 
 
 class StreamingRequest(OpenAIBaseModel):
-    """What completions and chats have in common. ``model`` is never looked at."""
+    """The common fields of completions and chats. ``model`` is not checked."""
 
     model: str
     best_of: int | None = None
@@ -61,7 +61,7 @@ class CompletionRequest(StreamingRequest):
 
 class ChatCompletionRequest(StreamingRequest):
     messages: list[dict[str, Any]]
-    #: By either name: an alias of one field in the real one.
+    #: The same as ``max_tokens``; in the real one an alias.
     max_completion_tokens: int | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -75,7 +75,7 @@ class ChatCompletionRequest(StreamingRequest):
 
 
 class ResponsesRequest(OpenAIBaseModel):
-    """Has no ``lora_request`` in any release."""
+    """A request to /v1/responses; no release has ``lora_request`` here."""
 
     model: str
     input: str | list[dict[str, Any]]

@@ -1,4 +1,4 @@
-"""The front end's end of the line to the worker: ``llm._executor``."""
+"""A front end's connection to the worker: ``llm._executor``."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _GRACE_S = 5.0
 
 
 class Proxy:
-    """A worker of our own, or one that another front end has started.
+    """A connection to this front end's worker, or to that of another front end.
 
-    ``error`` is set once the worker is lost. If it was killed, the requests under way
-    fail with ``CppExecutorError``. If it ended by itself they are never answered, as
-    in the real one; the next request fails with the error, and those after it because
+    ``error`` is set once the worker has exited. If it was killed, running requests fail
+    with ``CppExecutorError``. If it exited by itself, running requests get no response,
+    as in the real one; the next request fails with the error, and later ones because
     the LLM is shutting down.
     """
 
@@ -52,8 +52,8 @@ class Proxy:
 
     @classmethod
     def launch(cls, config: Mapping[str, Any]) -> Proxy:
-        """Start a worker; return once it has its model."""
-        # Linux's kind of name that is no file: nothing is left, however we end.
+        """Start a worker, and wait until it has loaded its model."""
+        # An abstract socket address, which leaves no file behind.
         address = f"\0trtllm-{uuid.uuid4().hex}"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(address)
@@ -69,10 +69,10 @@ class Proxy:
     def submit(
         self, prompt: Any, max_tokens: int | None, lora: Mapping[str, Any] | None
     ) -> RequestOutput:
-        """Hand a request to the worker.
+        """Send a request to the worker.
 
         Raises:
-            RuntimeError: there is no worker.
+            RuntimeError: the worker has exited.
         """
         self._raise_background_error()
         promise = RequestOutput(next(self._ids), prompt, self._abort)
@@ -89,7 +89,7 @@ class Proxy:
         return promise
 
     async def ask(self, what: str) -> Any:
-        """Return the worker's ``stats``, which empties them, or ``facts``."""
+        """Return the worker's ``facts``, or its ``stats``, which clears them."""
         question = next(self._ids)
         answer = asyncio.get_running_loop().create_future()
         self._questions[question] = answer
@@ -105,7 +105,7 @@ class Proxy:
         return self._listener.is_alive()
 
     def shutdown(self) -> None:
-        """End the worker, if it is ours."""
+        """Stop the worker, if this front end has started it."""
         self.doing_shutdown = True
         if self._owned is None:
             return
@@ -118,7 +118,7 @@ class Proxy:
             self._owned.kill()
             self._owned.wait()
 
-    # --- inside --------------------------------------------------------------------
+    # --- helpers --------------------------------------------------------------------
 
     def _raise_background_error(self) -> None:
         if self.doing_shutdown:
@@ -171,9 +171,9 @@ class Proxy:
 
 
 class MonitoredProxy(Proxy):
-    """Since 1.3: once its worker is lost, all requests fail at once.
+    """The connection since 1.3: once the worker has exited, all requests fail at once.
 
-    It shuts down then by itself, and logs so before any request.
+    It notices the exit itself, and logs it before any request.
     """
 
     _fatal_error: Exception | None = None

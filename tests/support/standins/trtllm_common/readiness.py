@@ -18,7 +18,7 @@ class ReadinessGate:
 
 
 class ReadinessMiddleware:
-    """The outermost of the server's own: answers 503, whatever is asked for."""
+    """The outermost middleware of the server: answers 503 until the engine is ready."""
 
     def __init__(self, app: ASGIApp, gate: ReadinessGate) -> None:
         self.app = app
@@ -35,7 +35,7 @@ class ReadinessMiddleware:
 
 
 def run_in_daemon_thread(function: Callable[[], Any]) -> asyncio.Future[Any]:
-    """Run a function where the end of the process does not wait for it."""
+    """Run a function in a thread that does not delay the exit of the process."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
 

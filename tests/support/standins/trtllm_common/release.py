@@ -1,9 +1,9 @@
-"""Which release this process is, for the few facts that turn on it."""
+"""The release that this process stands in for."""
 
 from tensorrt_llm.version import __version__
 
 
 def since(major: int, minor: int) -> bool:
-    """Whether this is the release, or a later one."""
+    """Return whether this is the given release, or a later one."""
     parts = __version__.split(".")
     return (int(parts[0]), int(parts[1])) >= (major, minor)

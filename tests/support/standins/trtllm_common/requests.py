@@ -1,4 +1,4 @@
-"""Endpoints that get the raw request as well, and so see a client leave: since 0.20."""
+"""Endpoints since 0.20: they get the raw request too, and notice disconnects."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ class WatchingServer(Server):
 
 
 class PrometheusServer(WatchingServer):
-    """Since 1.0: hands adapters on, and has ``/prometheus/metrics`` if asked to."""
+    """The server since 1.0: it uses adapters, and can have ``/prometheus/metrics``."""
 
     def lora_of(self, request: Any) -> dict[str, Any]:
         return {"lora_request": request.lora_request}
 
     def mount_metrics(self) -> None:
-        """Show the numbers of all processes, once the folder of their files is set."""
+        """Mount the metrics of all processes, and set the folder of their files."""
         if not self.engine.args.return_perf_metrics:
             return
         if FOLDER not in os.environ:
             self._folder = tempfile.TemporaryDirectory()
             os.environ[FOLDER] = self._folder.name
-        # Not before: what is imported earlier counts in memory alone.
+        # Imported only now: if the folder is not set, counts stay in memory.
         from prometheus_client import CollectorRegistry, Counter, make_asgi_app
         from prometheus_client.multiprocess import MultiProcessCollector
 
-        self._success = Counter("trtllm_request_success", "Requests that are answered.")
+        self._success = Counter("trtllm_request_success", "Successful requests.")
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         mount = Mount("/prometheus/metrics", make_asgi_app(registry=registry))

@@ -1,4 +1,4 @@
-"""What the server objects of all releases do alike; each adds its own ``__init__``."""
+"""The common part of all releases' server objects, without ``__init__``."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ from standins.trtllm_common import answers, facts, streams
 from standins.trtllm_common.llm import LLM
 from standins.trtllm_common.output import RequestOutput
 
-#: How often a watcher looks whether its client is gone; the real one's is 1 s.
+#: The interval of the checks for a disconnect; in the real ones 1 s.
 WATCH_INTERVAL_S: Final = 0.05
-#: What handlers answer with an error: in the real ones it is any.
+#: Exceptions that handlers turn into an error response; in the real ones, any.
 FAILURES: Final = (LookupError, RuntimeError, TypeError, ValueError)
 
 
 class Server:
     """Routes, lifespan and generations.
 
-    ``engine`` is the stand-in's own name for what releases call ``llm``, and since 1.3
-    ``generator``.
+    ``engine`` is called ``llm`` in real releases, and ``generator`` since 1.3.
     """
 
     app: FastAPI
 
     def prepare(self, engine: LLM, model: str) -> None:
-        """Keep what every release keeps, and make the app."""
+        """Set the attributes of every release, and make the app."""
         self.engine = engine
         self.prepare_app(model)
 
@@ -105,7 +104,7 @@ class Server:
                 self.begin(prompt, request, request.max_tokens, raw_request)
                 for prompt in prompts
             ]
-            # The name that was asked for, unless the answers of several are merged.
+            # Merged responses to several prompts have the server's own model name.
             model = request.model if len(prompts) == 1 else self.model
             if request.stream:
                 options = request.stream_options
@@ -148,7 +147,7 @@ class Server:
             return failed or JSONResponse({"detail": "None"})
 
     def note_metrics(self, raw_request: Request | None) -> None:
-        """Keep the numbers of a request that is answered, from 1.2 on."""
+        """Record the metrics of a successful request; since 1.2."""
 
     def begin(
         self,
@@ -157,7 +156,7 @@ class Server:
         max_tokens: int | None,
         raw_request: Request | None,
     ) -> RequestOutput:
-        """Begin a generation, and watch its client."""
+        """Begin a generation, and watch for a disconnect."""
         promise = self.engine.generate_async(
             inputs=prompt,
             sampling_params=SamplingParams(max_tokens=max_tokens),
@@ -170,7 +169,7 @@ class Server:
         return promise
 
     def lora_of(self, request: Any) -> dict[str, Any]:
-        """Return what an adapter adds to ``generate_async``: nothing up to 0.21."""
+        """Return ``generate_async``'s arguments for an adapter; none up to 0.21."""
         return {}
 
     def _watch(self, raw_request: Request, promise: RequestOutput) -> None:
@@ -181,7 +180,7 @@ class Server:
     async def await_disconnected(
         self, raw_request: Request, promise: RequestOutput
     ) -> None:
-        # It polls: what reads the connection is asked, and says nothing by itself.
+        # Polls like the real one, as a disconnect causes no event.
         while not await raw_request.is_disconnected():  # noqa: ASYNC110
             await asyncio.sleep(WATCH_INTERVAL_S)
         if not promise.finished:
@@ -191,7 +190,7 @@ class Server:
     def failed(self, error: Exception) -> Response:
         if isinstance(error, CppExecutorError):
             signal.raise_signal(signal.SIGINT)
-            # The real handlers return nothing then: a 200 whose body is "null".
+            # As the real handlers do: a 200 whose body is "null".
             return cast(Response, None)
         return answers.error(str(error))
 
@@ -219,18 +218,18 @@ def check_one_sequence(request: Any) -> None:
 
 def _prompts_of(request: Any) -> list[Any]:
     prompt = request.prompt
-    # An empty list has no first: which is an error as good as any.
+    # An empty list raises IndexError, which becomes an error response.
     one = isinstance(prompt, str) or isinstance(prompt[0], int)
     return [prompt] if one else prompt
 
 
 def _echo(request: Any, prompt: Any) -> str:
-    """Return what the answer begins with; ids of tokens cannot be joined to text."""
+    """Return the echo of a prompt; raises for token ids, which are not text."""
     return "" + prompt if request.echo else ""
 
 
 def _text_of(messages: Sequence[dict[str, Any]]) -> str:
-    """Return the last message's text, which is what the stand-in answers to."""
+    """Return the text of the last message, which is the stand-in's prompt."""
     content = messages[-1]["content"]
     if isinstance(content, str):
         return content

@@ -1,6 +1,6 @@
-"""The events of streamed answers, as OpenAI's API has them.
+"""The events of streamed responses, in the format of OpenAI's API.
 
-An error in one comes after the headers: most streams end unfinished then, at 200.
+An error comes after the headers: most streams then end unfinished, with status 200.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Adapters as a worker keeps them: read at first use, kept by their id alone.
+"""A worker's cache of adapters: they are read at first use, and identified by their id.
 
-A second path under a known id is never looked at: the answer comes from the old
-weights. In the real worker that holds for good: what its cache of ``max_cpu_loras``
-drops is filled again from tensors which it keeps by id as well. With
-``TRTLLM_STANDIN_REREADS=1`` a dropped adapter is read again from its path instead.
+Another path for a known id is ignored: the old weights are used. In the real worker
+this is permanent: adapters that its cache of ``max_cpu_loras`` evicts are reloaded from
+tensors which are also kept by id. With ``TRTLLM_STANDIN_REREADS=1``, an evicted adapter
+is read again from its path instead.
 
-Weights are a text. One that begins with "broken" cannot be loaded, and, as in the real
-worker, its id counts as loaded all the same: it fails ever after.
+Weights are a text. One that begins with "broken" cannot be loaded. As in the real
+worker, its id then counts as loaded, and all later requests with it fail.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tensorrt_llm.executor.utils import RequestError
 BASE: Final = "base"
 CONFIG: Final = "adapter_config.json"
 FILES: Final = ("adapter_model.safetensors", "adapter_model.bin")
-#: What loading raises when an adapter is bad.
+#: The exceptions of loading a bad adapter.
 LOAD_ERRORS: Final = (OSError, ValueError, KeyError)
 
 
@@ -31,14 +31,14 @@ class Adapters:
         self._config = lora_config
         self._rereads = os.environ.get("TRTLLM_STANDIN_REREADS") == "1"
         self._texts: dict[int, str | None] = {}
-        #: What was read, as [id, path].
+        #: The adapters that were read, as [id, path].
         self.loads: list[tuple[int, str]] = []
 
     def text(self, lora: Mapping[str, Any] | None) -> str:
-        """Return what the model says with the adapter; without ``lora_config``, base.
+        """Return the weights of an adapter, or "base" without ``lora_config``.
 
         Raises:
-            RequestError: the engine refuses the adapter, and goes on.
+            RequestError: the engine rejects the adapter, and continues.
             OSError, ValueError, KeyError: it cannot be loaded.
         """
         if self._config is None or lora is None:
@@ -47,7 +47,7 @@ class Adapters:
         if key not in self._texts:
             self._load(key, Path(path))
         text = self._texts.pop(key)
-        self._texts[key] = text  # The last one is the one used last.
+        self._texts[key] = text  # In order of use, the last one used at the end.
         self._drop_oldest()
         if text is None:
             raise KeyError(str(key))

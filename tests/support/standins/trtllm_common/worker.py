@@ -1,10 +1,10 @@
 """The engine: one process behind every front end of a server.
 
-It listens on a socket that its launcher has bound, and ends with its launcher. A bad
-adapter ends it up to 1.2: only a ``RequestError`` is answered there, any other leaves
-the worker's loop, requests under way are never answered, and the front end goes on
-without an engine. Since 1.3 loading errors are wrapped. ``TRTLLM_STANDIN_BAD_ADAPTER``
-says otherwise: ``kills`` or ``fails``.
+It listens on a socket that its launcher has bound, and exits with its launcher. Up to
+1.2, a bad adapter ends it: only a ``RequestError`` is reported; any other exception
+ends the worker's loop, running requests get no response, and the front end continues
+without an engine. Since 1.3, loading errors are wrapped. ``kills`` or ``fails`` in
+``TRTLLM_STANDIN_BAD_ADAPTER`` overrides this.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from standins.trtllm_common.weights import LOAD_ERRORS, Adapters
 
 
 def run(config: Mapping[str, Any]) -> None:
-    # Its launcher ends it, once the requests under way are answered.
+    # Signals are ignored: the launcher stops it after the last request.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     helpers = [
@@ -47,7 +47,7 @@ class Worker:
     ) -> None:
         self.adapters = Adapters(lora_config)
         self.helpers = helpers
-        #: One entry a generation; reading them empties it.
+        #: One entry for each generation; reading clears them.
         self.stats: deque[dict[str, int]] = deque()
         self.generations = 0
         self.lock = threading.Lock()
@@ -88,7 +88,7 @@ class Worker:
 
 
 class Frontend:
-    """One front end's connection, as the worker sees it."""
+    """The worker's side of a front end's connection."""
 
     def __init__(self, worker: Worker, connection: Connection) -> None:
         self.worker = worker
@@ -110,7 +110,7 @@ class Frontend:
             try:
                 self.connection.send(message)
             except OSError:
-                self.connection.close()  # The front end is gone.
+                self.connection.close()  # The front end has disconnected.
 
     def on_generate(self, request: Mapping[str, Any]) -> None:
         self.aborts[request["id"]] = threading.Event()

@@ -1,8 +1,8 @@
-"""TensorRT-LLM 0.20 and 0.21: watches its clients; requests know no adapters."""
+"""TensorRT-LLM 0.20 and 0.21: disconnects are noticed; requests have no adapters."""
 
 from pathlib import Path
 
-# The modules it has in common with its neighbours.
+# Shared with other releases.
 __path__.append(str(Path(__file__).parents[2] / "trtllm_common" / "tensorrt_llm"))
 
 from tensorrt_llm.llmapi import LLM, SamplingParams  # noqa: E402 - found by that path

@@ -1,8 +1,8 @@
-"""TensorRT-LLM 1.3: generator instead of llm, a health that knows its engine."""
+"""TensorRT-LLM 1.3: generator instead of llm, and /health checks the engine."""
 
 from pathlib import Path
 
-# The modules it has in common with its neighbours.
+# Shared with other releases.
 __path__.append(str(Path(__file__).parents[2] / "trtllm_common" / "tensorrt_llm"))
 
 from tensorrt_llm.llmapi import LLM, SamplingParams  # noqa: E402 - found by that path

@@ -1,4 +1,4 @@
-"""``LoraConfig``, which lies in ``args.lora_config`` of an ``LLM``."""
+"""``LoraConfig``, the type of ``LLM.args.lora_config``."""
 
 from __future__ import annotations
 

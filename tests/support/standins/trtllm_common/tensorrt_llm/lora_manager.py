@@ -1,4 +1,4 @@
-"""Where ``LoraConfig`` is up to 0.21; later it is importable from here as well."""
+"""The module of ``LoraConfig`` up to 0.21; later releases re-export it."""
 
 from .lora_helper import LoraConfig
 

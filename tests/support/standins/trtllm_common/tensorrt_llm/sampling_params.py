@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(kw_only=True)
 class SamplingParams:
-    """What a request asks of the sampler. The stand-in heeds ``max_tokens`` only."""
+    """Sampling parameters; the stand-in uses only ``max_tokens``."""
 
     max_tokens: int | None = None
     temperature: float | None = None

@@ -1,8 +1,8 @@
-"""TensorRT-LLM as its main is about to be: it listens while the model is loaded."""
+"""TensorRT-LLM after main: the server listens while it loads the model."""
 
 from pathlib import Path
 
-# The modules it has in common with its neighbours.
+# Shared with other releases.
 __path__.append(str(Path(__file__).parents[2] / "trtllm_common" / "tensorrt_llm"))
 
 from tensorrt_llm.llmapi import LLM, SamplingParams  # noqa: E402 - found by that path

@@ -5,7 +5,7 @@ from pathlib import Path
 from standins.common.logs import configure_logging
 
 __version__ = "0.29.0"
-# The modules it has in common with its neighbours.
+# Shared with other releases.
 __path__.append(str(Path(__file__).parents[2] / "since_0_15" / "vllm"))
 
 configure_logging()

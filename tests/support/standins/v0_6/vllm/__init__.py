@@ -5,7 +5,7 @@ from pathlib import Path
 from standins.common.logs import configure_logging
 
 __version__ = "0.6.6"
-# The modules it has in common with its neighbours.
+# Shared with other releases.
 __path__.append(str(Path(__file__).parents[2] / "until_0_14" / "vllm"))
 
 configure_logging()

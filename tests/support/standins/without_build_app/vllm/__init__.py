@@ -1,4 +1,4 @@
-"""A vLLM of the future, whose ``build_app`` has another name."""
+"""A hypothetical vLLM, whose ``build_app`` has another name."""
 
 from standins.common.logs import configure_logging
 

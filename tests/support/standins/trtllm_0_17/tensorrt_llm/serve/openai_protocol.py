@@ -1,4 +1,4 @@
-"""Requests of 0.17: no ``lora_request``, and 16 tokens unless told otherwise."""
+"""Requests of 0.17: no ``lora_request``, and 16 tokens by default."""
 
 from standins.trtllm_common import protocol
 

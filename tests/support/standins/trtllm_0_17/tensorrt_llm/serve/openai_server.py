@@ -1,4 +1,4 @@
-"""The server of 0.17 to 0.19: its endpoints never see the raw request."""
+"""The server of 0.17 to 0.19: its endpoints do not get the raw request."""
 
 from __future__ import annotations
 

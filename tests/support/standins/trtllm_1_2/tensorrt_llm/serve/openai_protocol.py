@@ -1,4 +1,4 @@
-"""Requests with ``lora_request``, whose path must be there when it is parsed."""
+"""Requests with ``lora_request``, whose path must exist."""
 
 from standins.trtllm_common import protocol
 from standins.trtllm_common.protocol import ResponsesRequest

@@ -5,7 +5,7 @@ from .utils import RequestError
 
 
 class CppExecutorError(RuntimeError):
-    """The engine is lost; a handler that sees it ends the server by SIGINT."""
+    """The engine has crashed; handlers then end the server by SIGINT."""
 
 
 __all__ = ["CppExecutorError", "LoRARequest", "RequestError"]

@@ -1,4 +1,4 @@
-"""``LoRARequest``, as requests and ``generate_async`` take it."""
+"""``LoRARequest``, a field of requests and an argument of ``generate_async``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LoRARequest:
     def __post_init__(self) -> None:
         if since(1, 4):
             return
-        # An empty path is none: Path("") would be the working directory.
+        # Path("") would be the working directory.
         if not self.lora_path or not Path(self.lora_path).exists():
             raise ValueError(f"lora_path ({self.lora_path}) does not exist.")
 

@@ -1,6 +1,6 @@
 class RequestError(RuntimeError):
-    """One request has failed; the engine goes on."""
+    """A request has failed; the engine continues."""
 
 
 class EngineDeadError(RuntimeError):
-    """The worker is lost, and will not be restarted; since 1.3."""
+    """The worker has exited, and is not restarted; since 1.3."""

@@ -1,4 +1,4 @@
-"""The front of several servers: an app of its own, and no engine behind it here."""
+"""The front end of disaggregated servers: an app without an engine here."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def serve_encoder(options: Options) -> None:
 
 
 def _launch_server(options: Options, role: str | None) -> None:
-    # The file's number counts when the command line has none.
+    # The file's number is used if the command line has none.
     count = options.num_serve_frontends
     if count == 1:
         count = read_config(options).get("num_serve_frontends", 1)

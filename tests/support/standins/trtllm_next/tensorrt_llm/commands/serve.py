@@ -1,4 +1,4 @@
-"""``trtllm-serve`` of the next main: the model is loaded once the server listens."""
+"""``trtllm-serve`` after main: the model is loaded once the server listens."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The server that is made before its engine: routes come with that, once it runs."""
+"""The server is made before its engine, and gets its routes once the engine runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``serve_http``, where releases up to 0.28 have it."""
+"""The module of ``serve_http`` up to 0.28."""
 
 import socket
 from typing import Any

@@ -1,4 +1,4 @@
-"""``VLLM_USE_RUST_FRONTEND``: an engine in Python, and no Python app in front of it."""
+"""``VLLM_USE_RUST_FRONTEND``: an engine in Python behind a server in Rust."""
 
 import sys
 from argparse import Namespace
@@ -11,7 +11,7 @@ from standins.common.processes import spawn, spawn_program, wait_for_all
 
 
 def run_rust_frontend(args: Namespace) -> None:
-    # A program that knows no Python package, as the real one does not.
+    # A program without our package, like the real one.
     program = [sys.executable, "-I", "-S", str(Path(frontend.__file__))]
     wait_for_all(
         [

@@ -1,4 +1,4 @@
-"""The subcommand ``serve``: a few of its options, each read as vLLM reads it."""
+"""The subcommand ``serve``: some of its options, parsed as vLLM does."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from standins.common.server import add_options
 
 
 class FlexibleArgumentParser(argparse.ArgumentParser):
-    """Reads options out of the file of ``--config``, which go before the others."""
+    """A parser that inserts the options of the ``--config`` file first."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         args = list(args)
         if "--config" in args:
             assert args.count("--config") == 1, "More than one config file specified!"
             at = args.index("--config")
-            found = json.loads(Path(args[at + 1]).read_text())  # JSON is YAML too.
+            found = json.loads(Path(args[at + 1]).read_text())  # JSON is valid YAML.
             words = [w for key in found for w in (f"--{key}", str(found[key]))]
             args = [*args[:1], *words, *args[1:at], *args[at + 2 :]]
         return super().parse_args(args, namespace)
 
 
 class LoRAParserAction(argparse.Action):
-    """Takes several words, each of which is JSON."""
+    """An action that takes several arguments in JSON."""
 
     def __call__(
         self,
@@ -67,7 +67,7 @@ class ServeSubcommand:
         return parser
 
     def validate(self, args: argparse.Namespace) -> None:
-        """Look at what options mean together."""
+        """Check combinations of options."""
         if args.enable_auto_tool_choice and not args.tool_call_parser:
             raise TypeError("--enable-auto-tool-choice requires --tool-call-parser")
 
@@ -77,7 +77,7 @@ def cmd_init() -> list[ServeSubcommand]:
 
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read the whole command line."""
+    """Parse the whole command line."""
     parser = FlexibleArgumentParser(prog="vllm")
     subparsers = parser.add_subparsers(dest="subparser", required=True)
     command = ServeSubcommand()

@@ -1,4 +1,4 @@
-"""``build_app``, where it is since 0.29."""
+"""The module of ``build_app`` since 0.29."""
 
 from argparse import Namespace
 

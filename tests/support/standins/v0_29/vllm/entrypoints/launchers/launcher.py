@@ -1,4 +1,4 @@
-"""``serve_http``, where it is since 0.29."""
+"""The module of ``serve_http`` since 0.29."""
 
 import socket
 from typing import Any

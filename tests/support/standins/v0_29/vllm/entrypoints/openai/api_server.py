@@ -1,4 +1,4 @@
-"""The old path of the server: deprecated, and of no use to ``vllm serve``."""
+"""The server's old module: deprecated, and not used by ``vllm serve``."""
 
 from vllm.entrypoints.launchers.api_server.entry import run_server, run_server_worker
 from vllm.entrypoints.launchers.app import build_app

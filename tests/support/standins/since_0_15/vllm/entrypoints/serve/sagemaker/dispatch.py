@@ -1,4 +1,4 @@
-"""From a body of ``/invocations`` to the endpoint that takes such bodies."""
+"""Choose the endpoint for a body of ``/invocations``."""
 
 from fastapi import Request
 from fastapi.responses import Response

@@ -24,7 +24,7 @@ async def run_server_worker(sock: socket.socket, args: Namespace) -> None:
 
 
 def run_api_server_worker_proc(sock: socket.socket, args: Namespace) -> None:
-    """What a spawned API server runs."""
+    """Run an API server in a spawned process."""
     asyncio.run(run_server_worker(sock, args))
 
 
