@@ -8,7 +8,6 @@ that another one has loaded.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
@@ -34,10 +33,12 @@ from model_hosting_container_standards.exceptions import (
 )
 
 from .arguments import lora_arguments, parallel_arguments, serving_arguments
+from .references import References, make_reference
 from .requests import AdapterRequests
 
 #: Seconds that SGLang may take to unload an adapter that no request uses.
 _UNLOAD_S: Final = 20.0
+_NO_REASON: Final = "SGLang gives no reason."
 #: The model name of SGLang's request classes for bodies without one.
 _DEFAULT_MODEL: Final = "default"
 
@@ -54,13 +55,10 @@ class SGLangAdapters(AdapterBackend):
 
     def __init__(self, manager: Any) -> None:
         self._manager = manager
-        self._registry = manager.lora_registry
         # Before attach(), which replaces them.
         self._load = manager.load_lora_adapter
         self._unload = manager.unload_lora_adapter
-        self._in_engine: Callable[[], Mapping[str, Any]] = (
-            self._registry.get_all_adapters
-        )
+        self._references = References(manager)
         self._adapters: RegisteredAdapters | None = None
 
     @property
@@ -117,19 +115,18 @@ class SGLangAdapters(AdapterBackend):
     def attach(self, adapters: RegisteredAdapters) -> None:
         self._adapters = adapters
         manager = self._manager
-        requests = AdapterRequests(adapters, self.own_adapters, self._introduce)
+        requests = AdapterRequests(adapters, self._references)
         manager.generate_request = requests.wrap(manager.generate_request)
         for name in ("load_lora_adapter", "unload_lora_adapter"):
             method = getattr(manager, name)
             setattr(manager, name, _reject_registered(adapters, method))
-        self._registry.get_all_adapters = self._all_adapters
+        manager.lora_registry.get_all_adapters = self._visible_adapters
 
     def own_models(self) -> Collection[str]:
         return [self._manager.served_model_name]
 
     def own_adapters(self) -> Collection[str]:
-        ours = {adapter.engine_name for adapter in self._view().values()}
-        return [name for name in self._in_engine() if name not in ours]
+        return self._references.own()
 
     def adapter_in(self, model: str) -> str | None:
         base = self._manager.served_model_name
@@ -142,42 +139,46 @@ class SGLangAdapters(AdapterBackend):
 
     async def load(self, adapter: Adapter) -> str | None:
         name = adapter.engine_name
-        if (known := self._in_engine().get(name)) is not None:
+        if adapter.loaded and not self._references.is_evicted(name):
+            await self._references.add(adapter)
+        if (known := self._references.all().get(name)) is not None:
             return str(known.lora_id)
-        if adapter.loaded and not self._is_evicted(adapter):
-            await self._introduce(adapter)
-            return adapter.engine_id
         from sglang.srt.managers.io_struct import LoadLoRAAdapterReqInput
 
-        result = await self._load(
-            LoadLoRAAdapterReqInput(
-                lora_name=name, lora_path=adapter.path, pinned=adapter.pin
-            )
+        request = LoadLoRAAdapterReqInput(
+            lora_name=name, lora_path=adapter.path, pinned=adapter.pin
         )
-        if not result.success:
-            raise AdapterError(result.error_message or "SGLang gives no reason.")
-        return str(self._in_engine()[name].lora_id)
+        self._references.note_loaded(name)
+        with self._references.used(name):
+            result = await self._load(request)
+            if not result.success:
+                raise AdapterError(result.error_message or _NO_REASON)
+            return str(self._references.all()[name].lora_id)
 
     async def unload(self, adapter: Adapter) -> None:
-        if not self._is_evicted(adapter):
-            await self._introduce(adapter)
         name = adapter.engine_name
-        if name in self._in_engine():
-            from sglang.srt.managers.io_struct import UnloadLoRAAdapterReqInput
+        await self._references.add(adapter)
+        if name in self._references.all():
+            await self._unload_from_engine(name)
+        await self._references.remove(name)
 
-            unloading = self._unload(UnloadLoRAAdapterReqInput(lora_name=name))
-            try:
-                # Up to 0.5.21, SGLang waits for ever for requests that have failed.
-                result = await asyncio.wait_for(unloading, _UNLOAD_S)
-            except TimeoutError as error:
-                raise AdapterEngineError("SGLang waits for its requests.") from error
-            if not result.success:
-                raise AdapterError(result.error_message or "SGLang gives no reason.")
-        # SGLang would load it again by this entry.
-        self._manager.lora_ref_cache.pop(name, None)
+    async def _unload_from_engine(self, name: str) -> None:
+        from sglang.srt.managers.io_struct import UnloadLoRAAdapterReqInput
+
+        unloading = asyncio.ensure_future(
+            self._unload(UnloadLoRAAdapterReqInput(lora_name=name))
+        )
+        # Up to 0.5.21, SGLang waits for ever for some requests that have failed.
+        await asyncio.wait({unloading}, timeout=_UNLOAD_S)
+        if not unloading.done():
+            unloading.cancel()
+            raise AdapterEngineError("SGLang waits for requests that have ended.")
+        result = unloading.result()
+        if not result.success:
+            raise AdapterError(result.error_message or _NO_REASON)
 
     async def pin(self, adapter: Adapter) -> None:
-        known = self._in_engine().get(adapter.engine_name)
+        known = self._references.all().get(adapter.engine_name)
         if known is None or not known.pinned:
             raise AdapterCapacityError(
                 f"SGLang pins adapters when it loads them: DELETE {adapter.name!r}, "
@@ -190,45 +191,14 @@ class SGLangAdapters(AdapterBackend):
             'with "pin": false.'
         )
 
-    async def _introduce(self, adapter: Adapter) -> None:
-        """Make this process know an adapter that another one has loaded."""
-        if adapter.engine_id is None or adapter.engine_name in self._in_engine():
-            return
-        if self._is_evicted(adapter):
-            return  # SGLang loads it again by itself.
-        from sglang.srt.lora.lora_registry import LoRARef
-
-        reference = LoRARef(
-            lora_id=adapter.engine_id,
-            lora_name=adapter.engine_name,
-            lora_path=adapter.path,
-            pinned=adapter.pin,
-        )
-        with contextlib.suppress(ValueError):  # Another request was faster.
-            await self._registry.register(reference)
-
-    def _is_evicted(self, adapter: Adapter) -> bool:
-        """Whether SGLang has unloaded it, to load it again when it is used."""
-        name = adapter.engine_name
-        return name in self._manager.lora_ref_cache and name not in self._in_engine()
-
-    def _all_adapters(self) -> Mapping[str, Any]:
-        """Return SGLang's adapters and the registered ones, for its list of models."""
-        from sglang.srt.lora.lora_registry import LoRARef
-
-        in_engine = self._in_engine()
+    def _visible_adapters(self) -> Mapping[str, Any]:
+        """Return SGLang's own adapters and the registered ones, by their names."""
         registered = {
-            name: LoRARef(
-                lora_id=adapter.engine_id or str(adapter.id),
-                lora_name=name,
-                lora_path=adapter.path,
-                pinned=adapter.pin,
-            )
+            name: make_reference(adapter, name, adapter.engine_id or str(adapter.id))
             for name, adapter in self._view().items()
             if adapter.answers
         }
-        own = {name: in_engine[name] for name in self.own_adapters()}
-        return {**own, **registered}
+        return {**self._references.own(), **registered}
 
     def _view(self) -> Mapping[str, Adapter]:
         return {} if self._adapters is None else self._adapters.view()

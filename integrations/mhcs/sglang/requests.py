@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import HTTPException
@@ -19,25 +19,21 @@ from model_hosting_container_standards.exceptions import (
     AdapterNotFoundError,
 )
 
+from .references import References
+
 
 class AdapterRequests:
     """Leases the adapters of requests, and names them as the engine does.
 
     Args:
         adapters: the registered adapters.
-        own_adapters: returns the names of adapters that SGLang loaded by itself.
-        introduce: makes an adapter known to this server process.
+        references: the engine's references to them in this process.
     """
 
-    def __init__(
-        self,
-        adapters: RegisteredAdapters,
-        own_adapters: Callable[[], Collection[str]],
-        introduce: Callable[[Adapter], Awaitable[None]],
-    ) -> None:
+    def __init__(self, adapters: RegisteredAdapters, references: References) -> None:
         self._adapters = adapters
-        self._own_adapters = own_adapters
-        self._introduce = introduce
+        self._references = references
+        self._view: Mapping[str, Adapter] | None = None
 
     def wrap(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap ``generate_request`` of the tokenizer manager.
@@ -85,7 +81,7 @@ class AdapterRequests:
         registered = self._adapters.view()
         if name in registered:
             return await self._lease(name, leases)
-        if name in (own := self._own_adapters()):
+        if name in (own := self._references.own()):
             return name
         names = join_names([*own, *registered]) or "none"
         raise AdapterNotFoundError(
@@ -95,5 +91,14 @@ class AdapterRequests:
     async def _lease(self, name: str, leases: contextlib.AsyncExitStack) -> str:
         adapter = await self._adapters.lease_loaded(name)
         leases.callback(self._adapters.release, adapter)
-        await self._introduce(adapter)
+        leases.enter_context(self._references.used(adapter.engine_name))
+        await self._references.add(adapter)
+        await self._remove_unused()
         return adapter.engine_name
+
+    async def _remove_unused(self) -> None:
+        """Remove references that are not needed, if adapters have changed."""
+        if (view := self._adapters.view()) is not self._view:
+            self._view = view
+            names = {adapter.engine_name for adapter in view.values()}
+            await self._references.remove_all_except(names)
