@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 import wrapt
 
 from mhcs.patch_errors import guarded, logger
+from model_hosting_container_standards.settings import read_settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-#: The module of the app, and its function that runs one server process or several.
+#: The module of the app, and its functions that run one server process or several: since
+#: 0.5.10, and before.
 SERVER_MODULE: Final = "sglang.srt.entrypoints.http_server"
-RUN_SERVER: Final = "_setup_and_run_http_server"
+RUN_SERVER: Final = ("_setup_and_run_http_server", "launch_server")
 #: The module of the function that adds the check of API keys.
 AUTH_MODULE: Final = "sglang.srt.utils.auth"
-#: The variable with the app that each of several server processes imports.
+#: The variable with the app that each of several server processes imports. Up to 0.5.22,
+#: SGLang passes its own app to uvicorn.
 APP_PATH: Final = "SGLANG_HTTP_SERVER_APP_PATH"
 OUR_APP: Final = "mhcs.sglang.app:app"
 #: Servers without a Python app, by the module that starts them.
@@ -73,10 +76,13 @@ def server_args(app: FastAPI) -> Any:
 
 def _patch_server(module: ModuleType) -> None:
     with guarded(f"Patching {module.__name__}"):
-        if not hasattr(module, RUN_SERVER):
-            raise LookupError(f"{module.__name__} has no {RUN_SERVER}. {CONSEQUENCE}")
-        if not isinstance(getattr(module, RUN_SERVER), wrapt.FunctionWrapper):
-            wrapt.wrap_function_wrapper(module, RUN_SERVER, _bootstrap_first)
+        name = next((name for name in RUN_SERVER if hasattr(module, name)), None)
+        if name is None:
+            raise LookupError(
+                f"{module.__name__} has no {' or '.join(RUN_SERVER)}. {CONSEQUENCE}"
+            )
+        if not isinstance(getattr(module, name), wrapt.FunctionWrapper):
+            wrapt.wrap_function_wrapper(module, name, _bootstrap_first)
     if uses_rust_server():
         logger.error(RUST_PROBLEM)
 
@@ -103,11 +109,22 @@ def _bootstrap_first(
     """Bootstrap the app in this process, or let each server process do it."""
     arguments = args[0] if args else kwargs["server_args"]
     if getattr(arguments, "tokenizer_worker_num", 1) > 1:
+        import uvicorn
+
         os.environ.setdefault(APP_PATH, OUR_APP)
+        wrapt.wrap_function_wrapper(uvicorn, "run", _run_our_app)
     else:
         app = sys.modules[SERVER_MODULE].app
         setattr(app.state, _ARGUMENTS, arguments)
         bootstrap_app(app)
+    return wrapped(*args, **kwargs)
+
+
+def _run_our_app(
+    wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any
+) -> Any:
+    if args[:1] == (f"{SERVER_MODULE}:app",):
+        args = (OUR_APP, *args[1:])
     return wrapped(*args, **kwargs)
 
 
@@ -117,8 +134,11 @@ def bootstrap_app(app: Any) -> Any:
     from model_hosting_container_standards.sagemaker import bootstrap
 
     from .errors import hide_requests
+    from .warmup import send_key
 
     hide_requests(app)
+    if key := read_settings().api_key:
+        send_key(sys.modules[SERVER_MODULE], key)
     return bootstrap(app)
 
 

@@ -1,0 +1,42 @@
+"""SGLang's warm-up: the requests that a starting server sends to itself."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import wrapt
+
+_LOOPBACK: Final = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "localhost"})
+
+
+def send_key(module: ModuleType, key: str) -> None:
+    """Send our API key with SGLang's warm-up, which would be refused and end the server.
+
+    Args:
+        module: the module of the server, which sends them by ``requests``.
+        key: the key, which SGLang does not know.
+    """
+    if not isinstance(module.requests, _RequestsWithKey):
+        module.requests = _RequestsWithKey(module.requests, key)  # type: ignore[attr-defined]
+
+
+class _RequestsWithKey(wrapt.ObjectProxy):  # type: ignore[misc]
+    """The module ``requests``, with a key for requests to this machine."""
+
+    def __init__(self, requests: Any, key: str) -> None:
+        super().__init__(requests)
+        self._self_headers = {"Authorization": f"Bearer {key}"}
+
+    def get(self, url: str, **kwargs: Any) -> Any:
+        return self.__wrapped__.get(url, **self._with_key(url, kwargs))
+
+    def post(self, url: str, **kwargs: Any) -> Any:
+        return self.__wrapped__.post(url, **self._with_key(url, kwargs))
+
+    def _with_key(self, url: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if urlsplit(url).hostname not in _LOOPBACK:
+            return kwargs
+        headers = {**self._self_headers, **(kwargs.get("headers") or {})}
+        return {**kwargs, "headers": headers}
