@@ -6,13 +6,11 @@ from types import ModuleType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import wrapt
-
 _LOOPBACK: Final = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "localhost"})
 
 
 def send_key(module: ModuleType, key: str) -> None:
-    """Send our API key with SGLang's warm-up, which would be refused and end the server.
+    """Send our API key with SGLang's warm-up: a refused one ends the server.
 
     Args:
         module: the module of the server, which sends them by ``requests``.
@@ -22,21 +20,24 @@ def send_key(module: ModuleType, key: str) -> None:
         module.requests = _RequestsWithKey(module.requests, key)  # type: ignore[attr-defined]
 
 
-class _RequestsWithKey(wrapt.ObjectProxy):  # type: ignore[misc]
+class _RequestsWithKey:
     """The module ``requests``, with a key for requests to this machine."""
 
     def __init__(self, requests: Any, key: str) -> None:
-        super().__init__(requests)
-        self._self_headers = {"Authorization": f"Bearer {key}"}
+        self._requests = requests
+        self._headers = {"Authorization": f"Bearer {key}"}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._requests, name)
 
     def get(self, url: str, **kwargs: Any) -> Any:
-        return self.__wrapped__.get(url, **self._with_key(url, kwargs))
+        return self._requests.get(url, **self._with_key(url, kwargs))
 
     def post(self, url: str, **kwargs: Any) -> Any:
-        return self.__wrapped__.post(url, **self._with_key(url, kwargs))
+        return self._requests.post(url, **self._with_key(url, kwargs))
 
     def _with_key(self, url: str, kwargs: dict[str, Any]) -> dict[str, Any]:
         if urlsplit(url).hostname not in _LOOPBACK:
             return kwargs
-        headers = {**self._self_headers, **(kwargs.get("headers") or {})}
+        headers = {**self._headers, **(kwargs.get("headers") or {})}
         return {**kwargs, "headers": headers}
