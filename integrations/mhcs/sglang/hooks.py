@@ -20,13 +20,13 @@ from model_hosting_container_standards.settings import read_settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-#: The module of the app, and its functions that run one server process or several, since
-#: 0.5.10 and before.
+#: The module of the app, and its functions that run one server process or several:
+#: since 0.5.10, and before.
 SERVER_MODULE: Final = "sglang.srt.entrypoints.http_server"
 RUN_SERVER: Final = ("_setup_and_run_http_server", "launch_server")
 #: The module of the function that adds the check of API keys.
 AUTH_MODULE: Final = "sglang.srt.utils.auth"
-#: The variable with the app that each of several server processes imports; SGLang passes
+#: The variable with the app that each of several server processes imports. SGLang passes
 #: its own app to uvicorn up to 0.5.22.
 APP_PATH: Final = "SGLANG_HTTP_SERVER_APP_PATH"
 OUR_APP: Final = "mhcs.sglang.app:app"
