@@ -26,8 +26,8 @@ SERVER_MODULE: Final = "sglang.srt.entrypoints.http_server"
 RUN_SERVER: Final = ("_setup_and_run_http_server", "launch_server")
 #: The module of the function that adds the check of API keys.
 AUTH_MODULE: Final = "sglang.srt.utils.auth"
-#: The variable with the app that each of several server processes imports. SGLang passes
-#: its own app to uvicorn up to 0.5.22.
+#: The variable with the app that each of several server processes imports. Releases up
+#: to 0.5.22 pass their own app to uvicorn.
 APP_PATH: Final = "SGLANG_HTTP_SERVER_APP_PATH"
 OUR_APP: Final = "mhcs.sglang.app:app"
 #: Servers without a Python app, by the module that starts them.
