@@ -9,13 +9,14 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 ARGS ?=
 VERSION ?=
+SGLANG_VERSION ?= 0.5.23
 
 BIN := $(VENV)/bin
 TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm format lint docs test test-vllm test-poetry moved-names gpu-test all serve tiny-model bench bench-serving bench-ping clean pre-commit-install
+.PHONY: help install dev vllm sglang format lint docs test test-vllm test-sglang test-poetry moved-names gpu-test all serve tiny-model bench bench-serving bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -71,7 +72,7 @@ docs: dev ## the documentation's site, below build/site
 WORKERS ?= 4
 DISTRIBUTED = --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-test: install ## pytest, and 95 % of the branches, by WORKERS at once
+test: install sglang ## pytest, and 95 % of the branches, by WORKERS at once
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(DISTRIBUTED) $(ARGS)
 	$(BIN)/coverage combine --quiet
@@ -88,6 +89,11 @@ test-vllm: dev ## the tests of a real vLLM in a new environment with vLLM VERSIO
 	PYTHONPATH=tools $(BIN)/python -m old_vllm "$(VERSION)" $(OLD)
 	$(OLD)/bin/python -m pytest -m vllm --junitxml=$(RESULT) $(DISTRIBUTED) $(ARGS)
 	rm -rf $(OLD)
+
+test-sglang: SGLANG_VERSION := $(or $(VERSION),$(SGLANG_VERSION))
+test-sglang: sglang ## all tests of a real SGLang with SGLang VERSION, which take minutes
+	TEST_SGLANG=1 SGLANG_VERSION=$(SGLANG_VERSION) $(BIN)/python -m pytest -m sglang \
+	    --junitxml=build/results/sglang-$(SGLANG_VERSION).xml $(ARGS)
 
 test-poetry: dev ## Poetry installs this package, which takes minutes
 	TEST_POETRY=1 $(BIN)/python -m pytest tests/process/test_poetry.py $(ARGS)

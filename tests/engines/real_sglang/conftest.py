@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import Final
+
 import pytest
 
 # Before they are imported: their assertions show the values that they compare.
@@ -11,6 +14,20 @@ from promises.fixtures import customised_server, script, server  # noqa: E402
 from sglang_server import RealSGLang  # noqa: E402
 
 __all__ = ["customised_server", "engine", "script", "server"]
+
+
+#: The servers that several tests share. A test that starts one of its own takes more than
+#: a minute, and runs by make test-sglang only.
+SHARED: Final = {"adapter_server", "customised_server", "server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    if os.environ.get("TEST_SGLANG"):
+        return
+    reason = pytest.mark.skip(reason="it takes minutes: make test-sglang")
+    for item in items:
+        if "real_sglang" in item.nodeid and SHARED.isdisjoint(item.fixturenames):
+            item.add_marker(reason)
 
 
 @pytest.fixture(scope="session")
