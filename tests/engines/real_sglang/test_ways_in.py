@@ -63,15 +63,15 @@ def test_plugin_needs_no_variable(engine: RealSGLang) -> None:
         check(server, engine)
 
 
+def test_variable_is_enough_without_the_plugin(engine: RealSGLang) -> None:
+    env = {"MHCS_AUTO": "1", "SGLANG_PLUGINS": "none"}
+    with serve(env=env, lora=False, processes=2) as server:
+        check(server, engine)
+
+
 def test_mhcs_run_starts_the_command(engine: RealSGLang) -> None:
-    start = [
-        PYTHON.with_name("mhcs"),
-        "run",
-        "--",
-        PYTHON,
-        "-m",
-        "sglang.launch_server",
-    ]
+    mhcs, launch = PYTHON.with_name("mhcs"), "sglang.launch_server"
+    start: list[str | Path] = [mhcs, "run", "--", PYTHON, "-m", launch]
     with command(start, {"SGLANG_PLUGINS": "none"}) as server:
         check(server, engine)
 
