@@ -39,8 +39,8 @@ class Span(NamedTuple):
 
 
 #: Releases that are patched alike: vLLM's ``build_app`` has the same module and
-#: signature, the ``__init__`` of TensorRT-LLM's server has the same signature, or the same
-#: function of SGLang runs the server and its workers.
+#: signature, the ``__init__`` of TensorRT-LLM's server has the same signature, or
+#: SGLang runs its server and its workers in the same way.
 ALIKE: Final = {
     Span("vllm", "0.6", "0.7"): "0.6",
     Span("vllm", "0.7", "0.10"): "0.7 - 0.9",
