@@ -16,7 +16,7 @@ TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm sglang format lint docs test test-vllm test-sglang test-poetry moved-names gpu-test all serve tiny-model bench bench-serving bench-ping clean pre-commit-install
+.PHONY: help install dev vllm sglang format lint docs test test-vllm test-sglang test-poetry moved-names gpu-test all serve tiny-model bench bench-serving bench-sglang bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -116,6 +116,9 @@ bench: install ## the numbers of docs/explanation/performance.md, on this machin
 # They start their servers as the tests do.
 bench-serving: install ## /invocations of a real vLLM under load, on this machine
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/serving.py $(ARGS)
+
+bench-sglang: sglang ## a real SGLang with this package and without it, on this machine
+	PYTHONPATH=tests/support:tests/contract $(BIN)/python benchmarks/sglang.py $(ARGS)
 
 bench-ping: install ## /ping while a real vLLM has more to do than it can
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/ping.py $(ARGS)
