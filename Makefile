@@ -72,7 +72,7 @@ docs: dev ## the documentation's site, below build/site
 WORKERS ?= 4
 DISTRIBUTED = --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-test: install sglang ## pytest, and 95 % of the branches, by WORKERS at once
+test: install ## pytest, and 95 % of the branches, by WORKERS at once
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(DISTRIBUTED) $(ARGS)
 	$(BIN)/coverage combine --quiet
