@@ -33,6 +33,10 @@ dev: $(VENV)/.dev
 vllm: dev
 	@$(BIN)/python tools/install_vllm.py
 
+# It uses the packages of vLLM's CPU build.
+sglang: install ## an environment with SGLang SGLANG_VERSION for a CPU, below build/
+	@PYTHONPATH=tools $(BIN)/python -m sglang_cpu $(SGLANG_VERSION) build/sglang-$(SGLANG_VERSION)
+
 # Conflicts are not shown: vLLM's CPU build is installed without three requirements.
 $(VENV)/.dev: pyproject.toml integrations/mhcs.pth integrations/mhcs.start | $(VENV)/.pip
 	@echo "installing the development tools and this package"

@@ -130,7 +130,7 @@ class AdapterEngine:
     def own_adapters(self) -> Collection[str]:
         return self._own_adapters
 
-    def adapter_in(self, model: str) -> str | None:
+    def adapter_of(self, model: str) -> str | None:
         return None if model in self._own_models else model.removeprefix("base:")
 
     def resolves_natively(self, name: str) -> bool:

@@ -47,8 +47,11 @@ class RegisteredAdapters(Protocol):
     def selected(self) -> Adapter | None:
         """Return the adapter that the current HTTP request names, leased and loaded.
 
-        None: the request names none, or the engine itself finds its adapter.
+        None: the request names none, or one that the engine itself has loaded.
         """
+
+    def selected_own(self) -> str | None:
+        """Return the name of the engine's own adapter that the request names."""
 
     def leased_by_request(self) -> Mapping[str, Adapter]:
         """Return the adapters that the current HTTP request has leased, by name."""
@@ -149,7 +152,7 @@ class AdapterBackend(Protocol):
         """Return the names of adapters that the engine loaded by itself."""
         return ()
 
-    def adapter_in(self, model: str) -> str | None:
+    def adapter_of(self, model: str) -> str | None:
         """Return the adapter in the model field of a request; None: the base model.
 
         Override it where the field may have more than a name, as ``base:adapter``.

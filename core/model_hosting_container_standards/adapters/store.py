@@ -163,7 +163,7 @@ class AdapterStore(AdapterTable):
     def unload_all(self) -> None:
         """Mark all adapters as not loaded: the engine has just started."""
         with self._database.write() as connection:
-            connection.execute("UPDATE adapters SET loaded = 0")
+            connection.execute("UPDATE adapters SET loaded = 0, engine_id = NULL")
 
     def close(self) -> None:
         self._database.close()

@@ -16,6 +16,7 @@ from ..settings import Settings
 from .adapter import join_names
 
 if TYPE_CHECKING:
+    from .registry import AdapterRegistry
     from .runtime import AdapterRuntime
 
 logger = get_logger(__name__)
@@ -74,32 +75,39 @@ def base_model_answers(name: str) -> bool:
     return True
 
 
-async def select_model(adapters: AdapterRuntime, model: str) -> None:
+async def select_model(adapters: AdapterRuntime, model: str) -> bool:
     """Select the adapter that a request's model field names, if it names one.
+
+    Returns whether the base model answers for an unknown name.
 
     Raises:
         HTTPException: 404, there is no such model, with the names that there are; or
             the error of an adapter that cannot be loaded.
     """
     backend = adapters.backend
-    if backend is None or (name := backend.adapter_in(model)) is None:
-        return
+    if backend is None or (name := backend.adapter_of(model)) is None:
+        return False
     registered = adapters.current
-    if registered is not None:
-        try:
-            await registered.select(name)
-            return
-        except AdapterNotFoundError as error:
-            if name in registered.view():
-                raise HTTPException(error.status_code, str(error)) from None
-        except AdapterError as error:
-            raise HTTPException(error.status_code, str(error)) from None
-        except StorageError as error:
-            raise HTTPException(507, str(error)) from None
-    if name in backend.own_adapters() or base_model_answers(model):
-        return
+    if registered is not None and await _select(registered, name):
+        return False
+    if base_model_answers(model):
+        return True
     names = [*backend.own_models(), *backend.own_adapters()]
     names += [] if registered is None else registered.view()
     raise HTTPException(
-        404, f"The model {model!r} does not exist. It can be: {join_names(names)}."
+        404, f"The model {model!r} does not exist. Available: {join_names(names)}."
     )
+
+
+async def _select(registered: AdapterRegistry, name: str) -> bool:
+    """Select an adapter; return False if there is none of this name."""
+    try:
+        await registered.select(name)
+    except AdapterError as error:
+        is_unknown = isinstance(error, AdapterNotFoundError)
+        if is_unknown and name not in registered.view():
+            return False
+        raise HTTPException(error.status_code, str(error)) from None
+    except StorageError as error:
+        raise HTTPException(507, str(error)) from None
+    return True

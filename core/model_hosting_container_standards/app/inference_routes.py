@@ -158,7 +158,7 @@ class ModelSelection(DefaultModel):
             HTTPException: 404, there is no such model; or the adapter's own error.
         """
         registered = self.adapters.current
-        if registered is not None and registered.selected() is not None:
+        if registered is not None and registered.has_selected():
             # The header has selected one, and has precedence.
             await self.app(scope, receive, send)
         else:
@@ -169,7 +169,7 @@ class ModelSelection(DefaultModel):
             return False
         # The engine itself refuses what is not a string.
         if isinstance(model := msgspec.json.decode(name), str) and model:
-            await select_model(self.adapters, model)
+            return await select_model(self.adapters, model)
         return await super().replaces(name)
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from fastapi import HTTPException
+from fastapi import FastAPI, HTTPException
 
 from mhcs.addresses import server_name
 from model_hosting_container_standards.engines import (
@@ -47,13 +47,15 @@ class SGLangAdapters(AdapterBackend):
     """The ``AdapterBackend`` of an SGLang server.
 
     Args:
+        app: the app of the server.
         manager: the tokenizer manager of this process, by which requests reach the
             engine.
     """
 
     slots_option: Final = "--max-loras-per-batch"
 
-    def __init__(self, manager: Any) -> None:
+    def __init__(self, app: FastAPI, manager: Any) -> None:
+        self._app = app
         self._manager = manager
         # Before attach(), which replaces them.
         self._load = manager.load_lora_adapter
@@ -115,11 +117,18 @@ class SGLangAdapters(AdapterBackend):
     def attach(self, adapters: RegisteredAdapters) -> None:
         self._adapters = adapters
         manager = self._manager
-        requests = AdapterRequests(adapters, self._references)
+        requests = AdapterRequests(adapters, self._references, manager)
         manager.generate_request = requests.wrap(manager.generate_request)
         manager.load_lora_adapter = _reject_registered(adapters, self._load)
         manager.unload_lora_adapter = _reject_registered(adapters, self._unload_own)
+        if from_tensors := getattr(manager, "load_lora_adapter_from_tensors", None):
+            manager.load_lora_adapter_from_tensors = _reject_registered(
+                adapters, from_tensors
+            )
         manager.lora_registry.get_all_adapters = self._visible_adapters
+        responses: Any = getattr(self._app.state, "openai_serving_responses", None)
+        if run := getattr(responses, "_run_background_request", None):
+            responses._run_background_request = _hold_leases(adapters, run)
 
     def own_models(self) -> Collection[str]:
         return [self._manager.served_model_name]
@@ -127,7 +136,7 @@ class SGLangAdapters(AdapterBackend):
     def own_adapters(self) -> Collection[str]:
         return self._references.own()
 
-    def adapter_in(self, model: str) -> str | None:
+    def adapter_of(self, model: str) -> str | None:
         base = self._manager.served_model_name
         if model in self._view():
             return model
@@ -140,18 +149,19 @@ class SGLangAdapters(AdapterBackend):
         name = adapter.engine_name
         if adapter.loaded and not self._references.is_evicted(name):
             await self._references.add(adapter)
-        if (known := self._references.all().get(name)) is not None:
+        known = self._references.all().get(name)
+        if known is not None and self._references.is_added(name):
             return str(known.lora_id)
         from sglang.srt.managers.io_struct import LoadLoRAAdapterReqInput
 
         request = LoadLoRAAdapterReqInput(
             lora_name=name, lora_path=adapter.path, pinned=adapter.pin
         )
-        self._references.note_loaded(name)
-        with self._references.used(name):
+        with self._references.used(name), self._references.unfiltered():
             result = await self._load(request)
             if not result.success:
                 raise AdapterError(result.error_message or _NO_REASON)
+            self._references.mark_added(name)
             return str(self._references.all()[name].lora_id)
 
     async def unload(self, adapter: Adapter) -> None:
@@ -174,11 +184,14 @@ class SGLangAdapters(AdapterBackend):
         unloading = asyncio.ensure_future(
             self._unload(UnloadLoRAAdapterReqInput(lora_name=name))
         )
-        # Up to 0.5.21, SGLang waits for ever for some requests that have failed.
+        lora_id = self._references.all()[name].lora_id
         await asyncio.wait({unloading}, timeout=_UNLOAD_S)
         if not unloading.done():
-            unloading.cancel()
-            raise AdapterEngineError("SGLang waits for requests that have ended.")
+            # Up to 0.5.21, SGLang waits for ever for some requests that have failed.
+            # Once it has asked the scheduler, it must get the answer.
+            if self._references.counts_requests(lora_id):
+                unloading.cancel()
+            raise AdapterEngineError("SGLang takes too long to unload it.")
         result = unloading.result()
         if not result.success:
             raise AdapterError(result.error_message or _NO_REASON)
@@ -199,6 +212,8 @@ class SGLangAdapters(AdapterBackend):
 
     def _visible_adapters(self) -> Mapping[str, Any]:
         """Return SGLang's own adapters and the registered ones, by their names."""
+        if self._references.is_unfiltered:
+            return self._references.all()
         registered = {
             name: make_reference(adapter, name, adapter.engine_id or str(adapter.id))
             for name, adapter in self._view().items()
@@ -238,3 +253,15 @@ def _reject_registered(
         return await method(request, *http_request)
 
     return load_or_unload
+
+
+def _hold_leases(
+    adapters: RegisteredAdapters, method: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Wrap a background task: it keeps the adapter that its request has selected."""
+
+    @functools.wraps(method)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return adapters.outliving_request(functools.partial(method, *args, **kwargs))
+
+    return run

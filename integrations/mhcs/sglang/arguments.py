@@ -21,7 +21,7 @@ def parallel_arguments(manager: Any) -> Any:
 
 
 def _group(manager: Any, name: str) -> Any:
-    """Return a group of resolved arguments; up to 0.5.20, all are in one object."""
+    """Return a group of resolved arguments; older releases have one object for all."""
     try:
         from sglang.srt import runtime_context
     except ImportError:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: SGLang's own route for a prompt; its body has no model field.
 GENERATE: Final = "/generate"
+_DECISIONS: Final = "/v1/systemone"
 
 
 class SGLang(Engine):
@@ -57,11 +58,13 @@ class SGLang(Engine):
 
         typed = find_inference_paths(app, _is_of_sglang)
         own = {GENERATE} if find_routes(app, GENERATE, ["POST"]) else set[str]()
-        return typed | own
+        # SGLang's warm-up names no model of the server there.
+        return (typed | own) - {_DECISIONS}
 
     def api_keys(self, app: FastAPI) -> Collection[str]:
-        key = getattr(hooks.server_args(app), "api_key", None)
-        return [key] if key else []
+        arguments = hooks.server_args(app)
+        keys = (getattr(arguments, name, None) for name in ("api_key", "admin_api_key"))
+        return [key for key in keys if key]
 
     def start(self, app: FastAPI) -> SGLangRuntime:
         # Imported late: only a server needs it.

@@ -8,7 +8,7 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +37,7 @@ class EngineProbe:
         self._manager = manager
         #: As it is now: later, adapters are looked up in it.
         self._generate: Callable[..., Any] = manager.generate_request
-        self._question: asyncio.Future[Any] | None = None
+        self._query: asyncio.Future[Any] | None = None
         self._answered_at = -math.inf
         self._processes: Sequence[int] = ()
 
@@ -51,7 +51,7 @@ class EngineProbe:
         status = self._manager.server_status
         if status.name == "Starting":
             return
-        await self._ask_scheduler()
+        await self._query_scheduler()
         # Looked for once: it means to look at all processes of the machine.
         self._processes = self._processes or engine_processes()
         while True:
@@ -61,19 +61,19 @@ class EngineProbe:
         if status.name == "UnHealthy":
             self._manager.server_status = type(status).Up
 
-    async def _ask_scheduler(self) -> None:
+    async def _query_scheduler(self) -> None:
         """Wait for an answer of the scheduler.
 
-        A question is never cancelled, and never asked twice at once: the answer to the
+        A query is never cancelled, and never sent twice at once: the answer to the
         first would be taken for the second's.
         """
         if time.monotonic() - self._answered_at < _FRESH_S:
             return
-        if self._question is None or self._question.done():
-            # Other questions, as that for the load, are answered without the scheduler.
-            self._question = asyncio.ensure_future(self._manager.get_internal_state())
+        if self._query is None or self._query.done():
+            # Other queries, as that for the load, are answered without the scheduler.
+            self._query = asyncio.ensure_future(self._manager.get_internal_state())
         with contextlib.suppress(Exception):  # An error is an answer.
-            await asyncio.shield(self._question)
+            await asyncio.shield(self._query)
         self._answered_at = time.monotonic()
 
     async def generate(self) -> None:
@@ -81,13 +81,44 @@ class EngineProbe:
         if getattr(self._manager, "is_pause", False):
             return
         request = _probe_request(self._manager)
+        # The scheduler drops the probe without a word if other requests are running.
+        awaited = [
+            asyncio.ensure_future(self._generate_token(request)),
+            asyncio.ensure_future(self._wait_for_progress(request.rid)),
+        ]
         try:
-            with contextlib.suppress(ValueError):  # It refuses, so it responds.
-                outputs = self._generate(request, None)
-                async with contextlib.aclosing(outputs):
-                    await anext(outputs)
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for task in awaited:
+                task.cancel()
+            await asyncio.gather(*awaited, return_exceptions=True)
             self._manager.rid_to_state.pop(request.rid, None)
+
+    async def _generate_token(self, request: Any) -> None:
+        with contextlib.suppress(ValueError):  # It refuses, so it responds.
+            async with contextlib.aclosing(self._generate(request, None)) as outputs:
+                await anext(outputs)
+
+    async def _wait_for_progress(self, probe_id: str) -> None:
+        """Return once another request of this process has got more output, or ended."""
+        requests: Mapping[str, Any] = self._manager.rid_to_state
+        while True:
+            before = {
+                request_id: (state, _length(state))
+                for request_id, state in requests.items()
+                if request_id != probe_id
+            }
+            await asyncio.sleep(_POLL_S)
+            for request_id, (state, length) in before.items():
+                if requests.get(request_id) is not state or _length(state) > length:
+                    return
+
+
+def _length(state: Any) -> int:
+    """Return a number that grows with the output of a request."""
+    chunks = getattr(state, "text_chunks", ())
+    ids = getattr(state, "output_ids", None) or ()
+    return len(getattr(state, "text", "")) + sum(map(len, chunks)) + len(ids)
 
 
 def _probe_request(manager: Any) -> Any:

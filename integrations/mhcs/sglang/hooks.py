@@ -111,8 +111,10 @@ def _bootstrap_first(
     if getattr(arguments, "tokenizer_worker_num", 1) > 1:
         import uvicorn
 
-        os.environ.setdefault(APP_PATH, OUR_APP)
-        wrapt.wrap_function_wrapper(uvicorn, "run", _run_our_app)
+        if os.environ.setdefault(APP_PATH, OUR_APP) != OUR_APP:
+            logger.error("%s names another app. %s", APP_PATH, CONSEQUENCE)
+        if not isinstance(uvicorn.run, wrapt.FunctionWrapper):
+            wrapt.wrap_function_wrapper(uvicorn, "run", _run_our_app)
     else:
         app = sys.modules[SERVER_MODULE].app
         setattr(app.state, _ARGUMENTS, arguments)
@@ -138,8 +140,21 @@ def bootstrap_app(app: Any) -> Any:
 
     hide_requests(app)
     if key := read_settings().api_key:
-        send_key(sys.modules[SERVER_MODULE], key)
-    return bootstrap(app)
+        host = getattr(server_args(app), "host", None)
+        send_key(sys.modules[SERVER_MODULE], key, host)
+    bootstrap(app)
+    _require_admin_key(app)
+    return app
+
+
+def _require_admin_key(app: Any) -> None:
+    """Make ``/adapters`` require the key that SGLang requires to load adapters."""
+    level = getattr(sys.modules.get(AUTH_MODULE), "AuthLevel", None)
+    if level is None:
+        return
+    for route in app.router.routes:
+        if getattr(route, "path", "").startswith("/adapters"):
+            route.endpoint._auth_level = level.ADMIN_OPTIONAL
 
 
 def _exempt_ping(

@@ -1,4 +1,4 @@
-"""The plugin of SGLang (entry-point group ``sglang.srt.plugins``), since 0.5.10."""
+"""The plugin of SGLang (entry-point group ``sglang.srt.plugins``), since 0.5.11."""
 
 from __future__ import annotations
 

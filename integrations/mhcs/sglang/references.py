@@ -25,6 +25,7 @@ class References:
         #: Names that this package has added, and how many requests use each.
         self._added: set[str] = set()
         self._in_use: Counter[str] = Counter()
+        self._unfiltered = 0
 
     def all(self) -> Mapping[str, Any]:
         """Return the references by name."""
@@ -40,14 +41,20 @@ class References:
         """Whether SGLang has unloaded an adapter, to load it again when it is used."""
         return name in self._manager.lora_ref_cache and name not in self.all()
 
-    def note_loaded(self, name: str) -> None:
+    def is_added(self, name: str) -> bool:
+        """Whether this package has added the reference of this name."""
+        return name in self._added
+
+    def mark_added(self, name: str) -> None:
         """Mark an adapter as one of this package: SGLang is about to load it."""
         self._added.add(name)
 
     async def add(self, adapter: Adapter) -> None:
         """Add a reference to a loaded adapter, unless it is here or evicted."""
         name = adapter.engine_name
-        if adapter.engine_id is None or name in self.all() or self.is_evicted(name):
+        if not adapter.loaded or adapter.engine_id is None:
+            return
+        if name in self.all() or self.is_evicted(name):
             return
         self._added.add(name)
         with contextlib.suppress(ValueError):  # Another request has just added it.
@@ -65,8 +72,27 @@ class References:
 
     async def remove_all_except(self, names: Collection[str]) -> None:
         """Remove the references to adapters that another process has unloaded."""
-        for name in self._added.difference(names, self._in_use):
-            await self.remove(name)
+        for name in self._added.difference(names):
+            if name not in self._in_use:  # Checked late: each removal waits.
+                await self.remove(name)
+
+    def counts_requests(self, lora_id: str) -> bool:
+        """Whether SGLang still counts the requests of an adapter by its id."""
+        return lora_id in getattr(self._registry, "_counters", ())
+
+    @property
+    def is_unfiltered(self) -> bool:
+        """Whether SGLang is to see its own list of adapters, not that for clients."""
+        return self._unfiltered > 0
+
+    @contextlib.contextmanager
+    def unfiltered(self) -> Iterator[None]:
+        """Let SGLang see its own list within the block: it is loading an adapter."""
+        self._unfiltered += 1
+        try:
+            yield
+        finally:
+            self._unfiltered -= 1
 
     @contextlib.contextmanager
     def used(self, name: str) -> Iterator[None]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from fastapi import HTTPException
 
@@ -17,9 +18,15 @@ from model_hosting_container_standards.engines import (
 from model_hosting_container_standards.exceptions import (
     AdapterError,
     AdapterNotFoundError,
+    StorageError,
 )
 
 from .references import References
+
+#: Seconds that the scheduler may take to end an aborted request. Some releases keep the
+#: ids of refused requests for ever.
+_ABORT_S: Final = 10.0
+_POLL_S: Final = 0.1
 
 
 class AdapterRequests:
@@ -28,11 +35,16 @@ class AdapterRequests:
     Args:
         adapters: the registered adapters.
         references: the engine's references to them in this process.
+        manager: the tokenizer manager, which knows the requests that are running.
     """
 
-    def __init__(self, adapters: RegisteredAdapters, references: References) -> None:
+    def __init__(
+        self, adapters: RegisteredAdapters, references: References, manager: Any
+    ) -> None:
         self._adapters = adapters
         self._references = references
+        self._manager = manager
+        self._tasks: set[asyncio.Task[None]] = set()
         self._view: Mapping[str, Adapter] | None = None
 
     def wrap(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,10 +56,14 @@ class AdapterRequests:
 
         @functools.wraps(method)
         def generate_request(request: Any, *args: Any, **kwargs: Any) -> Any:
-            is_for_base = not getattr(request, "lora_path", None)
-            if is_for_base and self._adapters.selected() is None:
-                return method(request, *args, **kwargs)
-            return self._leased(method, request, args, kwargs)
+            # SGLang's own id of an adapter, by which a client would bypass all checks
+            # and, with a wrong one, end the scheduler.
+            request.lora_id = None
+            if own := self._adapters.selected_own():
+                request.lora_path = own
+            if self._adapters.selected() or getattr(request, "lora_path", None):
+                return self._leased(method, request, args, kwargs)
+            return method(request, *args, **kwargs)
 
         return generate_request
 
@@ -57,9 +73,31 @@ class AdapterRequests:
         async with contextlib.AsyncExitStack() as leases:
             request.lora_path = await self._engine_names(request, leases)
             outputs = method(request, *args, **kwargs)
-            async with contextlib.aclosing(outputs):
-                async for output in outputs:
-                    yield output
+            try:
+                async with contextlib.aclosing(outputs):
+                    async for output in outputs:
+                        yield output
+            finally:
+                self._release_later(request, leases)
+
+    def _release_later(self, request: Any, leases: contextlib.AsyncExitStack) -> None:
+        """Keep the leases of an aborted request until the scheduler has ended it."""
+        given = request.rid
+        ids = [given] if isinstance(given, str) else [*(given or ())]
+        running = self._manager.rid_to_state
+        if any(each in running for each in ids):
+            task = asyncio.create_task(self._release(ids, leases.pop_all()))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _release(
+        self, ids: Sequence[str], leases: contextlib.AsyncExitStack
+    ) -> None:
+        async with leases:
+            for _ in range(round(_ABORT_S / _POLL_S)):
+                if not any(each in self._manager.rid_to_state for each in ids):
+                    break
+                await asyncio.sleep(_POLL_S)
 
     async def _engine_names(
         self, request: Any, leases: contextlib.AsyncExitStack
@@ -76,6 +114,8 @@ class AdapterRequests:
             if getattr(request, "stream", False):  # The status has been sent.
                 raise ValueError(str(error)) from error
             raise HTTPException(error.status_code, str(error)) from error
+        except StorageError as error:
+            raise HTTPException(507, str(error)) from error
 
     async def _find(self, name: str, leases: contextlib.AsyncExitStack) -> str:
         registered = self._adapters.view()

@@ -30,7 +30,7 @@ class SGLangRuntime(EngineRuntime):
         start_engine_loop(self._manager, is_only_process=is_only_process)
 
     def adapter_backend(self) -> SGLangAdapters:
-        return SGLangAdapters(self._manager)
+        return SGLangAdapters(self.app, self._manager)
 
     async def check(self) -> None:
         await self._probe.check()

@@ -23,6 +23,8 @@ def start_engine_loop(manager: Any, *, is_only_process: bool) -> None:
         manager: the tokenizer manager.
         is_only_process: whether the server has no other tokenizer workers.
     """
+    if getattr(manager, "event_loop", None) is not None:
+        return  # A warm-up of SGLang (--warmups) has started it.
     if is_only_process:
         _stop_promptly(manager)
         manager.auto_create_handle_loop()

@@ -9,22 +9,24 @@ from urllib.parse import urlsplit
 _LOOPBACK: Final = frozenset({"0.0.0.0", "127.0.0.1", "::", "::1", "localhost"})
 
 
-def send_key(module: ModuleType, key: str) -> None:
+def send_key(module: ModuleType, key: str, host: str | None) -> None:
     """Send our API key with SGLang's warm-up: a refused one ends the server.
 
     Args:
         module: the module of the server, which sends them by ``requests``.
         key: the key, which SGLang does not know.
+        host: the address of the server, if it is known.
     """
     if not isinstance(module.requests, _RequestsWithKey):
-        module.requests = _RequestsWithKey(module.requests, key)  # type: ignore[attr-defined]
+        module.requests = _RequestsWithKey(module.requests, key, host)  # type: ignore[attr-defined]
 
 
 class _RequestsWithKey:
     """The module ``requests``, with a key for requests to this machine."""
 
-    def __init__(self, requests: Any, key: str) -> None:
+    def __init__(self, requests: Any, key: str, host: str | None) -> None:
         self._requests = requests
+        self._hosts = _LOOPBACK | {host}
         self._headers = {"Authorization": f"Bearer {key}"}
 
     def __getattr__(self, name: str) -> Any:
@@ -37,7 +39,7 @@ class _RequestsWithKey:
         return self._requests.post(url, **self._with_key(url, kwargs))
 
     def _with_key(self, url: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-        if urlsplit(url).hostname not in _LOOPBACK:
+        if urlsplit(url).hostname not in self._hosts:
             return kwargs
         headers = {**self._headers, **(kwargs.get("headers") or {})}
         return {**kwargs, "headers": headers}

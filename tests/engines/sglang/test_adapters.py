@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import HTTPException
+from fastapi import FastAPI, HTTPException
 
 from adapter_engine import write_adapter
 from mhcs.sglang import adapters as module
@@ -51,7 +51,7 @@ async def start(scheduler: Scheduler, tmp_path: Path) -> AsyncIterator[Start]:
 
         def start_worker(**arguments: Any) -> Worker:
             manager = Manager(scheduler, **arguments)
-            backend = SGLangAdapters(manager)
+            backend = SGLangAdapters(FastAPI(), manager)
             registry = AdapterRegistry(backend, tmp_path / "state", None)
             backend.attach(registry)
             opened.push_async_callback(registry.close)
@@ -187,7 +187,7 @@ async def test_own_route_loads_from_the_root_only(
     scheduler: Scheduler, tmp_path: Path, src: Callable[[str], str]
 ) -> None:
     manager = Manager(scheduler)
-    backend = SGLangAdapters(manager)
+    backend = SGLangAdapters(FastAPI(), manager)
     (tmp_path / "root").mkdir()
     registry = AdapterRegistry(backend, tmp_path, tmp_path / "root")
     backend.attach(registry)
@@ -265,12 +265,12 @@ async def test_unload_that_fails_is_reported(
 async def test_reason_why_adapters_are_unavailable(
     scheduler: Scheduler, arguments: dict[str, Any], reason: str | None
 ) -> None:
-    found = SGLangAdapters(Manager(scheduler, **arguments)).unavailable()
+    found = SGLangAdapters(FastAPI(), Manager(scheduler, **arguments)).unavailable()
     assert found is None if reason is None else reason in (found or "")
 
 
 async def test_limits_are_those_of_the_arguments(scheduler: Scheduler) -> None:
-    backend = SGLangAdapters(Manager(scheduler, max_loaded_loras=5))
+    backend = SGLangAdapters(FastAPI(), Manager(scheduler, max_loaded_loras=5))
     assert (backend.max_rank, backend.slots, backend.max_pinned) == (8, 4, 3)
     assert (backend.cache_size, backend.server_name) == (5, "sglang-8080")
     assert backend.base_model() is None
@@ -290,7 +290,7 @@ async def test_limits_are_those_of_the_arguments(scheduler: Scheduler) -> None:
 async def test_model_field_names_an_adapter_or_the_base_model(
     scheduler: Scheduler, model: str, adapter: str | None
 ) -> None:
-    assert SGLangAdapters(Manager(scheduler)).adapter_in(model) == adapter
+    assert SGLangAdapters(FastAPI(), Manager(scheduler)).adapter_of(model) == adapter
 
 
 async def test_concurrent_requests_add_one_reference(

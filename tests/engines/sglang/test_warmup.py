@@ -25,8 +25,8 @@ class Requests:
 def module() -> Any:
     module: Any = ModuleType("server")
     module.requests = Requests()
-    send_key(module, "key")
-    send_key(module, "another")
+    send_key(module, "key", "10.0.0.5")
+    send_key(module, "another", None)
     return module
 
 
@@ -38,6 +38,7 @@ def test_requests_to_this_machine_have_the_key(module: Any, method: str) -> None
         "http://127.0.0.1:1/x",
         {"timeout": 1, "headers": headers},
     )
+    assert send("http://10.0.0.5:1/x")[1] == {"headers": headers}
     assert send("http://[::1]:1/x", headers={"a": "b"})[1] == {
         "headers": {**headers, "a": "b"}
     }

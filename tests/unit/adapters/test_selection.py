@@ -20,7 +20,7 @@ from model_hosting_container_standards.engines import EngineDescription
 class SelectingEngine(AdapterEngine):
     """Answers by its base model whatever the body names, and has ids of its own."""
 
-    def adapter_in(self, model: str) -> str | None:
+    def adapter_of(self, model: str) -> str | None:
         return None if model == "base" else model.removeprefix("base:")
 
     async def load(self, adapter: Adapter) -> str | None:
