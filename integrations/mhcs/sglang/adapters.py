@@ -117,9 +117,8 @@ class SGLangAdapters(AdapterBackend):
         manager = self._manager
         requests = AdapterRequests(adapters, self._references)
         manager.generate_request = requests.wrap(manager.generate_request)
-        for name in ("load_lora_adapter", "unload_lora_adapter"):
-            method = getattr(manager, name)
-            setattr(manager, name, _reject_registered(adapters, method))
+        manager.load_lora_adapter = _reject_registered(adapters, self._load)
+        manager.unload_lora_adapter = _reject_registered(adapters, self._unload_own)
         manager.lora_registry.get_all_adapters = self._visible_adapters
 
     def own_models(self) -> Collection[str]:
@@ -135,7 +134,7 @@ class SGLangAdapters(AdapterBackend):
         if model in (base, _DEFAULT_MODEL):
             return None
         # SGLang's own form: BASE:ADAPTER.
-        return model.removeprefix(f"{base}:").strip()
+        return model.removeprefix(f"{base}:").strip() or None
 
     async def load(self, adapter: Adapter) -> str | None:
         name = adapter.engine_name
@@ -161,6 +160,13 @@ class SGLangAdapters(AdapterBackend):
         if name in self._references.all():
             await self._unload_from_engine(name)
         await self._references.remove(name)
+
+    async def _unload_own(self, request: Any, *http_request: Any) -> Any:
+        """Unload an adapter that SGLang loaded by itself, and forget its path."""
+        result = await self._unload(request, *http_request)
+        if result.success:
+            await self._references.remove(request.lora_name)
+        return result
 
     async def _unload_from_engine(self, name: str) -> None:
         from sglang.srt.managers.io_struct import UnloadLoRAAdapterReqInput

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
+import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from model_hosting_container_standards.engines import descendants
 
-#: Methods that ask the scheduler something, the cheapest first; releases differ.
-_QUESTIONS: Final = ("get_loads", "get_load", "get_internal_state")
+#: Seconds for which an answer of the scheduler counts: the supervisor asks five times a
+#: second, and the scheduler answers between two steps of its work.
+_FRESH_S: Final = 1.0
 #: The start of an id by which SGLang recognises requests that test its health.
 _PROBE_ID: Final = "HEALTH_CHECK_"
 #: Parts of the titles that SGLang gives the engine's processes.
@@ -35,16 +38,18 @@ class EngineProbe:
         #: As it is now: later, adapters are looked up in it.
         self._generate: Callable[..., Any] = manager.generate_request
         self._question: asyncio.Future[Any] | None = None
+        self._answered_at = -math.inf
         self._processes: Sequence[int] = ()
 
     async def check(self) -> None:
         """Return once the scheduler has answered and the detokenizer is not stopped.
 
-        A request to ``/health`` that fails marks SGLang's server as unhealthy until
-        another one succeeds; a generated token of our own does so too.
+        SGLang's own ``/ping`` fails after a request to ``/health`` that got no token in
+        20 seconds, until another such request gets one. An engine that answers here is
+        not unhealthy for that.
         """
-        status = getattr(self._manager.server_status, "name", "Up")
-        if status == "Starting":
+        status = self._manager.server_status
+        if status.name == "Starting":
             return
         await self._ask_scheduler()
         # Looked for once: it means to look at all processes of the machine.
@@ -53,9 +58,8 @@ class EngineProbe:
             if not any(map(_is_stopped, self._processes)):
                 break
             await asyncio.sleep(_POLL_S)
-        if status == "UnHealthy":
-            await self.generate()
-            self._manager.server_status = type(self._manager.server_status).Up
+        if status.name == "UnHealthy":
+            self._manager.server_status = type(status).Up
 
     async def _ask_scheduler(self) -> None:
         """Wait for an answer of the scheduler.
@@ -63,10 +67,14 @@ class EngineProbe:
         A question is never cancelled, and never asked twice at once: the answer to the
         first would be taken for the second's.
         """
+        if time.monotonic() - self._answered_at < _FRESH_S:
+            return
         if self._question is None or self._question.done():
-            self._question = asyncio.ensure_future(_first_method(self._manager)())
+            # Other questions, as that for the load, are answered without the scheduler.
+            self._question = asyncio.ensure_future(self._manager.get_internal_state())
         with contextlib.suppress(Exception):  # An error is an answer.
             await asyncio.shield(self._question)
+        self._answered_at = time.monotonic()
 
     async def generate(self) -> None:
         """Return once the engine has generated a token, or is paused on purpose."""
@@ -80,12 +88,6 @@ class EngineProbe:
                     await anext(outputs)
         finally:
             self._manager.rid_to_state.pop(request.rid, None)
-
-
-def _first_method(manager: Any) -> Callable[[], Awaitable[Any]]:
-    found = (getattr(manager, name, None) for name in _QUESTIONS)
-    method: Callable[[], Awaitable[Any]] = next(filter(None, found))
-    return method
 
 
 def _probe_request(manager: Any) -> Any:

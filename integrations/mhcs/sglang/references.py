@@ -32,12 +32,9 @@ class References:
         return references
 
     def own(self) -> Mapping[str, Any]:
-        """Return the references to adapters that SGLang loaded by itself."""
-        return {
-            name: reference
-            for name, reference in self.all().items()
-            if name not in self._added
-        }
+        """Return the references to SGLang's own adapters, evicted ones too."""
+        known = {**self._manager.lora_ref_cache, **self.all()}
+        return {name: known[name] for name in known if name not in self._added}
 
     def is_evicted(self, name: str) -> bool:
         """Whether SGLang has unloaded an adapter, to load it again when it is used."""

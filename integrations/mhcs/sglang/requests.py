@@ -65,10 +65,10 @@ class AdapterRequests:
         self, request: Any, leases: contextlib.AsyncExitStack
     ) -> Any:
         """Lease the adapters of a request, and return their names in the engine."""
-        if (selected := self._adapters.selected()) is not None:
-            return await self._lease(selected.name, leases)
         given: str | Sequence[str | None] = request.lora_path
         try:
+            if (selected := self._adapters.selected()) is not None:
+                return await self._lease(selected.name, leases)
             if isinstance(given, str):
                 return await self._find(given, leases)
             return [name and await self._find(name, leases) for name in given]
@@ -85,12 +85,14 @@ class AdapterRequests:
             return name
         names = join_names([*own, *registered]) or "none"
         raise AdapterNotFoundError(
-            f"The adapter {name!r} of lora_path does not exist. There are: {names}."
+            f"The adapter {name!r} of lora_path does not exist. Available: {names}."
         )
 
     async def _lease(self, name: str, leases: contextlib.AsyncExitStack) -> str:
         adapter = await self._adapters.lease_loaded(name)
         leases.callback(self._adapters.release, adapter)
+        if adapter.by_handler:
+            return adapter.name
         leases.enter_context(self._references.used(adapter.engine_name))
         await self._references.add(adapter)
         await self._remove_unused()

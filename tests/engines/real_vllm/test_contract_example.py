@@ -76,6 +76,7 @@ def test_ping_handler_can_be_given_by_moved_name(debugged: Server) -> None:
 
 def test_debug_level_affects_only_this_package(debugged: Server) -> None:
     check_script_answers(debugged)
-    lines = [line for line in debugged.output().splitlines() if "DEBUG" in line]
-    assert lines
+    output = debugged.output()
+    assert "/invocations is answered by" in output
+    lines = [line for line in output.splitlines() if "DEBUG" in line]
     assert all("model_hosting_container_standards" in line for line in lines)
