@@ -33,6 +33,10 @@ dev: $(VENV)/.dev
 vllm: dev
 	@$(BIN)/python tools/install_vllm.py
 
+# After `vllm`: its environment is layered on that of vLLM.
+sglang: install ## make an environment with a real SGLang for the CPU, below build
+	@PYTHONPATH=tools $(BIN)/python -m sglang_cpu $(SGLANG_VERSION) build/sglang-$(SGLANG_VERSION)
+
 # Conflicts are not shown: vLLM's CPU build is installed without three requirements.
 $(VENV)/.dev: pyproject.toml integrations/mhcs.pth integrations/mhcs.start | $(VENV)/.pip
 	@echo "installing the development tools and this package"
