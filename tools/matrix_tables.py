@@ -83,6 +83,7 @@ REAL: Final = {
     r"tests\.engines\.real_vllm\.": "vllm",
     r"tests\.engines\.real_sglang\.": "sglang",
     r"gpu_tests\.\w+::\w+\[(?:.*-)?vllm[-\]]": "vllm",
+    r"gpu_tests\.\w+::\w+\[(?:.*-)?sglang[-\]]": "sglang",
     r"gpu_tests\.\w+::\w+\[(?:.*-)?trtllm-serve[-\]]": "tensorrt-llm",
 }
 _REAL: Final = r"tests\.engines\.real_vllm\.test_"

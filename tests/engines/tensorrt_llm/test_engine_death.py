@@ -77,19 +77,23 @@ def test_all_front_ends_end_with_shared_engine() -> None:
         assert server.wait(TIMEOUT_S) != 0
 
 
+def wait_until_replaced(server: TrtllmServer, pid: int) -> None:
+    """Return once another process than ``pid`` answers and is healthy."""
+    for _ in polling(TIMEOUT_S):
+        # The old one answers until its death is noticed, and then none does.
+        with contextlib.suppress(httpx.TransportError):
+            healthy = server.client.get("/ping").status_code == 200
+            if healthy and server.facts()["pid"] != pid:
+                return
+    raise AssertionError(f"It is not restarted:\n{server.output()}")
+
+
 @pytest.mark.parametrize("release", [RELEASES[0], RELEASES[-1]])
 def test_supervised_server_gets_new_engine(release: str) -> None:
     with trtllm(release, env=BY_AUTO, command=SUPERVISED) as server:
         first = server.facts()["pid"]
         kill_engine(server)
-        for _ in polling(TIMEOUT_S):
-            try:
-                status = server.client.get("/ping").status_code
-            except httpx.TransportError:
-                continue  # The server is restarting.
-            if status == 200:
-                break
-        assert server.facts()["pid"] != first
+        wait_until_replaced(server, first)
         answer = server.client.post("/invocations", json=COMPLETION)
         assert answer.json()["choices"][0]["text"] == "base: hello"
 
