@@ -33,8 +33,8 @@ dev: $(VENV)/.dev
 vllm: dev
 	@$(BIN)/python tools/install_vllm.py
 
-# It uses the packages of vLLM's CPU build.
-sglang: install ## an environment with SGLang SGLANG_VERSION for a CPU, below build/
+# After `vllm`: its environment is layered on that of vLLM.
+sglang: install ## make an environment with a real SGLang for the CPU, below build
 	@PYTHONPATH=tools $(BIN)/python -m sglang_cpu $(SGLANG_VERSION) build/sglang-$(SGLANG_VERSION)
 
 # Conflicts are not shown: vLLM's CPU build is installed without three requirements.

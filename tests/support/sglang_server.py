@@ -16,7 +16,7 @@ import pytest
 
 from promises.engines import Load
 from real import ROOT, tiny_model
-from servers import Server
+from servers import Server, shared_memory
 
 #: The release to test; its environment is made by tools/sglang_cpu.
 VERSION: Final = os.environ.get("SGLANG_VERSION") or "0.5.23"
@@ -49,6 +49,8 @@ ENV: Final = {
     "COVERAGE_PROCESS_CONFIG": "",
 }
 START_TIMEOUT_S: Final = 360.0
+#: Names in /dev/shm.
+_LEFT_BEHIND: Final = ("sglang_loads_*", "multi_tokenizer_args_*", "sem.mp-*", "psm_*")
 
 requires_sglang: Final = [
     pytest.mark.sglang,
@@ -72,6 +74,11 @@ class SGLangServer(Server):
     def close(self) -> None:
         super().close()
         self._temporary.cleanup()
+        # SGLang leaves them behind, without this package too.
+        for name in _LEFT_BEHIND:
+            for file in Path("/dev/shm").glob(name):
+                if file in shared_memory:
+                    file.unlink(missing_ok=True)
 
 
 def serve(

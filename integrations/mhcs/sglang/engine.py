@@ -46,6 +46,9 @@ class SGLang(Engine):
         if hooks.uses_rust_server():
             yield hooks.RUST_PROBLEM
 
+    def loads_plugins(self) -> bool:
+        return hooks.loads_plugins()
+
     def owns(self, app: FastAPI) -> bool:
         return hooks.is_server_app(app)
 

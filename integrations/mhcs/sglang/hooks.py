@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,6 +49,8 @@ CONSEQUENCE: Final = (
     "/ping and /invocations will be SGLang's own: use a release of SGLang that this "
     "version supports, or update model-hosting-container-standards."
 )
+#: The name of this package's plugin.
+_PLUGIN: Final = "mhcs"
 #: The attribute of the app's state with the arguments of the server.
 _ARGUMENTS: Final = "mhcs_server_args"
 
@@ -57,6 +61,16 @@ def patch() -> None:
     wrapt.register_post_import_hook(_patch_auth, AUTH_MODULE)
     for name in OTHER_SERVERS:
         wrapt.register_post_import_hook(_report, name)
+
+
+def loads_plugins() -> bool:
+    """Whether the installed SGLang loads plugins, which it does since 0.5.11."""
+    spec = find_spec("sglang")
+    folders = (spec.submodule_search_locations or ()) if spec else ()
+    chosen = os.environ.get("SGLANG_PLUGINS", "").strip()
+    return any(Path(folder, "srt", "plugins").is_dir() for folder in folders) and (
+        not chosen or _PLUGIN in [name.strip() for name in chosen.split(",")]
+    )
 
 
 def uses_rust_server() -> bool:
