@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from enum import Enum
 from types import ModuleType, SimpleNamespace
@@ -56,6 +56,7 @@ class Request:
     sampling_params: Any = None
     log_metrics: bool = True
     lora_path: Any = None
+    lora_id: Any = None
     stream: bool = False
 
 
@@ -161,7 +162,9 @@ class Manager:
         await self.evict(request.lora_name)
         return Result(True)
 
-    async def generate_request(self, request: Any, _: Any = None) -> AsyncIterator[Any]:
+    async def generate_request(
+        self, request: Any, _: Any = None
+    ) -> AsyncGenerator[Any, None]:
         """Yield the paths of the adapters twice; reload what was evicted."""
         if isinstance(request.sampling_params, ValueError):
             raise request.sampling_params

@@ -122,6 +122,56 @@ async def test_selected_adapter_answers_for_the_whole_request(
     assert await texts(manager, None) == [None] * 2
 
 
+async def test_own_adapter_is_selected_by_its_name(start: Start) -> None:
+    registry, manager = start()
+    await manager.load_lora_adapter(LoadLoRAAdapterReqInput("own", "/own"), "HTTP")
+    leases = RequestLeases(registry.leases)
+    token = CURRENT.set(leases)
+    try:
+        await registry.select("own")
+        assert await texts(manager, None) == ["/own"] * 2
+    finally:
+        CURRENT.reset(token)
+        leases.release()
+
+
+async def test_client_cannot_name_an_adapter_by_its_id(start: Start) -> None:
+    _, manager = start()
+    request = Request(lora_id="id7")
+    async for _ in manager.generate_request(request):
+        assert request.lora_id is None
+
+
+async def test_id_of_an_earlier_engine_is_not_used(
+    start: Start, scheduler: Scheduler, src: Callable[[str], str]
+) -> None:
+    registry, _ = start()
+    await registry.register(AdapterSpec("fr", src("fr")))
+    registry.store.unload_all()  # The engine is restarted.
+    scheduler.loaded.clear()
+    restarted, manager = start()
+    assert restarted.get("fr").engine_id is None
+    await restarted.unregister("fr")
+    assert not manager.lora_registry.references
+
+
+async def test_aborted_request_keeps_its_adapter_until_the_engine_has_ended_it(
+    start: Start, scheduler: Scheduler, src: Callable[[str], str]
+) -> None:
+    registry, manager = start()
+    await registry.register(AdapterSpec("fr", src("fr")))
+    outputs = manager.generate_request(Request(rid="aborted", lora_path="fr"))
+    assert await anext(outputs) == src("fr")
+    manager.rid_to_state["aborted"] = object()
+    await outputs.aclose()
+    unregistering = asyncio.ensure_future(registry.unregister("fr"))
+    await asyncio.wait({unregistering}, timeout=0.3)
+    assert scheduler.loaded
+    del manager.rid_to_state["aborted"]
+    await asyncio.wait_for(unregistering, 10)
+    assert not scheduler.loaded
+
+
 async def test_each_prompt_has_its_adapter(
     start: Start, src: Callable[[str], str]
 ) -> None:

@@ -115,6 +115,46 @@ async def test_probe_generates_a_token(manager: Manager) -> None:
     assert not manager.rid_to_state
 
 
+class State:
+    """A request that the engine computes."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.output_ids: list[int] = []
+        self.text_chunks: list[str] = []
+
+
+@pytest.mark.parametrize("progress", ["text", "ids", "chunks", "end", "none"])
+async def test_progress_of_other_requests_is_enough(
+    manager: Manager, progress: str
+) -> None:
+    """The scheduler drops the probe while it computes other requests."""
+    state = State()
+
+    async def drop(*_: Any) -> Any:
+        await asyncio.Event().wait()
+        yield
+
+    manager.generate_request = drop  # type: ignore[assignment,method-assign]
+    manager.rid_to_state["other"] = state
+    probing = asyncio.ensure_future(EngineProbe(manager).generate())
+    await asyncio.wait({probing}, timeout=0.1)
+    assert not probing.done()
+    match progress:
+        case "text":
+            state.text = "x"
+        case "ids":
+            state.output_ids.append(1)
+        case "chunks":
+            state.text_chunks.append("x")
+        case "end":
+            del manager.rid_to_state["other"]
+    await asyncio.wait({probing}, timeout=0.2)
+    assert probing.done() is (progress != "none")
+    probing.cancel()
+    await asyncio.gather(probing, return_exceptions=True)
+
+
 async def test_paused_engine_is_not_probed(manager: Manager) -> None:
     manager.is_pause = True  # type: ignore[attr-defined]
     manager.generate_request = None  # type: ignore[assignment]

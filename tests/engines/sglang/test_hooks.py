@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,6 +97,45 @@ def test_rust_server_is_reported(
     assert [*engine.problems()] == [hooks.RUST_PROBLEM]
     add_function(module, hooks.RUN_SERVER[0])
     assert hooks.RUST_PROBLEM in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("folder", "plugins", "expected"),
+    [
+        ("srt/plugins", "", True),
+        ("srt/plugins", "other, mhcs", True),
+        ("srt/plugins", "other", False),
+        ("srt", "", False),
+    ],
+)
+def test_releases_with_plugins_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    folder: str,
+    plugins: str,
+    expected: bool,
+) -> None:
+    (tmp_path / "sglang" / folder).mkdir(parents=True)
+    (tmp_path / "sglang" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "sglang", raising=False)
+    monkeypatch.setenv("SGLANG_PLUGINS", plugins)
+    assert engine.loads_plugins() is expected
+
+
+def test_adapters_need_the_key_that_loading_needs(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth: Any = ModuleType(hooks.AUTH_MODULE)
+    auth.AuthLevel = SimpleNamespace(ADMIN_OPTIONAL="admin_optional")
+    monkeypatch.setitem(sys.modules, hooks.AUTH_MODULE, auth)
+    add_function(module, hooks.RUN_SERVER[0])(Arguments())
+    levels = {
+        route.path: getattr(route.endpoint, "_auth_level", None)
+        for route in module.app.routes
+    }
+    assert levels["/adapters"] == "admin_optional"
+    assert levels["/openapi.json"] is None
 
 
 @pytest.mark.parametrize("name", hooks.OTHER_SERVERS)
