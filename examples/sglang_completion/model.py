@@ -1,6 +1,6 @@
 """SGLang answers; this script limits the length of a prompt.
 
-Runs on SGLang 0.5.9 and newer.
+Runs on SGLang 0.5.10 and newer.
 """
 
 from fastapi import HTTPException, Request
