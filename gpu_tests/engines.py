@@ -149,6 +149,7 @@ class RealSGLang(RealEngine):
             f"--model-path={model_path()}",
             f"--served-model-name={self.model}",
             f"--mem-fraction-static={GPU_MEMORY}",
+            "--enable-metrics",
         ]
         if lora:
             sizes = [f"--max-loras-per-batch={SLOTS}", f"--max-lora-rank={MAX_RANK}"]
@@ -159,7 +160,7 @@ class RealSGLang(RealEngine):
         return self._start("serve", *options, env=env, port=port)
 
     def load(self, server: Server) -> Load | None:
-        """Return None: SGLang reports its requests with --enable-metrics only."""
+        """Return None: SGLang's gauges are some steps behind."""
         return None
 
 

@@ -30,7 +30,7 @@ CPU_OPTIONS: Final = (
     "--sampling-backend=pytorch",
     "--disable-overlap-schedule",
     "--mem-fraction-static=0.1",
-    "--max-total-tokens=4096",
+    "--max-total-tokens=16384",
     # Else an idle scheduler takes a whole core.
     "--sleep-on-idle",
 )
@@ -114,7 +114,9 @@ class RealSGLang:
         processes: int = 1,
         port: int | None = None,
     ) -> Server:
-        return serve(env=env, lora=lora, processes=processes, port=port)
+        return serve(
+            "--enable-metrics", env=env, lora=lora, processes=processes, port=port
+        )
 
     def write_adapter(self, folder: Path, text: str) -> str:
         with tempfile.TemporaryDirectory() as made:
@@ -138,5 +140,5 @@ class RealSGLang:
         return {"model": self.model, "prompt": "hello", **many}
 
     def load(self, server: Server) -> Load | None:
-        """SGLang says it with --enable-metrics only."""
+        """Return None: SGLang's gauges are some steps behind."""
         return None
