@@ -9,13 +9,14 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 ARGS ?=
 VERSION ?=
+SGLANG_VERSION ?= 0.5.23
 
 BIN := $(VENV)/bin
 TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm format lint docs test test-vllm test-poetry moved-names gpu-test all serve tiny-model bench bench-serving bench-ping clean pre-commit-install
+.PHONY: help install dev vllm sglang format lint docs test test-vllm test-sglang test-poetry moved-names gpu-test all serve tiny-model bench bench-serving bench-sglang bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -31,6 +32,10 @@ dev: $(VENV)/.dev
 # After `dev`: with this package there, pip need not fetch a published one for vLLM.
 vllm: dev
 	@$(BIN)/python tools/install_vllm.py
+
+# After `vllm`: its environment is layered on that of vLLM.
+sglang: install ## make an environment with a real SGLang for the CPU, below build
+	@PYTHONPATH=tools $(BIN)/python -m sglang_cpu $(SGLANG_VERSION) build/sglang-$(SGLANG_VERSION)
 
 # Conflicts are not shown: vLLM's CPU build is installed without three requirements.
 $(VENV)/.dev: pyproject.toml integrations/mhcs.pth integrations/mhcs.start | $(VENV)/.pip
@@ -89,6 +94,11 @@ test-vllm: dev ## the tests of a real vLLM in a new environment with vLLM VERSIO
 	$(OLD)/bin/python -m pytest -m vllm --junitxml=$(RESULT) $(DISTRIBUTED) $(ARGS)
 	rm -rf $(OLD)
 
+test-sglang: SGLANG_VERSION := $(or $(VERSION),$(SGLANG_VERSION))
+test-sglang: sglang ## all tests of a real SGLang with SGLang VERSION, which take minutes
+	TEST_SGLANG=1 SGLANG_VERSION=$(SGLANG_VERSION) $(BIN)/python -m pytest -m sglang \
+	    --junitxml=build/results/sglang-$(SGLANG_VERSION).xml $(ARGS)
+
 test-poetry: dev ## Poetry installs this package, which takes minutes
 	TEST_POETRY=1 $(BIN)/python -m pytest tests/process/test_poetry.py $(ARGS)
 
@@ -110,6 +120,9 @@ bench: install ## the numbers of docs/explanation/performance.md, on this machin
 # They start their servers as the tests do.
 bench-serving: install ## /invocations of a real vLLM under load, on this machine
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/serving.py $(ARGS)
+
+bench-sglang: sglang ## a real SGLang with this package and without it, on this machine
+	PYTHONPATH=tests/support:tests/contract $(BIN)/python benchmarks/sglang.py $(ARGS)
 
 bench-ping: install ## /ping while a real vLLM has more to do than it can
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/ping.py $(ARGS)

@@ -1,4 +1,4 @@
-"""Real engines: `vllm serve` and `trtllm-serve` of this environment."""
+"""Real engines: `vllm serve`, `sglang serve` and `trtllm-serve` of this environment."""
 
 from __future__ import annotations
 
@@ -129,6 +129,41 @@ class RealVLLM(RealEngine):
         return Load(running, completed)
 
 
+class RealSGLang(RealEngine):
+    command = "sglang"
+    distribution = "sglang"
+    supports_adapters = True
+    rejects_unknown_models = True
+    can_pin = True
+    max_processes = 2
+
+    def serve(
+        self,
+        *,
+        env: Mapping[str, str] | None = None,
+        lora: bool = True,
+        processes: int = 1,
+        port: int | None = None,
+    ) -> Server:
+        options = [
+            f"--model-path={model_path()}",
+            f"--served-model-name={self.model}",
+            f"--mem-fraction-static={GPU_MEMORY}",
+            "--enable-metrics",
+        ]
+        if lora:
+            sizes = [f"--max-loras-per-batch={SLOTS}", f"--max-lora-rank={MAX_RANK}"]
+            modules = ["--lora-target-modules", "q_proj", "v_proj"]
+            options += ["--enable-lora", *sizes, *modules]
+        if processes > 1:
+            options.append(f"--tokenizer-worker-num={processes}")
+        return self._start("serve", *options, env=env, port=port)
+
+    def load(self, server: Server) -> Load | None:
+        """Return None: SGLang's gauges are some steps behind."""
+        return None
+
+
 class RealTensorRTLLM(RealEngine):
     command = "trtllm-serve"
     distribution = "tensorrt-llm"
@@ -168,7 +203,7 @@ class RealTensorRTLLM(RealEngine):
         return Load(running, answered - server.output().count(ABORTED))
 
 
-ENGINES: Final[tuple[RealEngine, ...]] = (RealVLLM(), RealTensorRTLLM())
+ENGINES: Final[tuple[RealEngine, ...]] = (RealVLLM(), RealSGLang(), RealTensorRTLLM())
 
 
 @functools.cache

@@ -9,13 +9,18 @@ NEVER: Final = "1000000"
 STAND_IN: Final = "stand-in"
 
 #: Names of the engines in labels (that of the distribution) and in the table.
-ENGINES: Final = {"vllm": "vLLM", "tensorrt-llm": "TensorRT-LLM"}
+ENGINES: Final = {
+    "vllm": "vLLM",
+    "sglang": "SGLang",
+    "tensorrt-llm": "TensorRT-LLM",
+}
 #: Releases that have a row even if they were not tested.
 RELEASES: Final = {
     "vllm": (
         *("0.6.6", "0.8.5", "0.10.2", "0.11.0", "0.11.2", "0.13.0"),
         *("0.17.1", "0.21.0", "0.24.0", "0.28.0", "0.32.0"),
     ),
+    "sglang": ("0.5.10", "0.5.15", "0.5.23"),
     "tensorrt-llm": ("0.17", "0.21", "1.0", "1.2", "1.3", MAIN),
 }
 ACTIVATIONS: Final = ("bootstrap", "hook", ".pth", "mhcs run")
@@ -34,7 +39,8 @@ class Span(NamedTuple):
 
 
 #: Releases that are patched alike: vLLM's ``build_app`` has the same module and
-#: signature, or the ``__init__`` of TensorRT-LLM's server has the same signature.
+#: signature, the ``__init__`` of TensorRT-LLM's server has the same signature, or
+#: SGLang runs its server and its workers in the same way.
 ALIKE: Final = {
     Span("vllm", "0.6", "0.7"): "0.6",
     Span("vllm", "0.7", "0.10"): "0.7 - 0.9",
@@ -44,6 +50,10 @@ ALIKE: Final = {
     Span("vllm", "0.19", "0.24"): "0.19 - 0.23",
     Span("vllm", "0.24", "0.29"): "0.24 - 0.28",
     Span("vllm", "0.29", "0.34"): "0.29 - 0.33",
+    Span("sglang", "0.5.9", "0.5.10"): "0.5.9",
+    Span("sglang", "0.5.10", "0.5.11"): "0.5.10",
+    Span("sglang", "0.5.11", "0.5.23"): "0.5.11 - 0.5.22",
+    Span("sglang", "0.5.23"): "0.5.23 and newer",
     Span("tensorrt-llm", "0.17", "0.20"): "0.17 - 0.19",
     Span("tensorrt-llm", "0.20", "1.1"): "0.20 - 1.0",
     Span("tensorrt-llm", "1.2", "1.3"): "1.2",
@@ -71,11 +81,17 @@ STAND_IN_ID: Final = r"\[(?:.*-)?(v\d+_\d+|trtllm_(?:\d+_\d+|main))[-\]]"
 #: Tests of a real engine. If two engines share a suite, the test id has the engine.
 REAL: Final = {
     r"tests\.engines\.real_vllm\.": "vllm",
+    r"tests\.engines\.real_sglang\.": "sglang",
     r"gpu_tests\.\w+::\w+\[(?:.*-)?vllm[-\]]": "vllm",
+    r"gpu_tests\.\w+::\w+\[(?:.*-)?sglang[-\]]": "sglang",
     r"gpu_tests\.\w+::\w+\[(?:.*-)?trtllm-serve[-\]]": "tensorrt-llm",
 }
 _REAL: Final = r"tests\.engines\.real_vllm\.test_"
-_PROMISE: Final = r"(?:tests\.contract\.promises\.\w+|gpu_tests\.test_promises)::test_"
+_PROMISE: Final = (
+    r"(?:tests\.contract\.promises\.\w+|tests\.engines\.real_sglang\.test_promises"
+    r"|gpu_tests\.test_promises)::test_"
+)
+_WAYS_IN: Final = r"tests\.engines\.real_sglang\.test_ways_in::test_"
 #: Tests that fail if an activation method adds no routes, or adds them twice.
 _ACTIVATION: Final = r"tests\.engines\.\w+\.test_activation::test_"
 _ACTIVATED: Final = _ACTIVATION + r"(?:customers|routes)_\w+"
@@ -90,6 +106,11 @@ SHOWN: Final = {
     # Not "its own call and MHCS_AUTO=1", which would pass without the variable.
     _METHOD + r"(?:MHCS_AUTO=1|SAGEMAKER_MODEL_PATH|python -m)\]": (".pth",),
     _ACTIVATION + "customers_": ("handlers",),
+    _WAYS_IN + "plugin_": ("bootstrap",),
+    _WAYS_IN + "script_imports_auto": ("hook",),
+    _WAYS_IN + "variable_": (".pth",),
+    _WAYS_IN + "mhcs_run_": ("mhcs run",),
+    r"tests\.engines\.real_sglang\.test_engine::test_no_text_": ("two processes",),
     r"tests\.engines\.vllm\.test_old_import_paths::test_"
     r"(?:ping|script_handler|moved_name|unmoved_name|unknown_name)_": ("moved names",),
     _REAL + "customer_scripts::": ("handlers",),
@@ -142,6 +163,9 @@ READ: Final = {
     Span("vllm", "0.7"): {"moved names": SOURCE, "adapters": SOURCE},
     # --api-server-count was added in 0.9.
     Span("vllm", "0", "0.9"): {"two processes": ABSENT},
+    # SGLang calls plugins since 0.5.11. Scripts import nothing that has moved.
+    Span("sglang", "0", "0.5.11"): {"bootstrap": ABSENT},
+    Span("sglang", "0.5"): {"moved names": ABSENT},
     # No release has our routes. Every release creates the app in __init__, after which
     # routes and middleware can be added.
     Span("tensorrt-llm", "0.17"): {

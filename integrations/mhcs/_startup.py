@@ -25,7 +25,7 @@ CUSTOMISING_VARIABLES = (
     "SAGEMAKER_ENABLE_STATEFUL_SESSIONS",
     "SAGEMAKER_MODEL_PATH",
 )
-_OFF = ("0", "false", "no", "off")
+OFF = ("0", "false", "no", "off")
 
 
 class EngineFinder:
@@ -81,7 +81,7 @@ def reason_to_patch() -> str:
     auto = os.environ.get("MHCS_AUTO", "").strip()
     if auto:
         # An invalid value is reported by mhcs.auto, not at every start.
-        return "" if auto.lower() in _OFF else f"MHCS_AUTO={auto}"
+        return "" if auto.lower() in OFF else f"MHCS_AUTO={auto}"
     for name in CUSTOMISING_VARIABLES:
         if value := os.environ.get(name, "").strip():
             return f"{name}={value}"

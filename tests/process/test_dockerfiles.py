@@ -25,4 +25,4 @@ def test_linter_reports_nothing(file: Path) -> None:
 
 def test_every_engine_has_a_dockerfile() -> None:
     engines = {file.parent.name for file in DOCKERFILES}
-    assert engines == {"vllm", "tensorrt_llm"}
+    assert engines == {"vllm", "tensorrt_llm", "sglang"}

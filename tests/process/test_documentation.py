@@ -29,7 +29,7 @@ from model_hosting_container_standards.supervisor.generate import make_parser
 from servers import run_until_exit
 
 PACKAGES: Final = ("mhcs", "model_hosting_container_standards")
-ENGINES: Final = ("vllm", "tensorrt_llm")
+ENGINES: Final = ("vllm", "tensorrt_llm", "sglang")
 TITLE: Final = 'title="model.py"'
 
 
@@ -145,7 +145,8 @@ def test_custom_server_works(tmp_path: Path) -> None:
 #: Other programs' commands, which are not checked.
 OTHERS: Final = {
     "",  # only variables
-    *("curl", "docker", "head", "pip", "pytest", "trtllm-serve", "uvicorn", "vllm"),
+    *("curl", "docker", "head", "pip", "pytest"),
+    *("sglang", "trtllm-serve", "uvicorn", "vllm"),
 }
 COMMANDS: Final = documentation.commands()
 MAKEFILE: Final = (ROOT / "Makefile").read_text()
@@ -293,7 +294,8 @@ def test_module_names_exist() -> None:
 TABLE: Final = {name for variable in variables() for name in variable.names}
 #: Variables of engines and tools, and other words in capitals.
 PREFIXES: Final = (
-    *("SM_VLLM_", "SM_TRTLLM_", "SUPERVISOR_", "VLLM_", "PIP_", "OPTION_"),
+    *("SM_VLLM_", "SM_TRTLLM_", "SM_SGLANG_", "SUPERVISOR_", "VLLM_", "SGLANG_"),
+    *("PIP_", "OPTION_"),
     *("NEW_SESSION", "AWS_", "STDOUT_", "STDERR_", "REDIRECT_", "TYPE_CHECKING"),
     "SM_ACME_",  # the example engine of the guide for new engines
 )

@@ -23,6 +23,7 @@ EXAMPLES = ROOT / "examples"
         ("minimal/model.py", "docs/how-to/handlers.md"),
         ("minimal/model.py", "docs/tutorials/first-model-py.md"),
         ("trtllm_completion/model.py", "docs/how-to/handlers.md"),
+        ("sglang_completion/model.py", "docs/how-to/handlers.md"),
         ("fastapi_server/server.py", "docs/how-to/own-server.md"),
         ("middleware/model.py", "docs/how-to/middleware.md"),
         ("sessions/model.py", "docs/how-to/sessions.md"),

@@ -79,6 +79,7 @@ class AdapterEngine:
     """
 
     slots_option: str | None = "--slots"
+    max_pinned: int | None = None
 
     def __init__(
         self,
@@ -129,12 +130,16 @@ class AdapterEngine:
     def own_adapters(self) -> Collection[str]:
         return self._own_adapters
 
+    def adapter_of(self, model: str) -> str | None:
+        return None if model in self._own_models else model.removeprefix("base:")
+
     def resolves_natively(self, name: str) -> bool:
         return name in (*self._own_models, *self._own_adapters)
 
-    async def load(self, adapter: Adapter) -> None:
+    async def load(self, adapter: Adapter) -> str | None:
         async with self._step("load", adapter):
             self._load(adapter)
+        return None
 
     async def unload(self, adapter: Adapter) -> None:
         async with self._step("unload", adapter):

@@ -46,9 +46,10 @@ class Adapter(msgspec.Struct, frozen=True):
     """A registered adapter.
 
     ``id`` increases with each registration. Neither ``id`` nor ``engine_name`` is ever
-    reused, because engines cache by them. ``path`` is ``src`` with symbolic links
-    resolved. ``loaded``: the engine has loaded it since the engine started.
-    ``by_handler``: a registered load handler loaded it, not the engine itself.
+    reused, because engines cache by them. ``engine_id`` is the engine's own id of it,
+    if it has one. ``path`` is ``src`` with symbolic links resolved. ``loaded``: the
+    engine has loaded it since the engine started. ``by_handler``: a registered load
+    handler loaded it, not the engine itself.
     """
 
     id: int
@@ -63,6 +64,7 @@ class Adapter(msgspec.Struct, frozen=True):
     by_handler: bool
     reason: str | None
     options: Mapping[str, Any]
+    engine_id: str | None = None
 
     @property
     def answers(self) -> bool:

@@ -49,7 +49,7 @@ class AdapterMiddleware:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Lease the adapter, write its name into the body and call ``handler``.
+        """Select the adapter, write its name into the body and call ``handler``.
 
         Raises:
             HTTPException: the adapter does not exist, or the body cannot hold its name.
@@ -59,7 +59,7 @@ class AdapterMiddleware:
         if adapters is None:
             _check_unavailable(self.adapters, name)
         elif adapters.backend is not None:
-            await _lease(adapters, name)
+            await _select(adapters, name)
         boundary = read_boundary(headers.get(CONTENT_TYPE, b""))
         try:
             if boundary is None or not self.takes_forms:
@@ -79,10 +79,10 @@ def _check_unavailable(adapters: AdapterRuntime, name: str) -> None:
         raise HTTPException(error.status_code, str(error)) from None
 
 
-async def _lease(adapters: AdapterRegistry, name: str) -> None:
-    """Lease a registered adapter; a name that the engine itself resolves passes."""
+async def _select(adapters: AdapterRegistry, name: str) -> None:
+    """Select a registered adapter; a name that the engine itself resolves passes."""
     try:
-        await adapters.keep_loaded(name)
+        await adapters.select(name)
     except AdapterError as error:
         if not adapters.resolves_natively(name):
             raise HTTPException(error.status_code, str(error)) from None

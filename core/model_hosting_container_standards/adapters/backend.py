@@ -44,6 +44,15 @@ class RegisteredAdapters(Protocol):
             AdapterError: it does not exist, or cannot be loaded.
         """
 
+    def selected(self) -> Adapter | None:
+        """Return the adapter that the current HTTP request names, leased and loaded.
+
+        None: the request names none, or one that the engine itself has loaded.
+        """
+
+    def selected_own(self) -> str | None:
+        """Return the name of the engine's own adapter that the request names."""
+
     def leased_by_request(self) -> Mapping[str, Adapter]:
         """Return the adapters that the current HTTP request has leased, by name."""
 
@@ -62,7 +71,8 @@ class AdapterBackend(Protocol):
 
     An engine refers to an adapter by ``adapter.id``, an integer, or
     ``adapter.engine_name``, which is the adapter's own name if possible. Neither is
-    ever reused. An engine with its own ids maps them from one of the two.
+    ever reused. An engine that assigns an id of its own returns it from :meth:`load`;
+    all processes of the server then find it as ``adapter.engine_id``.
     """
 
     @property
@@ -100,6 +110,14 @@ class AdapterBackend(Protocol):
         return None
 
     @property
+    def max_pinned(self) -> int | None:
+        """The number of adapters that can be pinned, however many others there are.
+
+        None: pinned adapters and others share the slots.
+        """
+        return None
+
+    @property
     def cache_size(self) -> int | None:
         """The number of adapters that the engine keeps before evicting; None: all.
 
@@ -134,6 +152,13 @@ class AdapterBackend(Protocol):
         """Return the names of adapters that the engine loaded by itself."""
         return ()
 
+    def adapter_of(self, model: str) -> str | None:
+        """Return the adapter in the model field of a request; None: the base model.
+
+        Override it where the field may have more than a name, as ``base:adapter``.
+        """
+        return None if model in self.own_models() else model
+
     def resolves_natively(self, name: str) -> bool:
         """Return whether the engine itself handles this name.
 
@@ -143,8 +168,10 @@ class AdapterBackend(Protocol):
         return name in (*self.own_models(), *self.own_adapters())
 
     @abstractmethod
-    async def load(self, adapter: Adapter) -> None:
+    async def load(self, adapter: Adapter) -> str | None:
         """Load an adapter; does nothing if it is loaded.
+
+        Returns the id that the engine gave it; None: engines use one of ours.
 
         Where pinning is an argument of loading, ``adapter.pin`` is that argument:
         :meth:`pin` is called after it, and then does nothing.

@@ -78,12 +78,19 @@ class AdapterLoader:
         slots = self.backend.slots
         if not slots:
             raise AdapterCapacityError("This server's engine cannot pin adapters.")
+        option = self.backend.slots_option
+        advice = f", or start it with more slots ({option})" if option else ""
+        if (most := self.backend.max_pinned) is not None:
+            if pinned > most:
+                raise AdapterCapacityError(
+                    f"The engine can pin {most} adapter(s), and {pinned} are too many. "
+                    f"Unpin or delete some{advice}."
+                )
+            return
         others += len(self.backend.own_adapters())
         # An engine may schedule as many unpinned adapters at once as it has slots. With
         # some slots pinned, it would run out of slots in the middle of a step.
         if pinned + others > slots:
-            option = self.backend.slots_option
-            advice = f", or start it with more slots ({option})" if option else ""
             raise AdapterCapacityError(
                 f"The engine has {slots} slot(s) for adapters. If any is pinned, each "
                 f"adapter needs one: {pinned} pinned and {others} other(s) are too "
@@ -104,7 +111,7 @@ class AdapterLoader:
             AdapterError: the engine refuses.
         """
         with loading_adapter():
-            await self._engine.load(adapter)
+            await self._load_into_engine(adapter)
         if not adapter.pin:
             return
         try:
@@ -155,13 +162,18 @@ class AdapterLoader:
             if adapter.loaded:
                 # The engine may have evicted it, and then reads its files again.
                 await self.check_folder(adapter.path)
-                await self._engine.load(adapter)
+                await self._load_into_engine(adapter)
             else:
                 await self.load(msgspec.structs.replace(adapter, pin=False))
             await self._engine.pin(adapter)
         except BaseException:
             await self._change(adapter, pin=adapter.pin)
             raise
+
+    async def _load_into_engine(self, adapter: Adapter) -> None:
+        engine_id = await self._engine.load(adapter)
+        if engine_id is not None:
+            await self._change(adapter, engine_id=engine_id)
 
     async def unpin(self, adapter: Adapter) -> None:
         """Allow the engine to evict a pinned adapter.

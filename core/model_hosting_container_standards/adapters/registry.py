@@ -133,6 +133,38 @@ class AdapterRegistry:
         self.release(adapter)
         return adapter
 
+    async def select(self, name: str) -> None:
+        """Make an adapter the one that answers the current HTTP request.
+
+        Raises:
+            AdapterError: there is none, or it cannot be loaded.
+        """
+        request = current_leases(self.leases)
+        try:
+            adapter = await self.keep_loaded(name)
+        except AdapterNotFoundError:
+            if self.backend is None or name not in self.backend.own_adapters():
+                raise
+            if request is not None:
+                request.selected_own = name
+        else:
+            if request is not None:
+                request.selected = adapter
+
+    def selected(self) -> Adapter | None:
+        """Return the adapter of the current HTTP request, if it has selected one."""
+        request = current_leases(self.leases)
+        return None if request is None else request.selected
+
+    def has_selected(self) -> bool:
+        """Whether the current HTTP request has selected an adapter of either kind."""
+        return self.selected() is not None or self.selected_own() is not None
+
+    def selected_own(self) -> str | None:
+        """Return the engine's own adapter that the request has selected, if any."""
+        request = current_leases(self.leases)
+        return None if request is None else request.selected_own
+
     def leased_by_request(self) -> Mapping[str, Adapter]:
         """Return the adapters that the current HTTP request has leased, by name."""
         request = current_leases(self.leases)

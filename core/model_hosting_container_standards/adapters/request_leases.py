@@ -23,6 +23,10 @@ class RequestLeases:
     """
 
     is_over = False
+    #: The adapter that the request's header or its model field names.
+    selected: Adapter | None = None
+    #: The name of an adapter of the engine's own that they name instead.
+    selected_own: str | None = None
     #: The request itself, and its tasks that outlive the response.
     _users = 1
     _has_tasks = False

@@ -34,6 +34,7 @@ CREATE TABLE adapters (
     loaded INTEGER NOT NULL DEFAULT 0,
     by_handler INTEGER NOT NULL,
     reason TEXT,
+    engine_id TEXT,
     options TEXT NOT NULL
 );
 CREATE UNIQUE INDEX registered ON adapters (name) WHERE {_REGISTERED};
@@ -162,7 +163,7 @@ class AdapterStore(AdapterTable):
     def unload_all(self) -> None:
         """Mark all adapters as not loaded: the engine has just started."""
         with self._database.write() as connection:
-            connection.execute("UPDATE adapters SET loaded = 0")
+            connection.execute("UPDATE adapters SET loaded = 0, engine_id = NULL")
 
     def close(self) -> None:
         self._database.close()
@@ -256,8 +257,8 @@ def _fetch(connection: sqlite3.Connection, adapter_id: int | None) -> Adapter:
 
 
 def _from_row(row: sqlite3.Row) -> Adapter:
-    adapter_id, name, src, path, engine_name, *flags, reason, options = row
-    preload, pin, state, loaded, by_handler = flags
+    adapter_id, name, src, path, engine_name, *others, options = row
+    preload, pin, state, loaded, by_handler, reason, engine_id = others
     return Adapter(
         id=adapter_id,
         name=name,
@@ -270,5 +271,6 @@ def _from_row(row: sqlite3.Row) -> Adapter:
         loaded=bool(loaded),
         by_handler=bool(by_handler),
         reason=reason,
+        engine_id=engine_id,
         options=msgspec.json.decode(options) if options != "{}" else {},
     )

@@ -1,16 +1,23 @@
-"""Lets the base model answer ``/invocations`` for unknown model names."""
+"""Requests that name an unknown model: a 404, or an answer by the base model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from fastapi import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..exceptions import AdapterError, AdapterNotFoundError, StorageError
 from ..logging_config import get_logger
 from ..settings import Settings
+from .adapter import join_names
+
+if TYPE_CHECKING:
+    from .registry import AdapterRegistry
+    from .runtime import AdapterRuntime
 
 logger = get_logger(__name__)
 
@@ -65,4 +72,42 @@ def base_model_answers(name: str) -> bool:
     if models is None:
         return False
     models.log(name)
+    return True
+
+
+async def select_model(adapters: AdapterRuntime, model: str) -> bool:
+    """Select the adapter that a request's model field names, if it names one.
+
+    Returns whether the base model answers for an unknown name.
+
+    Raises:
+        HTTPException: 404, there is no such model, with the names that there are; or
+            the error of an adapter that cannot be loaded.
+    """
+    backend = adapters.backend
+    if backend is None or (name := backend.adapter_of(model)) is None:
+        return False
+    registered = adapters.current
+    if registered is not None and await _select(registered, name):
+        return False
+    if base_model_answers(model):
+        return True
+    names = [*backend.own_models(), *backend.own_adapters()]
+    names += [] if registered is None else registered.view()
+    raise HTTPException(
+        404, f"The model {model!r} does not exist. Available: {join_names(names)}."
+    )
+
+
+async def _select(registered: AdapterRegistry, name: str) -> bool:
+    """Select an adapter; return False if there is none of this name."""
+    try:
+        await registered.select(name)
+    except AdapterError as error:
+        is_unknown = isinstance(error, AdapterNotFoundError)
+        if is_unknown and name not in registered.view():
+            return False
+        raise HTTPException(error.status_code, str(error)) from None
+    except StorageError as error:
+        raise HTTPException(507, str(error)) from None
     return True

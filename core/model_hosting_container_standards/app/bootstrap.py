@@ -101,7 +101,7 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     script = load_customer_script(settings)
     get_runtime = cache(partial(engine.start, app)) if engine else None
     adapters = _make_adapters(engine, get_runtime, settings)
-    resolver = HandlerResolver(app, engine, settings, script, adapters.base_model)
+    resolver = HandlerResolver(app, engine, settings, script, adapters)
     ping = resolver.find(PING_ROUTE)
     invocations = resolver.find(INVOCATIONS_ROUTE)
     middleware = find_middleware(settings, script)
@@ -218,14 +218,13 @@ def _invocations(
     if resolved.by_route and resolver.engine is not None:
         fields = fields or (AdapterField(resolver.engine.description.adapter_path),)
         routes = dict(_selectable_routes(resolver, inference_paths))
+    by_body = isinstance(handler, BodyRouter)
     # An app with an /invocations route of its own checks content types itself.
     own_routes = find_routes(
         resolver.app, INVOCATIONS_ROUTE.path, INVOCATIONS_ROUTE.methods
     )
-    if routes is not None and not own_routes:
-        handler = (
-            handler if isinstance(handler, BodyRouter) else JSONContentType(handler)
-        )
+    if routes is not None and (by_body or not own_routes):
+        handler = handler if by_body else JSONContentType(handler)
         routes = {path: JSONContentType(route) for path, route in routes.items()}
     adapter_middleware = AdapterMiddleware(fields, adapters, takes_forms=by_engine)
     unknown = UnknownModels() if resolver.settings.unknown_model else None
@@ -242,9 +241,7 @@ def _wrap_inference_routes(
     router = resolver.app.router
     inner = router.middleware_stack
     field = AdapterField(engine.description.adapter_path)
-    handlers = {
-        path: resolver.with_default_model(path, inner) for path in inference_paths
-    }
+    handlers = {path: resolver.with_model(path, inner) for path in inference_paths}
     if handlers:
         adapter_middleware = AdapterMiddleware([field], adapters, takes_forms=True)
         routes = InferenceRoutes(inner, handlers, adapter_middleware)
@@ -279,7 +276,7 @@ def _selectable_routes(
     for path in inference_paths:
         target = find_target(resolver.app, path, "POST")
         if target is not None and resolver.protects(INVOCATIONS_ROUTE, path):
-            yield path, resolver.with_default_model(path, target)
+            yield path, resolver.with_model(path, target)
 
 
 def _log(route: RouteConfig, resolved: ResolvedHandler | None) -> None:

@@ -1,7 +1,8 @@
-"""The engine's own inference routes: adapters by header, and the default model."""
+"""The engine's own inference routes: adapters by header, and the model field."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..adapters.adapter_middleware import AdapterMiddleware
+from ..adapters.runtime import AdapterRuntime
+from ..adapters.unknown_model import select_model
 from ..asgi.body import (
     JSON_BODY,
     JSONBody,
@@ -25,8 +28,11 @@ from ..asgi.routing import find_routes
 from ..contract.headers import ADAPTER_IDENTIFIER, CONTENT_TYPE
 from ..observability.route_labels import local_path
 
+_MISSING: Final = b""
+#: The body field of the model's name, on all engines' inference routes.
+MODEL: Final = "model"
 #: JSON values that name no model.
-_EMPTY_NAMES: Final = (b"null", b'""')
+_EMPTY_NAMES: Final = (b"", b"null", b'""')
 
 
 class InferenceRoutes:
@@ -73,53 +79,98 @@ class DefaultModel:
         self.app = app
         self.field = field
         self.name = name
-        nothing = msgspec.Raw(b"null")
         # Decoding a single field takes a fraction of decoding the whole body.
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
             msgspec.defstruct(
-                "Named", [("name", msgspec.Raw, nothing)], rename={"name": field}
+                "Named",
+                [("name", msgspec.Raw, msgspec.Raw(_MISSING))],
+                rename={"name": field},
             )
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if JSON_BODY in scope:  # An outer step has decoded it already.
             body: JSONBody = scope[JSON_BODY]
-            if not self._has_name(body.document):
+            if await self.replaces(self._name_in(body.document)):
                 body.also(self._edit)
         elif read_boundary(dict(scope["headers"]).get(CONTENT_TYPE, b"")) is None:
             try:
                 raw = await read_body(receive)
             except ClientDisconnect:
                 return
-            if (named := self._named(raw)) is not None:
+            if (named := await self._named(raw)) is not None:
                 scope, receive = replace_json_body(scope, receive, named)
             else:
                 receive = replace_body(receive, raw)
         await self.app(scope, receive, send)
 
+    async def replaces(self, name: bytes) -> bool:
+        """Whether the base model's name replaces a name, given as JSON."""
+        return name in _EMPTY_NAMES
+
     def _edit(self, document: dict[str, Any]) -> None:
         document[self.field] = self.name()
 
-    def _named(self, raw: bytes) -> JSONBody | None:
+    async def _named(self, raw: bytes) -> JSONBody | None:
         """Return a body with the base model's name; None: the body stays unchanged."""
-        if self._names_model(raw):
+        name = self._read_name(raw)
+        if name is None or not await self.replaces(name):
             return None
         try:
             return JSONBody(raw, self._edit)
         except (ValueError, RecursionError):
             return None  # Decoding a single field skips errors in others.
 
-    def _names_model(self, raw: bytes) -> bool:
-        """Whether a body names a model, or is not a JSON object."""
+    def _read_name(self, raw: bytes) -> bytes | None:
+        """Return a body's name as JSON; None if the body is not a JSON object."""
         try:
-            name = self._decoder.decode(raw).name
+            return bytes(self._decoder.decode(raw).name)
         except (ValueError, RecursionError):
+            # Only the standard library takes some bodies, as those with NaN.
             document = decode_object(raw)
-            return document is None or self._has_name(document)
-        return bytes(name) not in _EMPTY_NAMES
+            return None if document is None else self._name_in(document)
 
-    def _has_name(self, document: dict[str, Any]) -> bool:
-        return document.get(self.field) not in (None, "")
+    def _name_in(self, document: dict[str, Any]) -> bytes:
+        if self.field not in document:
+            return _MISSING
+        return json.dumps(document[self.field]).encode()
+
+
+class ModelSelection(DefaultModel):
+    """Selects the adapter that a JSON body names, for an engine that checks no names.
+
+    A body with an empty name gets the base model's; one without a name stays unchanged.
+
+    Args:
+        app: the app, whose base model would answer for any name.
+        field: the body field of the name.
+        adapters: the adapters of this server.
+    """
+
+    def __init__(self, app: ASGIApp, field: str, adapters: AdapterRuntime) -> None:
+        super().__init__(app, field, adapters.base_model)
+        self.adapters = adapters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Select the adapter, and call the app.
+
+        Raises:
+            HTTPException: 404, there is no such model; or the adapter's own error.
+        """
+        registered = self.adapters.current
+        if registered is not None and registered.has_selected():
+            # The header has selected one, and has precedence.
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def replaces(self, name: bytes) -> bool:
+        if name == _MISSING:
+            return False
+        # The engine itself refuses what is not a string.
+        if isinstance(model := msgspec.json.decode(name), str) and model:
+            return await select_model(self.adapters, model)
+        return await super().replaces(name)
 
 
 def requires_field(app: FastAPI, path: str, field: str) -> bool:

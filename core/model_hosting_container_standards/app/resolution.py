@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +10,7 @@ import msgspec
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from ..adapters.runtime import AdapterRuntime
 from ..asgi.endpoint import as_endpoint, describe
 from ..asgi.routing import (
     add_route,
@@ -19,7 +20,7 @@ from ..asgi.routing import (
     security_of,
     split_dependencies,
 )
-from ..contract.routes import PING_ROUTE, RouteConfig
+from ..contract.routes import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
 from ..engines.api import Engine
 from ..exceptions import HandlerNotCallableError, HandlerNotFoundError
 from ..handlers.customer_handler import CustomerHandler, resolve_customer_handler
@@ -27,7 +28,7 @@ from ..handlers.ownership import claim
 from ..handlers.registry import Handler, handler_registry
 from ..logging_config import get_logger
 from ..settings import Settings
-from .inference_routes import DefaultModel, requires_field
+from .inference_routes import MODEL, DefaultModel, ModelSelection, requires_field
 from .invocations import BodyRouter
 
 logger = get_logger(__name__)
@@ -58,14 +59,14 @@ class HandlerResolver(msgspec.Struct, frozen=True):
 
     Args:
         script: the customer's script, if there is one.
-        base_model: returns the engine's base model name, once the app has started.
+        adapters: the adapters of the app.
     """
 
     app: FastAPI
     engine: Engine | None
     settings: Settings
     script: ModuleType | None
-    base_model: Callable[[], str]
+    adapters: AdapterRuntime
 
     def find(self, route: RouteConfig) -> ResolvedHandler | None:
         """Return the handler of ``route``, if it has one.
@@ -88,12 +89,20 @@ class HandlerResolver(msgspec.Struct, frozen=True):
         target = find_routes(self.app, path, route.methods)
         return all(d in security_of(self.app, target) for d in required)
 
-    def with_default_model(self, path: str, handler: ASGIApp) -> ASGIApp:
-        """Return ``handler``, with the default model if the route requires a name."""
-        field = self.engine.description.adapter_path if self.engine else ""
+    def with_model(self, path: str, handler: ASGIApp) -> ASGIApp:
+        """Return ``handler`` with the step that an inference route's model needs.
+
+        A route that requires a model gets a default. An engine that does not check the
+        name gets a check.
+        """
+        if self.engine is None:
+            return handler
+        if not self.engine.description.checks_models:
+            return ModelSelection(handler, MODEL, self.adapters)
+        field = self.engine.description.adapter_path
         if not requires_field(self.app, path, field):
             return handler
-        return DefaultModel(handler, field, self.base_model)
+        return DefaultModel(handler, field, self.adapters.base_model)
 
     def _by_customer(
         self, route: RouteConfig, customer: CustomerHandler
@@ -125,6 +134,13 @@ class HandlerResolver(msgspec.Struct, frozen=True):
         return claim(handler_registry.framework, name, self.app, _itself)
 
     def _by_own_route(self, route: RouteConfig) -> ResolvedHandler | None:
+        description = self.engine.description if self.engine else None
+        if (
+            description is not None
+            and description.replaces_invocations
+            and route is INVOCATIONS_ROUTE
+        ):
+            return None
         handlers = self._targets(route, route.path)
         if not handlers:
             return None
@@ -143,7 +159,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
             path = "the route that fits the body"
             routes = self._routes_by_body(self.engine)
             handlers = {"POST": BodyRouter(routes)} if routes else {}
-        source = f"{self.engine.name} has no {route.path}; {path} answers"
+        source = f"{self.engine.name}: {path}"
         return (
             ResolvedHandler(route, handlers, source, by_route=True)
             if handlers
@@ -157,7 +173,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
             targets = ((path, find_target(self.app, path, "POST")) for path in paths)
             for path, target in targets:
                 if target is not None:
-                    routes[key] = self.with_default_model(path, target)
+                    routes[key] = self.with_model(path, target)
                     break
         return routes
 

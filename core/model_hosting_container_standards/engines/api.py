@@ -48,6 +48,10 @@ class Engine:
         """Return reasons in the environment why the engine cannot be patched."""
         return ()
 
+    def loads_plugins(self) -> bool:
+        """Whether the installed release calls :meth:`patch` by a plugin of its own."""
+        return False
+
     def owns(self, app: FastAPI) -> bool:
         """Whether the engine built this app; the methods below get only such apps."""
         del app

@@ -20,9 +20,14 @@ class EngineDescription(msgspec.Struct, frozen=True, kw_only=True):
     own. It maps a key of the request body, such as ``"messages"``, to the engine's
     routes for bodies with that key; the first of them that the server has is used. If a
     body has several of the keys, the first one in the mapping decides.
+    ``replaces_invocations`` is true if they replace an ``/invocations`` of the engine
+    that accepts some bodies only.
 
     ``adapter_path`` is the body field in which the engine expects the name of an
-    adapter. ``loads_adapters`` is true if its runtime has an adapter backend.
+    adapter. ``checks_models`` is false if the engine answers by its base model whatever
+    the body's ``model`` is: it is then checked before the engine sees the request, and
+    the engine asks for :meth:`RegisteredAdapters.selected`.
+    ``loads_adapters`` is true if its runtime has an adapter backend.
 
     ``metrics_is_json`` is true if the engine's ``/metrics`` is JSON instead of text for
     Prometheus: it is then served at ``/metrics/json``, and ours replaces it.
@@ -31,6 +36,8 @@ class EngineDescription(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     health_path: str = "/health"
     invocation_paths: Mapping[str, Sequence[str]] = {}
+    replaces_invocations: bool = False
     adapter_path: str = "model"
+    checks_models: bool = True
     loads_adapters: bool = False
     metrics_is_json: bool = False

@@ -12,7 +12,7 @@ from model_hosting_container_standards.engines.registry import installed_engines
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings
 
-from .._startup import reason_to_patch
+from .._startup import OFF, reason_to_patch
 
 DISTRIBUTION = "model-hosting-container-standards"
 
@@ -43,8 +43,18 @@ def _methods_of(engine: str, settings: Settings) -> Iterator[str]:
         yield "not patched: disabled by MHCS_DISABLE"
     elif reason:
         yield f"patched when it is imported, because of {reason}"
+    elif _loads_plugins(engine):
+        yield "patched by a plugin that it loads itself"
     else:
         yield "not patched: MHCS_AUTO and the customising variables are unset"
+
+
+def _loads_plugins(engine: str) -> bool:
+    """Whether the engine loads plugins, one of which is this package's."""
+    is_off = (os.environ.get("MHCS_AUTO") or "").strip().lower() in OFF
+    return not is_off and any(
+        e.name == engine and e.loads_plugins() for e in installed_engines()
+    )
 
 
 def _calls_bootstrap(engine: str) -> bool:
@@ -85,7 +95,9 @@ def _is_unreachable(engine: str) -> bool:
     is_decided = reason_to_patch() or os.environ.get("MHCS_AUTO", "").strip()
     if is_decided:
         return False
-    return bool(util.find_spec(engine)) and not _calls_bootstrap(engine)
+    if not util.find_spec(engine):
+        return False
+    return not (_calls_bootstrap(engine) or _loads_plugins(engine))
 
 
 def _pth_is_installed() -> bool:

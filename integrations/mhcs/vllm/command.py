@@ -14,6 +14,7 @@ from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings
 
 from ..serve.command_line import has_option, last_value
+from ..serve.yaml_options import read_yaml_options
 
 #: Files below the package in which releases define the options of ``vllm serve``.
 _SOURCES: Final = (
@@ -24,7 +25,6 @@ _SOURCES: Final = (
 _TOKENIZERS: Final = frozenset(
     {"tekken.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json"}
 )
-_YAML: Final = (".yaml", ".yml")
 _NO: Final = "--no-"
 
 
@@ -75,21 +75,7 @@ class VLLMCommand(EngineCommand):
         ] if adds_tokenizer else []
 
     def read_config(self, file: Path) -> dict[str, Any]:
-        import yaml  # vLLM needs it too.
-
-        if file.suffix not in _YAML:
-            raise ValueError("vLLM requires a file that ends in .yaml or .yml")
-        try:
-            document = yaml.safe_load(file.read_text())
-        except OSError as error:
-            raise ValueError(error.strerror or str(error)) from None
-        except yaml.YAMLError as error:
-            raise ValueError(f"it is not YAML ({error})") from None
-        if not isinstance(document, dict):
-            raise ValueError(
-                "it contains no options: write lines such as `max-model-len: 1`"
-            )
-        return {str(key).replace("_", "-"): document[key] for key in document}
+        return read_yaml_options(file)
 
     def default_arguments(self, settings: Settings, given: Sequence[str]) -> list[str]:
         count = settings.adapters_in_memory

@@ -54,4 +54,4 @@ def test_engines_own_metrics_stay_available(
         assert isinstance(json.loads(statistics.text), list)
     else:
         names = {family.name for family in scrape(server.client).families}
-        assert any(name.startswith("vllm:") for name in names)
+        assert any(name.startswith(("sglang:", "vllm:")) for name in names)

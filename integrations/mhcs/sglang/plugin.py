@@ -1,0 +1,15 @@
+"""The plugin of SGLang (entry-point group ``sglang.srt.plugins``), since 0.5.11."""
+
+from __future__ import annotations
+
+from mhcs.auto import patch_engine
+
+__all__ = ["activate"]
+
+
+def activate() -> None:
+    """Patch SGLang, unless the environment disables that.
+
+    SGLang calls it early in every one of its processes; no variable has to be set.
+    """
+    patch_engine("sglang")

@@ -1,0 +1,39 @@
+"""Here the engine is a real SGLang, in an environment of its own."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import pytest
+
+# Before they are imported: their assertions show the values that they compare.
+pytest.register_assert_rewrite("promises")
+
+from promises.fixtures import customised_server, script, server  # noqa: E402
+from sglang_server import VERSION, RealSGLang  # noqa: E402
+
+__all__ = ["customised_server", "engine", "script", "server"]
+
+
+#: The servers that several tests share. A test that starts one of its own takes about a
+#: minute, and runs by make test-sglang only.
+SHARED: Final = {"adapter_server", "customised_server", "server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Skip what takes long, and record the tested SGLang in the reports."""
+    for item in items:
+        if "real_sglang" in item.nodeid:
+            item.user_properties.append(("sglang", VERSION))
+    if os.environ.get("TEST_SGLANG"):
+        return
+    reason = pytest.mark.skip(reason="it takes minutes: make test-sglang")
+    for item in items:
+        if "real_sglang" in item.nodeid and SHARED.isdisjoint(item.fixturenames):
+            item.add_marker(reason)
+
+
+@pytest.fixture(scope="session")
+def engine() -> RealSGLang:
+    return RealSGLang()

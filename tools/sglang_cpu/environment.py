@@ -1,0 +1,157 @@
+"""Creates the environment of a release: its wheel, small requirements, stand-ins."""
+
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+STAND_INS: Final = Path(__file__).with_name("stand_ins")
+UV: Final = (sys.executable, "-m", "uv")
+#: The name of the stand-ins' package in an environment.
+PACKAGE: Final = "sglang_cpu_stand_ins"
+#: Written last, with the release.
+MARKER: Final = "sglang-version.txt"
+#: What SGLang imports to serve a text model and vLLM does not require.
+REQUIREMENTS: Final = ("gguf", "IPython", "orjson", "soundfile", "traitlets")
+#: The requirement of transformers, and what is released with it.
+PINNED: Final = re.compile(r"transformers==([\w.]+)")
+FITTED: Final = ("huggingface_hub", "tokenizers", "transformers")
+#: Imports what a server imports before it loads its model, and this package.
+PROBE: Final = (
+    "import mhcs;"
+    "import sglang.srt.entrypoints.http_server;"
+    "import sglang.srt.managers.scheduler"
+)
+
+
+def build(version: str, folder: Path) -> None:
+    """Create an environment in ``folder`` in which a release of SGLang serves.
+
+    If it is there, only the stand-ins are written anew.
+    """
+    started = time.monotonic()
+    require_vllm()
+    python = folder / "bin" / "python"
+    marker = folder / MARKER
+    if not marker.exists() or marker.read_text() != version:
+        install(version, folder, python)
+    write_stand_ins(site_packages(folder))
+    if not marker.exists():
+        probe(version, python)
+        marker.write_text(version)
+    say(f"SGLang {version} is ready in {folder}, {time.monotonic() - started:.0f} s")
+
+
+def require_vllm() -> None:
+    """Exit if the environment of this Python does not have what SGLang shares."""
+    if not (base_packages() / "vllm").exists():
+        sys.exit(
+            f"{sys.executable} has no vLLM, whose requirements SGLang shares: "
+            "run make install, and this with .venv/bin/python."
+        )
+
+
+def base_packages() -> Path:
+    return Path(sysconfig.get_path("purelib"))
+
+
+def site_packages(folder: Path) -> Path:
+    variables = {"base": str(folder), "platbase": str(folder)}
+    return Path(sysconfig.get_path("purelib", scheme="posix_prefix", vars=variables))
+
+
+def install(version: str, folder: Path, python: Path) -> None:
+    say(f"installing SGLang {version}")
+    uv("venv", "--clear", "--python", sys.executable, str(folder))
+    packages = (f"sglang=={version}", *REQUIREMENTS)
+    # This package too, for its commands.
+    install_into(python, "--no-deps", *packages, "--editable", str(ROOT))
+    transformers = required_transformers(site_packages(folder))
+    if transformers and transformers != installed(base_packages(), "transformers"):
+        install_transformers(transformers, python)
+
+
+def required_transformers(packages: Path) -> str | None:
+    """Return the version that the installed SGLang requires exactly."""
+    (sglang,) = metadata.distributions(name="sglang", path=[str(packages)])
+    matches = (PINNED.match(line) for line in sglang.requires or [])
+    return next((match[1] for match in matches if match), None)
+
+
+def installed(packages: Path, name: str) -> str:
+    (found,) = metadata.distributions(name=name, path=[str(packages)])
+    return found.version
+
+
+def install_transformers(version: str, python: Path) -> None:
+    """Install the version with what it fits, and all else that it requires excluded.
+
+    Releases of SGLang register models that later releases of transformers have.
+    """
+    say(f"installing transformers {version}")
+    present = metadata.distributions(path=[str(base_packages())])
+    with tempfile.TemporaryDirectory() as name:
+        excluded = Path(name) / "excluded.txt"
+        excluded.write_text("\n".join({x.name for x in present}.difference(FITTED)))
+        install_into(python, "--excludes", str(excluded), f"transformers=={version}")
+
+
+def install_into(python: Path, *arguments: str) -> None:
+    uv("pip", "install", "--python", str(python), *arguments)
+
+
+def write_stand_ins(packages: Path) -> None:
+    """Write the stand-ins, and the file by which Python finds them and the base."""
+    shutil.rmtree(packages / PACKAGE, ignore_errors=True)
+    shutil.copytree(STAND_INS, packages / PACKAGE)
+    write_entry_point(packages)
+    (packages / "sglang_cpu.pth").write_text(pth(base_packages()))
+
+
+def write_entry_point(packages: Path) -> None:
+    """Register a distribution whose entry point torch calls after its import."""
+    info = packages / f"{PACKAGE}-1.dist-info"
+    info.mkdir(exist_ok=True)
+    text = f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1\n"
+    (info / "METADATA").write_text(text)
+    entry = f"{PACKAGE}.pinned_memory:ignore_requests"
+    (info / "entry_points.txt").write_text(f"[torch.backends]\n{PACKAGE} = {entry}\n")
+
+
+def pth(base: Path) -> str:
+    """Return a .pth file that installs the stand-ins and adds ``base``.
+
+    A line with just a path would not execute the .pth files in ``base``.
+    """
+    return (
+        f"import {PACKAGE}; {PACKAGE}.install()\n"
+        f"import site; site.addsitedir({str(base)!r})\n"
+    )
+
+
+def probe(version: str, python: Path) -> None:
+    command = [str(python), "-c", PROBE]
+    end = subprocess.run(command, capture_output=True, check=False, text=True)
+    if end.returncode:
+        sys.exit(
+            f"{end.stdout}{end.stderr}\nSGLang {version} cannot be imported: it needs "
+            "another package in REQUIREMENTS of tools/sglang_cpu/environment.py, or a "
+            "name that a stand-in or a requirement's installed release does not have."
+        )
+
+
+def uv(*arguments: str) -> None:
+    command = [*UV, *arguments, "--quiet"]
+    if subprocess.run(command, check=False).returncode:
+        sys.exit(f"failed: {' '.join(command)}")
+
+
+def say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,14 @@
+"""Lets SGLang run on a CPU without packages of which a text model needs nothing.
+
+An environment's `sglang_cpu.pth` calls `install` whenever Python starts. torch itself
+calls `pinned_memory.ignore_requests`, by an entry point.
+"""
+
+import sys
+
+from .modules import StandInFinder
+
+
+def install() -> None:
+    """Add the finder, behind the others: an installed package takes precedence."""
+    sys.meta_path.append(StandInFinder())
