@@ -97,7 +97,10 @@ def test_wheel_has_command_and_engine_entry_points(wheel: Path) -> None:
     _, _, engines = entry_points.partition(
         "[model_hosting_container_standards.engines]\n"
     )
+    engines, _, plugins = engines.partition("[sglang.srt.plugins]\n")
+    assert plugins.split() == ["mhcs", "=", "mhcs.sglang.plugin:activate"]
     assert engines.split() == [
+        *("sglang", "=", "mhcs.sglang:engine"),
         *("tensorrt_llm", "=", "mhcs.tensorrt_llm:engine"),
         *("vllm", "=", "mhcs.vllm:engine"),
     ]

@@ -336,7 +336,7 @@ def test_config_file_without_a_model_changes_nothing(folder: Path, text: str) ->
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
-        ("a.json", "{}", "a file that ends in .yaml or .yml"),
+        ("a.json", "{}", "its name must end in .yaml or .yml"),
         ("a.yaml", "a: [", "it is not YAML"),
         ("a.yaml", "", "it contains no options"),
         ("a.yaml", "- a", "it contains no options"),
