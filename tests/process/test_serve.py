@@ -23,6 +23,7 @@ from model_hosting_container_standards.processes.tree import is_running
 from serve_plans import (
     ADDRESS,
     ENGINES,
+    START,
     command,
     flags,
     hide,
@@ -69,7 +70,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_model_and_address_come_first(engine: str) -> None:
-    start = {"vllm": ["vllm", "serve"], "tensorrt_llm": ["trtllm-serve"]}[engine]
+    start = START[engine]
     assert command() == [*start, "org/model", *ADDRESS]
     assert command(SAGEMAKER_BIND_TO_PORT="9000")[-1] == "9000"
     assert command(AIP_HTTP_PORT="9001")[-1] == "9001"

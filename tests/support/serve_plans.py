@@ -23,12 +23,27 @@ from layouts import STANDINS, SUPPORT
 from mhcs.serve import Plan, check_server, make_plan
 from model_hosting_container_standards.settings import read_settings
 
-ENGINES: Final = ("vllm", "tensorrt_llm")
+ENGINES: Final = ("vllm", "tensorrt_llm", "sglang")
+#: The words before the model, and the prefix of each engine's variables.
+START: Final = {
+    "vllm": ["vllm", "serve"],
+    "tensorrt_llm": ["trtllm-serve"],
+    "sglang": ["sglang", "serve", "--model-path"],
+}
+PREFIX: Final = {
+    "vllm": "SM_VLLM_",
+    "tensorrt_llm": "SM_TRTLLM_",
+    "sglang": "SM_SGLANG_",
+}
 ADDRESS: Final = ["--host", "0.0.0.0", "--port", "8080"]
 #: The stand-in whose command line has a parser like vLLM's.
 WITH_PARSER: Final = STANDINS / "v0_29"
-#: Where vLLM and TensorRT-LLM define options.
-SOURCES: Final = {"vllm": "engine/arg_utils.py", "tensorrt_llm": "commands/serve.py"}
+#: Where the engines define options.
+SOURCES: Final = {
+    "vllm": "engine/arg_utils.py",
+    "tensorrt_llm": "commands/serve.py",
+    "sglang": "srt/server_args.py",
+}
 
 
 def write_package(folder: Path, name: str, source: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
@@ -18,9 +17,6 @@ from ..serve.yaml_options import read_yaml_options
 
 #: Files below the package in which releases define the server's options.
 _SOURCES: Final = ("srt/server_args.py", "srt/arg_groups/*.py")
-#: Defines ``sglang serve``; older releases have a module for it.
-_SERVE: Final = "cli/serve.py"
-_MODULE: Final = "sglang.launch_server"
 
 
 class SGLangCommand(EngineCommand):
@@ -36,8 +32,7 @@ class SGLangCommand(EngineCommand):
     )
 
     def command(self, model: str | None) -> list[str]:
-        has_serve = any((folder / _SERVE).is_file() for folder in _folders())
-        start = ["sglang", "serve"] if has_serve else [sys.executable, "-m", _MODULE]
+        start = ["sglang", "serve"]
         return start if model is None else [*start, "--model-path", model]
 
     def read_config(self, file: Path) -> dict[str, Any]:

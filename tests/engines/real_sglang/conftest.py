@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Final
 
 import pytest
 
-# Before they are imported: their assertions show the values that they compare.
-pytest.register_assert_rewrite("promises")
+if "promises" not in sys.modules:  # They may have been collected by themselves.
+    # Before they are imported: their assertions show the values that they compare.
+    pytest.register_assert_rewrite("promises")
 
-from promises.fixtures import customised_server, script, server  # noqa: E402
-from sglang_server import VERSION, RealSGLang  # noqa: E402
+from promises.fixtures import customised_server, script, server
+from sglang_server import VERSION, RealSGLang
 
 __all__ = ["customised_server", "engine", "script", "server"]
 

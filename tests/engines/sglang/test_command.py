@@ -28,15 +28,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_newer_releases_have_a_command(package: Path) -> None:
-    (package / "cli").mkdir()
-    (package / "cli" / "serve.py").touch()
-    assert SGLangCommand().command("m") == ["sglang", "serve", "--model-path", "m"]
-
-
-def test_older_releases_have_a_module(package: Path) -> None:
-    start = [sys.executable, "-m", "sglang.launch_server"]
-    assert SGLangCommand().command(None) == start
+def test_model_is_an_option() -> None:
+    command = SGLangCommand()
+    assert command.command("m") == ["sglang", "serve", "--model-path", "m"]
+    assert command.command(None) == ["sglang", "serve"]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from model_hosting_container_standards.exceptions import (
 from serve_plans import (
     ADDRESS,
     ENGINES,
+    PREFIX,
+    START,
     another_user,
     command,
     hide,
@@ -100,7 +102,7 @@ def missing_model(folder: Path, *arguments: str, **environ: str) -> str:
 def test_engines_variable_takes_precedence_over_folder_and_hub(
     engine: str, folder: Path
 ) -> None:
-    prefix = {"vllm": "SM_VLLM_", "tensorrt_llm": "SM_TRTLLM_"}[engine]
+    prefix = PREFIX[engine]
     assert served_model(folder) == "org/model"
     fill(folder, "config.json")
     assert served_model(folder) == str(folder)
@@ -276,8 +278,7 @@ def test_model_of_command_line_takes_precedence(
     engine: str, folder: Path, arguments: list[str]
 ) -> None:
     fill(folder, "config.json")
-    start = {"vllm": ["vllm", "serve"], "tensorrt_llm": ["trtllm-serve"]}[engine]
-    prefix = {"vllm": "SM_VLLM_", "tensorrt_llm": "SM_TRTLLM_"}[engine]
+    start, prefix = START[engine], PREFIX[engine]
     environ = {"SAGEMAKER_MODEL_PATH": str(folder), f"{prefix}MODEL": "other"}
     assert command(*arguments, **environ) == [*start, "X", *ADDRESS, "--port", "9"]
 
