@@ -21,10 +21,23 @@ def parallel_arguments(manager: Any) -> Any:
 
 
 def _group(manager: Any, name: str) -> Any:
-    """Return a group of resolved arguments; older releases have one object for all."""
     try:
         from sglang.srt import runtime_context
     except ImportError:
         return manager.server_args
     get = getattr(runtime_context, name, None)
-    return manager.server_args if get is None else get()
+    return _Arguments(None if get is None else get(), manager.server_args)
+
+
+class _Arguments:
+    """A group of resolved arguments, or those of the object that older releases have."""
+
+    def __init__(self, group: Any, server_args: Any) -> None:
+        self._group = group
+        self._server_args = server_args
+
+    def __getattr__(self, name: str) -> Any:
+        # Up to 0.5.19, some groups do not exist, and others have other contents.
+        if hasattr(self._group, name):
+            return getattr(self._group, name)
+        return getattr(self._server_args, name)

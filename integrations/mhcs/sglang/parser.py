@@ -13,4 +13,4 @@ def make_parser() -> ArgparseParser:
     """Return the parser of the server's options."""
     parser = argparse.ArgumentParser(prog="sglang serve")
     ServerArgs.add_cli_args(parser)
-    return ArgparseParser(parser, parser)
+    return ArgparseParser(parser, parser, ["--model-path", "model"])

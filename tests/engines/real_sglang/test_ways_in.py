@@ -116,7 +116,7 @@ def test_mhcs_serve_restarts_a_dead_engine(engine: RealSGLang, tmp_path: Path) -
         "MHCS_PING_STALL_SECONDS": "4",
         "SAGEMAKER_BIND_TO_PORT": str(port),
         "SAGEMAKER_MODEL_PATH": str(tmp_path),
-        "SM_SGLANG_MODEL_PATH": tiny_model(),
+        "SM_SGLANG_MODEL": tiny_model(),
         "SM_SGLANG_SERVED_MODEL_NAME": "tiny",
         # What CPU_OPTIONS have.
         "SM_SGLANG_ATTENTION_BACKEND": "torch_native",
