@@ -55,6 +55,8 @@ class EngineCommand:
     separator: ClassVar[str] = "-"
     #: Options that name the model.
     model_flags: ClassVar[Collection[str]] = ("--model",)
+    #: Variables that name the model, without the prefix; the first one is advised.
+    model_variables: ClassVar[Sequence[str]] = ("MODEL",)
     #: Options that name a file with further options.
     config_flags: ClassVar[Sequence[str]] = ()
     #: Options that take a JSON array as one argument, for engines without a parser.

@@ -48,9 +48,10 @@ def find_model(given: Inputs, settings: Settings, environ: Mapping[str, str]) ->
         return Model(model, "the command line", model)
     if config is not None and config.is_on_command_line and config.model:
         return Model(config.model, config.source, None)
-    name = given.command.prefix + MODEL
-    if (model := _read(environ, name)) is not None:
-        return Model(model, name, model)
+    for variable in given.command.model_variables:
+        name = given.command.prefix + variable
+        if (model := _read(environ, name)) is not None:
+            return Model(model, name, model)
     if config is not None and config.model:
         return Model(config.model, config.source, None)
     return _find_unnamed(given, settings, environ)

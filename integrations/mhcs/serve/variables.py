@@ -68,12 +68,12 @@ def read_variables(
     Raises:
         ConfigurationError: a variable names no option.
     """
-    model = command.prefix + MODEL
+    models = {command.prefix + name for name in command.model_variables}
     return [
         EngineVariable(name, value, _flag(command, name, value))
         for name, value in sorted(environ.items())
         if name.startswith(command.prefix)
-        and name != model
+        and name not in models
         and not is_service_link(name, value)
     ]
 

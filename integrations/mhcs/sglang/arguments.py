@@ -30,7 +30,7 @@ def _group(manager: Any, name: str) -> Any:
 
 
 class _Arguments:
-    """A group of resolved arguments, or those of the object that older releases have."""
+    """A group of resolved arguments, or else the one object of older releases."""
 
     def __init__(self, group: Any, server_args: Any) -> None:
         self._group = group

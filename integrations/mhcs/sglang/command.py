@@ -26,6 +26,7 @@ class SGLangCommand(EngineCommand):
     prefix = "SM_SGLANG_"
     engine_prefix = "SGLANG_"
     model_flags = ("--model-path", "--model")
+    model_variables = ("MODEL", "MODEL_PATH")
     config_flags = ("--config",)
     checking_functions = frozenset(
         {"__post_init__", "from_cli_args", "prepare_server_args", "resolve_once"}

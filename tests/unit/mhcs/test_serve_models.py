@@ -253,6 +253,13 @@ def test_several_gguf_files_are_a_problem_for_vllm(folder: Path) -> None:
     assert "set SM_VLLM_MODEL to one of q4.gguf, q8.gguf" in message
 
 
+@pytest.mark.parametrize("engine", ["sglang"], indirect=True)
+def test_sglang_model_may_be_its_model_path(engine: str) -> None:
+    expected = [*START[engine], "m", *ADDRESS]
+    assert command(SM_SGLANG_MODEL_PATH="m") == expected
+    assert command(SM_SGLANG_MODEL_PATH="n", SM_SGLANG_MODEL="m") == expected
+
+
 @pytest.mark.parametrize("engine", ["tensorrt_llm"], indirect=True)
 def test_tensorrt_llm_receives_the_gguf_folder(engine: str, folder: Path) -> None:
     fill(folder, "q4.gguf")
