@@ -14,16 +14,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI
 
 from mhcs.addresses import server_name
+from mhcs.own_routes import hold_leases, refuse_registered
 from model_hosting_container_standards.engines import (
     Adapter,
     AdapterBackend,
     BaseModel,
     Checkpoint,
     RegisteredAdapters,
-    locate,
     read_checkpoint,
 )
 from model_hosting_container_standards.exceptions import (
@@ -128,7 +128,7 @@ class SGLangAdapters(AdapterBackend):
         manager.lora_registry.get_all_adapters = self._visible_adapters
         responses: Any = getattr(self._app.state, "openai_serving_responses", None)
         if run := getattr(responses, "_run_background_request", None):
-            responses._run_background_request = _hold_leases(adapters, run)
+            responses._run_background_request = hold_leases(adapters, run)
 
     def own_models(self) -> Collection[str]:
         return [self._manager.served_model_name]
@@ -238,30 +238,7 @@ def _reject_registered(
     async def load_or_unload(request: Any, *http_request: Any) -> Any:
         # SGLang calls it without a request to load an evicted adapter again.
         if http_request:
-            registered = adapters.view().get(request.lora_name)
-            if registered is not None and not registered.by_handler:
-                raise HTTPException(
-                    409,
-                    f"Adapter {request.lora_name!r} is registered at /adapters: use "
-                    "DELETE /adapters/NAME, or POST /adapters with load_inplace.",
-                )
-            if adapters.root is not None and hasattr(request, "lora_path"):
-                try:
-                    locate(request.lora_path, adapters.root)
-                except AdapterError as error:
-                    raise HTTPException(error.status_code, str(error)) from None
+            refuse_registered(adapters, request)
         return await method(request, *http_request)
 
     return load_or_unload
-
-
-def _hold_leases(
-    adapters: RegisteredAdapters, method: Callable[..., Any]
-) -> Callable[..., Any]:
-    """Wrap a background task: it keeps the adapter that its request has selected."""
-
-    @functools.wraps(method)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return adapters.outliving_request(functools.partial(method, *args, **kwargs))
-
-    return run

@@ -14,9 +14,10 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Final
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI
 
 from mhcs.addresses import server_name
+from mhcs.own_routes import hold_leases, refuse_registered
 from mhcs.patch_errors import guarded
 from model_hosting_container_standards.engines import (
     FIRST_ID,
@@ -24,7 +25,6 @@ from model_hosting_container_standards.engines import (
     AdapterBackend,
     BaseModel,
     RegisteredAdapters,
-    locate,
 )
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
@@ -34,7 +34,7 @@ from model_hosting_container_standards.exceptions import (
 
 from .base_model import UNCHECKED, read_base_model
 from .errors import translate_engine_errors
-from .leasing import hold_leases, lease_adapters
+from .leasing import lease_adapters
 from .lora_requests import LiveList, LiveRegistry, live_registry, own_names
 from .model_names import wrap_model_checks
 
@@ -156,15 +156,7 @@ class VLLMAdapters(AdapterBackend):
 
         @functools.wraps(method)
         async def load_or_unload(request: Any, *args: Any, **kwargs: Any) -> Any:
-            registered = adapters.view().get(request.lora_name)
-            if registered is not None and not registered.by_handler:
-                raise HTTPException(
-                    409,
-                    f"Adapter {request.lora_name!r} is registered at /adapters: use "
-                    "DELETE /adapters/NAME, or POST /adapters with load_inplace.",
-                )
-            if hasattr(request, "lora_path"):
-                _check_root(adapters, request.lora_path)
+            refuse_registered(adapters, request)
             try:
                 return await method(request, *args, **kwargs)
             finally:
@@ -216,12 +208,3 @@ def _request(adapter: Adapter, name: str) -> Any:
         lora_path=adapter.path,
         **adapter.options,
     )
-
-
-def _check_root(adapters: RegisteredAdapters, src: str) -> None:
-    """Apply ``SAGEMAKER_ADAPTERS_ROOT`` to vLLM's own load route."""
-    if adapters.root is not None:
-        try:
-            locate(src, adapters.root)
-        except AdapterError as error:
-            raise HTTPException(error.status_code, str(error)) from None

@@ -61,18 +61,6 @@ def lease_adapters(
     return generate
 
 
-def hold_leases(
-    adapters: RegisteredAdapters, method: Callable[..., Any]
-) -> Callable[..., Any]:
-    """Wrap a background task of several generations: it holds its request's leases."""
-
-    @functools.wraps(method)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return adapters.outliving_request(functools.partial(method, *args, **kwargs))
-
-    return run
-
-
 async def _lease(adapters: RegisteredAdapters, name: str) -> Adapter:
     try:
         return await adapters.lease_loaded(name)
