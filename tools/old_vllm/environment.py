@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from install_vllm import LEFT_OUT, write_entry_wheel
+from uv_commands import run_probe, say, uv
 
 from . import nvidia, symbol_versions
 from .releases import Release
@@ -18,7 +19,6 @@ from .releases import Release
 ROOT: Final = Path(__file__).parents[2]
 #: Python versions for which all of these releases have wheels.
 PYTHONS: Final = ((3, 11), (3, 12))
-UV: Final = (sys.executable, "-m", "uv")
 #: Requirements that are installed first or left out.
 EXCLUDED: Final = (*LEFT_OUT, "intel-extension-for-pytorch")
 #: Requirements of torch that are not used on a CPU, several GB.
@@ -97,21 +97,10 @@ def site_packages(python: Path) -> Path:
 
 
 def probe(release: Release, python: Path) -> None:
-    command = [str(python), "-c", PROBE]
-    end = subprocess.run(command, capture_output=True, check=False, text=True)
-    if end.returncode:
-        sys.exit(
-            f"{end.stdout}{end.stderr}\nvLLM {release.version} cannot be imported: its "
-            "recipe in tools/old_vllm/releases.py is incomplete, or a newer release of "
-            "one of its requirements is incompatible."
-        )
-
-
-def uv(*arguments: str) -> None:
-    command = [*UV, *arguments, "--quiet"]
-    if subprocess.run(command, check=False).returncode:
-        sys.exit(f"failed: {' '.join(command)}")
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
+    run_probe(
+        python,
+        PROBE,
+        f"vLLM {release.version} cannot be imported: its "
+        "recipe in tools/old_vllm/releases.py is incomplete, or a newer release of "
+        "one of its requirements is incompatible.",
+    )

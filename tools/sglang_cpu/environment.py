@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -11,9 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+from uv_commands import run_probe, say, uv
+
 ROOT: Final = Path(__file__).parents[2]
 STAND_INS: Final = Path(__file__).with_name("stand_ins")
-UV: Final = (sys.executable, "-m", "uv")
 #: The name of the stand-ins' package in an environment.
 PACKAGE: Final = "sglang_cpu_stand_ins"
 #: Written last, with the release.
@@ -137,21 +137,10 @@ def pth(base: Path) -> str:
 
 
 def probe(version: str, python: Path) -> None:
-    command = [str(python), "-c", PROBE]
-    end = subprocess.run(command, capture_output=True, check=False, text=True)
-    if end.returncode:
-        sys.exit(
-            f"{end.stdout}{end.stderr}\nSGLang {version} cannot be imported: it needs "
-            "another package in REQUIREMENTS of tools/sglang_cpu/environment.py, or a "
-            "name that a stand-in or a requirement's installed release does not have."
-        )
-
-
-def uv(*arguments: str) -> None:
-    command = [*UV, *arguments, "--quiet"]
-    if subprocess.run(command, check=False).returncode:
-        sys.exit(f"failed: {' '.join(command)}")
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
+    run_probe(
+        python,
+        PROBE,
+        f"SGLang {version} cannot be imported: it needs "
+        "another package in REQUIREMENTS of tools/sglang_cpu/environment.py, or a "
+        "name that a stand-in or a requirement's installed release does not have.",
+    )
