@@ -18,14 +18,16 @@ from venvs import ROOT
 TOOL: Final = ROOT / "tools" / "matrix.py"
 PAGE: Final = "Before\n<!-- matrix -->\nold\n<!-- /matrix -->\nAfter\n"
 ON_0_32: Final = "vllm 0.32.0 CPU"
-#: Suites whose tests the matrix knows by their names, together as they are collected.
+#: Suites whose tests the matrix knows by their names: all that one run can collect.
 SUITES: Final = (
-    ("tests/engines/real_vllm", "tests/contract/promises"),
-    ("tests/engines/vllm/test_activation.py",),
-    ("tests/engines/tensorrt_llm/test_activation.py",),
-    ("tests/engines/vllm/test_old_import_paths.py",),
-    ("tests/engines/real_sglang",),
-    ("gpu_tests",),
+    (
+        "tests/engines/real_vllm",
+        "tests/contract/promises",
+        "tests/engines/vllm/test_activation.py",
+        "tests/engines/tensorrt_llm/test_activation.py",
+        "tests/engines/vllm/test_old_import_paths.py",
+    ),
+    ("tests/engines/real_sglang", "gpu_tests"),
 )
 
 REAL_ADAPTERS: Final = "tests/engines/real_vllm/test_adapters.py"
