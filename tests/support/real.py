@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 import pytest
 from packaging.version import Version
 
-from servers import Server
+from servers import UNMEASURED, Server
 
 ROOT: Final = Path(__file__).parents[2]
 MODEL: Final = ROOT / "build" / "tiny-llama"
@@ -32,7 +32,7 @@ OPTIONS: Final = (
 STARTUP: Final = str(Path(__file__).with_name("startup"))
 #: Variables of every process that imports vLLM. It is not measured: with coverage, it
 #: starts half as fast.
-QUICK: Final = {"COVERAGE_PROCESS_CONFIG": "", "PYTHONPATH": STARTUP}
+QUICK: Final = {**UNMEASURED, "PYTHONPATH": STARTUP}
 ENV: Final = {
     **QUICK,
     "HF_HUB_OFFLINE": "1",

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from servers import run_until_exit
+from servers import UNMEASURED, run_until_exit
 from venvs import ROOT
 
 TOOL: Final = ROOT / "tools" / "matrix.py"
@@ -57,8 +57,8 @@ def test_it(): assert not 'well'
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    # Plugins of pytest take longer to load than these tests to run.
-    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    # Plugins of pytest take longer to load than these tests to run, as coverage does.
+    env = {**os.environ, **UNMEASURED, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(
         command, cwd=folder, env=env, capture_output=True, check=False, text=True
     )
@@ -417,7 +417,10 @@ def test_each_pattern_is_of_tests_that_there_are(
 def collected(*paths: str) -> list[str]:
     """Return the names of tests as the XML has them."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *paths]
-    end = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True)
+    env = {**os.environ, **UNMEASURED}
+    end = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, check=True, text=True
+    )
     ids = [line.partition(".py::") for line in end.stdout.splitlines()]
     return [f"{path.replace('/', '.')}::{name}" for path, found, name in ids if found]
 
