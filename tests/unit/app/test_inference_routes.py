@@ -105,6 +105,20 @@ def post_with_adapter(
     return client.post(path, headers={ADAPTER: name}, **more)
 
 
+def test_router_finds_inference_routes_before_others(
+    engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = app_with_routes(engine)
+    app.post("/v1/last")(find_last)
+    app_of(engine, monkeypatch, app)
+    paths = [getattr(route, "path", None) for route in app.router.routes]
+    assert paths.index("/v1/last") < paths.index("/openapi.json")
+
+
+async def find_last(body: Completion) -> None:
+    """Answer nothing."""
+
+
 PATHS = ["/v1/completions", "/v1/messages", "/invocations"]
 
 
