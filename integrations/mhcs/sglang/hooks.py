@@ -121,19 +121,28 @@ def _bootstrap_first(
     wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any
 ) -> Any:
     """Bootstrap the app in this process, or let each server process do it."""
+    # Imported late: the scheduler registers the hooks too, but does not need FastAPI.
+    from .failed_start import exit_if_start_fails
+
     arguments = args[0] if args else kwargs["server_args"]
     if getattr(arguments, "tokenizer_worker_num", 1) > 1:
-        import uvicorn
-
-        if os.environ.setdefault(APP_PATH, OUR_APP) != OUR_APP:
-            logger.error("%s names another app. %s", APP_PATH, CONSEQUENCE)
-        if not isinstance(uvicorn.run, wrapt.FunctionWrapper):
-            wrapt.wrap_function_wrapper(uvicorn, "run", _run_our_app)
+        _serve_our_app()
     else:
         app = sys.modules[SERVER_MODULE].app
         setattr(app.state, _ARGUMENTS, arguments)
         bootstrap_app(app)
-    return wrapped(*args, **kwargs)
+    with exit_if_start_fails():
+        return wrapped(*args, **kwargs)
+
+
+def _serve_our_app() -> None:
+    """Make each of several server processes import the app of this package."""
+    import uvicorn
+
+    if os.environ.setdefault(APP_PATH, OUR_APP) != OUR_APP:
+        logger.error("%s names another app. %s", APP_PATH, CONSEQUENCE)
+    if not isinstance(uvicorn.run, wrapt.FunctionWrapper):
+        wrapt.wrap_function_wrapper(uvicorn, "run", _run_our_app)
 
 
 def _run_our_app(
@@ -146,17 +155,20 @@ def _run_our_app(
 
 def bootstrap_app(app: Any) -> Any:
     """Call ``bootstrap``, unguarded: an unusable customer handler stops the start."""
-    # Imported late: the scheduler registers the hooks too, but does not need FastAPI.
+    # Imported late, as above.
     from model_hosting_container_standards.sagemaker import bootstrap
 
     from .errors import hide_requests
-    from .warmup import send_key
+    from .failed_start import end_warmup_on_error, note_failed_start
+    from .warmup import control_warmup
 
     hide_requests(app)
-    if key := read_settings().api_key:
-        host = getattr(server_args(app), "host", None)
-        send_key(sys.modules[SERVER_MODULE], key, host)
+    module = sys.modules[SERVER_MODULE]
+    host = getattr(server_args(app), "host", None)
+    control_warmup(module, read_settings().api_key, host)
+    end_warmup_on_error(app, module)
     bootstrap(app)
+    note_failed_start(app)
     _require_admin_key(app)
     return app
 
