@@ -16,8 +16,17 @@ if TYPE_CHECKING:
 
     from .runtime import SGLangRuntime
 
-#: SGLang's own route for a prompt; its body has no model field.
+#: SGLang's own route for a prompt.
 GENERATE: Final = "/generate"
+#: Inference routes whose requests are no models with a field for the model's name.
+_OTHERS: Final = (
+    GENERATE,
+    "/classify",
+    "/encode",
+    "/v1/audio/transcriptions",
+    "/v1/rerank",
+    "/vertex_generate",
+)
 _DECISIONS: Final = "/v1/systemone"
 
 
@@ -60,9 +69,9 @@ class SGLang(Engine):
         )
 
         typed = find_inference_paths(app, _is_of_sglang)
-        own = {GENERATE} if find_routes(app, GENERATE, ["POST"]) else set[str]()
+        others = {path for path in _OTHERS if find_routes(app, path, ["POST"])}
         # SGLang's warm-up names no model of the server there.
-        return (typed | own) - {_DECISIONS}
+        return (typed | others) - {_DECISIONS}
 
     def api_keys(self, app: FastAPI) -> Collection[str]:
         arguments = hooks.server_args(app)

@@ -160,12 +160,14 @@ def bootstrap_app(app: Any) -> Any:
 
     from .errors import hide_requests
     from .failed_start import end_warmup_on_error, note_failed_start
+    from .shutdown import start_loop_before_warmups
     from .warmup import control_warmup
 
     hide_requests(app)
     module = sys.modules[SERVER_MODULE]
     host = getattr(server_args(app), "host", None)
     control_warmup(module, read_settings().api_key, host)
+    start_loop_before_warmups(app, module)
     end_warmup_on_error(app, module)
     bootstrap(app)
     note_failed_start(app)

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Form, Request, UploadFile
 from fastapi.testclient import TestClient
 
 from mhcs.sglang import engine, hooks
@@ -136,6 +136,22 @@ def test_adapters_need_the_key_that_loading_needs(
     }
     assert levels["/adapters"] == "admin_optional"
     assert levels["/openapi.json"] is None
+
+
+def test_routes_without_a_request_model_run_a_model_too() -> None:
+    app = FastAPI()
+
+    async def transcribe(file: UploadFile, model: Annotated[str, Form()]) -> None:
+        """Answer nothing."""
+
+    async def encode(request: Request) -> None:
+        """Answer nothing."""
+
+    app.post("/v1/audio/transcriptions")(transcribe)
+    app.api_route("/encode", methods=["POST", "PUT"])(encode)
+    app.get("/classify")(encode)
+    app.post("/flush_cache")(encode)
+    assert engine.inference_paths(app) == {"/v1/audio/transcriptions", "/encode"}
 
 
 @pytest.mark.parametrize("name", hooks.OTHER_SERVERS)

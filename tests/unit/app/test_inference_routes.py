@@ -65,6 +65,7 @@ def app_with_routes(engine: AdapterEngine) -> FastAPI:
     async def messages(body: Anthropic | Annotated[Completion, "never"]) -> Any:
         return await answer(body.model, prompt=body.prompt)
 
+    @router.put("/v1/raw")
     @router.post("/v1/raw")
     async def raw(request: Request) -> Any:
         return {"raw": (await request.body()).decode("latin-1")}
@@ -138,6 +139,13 @@ def test_header_can_name_engines_own_models(client: TestClient) -> None:
     for name in ("own", "base"):
         answer = post_with_adapter(client, "/v1/completions", name, json={})
         assert answer.json()["text"] == name
+
+
+def test_header_counts_for_put_too(client: TestClient) -> None:
+    for name, status in (("fr", 200), ("de", 404)):
+        headers = {ADAPTER: name}
+        answer = client.put("/v1/raw", json={"prompt": "x"}, headers=headers)
+        assert (answer.status_code, name in answer.text) == (status, True)
 
 
 @pytest.mark.parametrize("path", PATHS)
