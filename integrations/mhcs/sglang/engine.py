@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: SGLang's own route for a prompt.
 GENERATE: Final = "/generate"
 #: Inference routes whose requests are no models with a field for the model's name.
-_OTHERS: Final = (
+_UNTYPED: Final = (
     GENERATE,
     "/classify",
     "/encode",
@@ -63,15 +63,10 @@ class SGLang(Engine):
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         # Imported late: only a server needs it.
-        from model_hosting_container_standards.engines import (
-            find_inference_paths,
-            find_routes,
-        )
+        from model_hosting_container_standards.engines import find_inference_paths
 
-        typed = find_inference_paths(app, _is_of_sglang)
-        others = {path for path in _OTHERS if find_routes(app, path, ["POST"])}
-        # SGLang's warm-up names no model of the server there.
-        return (typed | others) - {_DECISIONS}
+        # SGLang's warm-up names no model of the server in requests for decisions.
+        return find_inference_paths(app, _is_of_sglang, _UNTYPED) - {_DECISIONS}
 
     def api_keys(self, app: FastAPI) -> Collection[str]:
         arguments = hooks.server_args(app)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
+from mhcs.packages import package_folders
 from mhcs.patch_errors import guarded, logger
 from model_hosting_container_standards.settings import read_settings
 
@@ -65,10 +64,9 @@ def patch() -> None:
 
 def loads_plugins() -> bool:
     """Whether the installed SGLang loads plugins, which it does since 0.5.11."""
-    spec = find_spec("sglang")
-    folders = (spec.submodule_search_locations or ()) if spec else ()
+    folders = package_folders("sglang")
     chosen = os.environ.get("SGLANG_PLUGINS", "").strip()
-    return any(Path(folder, "srt", "plugins").is_dir() for folder in folders) and (
+    return any((folder / "srt" / "plugins").is_dir() for folder in folders) and (
         not chosen or _PLUGIN in [name.strip() for name in chosen.split(",")]
     )
 

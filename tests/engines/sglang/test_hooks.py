@@ -198,14 +198,16 @@ def test_own_key_is_sent_by_the_warm_up(
 
 @pytest.mark.parametrize(
     ("env", "count"),
-    [({}, 1), ({"MHCS_AUTO": "0"}, 0), ({"MHCS_DISABLE": "sglang"}, 0)],
+    [({}, 1), ({"MHCS_AUTO": "0"}, 0), ({"MHCS_DISABLE": "*"}, 0)],
 )
 def test_plugin_patches_unless_it_is_disabled(
     monkeypatch: pytest.MonkeyPatch, env: dict[str, str], count: int
 ) -> None:
     patched = []
     monkeypatch.setattr(hooks, "patch", lambda: patched.append(1))
-    for name, value in env.items():
+    for name, value in {"MHCS_DISABLE": "vllm,tensorrt_llm", **env}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delitem(sys.modules, "mhcs.auto", raising=False)
+    activate()
     activate()
     assert len(patched) == count
