@@ -48,6 +48,10 @@ CONSEQUENCE: Final = (
     "/ping and /invocations will be SGLang's own: use a release of SGLang that this "
     "version supports, or update model-hosting-container-standards."
 )
+HTTP2_PROBLEM: Final = (
+    "--enable-http2 with --tokenizer-worker-num: up to 0.5.22, SGLang starts its own "
+    "app then, without this package's routes. Leave one of the two options away."
+)
 #: The name of this package's plugin.
 _PLUGIN: Final = "mhcs"
 #: The attribute of the app's state with the arguments of the server.
@@ -124,7 +128,7 @@ def _bootstrap_first(
 
     arguments = args[0] if args else kwargs["server_args"]
     if getattr(arguments, "tokenizer_worker_num", 1) > 1:
-        _serve_our_app()
+        _serve_our_app(arguments)
     else:
         app = sys.modules[SERVER_MODULE].app
         setattr(app.state, _ARGUMENTS, arguments)
@@ -133,14 +137,22 @@ def _bootstrap_first(
         return wrapped(*args, **kwargs)
 
 
-def _serve_our_app() -> None:
+def _serve_our_app(arguments: Any) -> None:
     """Make each of several server processes import the app of this package."""
     import uvicorn
 
+    if getattr(arguments, "enable_http2", False) and not _reads_app_path():
+        logger.error(HTTP2_PROBLEM)
     if os.environ.setdefault(APP_PATH, OUR_APP) != OUR_APP:
         logger.error("%s names another app. %s", APP_PATH, CONSEQUENCE)
     if not isinstance(uvicorn.run, wrapt.FunctionWrapper):
         wrapt.wrap_function_wrapper(uvicorn, "run", _run_our_app)
+
+
+def _reads_app_path() -> bool:
+    """Whether the release has :data:`APP_PATH`."""
+    environ = sys.modules.get("sglang.srt.environ")
+    return hasattr(getattr(environ, "envs", None), APP_PATH)
 
 
 def _run_our_app(

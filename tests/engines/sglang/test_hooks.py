@@ -23,6 +23,7 @@ class Arguments:
     def __init__(self, workers: int = 1, api_key: str | None = None) -> None:
         self.tokenizer_worker_num = workers
         self.api_key = api_key
+        self.enable_http2 = False
 
 
 @pytest.fixture
@@ -83,6 +84,22 @@ def test_several_workers_bootstrap_their_own_apps(
     sys.modules["uvicorn"].run(f"{hooks.SERVER_MODULE}:app", workers=2)
     sys.modules["uvicorn"].run("other:app")
     assert served == [hooks.OUR_APP, "other:app"]
+
+
+@pytest.mark.parametrize("newest", [False, True])
+def test_workers_with_http2_are_reported_up_to_0_5_22(
+    module: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    newest: bool,
+) -> None:
+    environ: Any = ModuleType("sglang.srt.environ")
+    environ.envs = SimpleNamespace(**{hooks.APP_PATH: None} if newest else {})
+    monkeypatch.setitem(sys.modules, environ.__name__, environ)
+    arguments = Arguments(workers=2)
+    arguments.enable_http2 = True
+    add_function(module, hooks.RUN_SERVER[0])(arguments)
+    assert (hooks.HTTP2_PROBLEM in caplog.text) is not newest
 
 
 def test_server_with_unknown_functions_is_reported(module: Any) -> None:
