@@ -73,7 +73,7 @@ class ModelField:
         Raises:
             HTTPException: 404, there is no such model; or the adapter's own error.
         """
-        model = request.model
+        model = getattr(request, "model", None)
         adapters = self._registered()
         if not model or (name := self._backend.adapter_of(model)) is None:
             return

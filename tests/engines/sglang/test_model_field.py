@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ class Serving:
 
     async def handle_request(self, request: Any, raw_request: Any) -> Any:
         del raw_request
-        base, _, adapter = request.model.partition(":")
+        base, _, adapter = getattr(request, "model", "").partition(":")
         assert not adapter or base == BASE
         path = adapter or getattr(request, "lora_path", None)
         outputs = self.manager.generate_request(Request(lora_path=path))
@@ -92,6 +93,12 @@ async def test_model_names_an_adapter(
     assert await complete(app, model) == expected
     # The next call has a model of its own.
     assert await complete(app, BASE) is None
+
+
+async def test_requests_without_a_model_pass(app: FastAPI) -> None:
+    SGLangAdapters(app, app.state.manager).prepare()
+    serving = app.state.openai_serving_score
+    assert await serving.handle_request(SimpleNamespace(query="x"), None) is None
 
 
 @pytest.mark.parametrize("model", ["", BASE, "default"])
