@@ -1,11 +1,11 @@
-"""Counts the requests that use each adapter, across all processes of a server."""
+"""Leases of adapters: an adapter that a request uses is not unloaded."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, Protocol
 
 import msgspec
 
@@ -16,6 +16,33 @@ from .adapter import Adapter
 _IDLE_S: Final = 0.05
 
 
+class AdapterLeases(Protocol):
+    """The adapter leases of one process, which exclude unloading in all processes."""
+
+    def acquire(self, adapter: Adapter) -> None:
+        """Take a lease.
+
+        Raises:
+            BlockingIOError: the adapter is being unloaded.
+        """
+
+    def release(self, adapter: Adapter) -> None:
+        """End a lease."""
+
+    def exclusive(self, adapter_id: int) -> AbstractAsyncContextManager[None]:
+        """Wait until an adapter has no lease, and allow none within the block."""
+
+    def close(self) -> None:
+        """End all leases of this process."""
+
+
+class NameLocks(Protocol):
+    """Locks by number: one for the operations on each adapter's name."""
+
+    def exclusive(self, number: int) -> AbstractAsyncContextManager[None]:
+        """Hold the lock of a number within the block; waits for it without a limit."""
+
+
 class Held(msgspec.Struct):
     """An adapter that this process has locked, and the number of its requests."""
 
@@ -23,8 +50,8 @@ class Held(msgspec.Struct):
     count: int = 0
 
 
-class Leases:
-    """The adapter leases of this process.
+class ProcessLeases(AdapterLeases):
+    """The adapter leases of a process that shares its machine with others.
 
     A lease is a shared lock on the adapter's id, held once for all requests of the
     process. The kernel releases it when the process exits, even after a crash. The lock

@@ -145,7 +145,11 @@ def _make_adapters(
 ) -> AdapterRuntime:
     if engine is None or get_runtime is None or not engine.description.loads_adapters:
         return AdapterRuntime(None, settings)
-    return AdapterRuntime(lambda: get_runtime().adapter_backend(), settings)
+    return AdapterRuntime(
+        lambda: get_runtime().adapter_backend(),
+        settings,
+        lambda *args: get_runtime().open_adapter_registry(*args),
+    )
 
 
 def _make_customer_middleware(

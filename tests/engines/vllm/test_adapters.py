@@ -19,7 +19,7 @@ from fastapi import FastAPI, HTTPException
 from adapter_engine import Gate, write_adapter
 from mhcs.vllm.adapters import VLLMAdapters
 from model_hosting_container_standards.adapters.adapter import AdapterSpec
-from model_hosting_container_standards.adapters.registry import AdapterRegistry
+from model_hosting_container_standards.adapters.local_registry import LocalRegistry
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
     AdapterEngineError,
@@ -142,7 +142,7 @@ class VLLM:
         self.app.state.openai_serving_responses = responses
         self.backend = VLLMAdapters(self.app)
         folder.mkdir()
-        self.adapters = AdapterRegistry(self.backend, folder, root)
+        self.adapters = LocalRegistry(self.backend, folder, root)
         self.backend.attach(self.adapters)
 
     async def generate(self, *args: Any, **kwargs: Any) -> list[Any]:
