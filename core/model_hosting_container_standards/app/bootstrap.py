@@ -121,7 +121,9 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     if ping is not None:
         _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), server_runtime))
     if invocations is not None:
-        session_middleware = _make_session_middleware(app, settings, invocations)
+        session_middleware = _make_session_middleware(
+            app, settings, engine, invocations
+        )
         endpoint = _invocations(
             resolver, invocations, session_middleware, adapters, inference_paths
         )
@@ -253,9 +255,9 @@ def _wrap_inference_routes(
 
 
 def _make_session_middleware(
-    app: FastAPI, settings: Settings, resolved: ResolvedHandler
+    app: FastAPI, settings: Settings, engine: Engine | None, resolved: ResolvedHandler
 ) -> SessionMiddleware:
-    engine = claim_engine_sessions(app)
+    engine_sessions = claim_engine_sessions(app)
     if not settings.sessions_enabled:
         return SessionsDisabled(passes_header=resolved.by_customer)
     # Imported late: only a server with sessions needs SQLite.
@@ -263,11 +265,12 @@ def _make_session_middleware(
     from ..sessions.manager import open_sessions
     from ..sessions.protocol import SessionProtocol
 
-    if engine is not None:
-        engine.configure(settings)
-    sessions = open_sessions(settings)
+    if engine_sessions is not None:
+        engine_sessions.configure(settings)
+    sessions = open_sessions(settings, engine.session_storage() if engine else None)
     add_not_found_handler(app)
-    return SessionProtocol(sessions, engine, session_field_of(resolved.function))
+    field = session_field_of(resolved.function)
+    return SessionProtocol(sessions, engine_sessions, field)
 
 
 def _selectable_routes(
