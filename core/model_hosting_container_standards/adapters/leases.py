@@ -17,7 +17,7 @@ _IDLE_S: Final = 0.05
 
 
 class AdapterLeases(Protocol):
-    """The adapter leases of one process, which exclude unloading in all processes."""
+    """The adapter leases of one process: what it has leased is not unloaded."""
 
     def acquire(self, adapter: Adapter) -> None:
         """Take a lease.
@@ -29,18 +29,15 @@ class AdapterLeases(Protocol):
     def release(self, adapter: Adapter) -> None:
         """End a lease."""
 
-    def exclusive(self, adapter_id: int) -> AbstractAsyncContextManager[None]:
-        """Wait until an adapter has no lease, and allow none within the block."""
-
     def close(self) -> None:
         """End all leases of this process."""
 
 
-class NameLocks(Protocol):
-    """Locks by number: one for the operations on each adapter's name."""
+class ExclusiveLocks(Protocol):
+    """Locks by number, which exclude the other users in all processes of a server."""
 
-    def exclusive(self, number: int) -> AbstractAsyncContextManager[None]:
-        """Hold the lock of a number within the block; waits for it without a limit."""
+    def exclusive(self, number: int, /) -> AbstractAsyncContextManager[None]:
+        """Hold a lock exclusively within the block; waits for it without a limit."""
 
 
 class Held(msgspec.Struct):
@@ -50,7 +47,7 @@ class Held(msgspec.Struct):
     count: int = 0
 
 
-class ProcessLeases(AdapterLeases):
+class ProcessLeases(AdapterLeases, ExclusiveLocks):
     """The adapter leases of a process that shares its machine with others.
 
     A lease is a shared lock on the adapter's id, held once for all requests of the

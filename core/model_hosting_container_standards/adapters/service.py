@@ -15,7 +15,7 @@ from ..logging_config import get_logger
 from ..observability.metrics import loading_adapter
 from .adapter import Adapter, AdapterSpec
 from .files import locate
-from .leases import AdapterLeases, NameLocks
+from .leases import ExclusiveLocks
 from .loader import AdapterLoader
 from .operations import AdapterOperations, ByHandler
 from .table import AdapterTable
@@ -27,14 +27,19 @@ UNLOAD_ANSWER_S: Final = 30.0
 
 
 class AdapterService(AdapterOperations):
-    """Registers, unregisters, updates and loads adapters, in a table and the engine."""
+    """Registers, unregisters, updates and loads adapters, in a table and the engine.
+
+    Args:
+        names: held during an operation, by a hash of the adapter's name.
+        leases: held while an adapter is unloaded, by its id; exclude its users.
+    """
 
     def __init__(
         self,
         store: AdapterTable,
         loader: AdapterLoader,
-        names: NameLocks,
-        leases: AdapterLeases,
+        names: ExclusiveLocks,
+        leases: ExclusiveLocks,
     ) -> None:
         self._store = store
         self._loader = loader
@@ -59,6 +64,11 @@ class AdapterService(AdapterOperations):
             loading = self._loading[name] = self._spawn(self._load_on_first_use(name))
             loading.add_done_callback(lambda _: self._loading.pop(name, None))
         await asyncio.shield(loading)
+
+    async def clean_up(self, name: str) -> None:
+        """Finish what a process that died had begun with the adapters of a name."""
+        async with self._exclusive(name):
+            pass
 
     async def close(self) -> None:
         """Cancel the running operations; the next start cleans up after them."""
