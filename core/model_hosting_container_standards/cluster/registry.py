@@ -7,10 +7,10 @@ import contextlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from ..adapters.adapter import Adapter, AdapterSpec
 from ..adapters.backend import AdapterBackend
@@ -18,7 +18,7 @@ from ..adapters.leases import AdapterLeases
 from ..adapters.operations import AdapterOperations, ByHandler
 from ..adapters.registry import AdapterRegistry
 from ..adapters.table import AdapterView
-from ..exceptions import AdapterEngineError, AdapterNotFoundError
+from ..exceptions import AdapterEngineError, AdapterError, AdapterNotFoundError
 from ..logging_config import get_logger
 from .coordinator import Update
 from .members import VALID_S
@@ -66,6 +66,9 @@ class ClusterRegistry(AdapterRegistry):
     no call. A member that has not heard from the coordinator for 6 s, and so may have
     missed a change, does not use its copy until it has.
 
+    A member whose engine loads adapters unloads those that were removed, once its own
+    requests no longer use them. Until then, it reports that it uses them.
+
     Args:
         backend: this member's engine.
         connection: calls the coordinator.
@@ -81,7 +84,7 @@ class ClusterRegistry(AdapterRegistry):
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._copy = _Copy()
-        self._used = _MemberLeases(self._copy)
+        self._used = _MemberLeases()
         super().__init__(
             backend, self._copy, self._used, _RemoteOperations(connection), root
         )
@@ -90,18 +93,18 @@ class ClusterRegistry(AdapterRegistry):
         self._id = uuid.uuid4().hex
         self._valid_until = now()
         self._synced = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Join the cluster: fetch the registered adapters, and keep them current."""
-        self._task = asyncio.create_task(self._follow())
+        self._spawn(self._follow())
         await self._synced.wait()
 
     async def close(self) -> None:
         """Leave the cluster."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await super().close()
         with contextlib.suppress(AdapterEngineError):
             await self._connection.leave(self._id)
@@ -130,6 +133,11 @@ class ClusterRegistry(AdapterRegistry):
                     "The registry of adapters cannot be reached. Try again."
                 ) from None
 
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _follow(self) -> None:
         while True:
             # Counted from before the call: the coordinator counts from its arrival.
@@ -140,10 +148,23 @@ class ClusterRegistry(AdapterRegistry):
                 logger.info("The registry of adapters cannot be reached: %s", error)
                 await asyncio.sleep(_RETRY_S)
                 continue
-            self._copy.apply(update)
+            for adapter in self._copy.apply(update):
+                self._used.remove(adapter)
+                self._spawn(self._unload(adapter))
             self._valid_until = asked + VALID_S
             self._synced.set()
             self._synced = asyncio.Event()
+
+    async def _unload(self, adapter: Adapter) -> None:
+        """Unload an adapter that was removed, once it is not leased."""
+        await self._used.wait_unused(adapter)
+        try:
+            if self.backend is not None and not adapter.by_handler:
+                await self.backend.unload(adapter)
+        except AdapterError as error:
+            logger.error("Adapter %r stays in memory: %s", adapter.name, error)
+        finally:
+            self._used.forget(adapter)
 
     async def _sync(self) -> Update:
         """Wait for an update; report the leases that end meanwhile."""
@@ -188,51 +209,71 @@ class _Copy(AdapterView):
             raise AdapterNotFoundError(f"Adapter {name!r} does not exist.")
         return adapter
 
-    def apply(self, update: Update) -> None:
-        """Make the copy what the coordinator has."""
-        self._registrations = update.registrations
+    def apply(self, update: Update) -> list[Adapter]:
+        """Make the copy what the coordinator has; return the adapters that it removes.
+
+        An adapter that was replaced by another one of the same name is removed.
+        """
+        before = self._view
         if update.changes or update.is_complete:
-            before = {} if update.is_complete else self._view
-            after = {**before, **update.changes}
+            rows = {} if update.is_complete else {**before}
+            rows.update(update.changes)
             self._view = MappingProxyType(
-                {name: row for name, row in sorted(after.items()) if row is not None}
+                {name: row for name, row in sorted(rows.items()) if row is not None}
             )
+        self._registrations = update.registrations
         self.seen = (update.epoch, update.version)
+        changed = before if update.is_complete else update.changes
+        return [before[name] for name in changed if self._is_removed(before.get(name))]
+
+    def _is_removed(self, adapter: Adapter | None) -> bool:
+        if adapter is None:
+            return False
+        current = self._view.get(adapter.name)
+        return current is None or current.id != adapter.id
 
 
 class _MemberLeases(AdapterLeases):
     """The leases of a member. All in its event loop."""
 
-    def __init__(self, copy: _Copy) -> None:
-        self._copy = copy
+    def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
-        self._names: dict[int, str] = {}
+        self._unused: dict[int, asyncio.Event] = {}
         #: Set when an adapter that was removed is no longer used.
         self.released = asyncio.Event()
 
     def acquire(self, adapter: Adapter) -> None:
         """Take a lease. The adapter is in the copy, as nothing has been awaited."""
         self._counts[adapter.id] += 1
-        self._names[adapter.id] = adapter.name
 
     def release(self, adapter: Adapter) -> None:
         self._counts[adapter.id] -= 1
-        if self._counts[adapter.id]:
-            return
-        if self._is_removed(adapter.id):
-            self.released.set()
-        del self._counts[adapter.id], self._names[adapter.id]
+        if not self._counts[adapter.id]:
+            del self._counts[adapter.id]
+            if unused := self._unused.get(adapter.id):
+                unused.set()
+
+    def remove(self, adapter: Adapter) -> None:
+        """Note that an adapter is no longer registered, and will get no more leases."""
+        unused = self._unused[adapter.id] = asyncio.Event()
+        if adapter.id not in self._counts:
+            unused.set()
+
+    async def wait_unused(self, adapter: Adapter) -> None:
+        """Wait until an adapter that was removed has no lease."""
+        await self._unused[adapter.id].wait()
+
+    def forget(self, adapter: Adapter) -> None:
+        """Note that an adapter that was removed is unloaded."""
+        del self._unused[adapter.id]
+        self.released.set()
 
     def draining(self) -> list[int]:
-        """Return the ids of leased adapters that are no longer registered."""
-        return [one for one in self._counts if self._is_removed(one)]
+        """Return the ids of adapters that were removed, and are still used or loaded."""
+        return [*self._unused]
 
     def close(self) -> None:
         """Do nothing: the coordinator is told that the member leaves."""
-
-    def _is_removed(self, adapter_id: int) -> bool:
-        current = self._copy.view().get(self._names[adapter_id])
-        return current is None or current.id != adapter_id
 
 
 class _RemoteOperations(AdapterOperations):
