@@ -31,7 +31,7 @@ class _Member(msgspec.Struct):
 class Members:
     """The living members, by id.
 
-    Their ids are in the journal: the members of an earlier coordinator may use what they
+    Their ids are in the journal: members of an earlier coordinator may use what they
     have seen of it until they have called this one.
 
     Args:

@@ -216,8 +216,8 @@ class _Copy(AdapterView):
         """
         before = self._view
         if update.changes or update.is_complete:
-            rows = {} if update.is_complete else {**before}
-            rows.update(update.changes)
+            kept = {} if update.is_complete else before
+            rows: Mapping[str, Adapter | None] = {**kept, **update.changes}
             self._view = MappingProxyType(
                 {name: row for name, row in sorted(rows.items()) if row is not None}
             )
@@ -269,7 +269,7 @@ class _MemberLeases(AdapterLeases):
         self.released.set()
 
     def draining(self) -> list[int]:
-        """Return the ids of adapters that were removed, and are still used or loaded."""
+        """Return the ids of removed adapters that are still used or loaded."""
         return [*self._unused]
 
     def close(self) -> None:
