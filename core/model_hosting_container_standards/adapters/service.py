@@ -8,13 +8,10 @@ from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import Any, Final
 
-from starlette.concurrency import run_in_threadpool
-
 from ..exceptions import AdapterConflictError, AdapterError
 from ..logging_config import get_logger
 from ..observability.metrics import loading_adapter
 from .adapter import Adapter, AdapterSpec
-from .files import locate
 from .leases import ExclusiveLocks
 from .loader import AdapterLoader
 from .operations import AdapterOperations, ByHandler
@@ -139,7 +136,7 @@ class AdapterService(AdapterOperations):
         """Return the adapter's real path; a handler's ``src`` may be any string."""
         if by_handler is not None and self._loader.root is None:
             return spec.src
-        return str(await run_in_threadpool(locate, spec.src, self._loader.root))
+        return await self._loader.locate(spec.src)
 
     async def _register_existing(
         self, existing: Adapter, spec: AdapterSpec, path: str
