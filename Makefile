@@ -10,13 +10,14 @@ PORT ?= 8080
 ARGS ?=
 VERSION ?=
 SGLANG_VERSION ?= 0.5.23
+RAY_VERSION ?= 2.60.0
 
 BIN := $(VENV)/bin
 TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm sglang format lint docs test test-vllm test-sglang test-poetry moved-names gpu-test all serve tiny-model bench bench-serving bench-sglang bench-ping clean pre-commit-install
+.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-poetry moved-names gpu-test all serve tiny-model bench bench-serving bench-sglang bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -36,6 +37,10 @@ vllm: dev
 # After `vllm`: its environment is layered on that of vLLM.
 sglang: install ## make an environment with a real SGLang for the CPU, below build
 	@PYTHONPATH=tools $(BIN)/python -m sglang_cpu $(SGLANG_VERSION) build/sglang-$(SGLANG_VERSION)
+
+# After `vllm` too.
+ray: install ## make an environment with a real Ray Serve LLM for the CPU, below build
+	@PYTHONPATH=tools $(BIN)/python -m ray_cpu $(RAY_VERSION) build/ray-$(RAY_VERSION)
 
 # Conflicts are not shown: vLLM's CPU build is installed without three requirements.
 $(VENV)/.dev: pyproject.toml integrations/mhcs.pth integrations/mhcs.start | $(VENV)/.pip

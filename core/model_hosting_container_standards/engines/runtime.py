@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
     from fastapi import FastAPI
@@ -22,6 +22,10 @@ class EngineRuntime:
         app: the engine's app. The engine may be reached through it, or in another way,
             such as a global of a module.
     """
+
+    #: Seconds that one ``/ping`` waits for :meth:`check`. A later result is reported by
+    #: the next one.
+    check_wait_s: ClassVar[float] = 0.4
 
     def __init__(self, app: FastAPI) -> None:
         self.app = app

@@ -1,0 +1,75 @@
+"""Ray Serve LLM's ingress with the routes of SageMaker's contract."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
+
+from fastapi import FastAPI
+from ray.serve.llm.ingress import OpenAiIngress
+from starlette.requests import Request
+
+from model_hosting_container_standards.request_id import X_REQUEST_ID
+from model_hosting_container_standards.sagemaker import bootstrap
+
+from .health import ModelHealth, add_health_route
+from .request_ids import leave_id_to_proxy
+
+INFERENCE_COMPONENT: Final = "x-amzn-sagemaker-inference-component"
+
+
+class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
+    """The ingress, with ``/ping``, ``/invocations`` and customers' code.
+
+    Name it in the Serve configuration::
+
+        ingress_cls_config:
+          ingress_cls: mhcs.ray:SageMakerIngress
+
+    Args:
+        inference_components: the model of each inference component, by the component's
+            name; a component that is not in it has the model of its own name. It is
+            used by requests that name no model. Set it in ``ingress_extra_kwargs``.
+        options: those of Ray's ingress.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        inference_components: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(*args, **options)
+        self._inference_components = dict(inference_components or {})
+
+    async def __serve_build_asgi_app__(self) -> FastAPI:
+        """Return the app of this replica; Ray calls it after the constructor."""
+        app: FastAPI = self.app
+        add_health_route(app, ModelHealth(self._default_serve_handles))
+        bootstrap(app)
+        leave_id_to_proxy(app)
+        return app
+
+    def _get_response(
+        self, *, body: Any, call_method: str, raw_request: Request | None = None
+    ) -> AsyncGenerator[Any, None]:
+        """Call the model; all endpoints do so by this method."""
+        if raw_request is not None:
+            self._complete(body, raw_request)
+        response: AsyncGenerator[Any, None] = super()._get_response(
+            body=body, call_method=call_method, raw_request=raw_request
+        )
+        return response
+
+    def _complete(self, body: Any, request: Request) -> None:
+        """Set the model that the headers name, and the request's id for the engine."""
+        if not getattr(body, "model", None):
+            body.model = self._model_of_component(request)
+        if "request_id" in type(body).model_fields:
+            body.request_id = request.headers[X_REQUEST_ID.decode()]
+
+    def _model_of_component(self, request: Request) -> str | None:
+        """Return the model of the inference component; None is the only model."""
+        component = request.headers.get(INFERENCE_COMPONENT, "")
+        name = self._inference_components.get(component, component)
+        return name if name in self._model_cards else None

@@ -1,0 +1,60 @@
+"""Ray Serve LLM's model replica, whose health includes that of its engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from fastapi import FastAPI
+from ray.serve.llm.deployment import LLMServer
+
+from mhcs.vllm.runtime import VLLMRuntime
+from model_hosting_container_standards.health.engine_health import EngineHealth
+from model_hosting_container_standards.settings import read_settings
+
+from .progress import RequestProgress
+
+
+class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
+    """The model replica. Serve replaces it if its engine is dead, or hung.
+
+    Name it in each model of the Serve configuration::
+
+        server_cls: mhcs.ray:SageMakerLLMServer
+    """
+
+    _health: EngineHealth | None = None
+
+    async def start(self) -> None:
+        """Start the engine, and then the check of its health."""
+        await super().start()
+        self._requests = RequestProgress()
+        runtime = VLLMRuntime(_app_of(self.engine))
+        stall_s = read_settings().ping_stall
+        self._health = EngineHealth(lambda: runtime, self._requests, stall_s)
+
+    async def check_health(self) -> None:
+        """Raise an error if the engine is dead, or hung.
+
+        Serve's controller calls it every ``health_check_period_s``, and replaces the
+        replica after three errors.
+        """
+        await super().check_health()
+        if self._health is None:
+            return
+        if problem := await self._health.problem():
+            raise RuntimeError(problem.reason)
+
+    async def _run_request(self, request: Any, **options: Any) -> Any:
+        """Run a request; all methods for requests do so by this one."""
+        outputs: AsyncGenerator[Any, None] = await super()._run_request(
+            request, **options
+        )
+        return self._requests.follow(outputs)
+
+
+def _app_of(engine: Any) -> FastAPI:
+    """Return an app with the state that vLLM's server would have."""
+    app = FastAPI()
+    app.state = engine._app_state
+    return app
