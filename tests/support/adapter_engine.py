@@ -85,6 +85,7 @@ class AdapterEngine:
     max_pinned: int | None = None
     locate = AdapterBackend.locate
     check_folder = AdapterBackend.check_folder
+    default_model = AdapterBackend.default_model
 
     def __init__(
         self,

@@ -179,6 +179,13 @@ class AdapterBackend(Protocol):
     def own_models(self) -> Collection[str]:
         """Return the names by which requests address the base model."""
 
+    def default_model(self) -> str:
+        """Return the model of requests with an empty name; empty: the engine's choice.
+
+        By default, the first name of :meth:`own_models`.
+        """
+        return next(iter(self.own_models()), "")
+
     def own_adapters(self) -> Collection[str]:
         """Return the names of adapters that the engine loaded by itself."""
         return ()

@@ -14,7 +14,7 @@ from .backend import AdapterBackend
 from .files import has_files
 from .leases import AdapterLeases
 from .operations import AdapterOperations, ByHandler
-from .request_leases import RequestLeases, Work, current_leases
+from .request_leases import CURRENT, RequestLeases, Work, current_leases
 from .table import AdapterView
 
 T = TypeVar("T")
@@ -156,6 +156,15 @@ class AdapterRegistry:
         else:
             if request is not None:
                 request.selected = adapter
+
+    def enter_request(self) -> RequestLeases:
+        """Begin a request in the current task, which is not one of the HTTP app.
+
+        Its leases last until their ``release`` is called.
+        """
+        leases = RequestLeases(self.leases)
+        CURRENT.set(leases)
+        return leases
 
     def selected(self) -> Adapter | None:
         """Return the adapter of the current HTTP request, if it has selected one."""

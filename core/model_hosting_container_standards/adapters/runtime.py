@@ -90,8 +90,7 @@ class AdapterRuntime:
 
     def base_model(self) -> str:
         """Return the name of the engine's base model; empty without an engine."""
-        names = self.backend.own_models() if self.backend is not None else ()
-        return next(iter(names), "")
+        return "" if self.backend is None else self.backend.default_model()
 
     def surround(self, app: FastAPI) -> None:
         """Start after the app's own start-up, and stop before its own shutdown."""

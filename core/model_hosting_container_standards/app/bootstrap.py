@@ -267,7 +267,7 @@ def _make_session_middleware(
 
     if engine_sessions is not None:
         engine_sessions.configure(settings)
-    sessions = open_sessions(settings, engine.session_storage() if engine else None)
+    sessions = open_sessions(settings, engine.session_storage(app) if engine else None)
     add_not_found_handler(app)
     field = session_field_of(resolved.function)
     return SessionProtocol(sessions, engine_sessions, field)

@@ -75,8 +75,9 @@ class Engine:
         del app
         return ()
 
-    def session_storage(self) -> SessionStorage | None:
+    def session_storage(self, app: FastAPI) -> SessionStorage | None:
         """Return where sessions are stored; None: in a file of this machine."""
+        del app
         return None
 
     def start(self, app: FastAPI) -> EngineRuntime:

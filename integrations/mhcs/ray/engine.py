@@ -10,6 +10,8 @@ from model_hosting_container_standards.engines import Engine, EngineDescription
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from model_hosting_container_standards.engines import SessionStorage
+
     from .runtime import RayRuntime
 
 #: Packages with endpoints of an ingress: Ray's, and what this package overrides.
@@ -29,6 +31,9 @@ class Ray(Engine):
             "prompt": ["/v1/completions"],
             "input": ["/v1/embeddings"],
         },
+        # Ray's ingress knows no adapters of ours.
+        checks_models=False,
+        loads_adapters=True,
     )
 
     def owns(self, app: FastAPI) -> bool:
@@ -44,6 +49,14 @@ class Ray(Engine):
         from model_hosting_container_standards.engines import find_inference_paths
 
         return find_inference_paths(app, _is_of_ray)
+
+    def session_storage(self, app: FastAPI) -> SessionStorage | None:
+        # Imported late: only a server needs it.
+        from .models import models_of
+        from .sessions import ClusterSessions
+
+        models = models_of(app)
+        return None if models is None else ClusterSessions(models.application)
 
     def start(self, app: FastAPI) -> RayRuntime:
         # Imported late: only a server needs it.

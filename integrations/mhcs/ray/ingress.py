@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
+from ray import serve
 from ray.serve.llm.ingress import OpenAiIngress
 from starlette.requests import Request
 
@@ -13,6 +14,7 @@ from model_hosting_container_standards.request_id import X_REQUEST_ID
 from model_hosting_container_standards.sagemaker import bootstrap
 
 from .health import ModelHealth, add_health_route
+from .models import IngressModels, set_models
 from .request_ids import leave_id_to_proxy
 
 INFERENCE_COMPONENT: Final = "x-amzn-sagemaker-inference-component"
@@ -45,7 +47,11 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the app of this replica; Ray calls it after the constructor."""
         app: FastAPI = self.app
-        add_health_route(app, ModelHealth(self._default_serve_handles))
+        application = serve.get_replica_context().app_name
+        handles = self._default_serve_handles
+        self._models = IngressModels(application, handles, self._lora_paths)
+        set_models(app, self._models)
+        add_health_route(app, ModelHealth(handles))
         bootstrap(app)
         leave_id_to_proxy(app)
         return app
@@ -56,10 +62,20 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
         """Call the model; all endpoints do so by this method."""
         if raw_request is not None:
             self._complete(body, raw_request)
+        if (adapter := self._models.selected_adapter()) is not None:
+            # The replica knows it by this name.
+            body.model = adapter.name
         response: AsyncGenerator[Any, None] = super()._get_response(
             body=body, call_method=call_method, raw_request=raw_request
         )
         return response
+
+    async def _get_model_id(self, model: str | None) -> str:
+        """Return the model to call: that of the adapter, if one is selected."""
+        if (adapter := self._models.selected_adapter()) is not None:
+            model = adapter.engine_id or model
+        model_id: str = await super()._get_model_id(model)
+        return model_id
 
     def _complete(self, body: Any, request: Request) -> None:
         """Set the model that the headers name, and the request's id for the engine."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from ray.serve._private.common import RequestMetadata
 from ray.serve.handle import DeploymentHandle
 
 
@@ -25,3 +28,16 @@ def running_replicas(handle: DeploymentHandle) -> Mapping[str, Any]:
         replica.replica_id.to_full_id_str(): replica._actor_handle
         for replica in [*request_router.curr_replicas.values()]
     }
+
+
+async def call_replica(actor: Any, method: str, *args: Any, **options: Any) -> Any:
+    """Call a method of the class of a replica, and return its result.
+
+    Raises:
+        RayError: the replica has died, or the method has raised.
+    """
+    request_id = f"{method}-{uuid.uuid4()}"
+    metadata = RequestMetadata(
+        request_id=request_id, internal_request_id=request_id, call_method=method
+    )
+    return await actor.handle_request.remote(pickle.dumps(metadata), *args, **options)

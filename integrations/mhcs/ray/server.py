@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
+from ray import serve
 from ray.serve.llm.deployment import LLMServer
 
 from mhcs.vllm.runtime import VLLMRuntime
 from model_hosting_container_standards.health.engine_health import EngineHealth
 from model_hosting_container_standards.settings import read_settings
 
+from .model_adapters import AdapterLimits
 from .progress import RequestProgress
+from .replica_adapters import ReplicaAdapters
 
 
 class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
@@ -29,9 +32,13 @@ class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
         """Start the engine, and then the check of its health."""
         await super().start()
         self._requests = RequestProgress()
-        runtime = VLLMRuntime(_app_of(self.engine))
+        app = _app_of(self.engine)
+        runtime = VLLMRuntime(app)
         stall_s = read_settings().ping_stall
         self._health = EngineHealth(lambda: runtime, self._requests, stall_s)
+        application = serve.get_replica_context().app_name
+        self._adapters = ReplicaAdapters(app, application)
+        await self._adapters.start()
 
     async def check_health(self) -> None:
         """Raise an error if the engine is dead, or hung.
@@ -45,11 +52,18 @@ class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
         if problem := await self._health.problem():
             raise RuntimeError(problem.reason)
 
+    async def adapter_limits(self) -> AdapterLimits:
+        """Return what adapters the engine can load, for the coordinator."""
+        return self._adapters.limits()
+
+    async def call_adapters(self, method: str, *args: Any, **options: Any) -> Any:
+        """Call a method of the engine's adapter backend, for the coordinator."""
+        return await self._adapters.call(method, *args, **options)
+
     async def _run_request(self, request: Any, **options: Any) -> Any:
         """Run a request; all methods for requests do so by this one."""
-        outputs: AsyncGenerator[Any, None] = await super()._run_request(
-            request, **options
-        )
+        run = partial(super()._run_request, request, **options)
+        outputs = self._adapters.answer(getattr(request, "model", None), run)
         return self._requests.follow(outputs)
 
 
