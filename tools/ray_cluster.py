@@ -118,7 +118,7 @@ def serve_config(arguments: argparse.Namespace) -> dict[str, Any]:
 def model_config(arguments: argparse.Namespace) -> dict[str, Any]:
     engine: dict[str, Any] = {"max_model_len": 256, "enforce_eager": True}
     if arguments.lora:
-        engine |= {"enable_lora": True, "max_loras": 4, "max_lora_rank": 8}
+        engine |= {"enable_lora": True, "max_loras": 16, "max_lora_rank": 8}
     return {
         "model_loading_config": {
             "model_id": arguments.name,

@@ -77,6 +77,21 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
         model_id: str = await super()._get_model_id(model)
         return model_id
 
+    async def model(self, model_id: str) -> Any:
+        """Return the card of a model or of a registered adapter, or None."""
+        adapter = self._models.registered().get(model_id)
+        if adapter is None:
+            return await super().model(model_id)
+        # Not known before it is loaded.
+        base = adapter.engine_id or next(iter(self._model_cards))
+        return self._model_cards[base].model_copy(update={"id": model_id})
+
+    async def models(self) -> Any:
+        """Return the cards of all models and registered adapters."""
+        listed = await super().models()
+        listed.data += [await self.model(name) for name in self._models.registered()]
+        return listed
+
     def _complete(self, body: Any, request: Request) -> None:
         """Set the model that the headers name, and the request's id for the engine."""
         if not getattr(body, "model", None):

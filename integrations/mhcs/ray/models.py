@@ -31,6 +31,11 @@ class IngressModels:
     #: None before the app has started.
     adapters: RegisteredAdapters | None = None
 
+    def registered(self) -> Mapping[str, Adapter]:
+        """Return the registered adapters that answer, by name."""
+        view = {} if self.adapters is None else self.adapters.view()
+        return {name: one for name, one in view.items() if one.answers}
+
     def selected_adapter(self) -> Adapter | None:
         """Return the adapter that the current request names, leased and loaded."""
         return None if self.adapters is None else self.adapters.selected()

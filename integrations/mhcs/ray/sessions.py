@@ -69,7 +69,7 @@ class ActorSessions(SessionTable):
         return value
 
     def check(self) -> None:
-        self._call("check")
+        """Do nothing: the actor may still be starting."""
 
     def close(self) -> None:
         """Do nothing: the actor outlives this process."""
