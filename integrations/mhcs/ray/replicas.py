@@ -1,15 +1,23 @@
-"""The replicas of a deployment, each of which can be asked."""
+"""The replicas of a deployment, each of which can be called."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+import logging
+import pickle
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
+from ray.exceptions import RayError
+from ray.serve._private.common import ReplicaID, RequestMetadata
 from ray.serve.handle import DeploymentHandle
 
+logger: Final = logging.getLogger(__name__)
 
-def running_replicas(handle: DeploymentHandle) -> Mapping[str, Any]:
-    """Return the actors of the running replicas, by the names of the actors.
+
+def running_replicas(handle: DeploymentHandle) -> Mapping[ReplicaID, Any]:
+    """Return the actors of the running replicas.
 
     Serve has no interface for it: Ray's own ``/sleep`` finds them in the same way.
     """
@@ -22,6 +30,46 @@ def running_replicas(handle: DeploymentHandle) -> Mapping[str, Any]:
     if request_router is None:
         return {}  # The controller has not yet said how to route.
     return {
-        replica.replica_id.to_full_id_str(): replica._actor_handle
+        replica.replica_id: replica._actor_handle
         for replica in [*request_router.curr_replicas.values()]
     }
+
+
+async def call_each(
+    handles: Iterable[DeploymentHandle], method: str, *args: Any, seconds: float
+) -> Mapping[ReplicaID, Any]:
+    """Call a method of each running replica, and return the results.
+
+    A replica that raises an error, ends or does not answer in time has no result.
+    """
+    calls = {
+        replica: asyncio.ensure_future(_call(actor, method, args))
+        for handle in handles
+        for replica, actor in running_replicas(handle).items()
+    }
+    if calls:
+        await asyncio.wait(calls.values(), timeout=seconds)
+    return {
+        replica: call.result()
+        for replica, call in calls.items()
+        if _has_result(replica, call)
+    }
+
+
+async def _call(actor: Any, method: str, args: tuple[Any, ...]) -> Any:
+    request_id = f"mhcs-{uuid.uuid4()}"
+    metadata = RequestMetadata(
+        request_id=request_id, internal_request_id=request_id, call_method=method
+    )
+    return await actor.handle_request.remote(pickle.dumps(metadata), *args)
+
+
+def _has_result(replica: ReplicaID, call: asyncio.Task[Any]) -> bool:
+    if not call.done():
+        call.cancel()
+        logger.warning("%s does not answer", replica)
+        return False
+    error = call.exception()
+    if error is not None and not isinstance(error, RayError):
+        raise error
+    return error is None

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import os
+import signal
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI
+from prometheus_client import Metric
 from ray.serve.llm.deployment import LLMServer
 
 from mhcs.vllm.runtime import VLLMRuntime
+from model_hosting_container_standards.engines import EngineRuntime
 from model_hosting_container_standards.health.engine_health import EngineHealth
 from model_hosting_container_standards.settings import read_settings
 
+from .metrics import read_own_metrics
 from .progress import RequestProgress
 
 
@@ -23,27 +29,37 @@ class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
         server_cls: mhcs.ray:SageMakerLLMServer
     """
 
+    #: None until the engine has started.
     _health: EngineHealth | None = None
+    _runtime: EngineRuntime
 
     async def start(self) -> None:
         """Start the engine, and then the check of its health."""
         await super().start()
         self._requests = RequestProgress()
-        runtime = VLLMRuntime(_app_of(self.engine))
+        self._runtime = VLLMRuntime(_app_of(self.engine))
         stall_s = read_settings().ping_stall
-        self._health = EngineHealth(lambda: runtime, self._requests, stall_s)
+        self._health = EngineHealth(lambda: self._runtime, self._requests, stall_s)
 
     async def check_health(self) -> None:
-        """Raise an error if the engine is dead, or hung.
+        """Raise an error if the engine is dead, or hung; a hung one is killed.
 
         Serve's controller calls it every ``health_check_period_s``, and replaces the
         replica after three errors.
         """
         await super().check_health()
-        if self._health is None:
-            return
-        if problem := await self._health.problem():
+        if self._health is not None and (problem := await self._health.problem()):
+            # A stopped process would outlive the replica, with the GPU's memory.
+            _kill(self._runtime.processes())
             raise RuntimeError(problem.reason)
+
+    async def read_metrics(self) -> Sequence[Metric]:
+        """Return the metrics of this replica, for the ingress' page.
+
+        Those of the engine are in Ray's own instead, unless ``log_engine_metrics`` is
+        false in the model's configuration.
+        """
+        return read_own_metrics()
 
     async def _run_request(self, request: Any, **options: Any) -> Any:
         """Run a request; all methods for requests do so by this one."""
@@ -58,3 +74,9 @@ def _app_of(engine: Any) -> FastAPI:
     app = FastAPI()
     app.state = engine._app_state
     return app
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
