@@ -22,9 +22,10 @@ from servers import Server, polling
 
 pytestmark = requires_ray
 
-MODEL_REPLICA: Final = b"ray::ServeReplica:default:SageMakerLLMServer"
-INGRESS_REPLICA: Final = b"ray::ServeReplica:default:SageMakerIngress"
-ENGINE: Final = b"VLLM::EngineCore"
+#: Parts of the titles of processes.
+MODEL_REPLICA: Final = b"SageMakerLLMServer"
+INGRESS_REPLICA: Final = b"SageMakerIngress"
+ENGINE: Final = b"EngineCore"
 #: Seconds for a replica to start while the machine is busy.
 START_S: Final = 240
 COMPONENT: Final = "X-Amzn-SageMaker-Inference-Component"
@@ -43,14 +44,14 @@ def cluster() -> Iterator[Server]:
 
 
 def processes(server: Server, title: bytes) -> list[int]:
-    """Return the processes of the cluster with this title."""
+    """Return the processes of the cluster with this in their title."""
     found = []
     for pid in descendants(server.pid):
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             continue  # It has ended.
-        if command.startswith(title):
+        if title in command:
             found.append(pid)
     return found
 
