@@ -29,6 +29,7 @@ class Ray(Engine):
             "prompt": ["/v1/completions"],
             "input": ["/v1/embeddings"],
         },
+        activated_by="ingress_cls: mhcs.ray:SageMakerIngress",
     )
 
     def owns(self, app: FastAPI) -> bool:
