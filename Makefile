@@ -17,7 +17,7 @@ TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-poetry moved-names gpu-test all serve tiny-model bench bench-serving bench-sglang bench-ping clean pre-commit-install
+.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-ray test-poetry moved-names gpu-test all serve serve-ray tiny-model bench bench-serving bench-sglang bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -104,6 +104,11 @@ test-sglang: sglang ## all tests of a real SGLang with SGLang VERSION, which tak
 	TEST_SGLANG=1 SGLANG_VERSION=$(SGLANG_VERSION) $(BIN)/python -m pytest -m sglang \
 	    --junitxml=build/results/sglang-$(SGLANG_VERSION).xml $(ARGS)
 
+test-ray: RAY_VERSION := $(or $(VERSION),$(RAY_VERSION))
+test-ray: ray ## all tests of a real Ray Serve LLM with Ray VERSION, which take minutes
+	TEST_RAY=1 RAY_VERSION=$(RAY_VERSION) $(BIN)/python -m pytest -m ray \
+	    --junitxml=build/results/ray-$(RAY_VERSION).xml $(ARGS)
+
 test-poetry: dev ## Poetry installs this package, which takes minutes
 	TEST_POETRY=1 $(BIN)/python -m pytest tests/process/test_poetry.py $(ARGS)
 
@@ -149,6 +154,14 @@ endif
 
 serve: install ## `vllm serve` MODEL (a tiny one by default) on PORT; ARGS are passed on
 	exec $(BIN)/vllm serve $(SERVED) --host $(HOST) --port $(PORT) $(ARGS)
+
+# Two nodes, each with a replica of the ingress and of the model.
+serve-ray: export SAGEMAKER_CONTAINER_LOG_LEVEL ?= INFO
+serve-ray: export VLLM_CPU_KVCACHE_SPACE ?= 1
+serve-ray: export HF_HUB_OFFLINE ?= 1
+serve-ray: tiny-model ray ## the tiny model by Ray Serve LLM, on a cluster on this machine
+	exec build/ray-$(RAY_VERSION)/bin/python tools/ray_cluster.py $(TINY_MODEL) \
+	    --host $(HOST) --port $(PORT) $(ARGS)
 
 tiny-model: install
 	@$(BIN)/python tools/tiny_model.py $(TINY_MODEL)

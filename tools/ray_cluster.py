@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
@@ -32,14 +33,25 @@ def main() -> None:
     arguments = parse()
     os.environ.update(ENVIRONMENT)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    # Sockets are in it, so that its path must be short. Ray reads it when imported.
+    with temporary_folder(), cluster(arguments.nodes, arguments.replicas):
+        serve_app(arguments)
+        print("ready", flush=True)
+        while True:
+            signal.pause()
+
+
+@contextmanager
+def temporary_folder() -> Iterator[None]:
+    """Have Ray's files in a folder that is removed, unless the environment has one.
+
+    Sockets are in it, so that its path must be short. Ray reads it when imported.
+    """
+    if "RAY_TMPDIR" in os.environ:
+        yield
+        return
     with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
         os.environ["RAY_TMPDIR"] = folder
-        with cluster(arguments.nodes, arguments.replicas):
-            serve_app(arguments)
-            print("ready", flush=True)
-            while True:
-                signal.pause()
+        yield
 
 
 def parse() -> argparse.Namespace:
@@ -49,6 +61,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--replicas", type=int, default=2, help="of the model")
     parser.add_argument("--ingress-replicas", type=int, default=2)
+    parser.add_argument(
+        "--components", nargs="*", default=(), help="inference components of the model"
+    )
     parser.add_argument("--lora", action="store_true", help="serve adapters")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
@@ -106,7 +121,14 @@ def serve_config(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what a Serve configuration has as its ``args``."""
     return {
         "llm_configs": [model_config(arguments)],
-        "ingress_cls_config": {"ingress_cls": "mhcs.ray:SageMakerIngress"},
+        "ingress_cls_config": {
+            "ingress_cls": "mhcs.ray:SageMakerIngress",
+            "ingress_extra_kwargs": {
+                "inference_components": dict.fromkeys(
+                    arguments.components, arguments.name
+                )
+            },
+        },
         "ingress_deployment_config": {
             "num_replicas": arguments.ingress_replicas,
             "autoscaling_config": None,
@@ -122,7 +144,7 @@ def model_config(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "model_loading_config": {
             "model_id": arguments.name,
-            "model_source": arguments.model,
+            "model_source": str(Path(arguments.model).resolve()),
         },
         "server_cls": "mhcs.ray:SageMakerLLMServer",
         "deployment_config": {
@@ -131,6 +153,8 @@ def model_config(arguments: argparse.Namespace) -> dict[str, Any]:
             "ray_actor_options": {"num_cpus": 1},
         },
         "engine_kwargs": engine,
+        # On the ingress' page, and not on those of the nodes.
+        "log_engine_metrics": False,
         "accelerator_type": None,
         "placement_group_config": {"bundles": [{"CPU": REPLICA_CPUS - 1}]},
     }

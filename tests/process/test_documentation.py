@@ -29,7 +29,7 @@ from model_hosting_container_standards.supervisor.generate import make_parser
 from servers import run_until_exit
 
 PACKAGES: Final = ("mhcs", "model_hosting_container_standards")
-ENGINES: Final = ("vllm", "tensorrt_llm", "sglang")
+ENGINES: Final = ("vllm", "tensorrt_llm", "sglang", "ray")
 TITLE: Final = 'title="model.py"'
 
 

@@ -56,7 +56,8 @@ class RayServer(Server):
     ) -> None:
         self._temporary = tempfile.TemporaryDirectory()
         command: list[str | Path] = [PYTHON, CLUSTER, tiny_model(), *arguments]
-        env = {**ENV, "TMPDIR": self._temporary.name, **env}
+        folder = self._temporary.name
+        env = {**ENV, "RAY_TMPDIR": folder, "TMPDIR": folder, **env}
         super().__init__(command, env, timeout=START_TIMEOUT_S, port=port)
 
     def wait_until_ready(
@@ -112,8 +113,8 @@ class RealRay:
         processes: int = 1,
         port: int | None = None,
     ) -> Server:
-        replicas = f"--ingress-replicas={processes}"
-        return serve(replicas, env=env, lora=lora, port=port)
+        """Return a cluster, which has two replicas of the ingress in any case."""
+        return serve(env=env, lora=lora, port=port)
 
     def write_adapter(self, folder: Path, text: str) -> str:
         with tempfile.TemporaryDirectory() as made:

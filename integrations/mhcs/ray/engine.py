@@ -34,6 +34,7 @@ class Ray(Engine):
         # Ray's ingress knows no adapters of ours.
         checks_models=False,
         loads_adapters=True,
+        activated_by="ingress_cls: mhcs.ray:SageMakerIngress",
     )
 
     def owns(self, app: FastAPI) -> bool:

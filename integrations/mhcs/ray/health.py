@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException
 from ray.exceptions import RayError
+from ray.serve._private.common import ReplicaID
 from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import Response
@@ -67,20 +68,19 @@ class ReplicaHealth:
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
-        #: Running checks, by the names of the actors.
-        self._checks: dict[str, asyncio.Task[bool]] = {}
+        self._checks: dict[ReplicaID, asyncio.Task[bool]] = {}
 
     async def answers(self, seconds: float) -> bool:
         """Whether a replica has said within ``seconds`` that it is healthy."""
         replicas = running_replicas(self._handle)
         self._checks = {
-            name: self._running_check(name) or asyncio.ensure_future(_is_healthy(actor))
-            for name, actor in replicas.items()
+            replica: self._running(replica) or asyncio.ensure_future(_is_healthy(actor))
+            for replica, actor in replicas.items()
         }
         return await _any_is_true([*self._checks.values()], seconds)
 
-    def _running_check(self, name: str) -> asyncio.Task[bool] | None:
-        check = self._checks.get(name)
+    def _running(self, replica: ReplicaID) -> asyncio.Task[bool] | None:
+        check = self._checks.get(replica)
         return check if check is not None and not check.done() else None
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
+from prometheus_client import Metric
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 from ray.serve.llm.ingress import OpenAiIngress
 from starlette.requests import Request
 
@@ -14,6 +17,7 @@ from model_hosting_container_standards.request_id import X_REQUEST_ID
 from model_hosting_container_standards.sagemaker import bootstrap
 
 from .health import ModelHealth, add_health_route
+from .metrics import add_metrics_route, read_own_metrics
 from .models import IngressModels, set_models
 from .request_ids import leave_id_to_proxy
 
@@ -52,9 +56,29 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
         self._models = IngressModels(application, handles, self._lora_paths)
         set_models(app, self._models)
         add_health_route(app, ModelHealth(handles))
+        add_metrics_route(app, [_own_handle(), *handles.values()])
         bootstrap(app)
         leave_id_to_proxy(app)
         return app
+
+    async def read_metrics(self) -> Sequence[Metric]:
+        """Return the metrics of this replica; the page of each replica has them."""
+        return read_own_metrics()
+
+    async def _get_model_id(self, model: str | None) -> str:
+        """Return the name of the model that answers.
+
+        Raises:
+            HTTPException: 404, there is no such model; 400, it has to be named.
+        """
+        try:
+            name: str = await super()._get_model_id(model)
+        except HTTPException as error:
+            if error.status_code == HTTPStatus.NOT_FOUND:
+                known = ", ".join(self._model_cards)
+                error.detail = f"The model {model!r} does not exist. There is: {known}."
+            raise
+        return name
 
     def _get_response(
         self, *, body: Any, call_method: str, raw_request: Request | None = None
@@ -104,3 +128,11 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
         component = request.headers.get(INFERENCE_COMPONENT, "")
         name = self._inference_components.get(component, component)
         return name if name in self._model_cards else None
+
+
+def _own_handle() -> DeploymentHandle:
+    """Return a handle to the deployment of this replica."""
+    context = serve.get_replica_context()
+    return serve.get_deployment_handle(
+        context.deployment, context.app_name, _check_exists=False
+    )

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
+from prometheus_client import Metric
 from ray import serve
 from ray.serve.llm.deployment import LLMServer
 
 from mhcs.vllm.runtime import VLLMRuntime
+from model_hosting_container_standards.engines import EngineRuntime
 from model_hosting_container_standards.health.engine_health import EngineHealth
 from model_hosting_container_standards.settings import read_settings
 
+from .metrics import read_own_metrics
 from .model_adapters import AdapterLimits
 from .progress import RequestProgress
 from .replica_adapters import ReplicaAdapters
@@ -26,30 +33,32 @@ class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
         server_cls: mhcs.ray:SageMakerLLMServer
     """
 
+    #: None until the engine has started.
     _health: EngineHealth | None = None
+    _runtime: EngineRuntime
 
     async def start(self) -> None:
-        """Start the engine, and then the check of its health."""
+        """Start the engine, the check of its health and its adapters."""
         await super().start()
         self._requests = RequestProgress()
         app = _app_of(self.engine)
-        runtime = VLLMRuntime(app)
+        self._runtime = VLLMRuntime(app)
         stall_s = read_settings().ping_stall
-        self._health = EngineHealth(lambda: runtime, self._requests, stall_s)
+        self._health = EngineHealth(lambda: self._runtime, self._requests, stall_s)
         application = serve.get_replica_context().app_name
         self._adapters = ReplicaAdapters(app, application)
         await self._adapters.start()
 
     async def check_health(self) -> None:
-        """Raise an error if the engine is dead, or hung.
+        """Raise an error if the engine is dead, or hung; a hung one is killed.
 
         Serve's controller calls it every ``health_check_period_s``, and replaces the
         replica after three errors.
         """
         await super().check_health()
-        if self._health is None:
-            return
-        if problem := await self._health.problem():
+        if self._health is not None and (problem := await self._health.problem()):
+            # A stopped process would outlive the replica, with the GPU's memory.
+            _kill(self._runtime.processes())
             raise RuntimeError(problem.reason)
 
     async def adapter_limits(self) -> AdapterLimits:
@@ -59,6 +68,14 @@ class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
     async def call_adapters(self, method: str, *args: Any, **options: Any) -> Any:
         """Call a method of the engine's adapter backend, for the coordinator."""
         return await self._adapters.call(method, *args, **options)
+
+    async def read_metrics(self) -> Sequence[Metric]:
+        """Return the metrics of this replica, for the ingress' page.
+
+        Those of the engine are in Ray's own instead, unless ``log_engine_metrics`` is
+        false in the model's configuration.
+        """
+        return read_own_metrics()
 
     async def _run_request(self, request: Any, **options: Any) -> Any:
         """Run a request; all methods for requests do so by this one."""
@@ -72,3 +89,9 @@ def _app_of(engine: Any) -> FastAPI:
     app = FastAPI()
     app.state = engine._app_state
     return app
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
