@@ -66,11 +66,13 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
         return read_own_metrics()
 
     async def _get_model_id(self, model: str | None) -> str:
-        """Return the name of the model that answers.
+        """Return the name of the model to call: that of the adapter, if one is selected.
 
         Raises:
             HTTPException: 404, there is no such model; 400, it has to be named.
         """
+        if (adapter := self._models.selected_adapter()) is not None:
+            model = adapter.engine_id or model
         try:
             name: str = await super()._get_model_id(model)
         except HTTPException as error:
@@ -93,13 +95,6 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
             body=body, call_method=call_method, raw_request=raw_request
         )
         return response
-
-    async def _get_model_id(self, model: str | None) -> str:
-        """Return the model to call: that of the adapter, if one is selected."""
-        if (adapter := self._models.selected_adapter()) is not None:
-            model = adapter.engine_id or model
-        model_id: str = await super()._get_model_id(model)
-        return model_id
 
     async def model(self, model_id: str) -> Any:
         """Return the card of a model or of a registered adapter, or None."""
