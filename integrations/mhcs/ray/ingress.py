@@ -66,7 +66,7 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
         return read_own_metrics()
 
     async def _get_model_id(self, model: str | None) -> str:
-        """Return the name of the model to call: that of the adapter, if one is selected.
+        """Return the model to call: that of the selected adapter, if there is one.
 
         Raises:
             HTTPException: 404, there is no such model; 400, it has to be named.
