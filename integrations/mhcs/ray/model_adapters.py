@@ -134,7 +134,7 @@ class ModelAdapters(AdapterBackend):
         return path
 
     async def load(self, adapter: Adapter) -> str:
-        first, *others = await self._running(self._model)
+        first, *others = await self._living()
         try:
             await _call(first, "load", adapter)
         except _DIED as error:
@@ -143,6 +143,18 @@ class ModelAdapters(AdapterBackend):
             ) from error
         await _call_all(others, "load", adapter)
         return self._model
+
+    async def _living(self) -> list[Any]:
+        """Return the running replicas, the first of which has just answered."""
+        actors = await self._running(self._model)
+        while actors:
+            try:
+                await call_replica(actors[0], "adapter_limits")
+            except _DIED:
+                del actors[0]  # Serve does not know it yet.
+            else:
+                return actors
+        raise _unavailable(self._model)
 
     async def unload(self, adapter: Adapter) -> None:
         handle = self._models.get(adapter.engine_id or self._model)
