@@ -10,11 +10,11 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 #: Without this memory, a node does not start.
 OBJECT_STORE_BYTES: Final = 80 * 2**20
@@ -27,6 +27,9 @@ ENVIRONMENT: Final = {
 #: CPUs of a model replica: one of its own, and one for its engine.
 REPLICA_CPUS: Final = 2
 INGRESS_CPUS: Final = 0.1
+START_TRIES: Final = 4
+
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -83,10 +86,10 @@ def cluster(nodes: int, replicas: int) -> Iterator[None]:
         "object_store_memory": OBJECT_STORE_BYTES,
     }
     head = {**options, "include_dashboard": False}
-    started = Cluster(initialize_head=True, head_node_args=head)
+    started = persistently(lambda: Cluster(initialize_head=True, head_node_args=head))
     try:
         for _ in range(nodes - 1):
-            started.add_node(**options)
+            persistently(lambda: started.add_node(**options))
         ray.init(address=started.address)
         # Ray's own handler would not shut Serve down.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())
@@ -96,6 +99,19 @@ def cluster(nodes: int, replicas: int) -> Iterator[None]:
         stop_serve()
         ray.shutdown()
         started.shutdown()
+
+
+def persistently(start: Callable[[], T]) -> T:
+    """Start a node, again if it fails: Ray gives it 30 seconds, busy machines or not.
+
+    What a failed one leaves behind ends with this process.
+    """
+    for _ in range(START_TRIES - 1):
+        try:
+            return start()
+        except Exception as error:  # noqa: BLE001 - Ray raises no other class
+            print(error, file=sys.stderr, flush=True)
+    return start()
 
 
 def stop_serve() -> None:
