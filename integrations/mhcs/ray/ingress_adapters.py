@@ -42,7 +42,7 @@ class IngressAdapters(AdapterBackend):
         if not colon or base not in self._models.handles:
             return model
         # Ray loads its own adapters from there.
-        return None if base in self._models.lora_paths else name
+        return None if self._models.lora_paths.get(base) else name
 
     async def load(self, adapter: Adapter) -> None:
         raise NotImplementedError("The coordinator loads adapters.")

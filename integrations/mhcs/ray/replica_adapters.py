@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, HTTPException
 
@@ -20,6 +20,10 @@ from .model_adapters import AdapterLimits
 
 logger = get_logger(__name__)
 
+_NO_LORA: Final = (
+    "LoRA is not enabled: set enable_lora in the engine_kwargs of a model, and start "
+    "it again."
+)
 #: Runs a request, and returns its outputs.
 Run = Callable[[], Awaitable[AsyncGenerator[Any, None]]]
 
@@ -67,8 +71,8 @@ class ReplicaAdapters:
 
     def limits(self) -> AdapterLimits:
         """Return what the engine can load."""
-        if reason := self._backend.unavailable():
-            return AdapterLimits(unavailable=reason)
+        if self._backend.unavailable() is not None:
+            return AdapterLimits(unavailable=_NO_LORA)
         return AdapterLimits(
             slots=self._backend.slots,
             own_models=[*self._backend.own_models()],
