@@ -391,6 +391,13 @@ def test_server_without_lora_names_missing_flag() -> None:
     assert "--enable-lora" in str(VLLMAdapters(app).unavailable())
 
 
+def test_adapters_are_unavailable_with_direct_streaming(
+    vllm: VLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING", "1")
+    assert "SageMakerIngress" in str(vllm.backend.unavailable())
+
+
 def test_each_server_of_a_machine_has_its_own_name() -> None:
     app = FastAPI()
     backend = VLLMAdapters(app)
