@@ -100,10 +100,11 @@ class RealRay:
 
     name = f"ray {VERSION}"
     model: ClassVar[str] = "tiny"
-    supports_adapters: ClassVar[bool] = False
+    supports_adapters: ClassVar[bool] = True
     rejects_unknown_models: ClassVar[bool] = True
     can_pin: ClassVar[bool] = True
-    max_processes: ClassVar[int] = 2
+    #: Each cluster has two replicas of the ingress.
+    max_processes: ClassVar[int] = 1
 
     def serve(
         self,

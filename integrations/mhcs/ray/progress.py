@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from time import monotonic
 from typing import TypeVar
@@ -21,7 +21,9 @@ class RequestProgress:
         self._running_since = 0.0
         self._progress = 0.0
 
-    async def follow(self, outputs: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    async def follow(
+        self, outputs: AsyncGenerator[T, None], on_error: Callable[[], None]
+    ) -> AsyncGenerator[T, None]:
         """Yield the outputs of a request, each of which is progress."""
         if not self._running:
             self._running_since = monotonic()
@@ -31,6 +33,9 @@ class RequestProgress:
                 async for output in outputs:
                     self.note_progress()
                     yield output
+        except Exception:
+            on_error()
+            raise
         finally:
             self._running -= 1
 

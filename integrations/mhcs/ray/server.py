@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import signal
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from prometheus_client import Metric
@@ -23,6 +25,8 @@ from .metrics import read_own_metrics
 from .model_adapters import AdapterLimits
 from .progress import RequestProgress
 from .replica_adapters import ReplicaAdapters
+
+logger: Final = logging.getLogger(__name__)
 
 
 class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
@@ -50,16 +54,24 @@ class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
         await self._adapters.start()
 
     async def check_health(self) -> None:
-        """Raise an error if the engine is dead, or hung; a hung one is killed.
+        """Raise an error if the engine is dead, or hung, and end the replica.
 
-        Serve's controller calls it every ``health_check_period_s``, and replaces the
-        replica after three errors.
+        Serve's controller calls it every ``health_check_period_s``. By itself it would
+        go on to send requests until the third error.
         """
-        await super().check_health()
         if self._health is not None and (problem := await self._health.problem()):
-            # A stopped process would outlive the replica, with the GPU's memory.
-            _kill(self._runtime.processes())
+            if problem.ends_server:
+                # A stopped process would outlive the replica, with the GPU's memory.
+                _kill(self._runtime.processes())
+                logger.error("The replica ends: %s", problem.reason)
+                end_process()
             raise RuntimeError(problem.reason)
+        await super().check_health()
+
+    def _check_soon(self) -> None:
+        """Check the engine after the error of a request, which its death may be."""
+        self._check = asyncio.ensure_future(self.check_health())
+        self._check.add_done_callback(_retrieve_exception)
 
     async def adapter_limits(self) -> AdapterLimits:
         """Return what adapters the engine can load, for the coordinator."""
@@ -81,7 +93,7 @@ class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
         """Run a request; all methods for requests do so by this one."""
         run = partial(super()._run_request, request, **options)
         outputs = self._adapters.answer(getattr(request, "model", None), run)
-        return self._requests.follow(outputs)
+        return self._requests.follow(outputs, self._check_soon)
 
 
 def _app_of(engine: Any) -> FastAPI:
@@ -95,3 +107,14 @@ def _kill(pids: Iterable[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def end_process() -> None:
+    """End this process at once, as all its requests are lost: Serve starts another."""
+    os._exit(1)
+
+
+def _retrieve_exception(task: asyncio.Task[None]) -> None:
+    """Retrieve the exception, so that asyncio does not log it."""
+    if not task.cancelled():
+        task.exception()

@@ -19,5 +19,8 @@ def ray_standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = {*sys.modules}
     yield
     for name in {*sys.modules} - before:
-        if name.partition(".")[0] == "ray" or name.startswith("mhcs.ray."):
+        package, _, module = name.rpartition(".")
+        if name.partition(".")[0] == "ray" or package == "mhcs.ray":
             del sys.modules[name]
+        if package == "mhcs.ray":
+            delattr(sys.modules[package], module)

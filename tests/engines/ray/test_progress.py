@@ -25,6 +25,10 @@ class Outputs:
             self.is_closed = True
 
 
+def errors() -> None:
+    raise AssertionError("There was none.")
+
+
 @pytest.fixture
 def progress(monkeypatch: pytest.MonkeyPatch) -> RequestProgress:
     """Progress by a clock that the tests set, which begins at 100 seconds."""
@@ -41,7 +45,7 @@ async def test_silence_is_the_time_since_the_last_output(
 ) -> None:
     outputs = Outputs()
     assert progress.silence() == 0
-    followed = progress.follow(outputs.generate())
+    followed = progress.follow(outputs.generate(), errors)
     first = asyncio.ensure_future(anext(followed))
     await asyncio.sleep(0)
     set_clock(monkeypatch, 130.0)
@@ -61,9 +65,22 @@ async def test_silence_is_the_time_since_the_last_output(
 
 async def test_closing_closes_the_outputs(progress: RequestProgress) -> None:
     outputs = Outputs()
-    followed = progress.follow(outputs.generate())
+    followed = progress.follow(outputs.generate(), errors)
     outputs.released.put_nowait("token")
     await anext(followed)
     await followed.aclose()
     assert outputs.is_closed
+    assert progress.silence() == 0
+
+
+async def test_error_is_reported_and_raised(progress: RequestProgress) -> None:
+    async def fail() -> AsyncGenerator[str, None]:
+        raise RuntimeError("dead")
+        yield ""
+
+    reported: list[str] = []
+    followed = progress.follow(fail(), lambda: reported.append("error"))
+    with pytest.raises(RuntimeError, match="dead"):
+        await anext(followed)
+    assert reported == ["error"]
     assert progress.silence() == 0

@@ -46,6 +46,8 @@ class Engine:
     async def check_health(self) -> None: ...
 
     async def completions(self, request: Any) -> AsyncGenerator[str, None]:
+        if self.client.is_dead:
+            raise RuntimeError("The engine core has ended.")
         for part in ("one", request):
             yield part
 
@@ -54,6 +56,14 @@ class Engine:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setenv("MHCS_PING_STALL_SECONDS", "1")
     return Engine()
+
+
+@pytest.fixture
+def ends(ray_standin: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ends of the replica's process, which goes on in the tests."""
+    ends: list[str] = []
+    monkeypatch.setattr("mhcs.ray.server.end_process", lambda: ends.append("end"))
+    return ends
 
 
 @pytest.fixture
@@ -90,20 +100,46 @@ async def test_replica_is_healthy_while_it_starts_and_later(engine: Engine) -> N
     await server.check_health()
 
 
-async def test_dead_engine_is_an_error(engine: Engine) -> None:
+async def test_dead_engine_ends_the_replica(engine: Engine, ends: list[str]) -> None:
     server = await start(engine)
     engine.client.is_dead = True
     with pytest.raises(RuntimeError, match="The engine core has ended"):
         await server.check_health()
+    assert ends == ["end"]
 
 
-async def test_hung_engine_is_an_error_and_killed(
-    engine: Engine, engine_process: int
+async def test_error_of_a_request_is_followed_by_a_check(
+    engine: Engine, ends: list[str]
+) -> None:
+    server = await start(engine)
+    engine.client.is_dead = True
+    outputs = await server._run_request("two", engine_method="completions")
+    with pytest.raises(RuntimeError, match="The engine core has ended"):
+        await anext(outputs)
+    with pytest.raises(RuntimeError, match="The engine core has ended"):
+        await server._check
+    assert ends == ["end"]
+
+
+async def test_replica_is_kept_if_the_operator_wants_it(
+    engine: Engine, ends: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_KEEP_ALIVE_ON_ENGINE_DEATH", "1")
+    server = await start(engine)
+    engine.client.is_dead = True
+    with pytest.raises(RuntimeError, match="The engine core has ended"):
+        await server.check_health()
+    assert ends == []
+
+
+async def test_hung_engine_is_killed_and_ends_the_replica(
+    engine: Engine, engine_process: int, ends: list[str]
 ) -> None:
     server = await start(engine)
     engine.client.hangs = True
     with pytest.raises(RuntimeError, match="The engine is hung"):
         await check_often(server)
+    assert ends == ["end"]
     await asyncio.to_thread(wait_for_end, engine_process)
 
 

@@ -5,6 +5,7 @@ Each test needs what is left of the cluster by the one before: all replicas runn
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -75,16 +76,41 @@ def statuses(server: Server, engine: RealRay, count: int) -> set[int]:
 
 def test_metrics_are_those_of_all_replicas(cluster: Server, engine: RealRay) -> None:
     assert statuses(cluster, engine, 8) == {200}
-    pages = [scrape(cluster.client) for _ in range(4)]
-    for page in pages:
-        names = page.labels("sagemaker_requests_total", "replica")
-        assert len(names) == 2
+    for _ in range(4):
+        page = scrape(cluster.client)
+        # Ray prefers replicas of the proxy's node, so that not all have requests.
+        assert len(page.labels("python_info", "replica")) == 4
         counted = page.value(
             "sagemaker_requests_total", route="/invocations", status="200"
         )
         assert counted == 8
         deployments = page.labels("vllm:prompt_tokens_total", "deployment")
         assert deployments == {"SageMakerLLMServer:tiny"}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_disconnect_aborts_request_in_the_engine(
+    cluster: Server, engine: RealRay, stream: bool
+) -> None:
+    before = aborted(cluster)
+    for _ in polling(60, interval=1):
+        # The engine may be done before the disconnect gets there: then, again.
+        disconnect(cluster, {**engine.long_completion(), "n": 16, "stream": stream})
+        if aborted(cluster) > before:
+            return
+    raise AssertionError("The engine has not aborted a request.")
+
+
+def aborted(server: Server) -> float:
+    page = scrape(server.client)
+    return page.value("vllm:request_success_total", finished_reason="abort")
+
+
+def disconnect(server: Server, body: dict[str, Any]) -> None:
+    """Send a request, and disconnect once it is likely to be in the engine."""
+    with server.new_client() as client, contextlib.suppress(httpx.ReadTimeout):
+        timeout = httpx.Timeout(10, read=0.2)
+        client.post("/invocations", json=body, timeout=timeout)
 
 
 @pytest.mark.parametrize("component", ["tiny", "part"])
