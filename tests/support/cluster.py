@@ -43,6 +43,7 @@ class MemoryJournal(Journal):
     def __init__(self) -> None:
         self.stored: dict[str, bytes] = {}
         self.failing: Collection[int] = ()
+        self.has_failed = False
         self._writes = 0
 
     def put(self, key: str, value: bytes) -> None:
@@ -73,6 +74,7 @@ class MemoryJournal(Journal):
     def _write(self) -> None:
         number, self._writes = self._writes, self._writes + 1
         if number in self.failing:
+            self.has_failed = True
             raise StorageError("The journal cannot be written.")
 
 
