@@ -55,6 +55,7 @@ class JournaledAdapters(AdapterTable):
             for row in _flatten(self._rows.values())
             if row.state in _REGISTERED
         }
+        self._is_sorted = False
         #: Increases with each change of the view.
         self.version = 0
         self._changed_names: deque[str] = deque(maxlen=_REMEMBERED)
@@ -70,8 +71,10 @@ class JournaledAdapters(AdapterTable):
         view = self._view
         if view is None:
             with self._lock:
-                # Kept in this order, as sorting what is almost sorted is fast.
-                self._registered = dict(sorted(self._registered.items()))
+                if not self._is_sorted:
+                    # Kept in this order, as sorting what is almost sorted is fast.
+                    self._registered = sort_by_name(self._registered)
+                    self._is_sorted = True
                 view = self._view = MappingProxyType(self._registered.copy())
         return view
 
@@ -255,11 +258,16 @@ class JournaledAdapters(AdapterTable):
         if adapter is None:
             del self._registered[name]
         else:
+            self._is_sorted = self._is_sorted and name in self._registered
             self._registered[name] = adapter
         self._view = None
         self.version += 1
         self._changed_names.append(name)
         return True
+
+
+def sort_by_name(adapters: dict[str, Adapter]) -> dict[str, Adapter]:
+    return {name: adapters[name] for name in sorted(adapters)}
 
 
 def _flatten(rows: Iterable[Rows]) -> list[Adapter]:

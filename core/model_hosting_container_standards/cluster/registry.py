@@ -25,6 +25,7 @@ from ..exceptions import (
     StorageError,
 )
 from ..logging_config import get_logger
+from .adapter_table import sort_by_name
 from .coordinator import Update
 from .members import VALID_S
 
@@ -204,7 +205,8 @@ class _Copy(AdapterView):
 
     def __init__(self) -> None:
         self._registrations = 0
-        self._view: Mapping[str, Adapter] = MappingProxyType({})
+        self._rows: dict[str, Adapter] = {}
+        self._view: Mapping[str, Adapter] = MappingProxyType(self._rows)
         #: The epoch and version of the last update.
         self.seen = ("", -1)
 
@@ -228,11 +230,9 @@ class _Copy(AdapterView):
         """
         before = self._view
         if update.changes or update.is_complete:
-            kept = {} if update.is_complete else before
-            rows: Mapping[str, Adapter | None] = {**kept, **update.changes}
-            self._view = MappingProxyType(
-                {name: row for name, row in sorted(rows.items()) if row is not None}
-            )
+            kept = {} if update.is_complete else self._rows
+            self._rows = _with_changes(kept, update.changes)
+            self._view = MappingProxyType(self._rows)
         self._registrations = update.registrations
         self.seen = (update.epoch, update.version)
         changed = before if update.is_complete else update.changes
@@ -243,6 +243,19 @@ class _Copy(AdapterView):
             return False
         current = self._view.get(adapter.name)
         return current is None or current.id != adapter.id
+
+
+def _with_changes(
+    rows: dict[str, Adapter], changes: Mapping[str, Adapter | None]
+) -> dict[str, Adapter]:
+    """Return a copy of rows that are sorted by name, with changes."""
+    changed = rows.copy()
+    for name, row in changes.items():
+        if row is not None:
+            changed[name] = row
+        else:
+            changed.pop(name, None)
+    return changed if changes.keys() <= rows.keys() else sort_by_name(changed)
 
 
 class _MemberLeases(AdapterLeases):

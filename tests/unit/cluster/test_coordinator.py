@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from adapter_engine import BROKEN, Gate
+from adapter_engine import BROKEN, Gate, write_adapter
 from cluster import Cluster, Member
 from model_hosting_container_standards.adapters.adapter import AdapterSpec
 from model_hosting_container_standards.exceptions import (
@@ -45,9 +45,11 @@ async def passed(work: Awaitable[Any]) -> float:
 
 async def settled(cluster: Cluster) -> None:
     """Wait until nothing is left that an operation has begun."""
-    async with asyncio.timeout(60):
-        while any(row.state in ("loading", "draining") for row in rows(cluster)):
-            await asyncio.sleep(0.1)
+    for _ in range(600):
+        if all(row.state in ("ready", "failed") for row in rows(cluster)):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{rows(cluster)} are not unloaded.")
 
 
 def rows(cluster: Cluster) -> Any:
@@ -196,8 +198,9 @@ async def test_adapter_is_loaded_on_first_use(tmp_path: Path) -> None:
 async def test_adapter_that_cannot_be_loaded_any_more(tmp_path: Path) -> None:
     async with Cluster(tmp_path) as cluster:
         first, second = await cluster.start(), await cluster.start()
-        await first.registry.register(spec(cluster, preload=False))
-        Path(first.registry.get("cats").path, "adapter_model.bin").write_text(BROKEN)
+        wanted = spec(cluster, preload=False)
+        await first.registry.register(wanted)
+        write_adapter(Path(wanted.src), BROKEN)
         for member in (first, second):
             with pytest.raises(AdapterError, match=BROKEN):
                 await member.ask("cats")
