@@ -14,12 +14,15 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Collection, Coroutine
-from typing import Any, ParamSpec
+from typing import Any, Final, ParamSpec
 
 from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter
 
 P = ParamSpec("P")
+
+#: Seconds by which a timer is late, as timers are: never early by a rounding error.
+_LATE_S: Final = 1e-6
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -52,7 +55,7 @@ class _Selector(selectors.DefaultSelector):
         events = super().select(0)
         if not events and timeout != 0:
             assert timeout is not None, "Nothing will ever happen."
-            self.now += max(0.0, timeout)
+            self.now += max(0.0, timeout) + _LATE_S
         return events
 
 

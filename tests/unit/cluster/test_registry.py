@@ -120,7 +120,7 @@ async def test_old_copy_is_not_used(tmp_path: Path) -> None:
         request = asyncio.create_task(lost.ask("cats"))
         await asyncio.sleep(10)
         lost.link.is_up = True
-        assert await passed(request) < 1
+        assert await passed(request) <= 2
         assert await request == "meow"
 
 
