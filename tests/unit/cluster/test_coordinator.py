@@ -104,12 +104,12 @@ async def test_slow_member_is_waited_for(tmp_path: Path) -> None:
 async def test_member_that_joins_during_an_operation(tmp_path: Path) -> None:
     async with Cluster(tmp_path) as cluster:
         first = await cluster.start()
-        for step, begin in {
-            "load": lambda: first.registry.register(spec(cluster)),
-            "unload": lambda: first.registry.unregister("cats"),
-        }.items():
+        for step, work in (
+            ("load", first.registry.register(spec(cluster))),
+            ("unload", first.registry.unregister("cats")),
+        ):
             gate = first.engine.gates[step] = Gate()
-            operation = asyncio.create_task(begin())
+            operation = asyncio.create_task(work)
             await gate.reached.wait()
             second = await cluster.start()
             assert not operation.done()

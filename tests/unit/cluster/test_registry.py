@@ -37,9 +37,7 @@ async def passed(work: Awaitable[Any]) -> float:
     return round(loop.time() - before, 1)
 
 
-async def within_request(
-    member: Member, work: Callable[[], Awaitable[None]]
-) -> None:
+async def within_request(member: Member, work: Callable[[], Awaitable[None]]) -> None:
     """Do work within an HTTP request to the member."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
