@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import Any, Final
 
-from ..exceptions import AdapterConflictError, AdapterError
+from ..exceptions import AdapterConflictError, AdapterError, StorageError
 from ..logging_config import get_logger
 from ..observability.metrics import loading_adapter
 from .adapter import Adapter, AdapterSpec
@@ -182,8 +182,13 @@ class AdapterService(AdapterOperations):
                 with loading_adapter():
                     await by_handler()
             loaded = handled or await self._loader.load_reserved(adapter)
-            return await write(self._store.complete, adapter, loaded=loaded)
         except BaseException:
+            await self._loader.undo(adapter)
+            raise
+        try:
+            return await write(self._store.complete, adapter, loaded=loaded)
+        except StorageError:
+            # Not if it is cancelled: the thread may complete it all the same.
             await self._loader.undo(adapter)
             raise
 
@@ -218,6 +223,8 @@ class AdapterService(AdapterOperations):
         try:
             async with self._leases.exclusive(adapter.id):
                 await self._loader.retire(adapter)
+        except StorageError as error:
+            logger.error("Adapter %r stays in the table: %s", adapter.name, error)
         finally:
             self._retiring.discard(adapter.id)
 

@@ -94,24 +94,31 @@ class Coordinator:
             version: that of the last update.
             draining: the ids of adapters that are not in this version, and that the
                 member's requests still use.
+
+        Raises:
+            StorageError: it is a new member, and the journal cannot be written.
         """
         seen = version if epoch == self.epoch else -1
-        self.report(member_id, epoch, version, draining)
+        await self.report(member_id, epoch, version, draining)
         if seen == self.adapters.version:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _POLL_S)
         return self._update(seen)
 
-    def report(
+    async def report(
         self, member_id: str, epoch: str, version: int, draining: Collection[int]
     ) -> None:
-        """Note what a member has seen and still uses, as :meth:`sync` does."""
-        seen = version if epoch == self.epoch else -1
-        self._members.hear(member_id, seen, draining)
+        """Note what a member has seen and still uses, as :meth:`sync` does.
 
-    def leave(self, member_id: str) -> None:
+        Raises:
+            StorageError: it is a new member, and the journal cannot be written.
+        """
+        seen = version if epoch == self.epoch else -1
+        await self._members.hear(member_id, seen, draining)
+
+    async def leave(self, member_id: str) -> None:
         """Forget a member, which answers no more requests."""
-        self._members.remove(member_id)
+        await self._members.remove(member_id)
 
     async def register(self, spec: AdapterSpec, by_handler: bool) -> None:
         """Register an adapter, which a handler of the caller may have loaded.

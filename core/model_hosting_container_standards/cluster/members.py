@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
+from starlette.concurrency import run_in_threadpool
 
 from ..adapters.leases import ExclusiveLocks
+from ..exceptions import StorageError
+from ..logging_config import get_logger
 from .journal import Journal
 
+logger = get_logger(__name__)
+
 _MEMBERS: Final = "member/"
-#: Seconds for which a member may use its copy of the adapters without a new answer.
+#: Seconds for which a member may use its copy of the adapters without a new answer. It
+#: counts from before its call.
 VALID_S: Final = 6.0
-#: Seconds after its last call when a member that has not left counts as dead. Longer,
-#: as a member counts from before its call.
-LIFETIME_S: Final = VALID_S + 1.0
+#: Seconds in which a member that has been silent for ``VALID_S`` may still call. If it
+#: was this process that stood still, that call is already waiting.
+GRACE_S: Final = 1.0
 
 
-class _Member(msgspec.Struct):
+class _Member(msgspec.Struct, eq=False):
     """A member: the version it has seen, and the removed adapters it still uses."""
 
     seen: int
     draining: frozenset[int]
     expires: float
+    is_late: bool = False
 
 
 class Members:
@@ -42,30 +50,41 @@ class Members:
         self._journal = journal
         self._now = now
         self._members: dict[str, _Member] = {}
+        #: Held while the journal is written, in the order of the changes.
+        self._writing = asyncio.Lock()
         self._heard = asyncio.Event()
         for member_id in journal.entries(_MEMBERS):
             self._members[member_id] = self._make(-1, ())
 
-    def hear(self, member_id: str, seen: int, draining: Collection[int]) -> None:
+    async def hear(self, member_id: str, seen: int, draining: Collection[int]) -> None:
         """Note a member's call, which proves that it lives.
 
         Raises:
-            StorageError: the journal cannot be written.
+            StorageError: it is a new member, and the journal cannot be written.
         """
-        if member_id not in self._members:
-            self._journal.put(_MEMBERS + member_id, b"")
-        self._members[member_id] = self._make(seen, draining)
+        if member_id in self._members:
+            self._members[member_id] = self._make(seen, draining)
+        else:
+            await self._remove_dead()
+            async with self._writing:
+                key = _MEMBERS + member_id
+                await run_in_threadpool(self._journal.put, key, b"")
+                self._members[member_id] = self._make(seen, draining)
         self._wake()
 
-    def remove(self, member_id: str) -> None:
-        """Note that a member has left.
-
-        Raises:
-            StorageError: the journal cannot be written.
-        """
-        if self._members.pop(member_id, None) is not None:
-            self._journal.delete(_MEMBERS + member_id)
-            self._wake()
+    async def remove(self, member_id: str) -> None:
+        """Note that a member has left or died."""
+        if self._members.pop(member_id, None) is None:
+            return
+        self._wake()
+        async with self._writing:
+            if member_id in self._members:
+                return  # It has called in the meantime.
+            try:
+                await run_in_threadpool(self._journal.delete, _MEMBERS + member_id)
+            except StorageError as error:
+                # The next coordinator will wait for it once.
+                logger.info("Member %s stays in the journal: %s", member_id, error)
 
     async def wait_seen(self, version: int) -> None:
         """Wait until every living member has seen a version."""
@@ -79,8 +98,8 @@ class Members:
 
     async def _wait(self, is_awaited: Callable[[_Member], bool]) -> None:
         while True:
-            now = self._now()
-            self._remove_dead(now)
+            await self._remove_dead()
+            heard, now = self._heard, self._now()
             awaited = [
                 member.expires
                 for member in self._members.values()
@@ -88,19 +107,21 @@ class Members:
             ]
             if not awaited:
                 return
-            heard = self._heard
-            try:
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(heard.wait(), max(0.0, min(awaited) - now))
-            except asyncio.TimeoutError:
-                continue
 
-    def _remove_dead(self, now: float) -> None:
+    async def _remove_dead(self) -> None:
+        now = self._now()
         for member_id, member in [*self._members.items()]:
-            if member.expires <= now:
-                self.remove(member_id)
+            if member.expires > now or self._members.get(member_id) is not member:
+                continue
+            if member.is_late:
+                await self.remove(member_id)
+            else:
+                member.is_late, member.expires = True, now + GRACE_S
 
     def _make(self, seen: int, draining: Collection[int]) -> _Member:
-        return _Member(seen, frozenset(draining), self._now() + LIFETIME_S)
+        return _Member(seen, frozenset(draining), self._now() + VALID_S)
 
     def _wake(self) -> None:
         self._heard.set()

@@ -18,8 +18,14 @@ from ..adapters.leases import AdapterLeases
 from ..adapters.operations import AdapterOperations, ByHandler
 from ..adapters.registry import AdapterRegistry
 from ..adapters.table import AdapterView
-from ..exceptions import AdapterEngineError, AdapterError, AdapterNotFoundError
+from ..exceptions import (
+    AdapterEngineError,
+    AdapterError,
+    AdapterNotFoundError,
+    StorageError,
+)
 from ..logging_config import get_logger
+from .adapter_table import sort_by_name
 from .coordinator import Update
 from .members import VALID_S
 
@@ -85,9 +91,8 @@ class ClusterRegistry(AdapterRegistry):
     ) -> None:
         self._copy = _Copy()
         self._used = _MemberLeases()
-        super().__init__(
-            backend, self._copy, self._used, _RemoteOperations(connection), root
-        )
+        operations = _RemoteOperations(connection, self._copy)
+        super().__init__(backend, self._copy, self._used, operations, root)
         self._connection = connection
         self._now = now
         self._id = uuid.uuid4().hex
@@ -114,8 +119,18 @@ class ClusterRegistry(AdapterRegistry):
         return await super().lease_loaded(name)
 
     async def keep_loaded(self, name: str) -> Adapter:
-        await self._wait_valid()
+        if name not in self.leased_by_request():
+            await self._wait_valid()
         return await super().keep_loaded(name)
+
+    def _lease(self, name: str) -> Adapter:
+        if not self._is_valid():
+            raise _unreachable()
+        return super()._lease(name)
+
+    def _is_valid(self) -> bool:
+        """Return whether the copy is known to be current."""
+        return self._now() < self._valid_until
 
     async def _wait_valid(self) -> None:
         """Wait until the copy is known to be current.
@@ -124,14 +139,12 @@ class ClusterRegistry(AdapterRegistry):
             AdapterEngineError: the coordinator cannot be reached.
         """
         deadline = self._now() + _PATIENCE_S
-        while (now := self._now()) >= self._valid_until:
-            synced = self._synced
+        while not self._is_valid():
+            synced, left = self._synced, deadline - self._now()
             try:
-                await asyncio.wait_for(synced.wait(), max(0.0, deadline - now))
+                await asyncio.wait_for(synced.wait(), max(0.0, left))
             except asyncio.TimeoutError:
-                raise AdapterEngineError(
-                    "The registry of adapters cannot be reached. Try again."
-                ) from None
+                raise _unreachable() from None
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -144,7 +157,7 @@ class ClusterRegistry(AdapterRegistry):
             asked = self._now()
             try:
                 update = await self._sync()
-            except AdapterEngineError as error:
+            except (AdapterEngineError, StorageError) as error:
                 logger.info("The registry of adapters cannot be reached: %s", error)
                 await asyncio.sleep(_RETRY_S)
                 continue
@@ -192,7 +205,8 @@ class _Copy(AdapterView):
 
     def __init__(self) -> None:
         self._registrations = 0
-        self._view: Mapping[str, Adapter] = MappingProxyType({})
+        self._rows: dict[str, Adapter] = {}
+        self._view: Mapping[str, Adapter] = MappingProxyType(self._rows)
         #: The epoch and version of the last update.
         self.seen = ("", -1)
 
@@ -216,11 +230,9 @@ class _Copy(AdapterView):
         """
         before = self._view
         if update.changes or update.is_complete:
-            kept = {} if update.is_complete else before
-            rows: Mapping[str, Adapter | None] = {**kept, **update.changes}
-            self._view = MappingProxyType(
-                {name: row for name, row in sorted(rows.items()) if row is not None}
-            )
+            kept = {} if update.is_complete else self._rows
+            self._rows = _with_changes(kept, update.changes)
+            self._view = MappingProxyType(self._rows)
         self._registrations = update.registrations
         self.seen = (update.epoch, update.version)
         changed = before if update.is_complete else update.changes
@@ -231,6 +243,19 @@ class _Copy(AdapterView):
             return False
         current = self._view.get(adapter.name)
         return current is None or current.id != adapter.id
+
+
+def _with_changes(
+    rows: dict[str, Adapter], changes: Mapping[str, Adapter | None]
+) -> dict[str, Adapter]:
+    """Return a copy of rows that are sorted by name, with changes."""
+    changed = rows.copy()
+    for name, row in changes.items():
+        if row is not None:
+            changed[name] = row
+        else:
+            changed.pop(name, None)
+    return changed if changes.keys() <= rows.keys() else sort_by_name(changed)
 
 
 class _MemberLeases(AdapterLeases):
@@ -277,15 +302,24 @@ class _MemberLeases(AdapterLeases):
 
 
 class _RemoteOperations(AdapterOperations):
-    """The operations of the coordinator."""
+    """The operations of the coordinator.
 
-    def __init__(self, connection: Connection) -> None:
+    It cannot call the handlers of a member, so they are called before it.
+    """
+
+    def __init__(self, connection: Connection, copy: AdapterView) -> None:
         self._connection = connection
+        self._copy = copy
 
     async def register(self, spec: AdapterSpec, by_handler: ByHandler | None) -> None:
-        if by_handler is not None:
+        if by_handler is not None and self._will_load(spec):
             await by_handler()
         await self._connection.register(spec, by_handler is not None)
+
+    def _will_load(self, spec: AdapterSpec) -> bool:
+        """Return whether an adapter of this name is to be loaded, again or not."""
+        existing = self._copy.view().get(spec.name)
+        return existing is None or not existing.answers or spec.replace
 
     async def unregister(self, name: str, by_handler: ByHandler | None) -> None:
         if by_handler is not None:
@@ -300,3 +334,7 @@ class _RemoteOperations(AdapterOperations):
 
     async def close(self) -> None:
         """Do nothing: the coordinator carries the operations out."""
+
+
+def _unreachable() -> AdapterEngineError:
+    return AdapterEngineError("The registry of adapters cannot be reached. Try again.")

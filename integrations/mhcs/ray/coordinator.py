@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 import ray
+from starlette.concurrency import run_in_threadpool
 
 from model_hosting_container_standards.engines import AdapterSpec, Coordinator
 from model_hosting_container_standards.exceptions import (
@@ -61,7 +62,8 @@ class CoordinatorActor:
         """Call a method of the table of sessions; return its result or its error."""
         try:
             sessions = (await self._started()).sessions
-            return getattr(sessions, method)(*args)
+            # In a thread, as it may wait for the journal.
+            return await run_in_threadpool(getattr(sessions, method), *args)
         except (SessionNotFoundError, StorageError) as error:
             return error
 

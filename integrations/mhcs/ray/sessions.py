@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final
 
 from ray.exceptions import RayError
@@ -59,7 +61,9 @@ class ActorSessions(SessionTable):
         return session
 
     def end(self, session_id: str) -> bool:
-        return bool(self._call("end", session_id))
+        was_live, attempts = self._try("end", session_id)
+        # The actor may have died after it had ended the session.
+        return bool(was_live) or attempts > 1
 
     def put(self, session_id: str, name: str, value: str) -> None:
         self._call("put", session_id, name, value)
@@ -75,17 +79,27 @@ class ActorSessions(SessionTable):
         """Do nothing: the actor outlives this process."""
 
     def _call(self, method: str, *args: Any) -> Any:
+        result, _ = self._try(method, *args)
+        return result
+
+    def _try(self, method: str, *args: Any) -> tuple[Any, int]:
+        """Return the result of a call, and how many attempts it took.
+
+        Raises:
+            StorageError: the actor cannot be reached.
+        """
         deadline = time.monotonic() + _TIMEOUT_S
-        while True:
+        for attempt in itertools.count(1):
             # Not ray.get, which Ray refuses in the event loop of an actor.
             call = self._actor.call_sessions.remote(method, *args).future()
             try:
                 result = call.result(max(0.0, deadline - time.monotonic()))
-            except (RayError, TimeoutError) as error:
+            except (RayError, FutureTimeoutError) as error:
                 if time.monotonic() > deadline:
                     raise StorageError("The sessions cannot be reached.") from error
                 time.sleep(_RETRY_S)
             else:
                 if isinstance(result, Exception):
                     raise result
-                return result
+                return result, attempt
+        raise AssertionError
