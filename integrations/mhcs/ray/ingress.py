@@ -51,6 +51,8 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
         """Return the app of this replica; Ray calls it after the constructor."""
         app: FastAPI = self.app
         models = self._default_serve_handles
+        # For customers' handlers, which may call its methods.
+        app.state.ingress = self
         add_health_route(app, ModelHealth(models))
         add_metrics_route(app, [_own_handle(), *models.values()])
         bootstrap(app)
