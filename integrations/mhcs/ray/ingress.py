@@ -55,6 +55,8 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
         handles = self._default_serve_handles
         self._models = IngressModels(application, handles, self._lora_paths)
         set_models(app, self._models)
+        # For customers' handlers, which may call its methods.
+        app.state.ingress = self
         add_health_route(app, ModelHealth(handles))
         add_metrics_route(app, [_own_handle(), *handles.values()])
         bootstrap(app)

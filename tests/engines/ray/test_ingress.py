@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -182,6 +183,26 @@ def test_engine_gets_the_requests_id() -> None:
         "id": "the-platforms",
         "header": "the-platforms",
     }
+
+
+def test_customers_handler_can_call_the_ingress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = """
+from fastapi import Request
+from ray.serve.llm.ingress import CompletionRequest
+from model_hosting_container_standards import sagemaker
+
+@sagemaker.invoke
+async def invoke(request: Request):
+    body = CompletionRequest(prompt=(await request.body()).decode())
+    return await request.app.state.ingress.completions(body, request)
+"""
+    (tmp_path / "model.py").write_text(script)
+    monkeypatch.setenv("SAGEMAKER_MODEL_PATH", str(tmp_path))
+    with serving(only=[Replica()]) as client:
+        answer = client.post("/invocations", content="hello")
+    assert answer.json()["model"] == "only"
 
 
 def test_replicas_are_unknown_until_the_controller_answers() -> None:
