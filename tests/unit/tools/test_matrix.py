@@ -25,6 +25,7 @@ SUITES: Final = (
     ("tests/engines/tensorrt_llm/test_activation.py",),
     ("tests/engines/vllm/test_old_import_paths.py",),
     ("tests/engines/real_sglang",),
+    ("tests/engines/real_ray",),
     ("gpu_tests",),
 )
 
@@ -344,7 +345,9 @@ def test_a_file_that_is_not_there_is_an_error(project: Project) -> None:
 def test_a_label_that_does_not_say_it_is_an_error(project: Project, label: str) -> None:
     error = project.refuse("--run", label, "results.xml")
     assert f"{label!r} does not say what was run" in error
-    assert "as in 'vllm 0.10.2 CPU'; engines are vllm, sglang, tensorrt-llm" in error
+    assert (
+        "as in 'vllm 0.10.2 CPU'; engines are vllm, sglang, tensorrt-llm, ray" in error
+    )
 
 
 def test_a_label_that_the_tests_contradict_is_an_error(project: Project) -> None:
