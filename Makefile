@@ -17,7 +17,7 @@ TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-ray test-poetry moved-names gpu-test all serve serve-ray tiny-model bench bench-serving bench-sglang bench-ping clean pre-commit-install
+.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-ray test-poetry moved-names gpu-test all serve serve-ray tiny-model bench bench-serving bench-sglang bench-ray bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -133,6 +133,9 @@ bench-serving: install ## /invocations of a real vLLM under load, on this machin
 
 bench-sglang: sglang ## a real SGLang with this package and without it, on this machine
 	PYTHONPATH=tests/support:tests/contract $(BIN)/python benchmarks/sglang.py $(ARGS)
+
+bench-ray: ray tiny-model ## a real Ray Serve LLM with this package and without it, on this machine
+	PYTHONPATH=tests/support:tests/contract $(BIN)/python benchmarks/ray.py $(ARGS)
 
 bench-ping: install ## /ping while a real vLLM has more to do than it can
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/ping.py $(ARGS)
