@@ -135,7 +135,7 @@ bench-sglang: sglang ## a real SGLang with this package and without it, on this 
 	PYTHONPATH=tests/support:tests/contract $(BIN)/python benchmarks/sglang.py $(ARGS)
 
 bench-ray: ray tiny-model ## a real Ray Serve LLM with this package and without it, on this machine
-	PYTHONPATH=tests/support:tests/contract $(BIN)/python benchmarks/ray.py $(ARGS)
+	PYTHONPATH=tests/support:tests/contract $(BIN)/python benchmarks/ray_serve.py $(ARGS)
 
 bench-ping: install ## /ping while a real vLLM has more to do than it can
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/ping.py $(ARGS)

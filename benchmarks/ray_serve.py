@@ -62,7 +62,7 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if not arguments.quick:
-        (HERE / "ray.md").write_text("\n".join(lines))
+        (HERE / "ray_serve.md").write_text("\n".join(lines))
 
 
 def _parse_arguments() -> argparse.Namespace:
