@@ -123,7 +123,9 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     if ping is not None:
         _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), server_runtime))
     if invocations is not None:
-        session_middleware = _make_session_middleware(app, settings, invocations)
+        session_middleware = _make_session_middleware(
+            app, settings, engine, invocations
+        )
         endpoint = _invocations(
             resolver, invocations, session_middleware, adapters, inference_paths
         )
@@ -147,7 +149,11 @@ def _make_adapters(
 ) -> AdapterRuntime:
     if engine is None or get_runtime is None or not engine.description.loads_adapters:
         return AdapterRuntime(None, settings)
-    return AdapterRuntime(lambda: get_runtime().adapter_backend(), settings)
+    return AdapterRuntime(
+        lambda: get_runtime().adapter_backend(),
+        settings,
+        lambda *args: get_runtime().open_adapter_registry(*args),
+    )
 
 
 def _make_customer_middleware(
@@ -251,9 +257,9 @@ def _wrap_inference_routes(
 
 
 def _make_session_middleware(
-    app: FastAPI, settings: Settings, resolved: ResolvedHandler
+    app: FastAPI, settings: Settings, engine: Engine | None, resolved: ResolvedHandler
 ) -> SessionMiddleware:
-    engine = claim_engine_sessions(app)
+    engine_sessions = claim_engine_sessions(app)
     if not settings.sessions_enabled:
         return SessionsDisabled(passes_header=resolved.by_customer)
     # Imported late: only a server with sessions needs SQLite.
@@ -261,11 +267,12 @@ def _make_session_middleware(
     from ..sessions.manager import open_sessions
     from ..sessions.protocol import SessionProtocol
 
-    if engine is not None:
-        engine.configure(settings)
-    sessions = open_sessions(settings)
+    if engine_sessions is not None:
+        engine_sessions.configure(settings)
+    sessions = open_sessions(settings, engine.session_storage(app) if engine else None)
     add_not_found_handler(app)
-    return SessionProtocol(sessions, engine, session_field_of(resolved.function))
+    field = session_field_of(resolved.function)
+    return SessionProtocol(sessions, engine_sessions, field)
 
 
 def _selectable_routes(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
     from fastapi import FastAPI
 
     from ..adapters.backend import AdapterBackend
+    from ..adapters.registry import AdapterRegistry
+    from ..settings import Settings
 
 
 class EngineRuntime:
@@ -21,12 +23,32 @@ class EngineRuntime:
             such as a global of a module.
     """
 
+    #: Seconds that one ``/ping`` waits for :meth:`check`. A later result is reported by
+    #: the next one.
+    check_wait_s: ClassVar[float] = 0.4
+
     def __init__(self, app: FastAPI) -> None:
         self.app = app
 
     def adapter_backend(self) -> AdapterBackend | None:
         """Return the adapter backend, if the description has ``loads_adapters``."""
         return None
+
+    async def open_adapter_registry(
+        self, backend: AdapterBackend | None, settings: Settings
+    ) -> AdapterRegistry:
+        """Open the registry of adapters, and restore those that are registered.
+
+        The default is shared by the processes of one machine. Override it for an engine
+        that runs on several.
+
+        Raises:
+            StorageError: the registry's folder cannot be used.
+        """
+        # Imported late: only servers with adapters need it.
+        from ..adapters.runtime import open_local_registry
+
+        return await open_local_registry(backend, settings)
 
     async def check(self) -> None:
         """Return once the engine has responded, without generating anything.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
 
+from model_hosting_container_standards.engines.api import Engine
 from model_hosting_container_standards.engines.registry import installed_engines
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings
@@ -25,13 +26,17 @@ def names_of_engines() -> list[str]:
 def activation_methods(settings: Settings) -> dict[str, list[str]]:
     """Return how ``bootstrap`` gets called, for each installed engine."""
     return {
-        engine.name: list(_methods_of(engine.name, settings))
+        engine.name: list(_methods_of(engine, settings))
         for engine in installed_engines()
         if util.find_spec(engine.name)
     }
 
 
-def _methods_of(engine: str, settings: Settings) -> Iterator[str]:
+def _methods_of(installed: Engine, settings: Settings) -> Iterator[str]:
+    engine = installed.name
+    if named := installed.description.activated_by:
+        yield f"calls bootstrap(app) if its configuration has {named}"
+        return
     if _calls_bootstrap(engine):
         yield "calls bootstrap(app) itself"
     try:
@@ -84,7 +89,7 @@ def problems_of_engines() -> Iterator[str]:
     """Yield what keeps an engine from getting our routes, and how to fix it."""
     for engine in installed_engines():
         yield from engine.problems()
-        if _is_unreachable(engine.name):
+        if not engine.description.activated_by and _is_unreachable(engine.name):
             yield (
                 f"{engine.name} does not know this package and is not patched: it "
                 "will not have SageMaker's routes. Set MHCS_AUTO=1, or import "

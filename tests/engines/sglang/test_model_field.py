@@ -14,7 +14,7 @@ from fastapi import FastAPI, HTTPException
 from adapter_engine import write_adapter
 from mhcs.sglang.adapters import SGLangAdapters
 from model_hosting_container_standards.adapters.adapter import AdapterSpec
-from model_hosting_container_standards.adapters.registry import AdapterRegistry
+from model_hosting_container_standards.adapters.local_registry import LocalRegistry
 from model_hosting_container_standards.adapters.request_leases import (
     CURRENT,
     RequestLeases,
@@ -65,9 +65,9 @@ def app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
 
 
 @pytest.fixture
-async def registry(app: FastAPI, tmp_path: Path) -> AsyncIterator[AdapterRegistry]:
+async def registry(app: FastAPI, tmp_path: Path) -> AsyncIterator[LocalRegistry]:
     backend = SGLangAdapters(app, app.state.manager)
-    registry = AdapterRegistry(backend, tmp_path, None)
+    registry = LocalRegistry(backend, tmp_path, None)
     backend.prepare()
     backend.attach(registry)
     for name in ("fr", "a:b"):
@@ -87,7 +87,7 @@ async def complete(app: FastAPI, model: str) -> Any:
 
 @pytest.mark.parametrize("model", ["fr", f"{BASE}:fr", "a:b", "own"])
 async def test_model_names_an_adapter(
-    app: FastAPI, registry: AdapterRegistry, tmp_path: Path, model: str
+    app: FastAPI, registry: LocalRegistry, tmp_path: Path, model: str
 ) -> None:
     expected = "/own" if model == "own" else str(tmp_path / model.removeprefix("base:"))
     assert await complete(app, model) == expected
@@ -103,13 +103,13 @@ async def test_requests_without_a_model_pass(app: FastAPI) -> None:
 
 @pytest.mark.parametrize("model", ["", BASE, "default"])
 async def test_base_model_answers_by_its_names(
-    app: FastAPI, registry: AdapterRegistry, model: str
+    app: FastAPI, registry: LocalRegistry, model: str
 ) -> None:
     assert await complete(app, model) is None
 
 
 async def test_unknown_model_is_a_404_that_lists_models(
-    app: FastAPI, registry: AdapterRegistry
+    app: FastAPI, registry: LocalRegistry
 ) -> None:
     with pytest.raises(HTTPException) as raised:
         await complete(app, "no-such")
@@ -128,7 +128,7 @@ async def test_unknown_model_is_a_404_without_adapters(app: FastAPI) -> None:
 
 
 async def test_model_of_the_http_request_has_precedence(
-    app: FastAPI, registry: AdapterRegistry, tmp_path: Path
+    app: FastAPI, registry: LocalRegistry, tmp_path: Path
 ) -> None:
     serving = app.state.openai_serving_score
     leases = RequestLeases(registry.leases)
@@ -142,7 +142,7 @@ async def test_model_of_the_http_request_has_precedence(
 
 
 async def test_adapter_that_cannot_be_loaded_is_its_error(
-    app: FastAPI, registry: AdapterRegistry, tmp_path: Path
+    app: FastAPI, registry: LocalRegistry, tmp_path: Path
 ) -> None:
     late = write_adapter(tmp_path / "late", "late")
     await registry.register(AdapterSpec("late", late, preload=False))

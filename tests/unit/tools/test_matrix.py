@@ -28,6 +28,7 @@ SUITES: Final = (
         "tests/engines/vllm/test_old_import_paths.py",
     ),
     ("tests/engines/real_sglang", "gpu_tests"),
+    ("tests/engines/real_ray",),
 )
 
 REAL_ADAPTERS: Final = "tests/engines/real_vllm/test_adapters.py"
@@ -346,7 +347,9 @@ def test_a_file_that_is_not_there_is_an_error(project: Project) -> None:
 def test_a_label_that_does_not_say_it_is_an_error(project: Project, label: str) -> None:
     error = project.refuse("--run", label, "results.xml")
     assert f"{label!r} does not say what was run" in error
-    assert "as in 'vllm 0.10.2 CPU'; engines are vllm, sglang, tensorrt-llm" in error
+    assert (
+        "as in 'vllm 0.10.2 CPU'; engines are vllm, sglang, tensorrt-llm, ray" in error
+    )
 
 
 def test_a_label_that_the_tests_contradict_is_an_error(project: Project) -> None:
