@@ -28,22 +28,6 @@ OPTIONS: Final = (
     "--enable-lora",
     "--max-lora-rank=8",
 )
-#: A folder on the import path that makes each start of Python with an engine shorter.
-STARTUP: Final = str(Path(__file__).with_name("startup"))
-#: Variables of every process that imports vLLM. It is not measured: with coverage, it
-#: starts half as fast.
-QUICK: Final = {**UNMEASURED, "PYTHONPATH": STARTUP}
-ENV: Final = {
-    **QUICK,
-    "HF_HUB_OFFLINE": "1",
-    "SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO",
-    # Some releases compile in spite of --enforce-eager, into a folder that all releases
-    # share, where a killed process leaves an incomplete library.
-    "TORCH_COMPILE_DISABLE": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-}
-#: A start takes 30 s when nothing else runs.
-START_TIMEOUT_S: Final = 360.0
 
 
 def release() -> tuple[int, ...]:
@@ -55,6 +39,34 @@ def release() -> tuple[int, ...]:
 
 
 RELEASE: Final = release()
+
+#: A folder on the import path that makes each start of Python with an engine shorter.
+STARTUP: Final = str(Path(__file__).with_name("startup"))
+#: Variables of every process that imports vLLM. It is not measured: with coverage, it
+#: starts half as fast.
+QUICK: Final = {**UNMEASURED, "PYTHONPATH": STARTUP}
+#: The engine runs the model itself, as on a single GPU; on a CPU it would start another
+#: process for it, a third of a start. Its threads get in each other's way if other
+#: processes need the cores: one is 15 times as fast.
+WITHOUT_WORKER: Final[Mapping[str, str]] = (
+    {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
+    if RELEASE >= (0, 32)
+    else {}
+)
+#: Another process runs the model, as on several GPUs.
+WITH_WORKER: Final = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+ENV: Final = {
+    **QUICK,
+    **WITHOUT_WORKER,
+    "HF_HUB_OFFLINE": "1",
+    "SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO",
+    # Some releases compile in spite of --enforce-eager, into a folder that all releases
+    # share, where a killed process leaves an incomplete library.
+    "TORCH_COMPILE_DISABLE": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+}
+#: A start takes 30 s when nothing else runs.
+START_TIMEOUT_S: Final = 360.0
 
 # --- features that depend on the release -------------------------------------------
 

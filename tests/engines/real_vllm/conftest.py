@@ -20,6 +20,7 @@ from real import (
     ADAPTERS,
     API_SERVERS,
     PATCHED,
+    WITH_WORKER,
     adapter_path,
     serve,
     tiny_model,
@@ -241,9 +242,12 @@ class Deployment:
         self.server = self._new_server()
 
     def _new_server(self) -> Server:
-        processes = API_SERVERS if self.processes > 1 else ()
+        several = self.processes > 1
+        processes = API_SERVERS if several else ()
         options = (*processes, f"--max-loras={SLOTS}", f"--max-cpu-loras={SLOTS}")
-        return serve(*options, env=self._env, port=self._port)
+        # The engine of one of the two loads adapters in another process.
+        env = {**self._env, **WITH_WORKER} if several else self._env
+        return serve(*options, env=env, port=self._port)
 
     def restart(self) -> None:
         """Start the server again after :meth:`Server.kill`."""

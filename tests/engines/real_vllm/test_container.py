@@ -21,6 +21,7 @@ from real import (
     COMPLETION,
     RELEASE,
     START_TIMEOUT_S,
+    WITH_WORKER,
     VllmServer,
     adapter_path,
     requires_vllm,
@@ -53,6 +54,7 @@ class Container(VllmServer):
         #: While this file exists, the engine generates nothing.
         self.stuck = state / "stuck"
         env = {
+            **WITH_WORKER,
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "SAGEMAKER_ENABLE_STATEFUL_SESSIONS": "true",
             "SAGEMAKER_SESSIONS_PATH": str(state / "sessions"),
