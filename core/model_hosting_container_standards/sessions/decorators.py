@@ -69,18 +69,16 @@ class DecoratedEndpoints:
     """
 
     def __init__(self, endpoints: Collection[Endpoint]) -> None:
-        self._above = [
-            (handler, session_fields_of(decorated))
-            for handler, decorated in decorated_registry.newest_first(_DECORATED)
-            if decorated not in endpoints
-        ]
+        self._above: list[tuple[Endpoint, Fields | None]] = []
+        for handler, decorated in decorated_registry.newest_first(_DECORATED):
+            if decorated not in endpoints:
+                # By a further decorator, which is newer, it may have more fields.
+                self._above.append((handler, self.fields_of(decorated)))
 
     def fields_of(self, endpoint: Endpoint | None) -> Fields | None:
         """Return the session fields of an endpoint; None if it is not decorated."""
-        for handler, fields in self._above:
-            if handler == endpoint:
-                return fields
-        return session_fields_of(endpoint)
+        above = (fields for handler, fields in self._above if handler == endpoint)
+        return next(above, session_fields_of(endpoint))
 
 
 decorated_registry: Final[Registrations[tuple[Endpoint, Endpoint]]] = (

@@ -161,6 +161,19 @@ def test_decorator_above_the_routes_own_counts() -> None:
     check_sessions(client_of(app))
 
 
+@pytest.mark.parametrize("above", [0, 1, 2])
+def test_two_decorators_count_above_and_below(above: int) -> None:
+    app, handler = FastAPI(), chat
+    decorators = [stateful("session"), stateful("message")]
+    decorators.insert(2 - above, app.post("/chat"))
+    for decorate in decorators:
+        handler = decorate(handler)
+    client = client_of(app)
+    session_id = begin(client)
+    answer = say(client, session_id).json()
+    assert answer == {"field": session_id, "messages": [session_id]}
+
+
 def test_route_of_the_undecorated_handler_has_none() -> None:
     app = FastAPI()
     app.post("/plain")(chat)
