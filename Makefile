@@ -72,12 +72,14 @@ docs: dev ## the documentation's site, below build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # More than there are cores: they wait for servers half of the time. What shares a server
-# runs in one of them, and what takes longest begins (tests/conftest.py).
+# runs in one of them, and what takes longest begins (tests/conftest.py). Some machines
+# tell Python to write no bytecode; hundreds of servers would then compile our modules.
 WORKERS ?= 4
 DISTRIBUTED = --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 test: install ## pytest, and 95 % of the branches, by WORKERS at once
 	$(BIN)/coverage erase
+	@$(BIN)/python -m compileall -q core integrations tests/support
 	$(BIN)/coverage run -m pytest $(DISTRIBUTED) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report

@@ -7,18 +7,16 @@ earlier versions copy its routes. Only what both have is used here: an entry's
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from typing import Any
 
 import fastapi.routing
-import msgspec
 from fastapi import FastAPI, HTTPException, params
 from fastapi.exceptions import FastAPIError
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Mount, WebSocketRoute, compile_path
+from starlette.routing import BaseRoute, Host, Match, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from ..exceptions import HandlerNotCallableError
@@ -96,6 +94,30 @@ def find_target(app: FastAPI, path: str, *methods: str) -> RouteTarget | None:
     return None
 
 
+def put_first(app: FastAPI, paths: Collection[str], method: str) -> None:
+    """Move the routes of these paths to the front, where the router finds them sooner.
+
+    Every request is answered by the same route as before: a route is moved only if it
+    is the one that the router chooses for its path.
+    """
+    chosen = [_chosen(app, path, method) for path in paths]
+    routes = app.router.routes
+    # False sorts before True, and the order stays the same otherwise.
+    routes.sort(key=lambda entry: not any(entry is route for route in chosen))
+
+
+def _chosen(app: FastAPI, path: str, method: str) -> BaseRoute | None:
+    """Return the route that answers a path, if it answers no other path."""
+    scope = request_scope(path, method)
+    for entry in app.router.routes:
+        if isinstance(entry, Host):  # It may match a request that has a host.
+            return None
+        if entry.matches(dict(scope))[0] is Match.FULL:
+            is_fixed = isinstance(entry, Route) and entry.path == path
+            return entry if is_fixed else None
+    return None
+
+
 def request_scope(path: str, method: str) -> Scope:
     """Return a minimal scope for matching routes."""
     return {
@@ -114,64 +136,11 @@ def iter_routes(app: FastAPI) -> Iterator[Any]:
     FastAPI's routes have ``path``, ``methods``, ``endpoint`` and ``dependencies``; on
     others, such as mounts, any of them may be missing or None.
     """
-    yield from _flatten(app.router.routes)
+    yield from flatten_routes(app.router.routes)
 
 
-class RoutePattern(msgspec.Struct, frozen=True):
-    """The HTTP requests that a route matches.
-
-    Args:
-        methods: None for all.
-        endpoint: None for a mounted app.
-    """
-
-    path: re.Pattern[str]
-    methods: Collection[str] | None
-    endpoint: Callable[..., Any] | None
-
-    def matches(self, path: str, method: str) -> bool:
-        """Return whether it matches a path, relative to where the app is mounted."""
-        if self.methods is not None and method not in self.methods:
-            return False
-        return self.path.fullmatch(path) is not None
-
-    def hides(self, later: RoutePattern) -> bool:
-        """Return whether it is another route's path, with all methods of that route."""
-        if self.path.pattern != later.path.pattern or self.methods is None:
-            return self.path.pattern == later.path.pattern
-        return later.methods is not None and {*later.methods} <= {*self.methods}
-
-
-def iter_patterns(app: FastAPI) -> Iterator[RoutePattern]:
-    """Yield the patterns of all routes in their order, with those of mounted apps."""
-    yield from _patterns(app.router.routes, "")
-
-
-def _patterns(routes: Iterable[BaseRoute], prefix: str) -> Iterator[RoutePattern]:
-    for route in _flatten(routes):
-        path = getattr(route, "path", None)
-        if path is None or isinstance(_original(route), WebSocketRoute):
-            continue
-        methods, endpoint = (getattr(route, n, None) for n in ("methods", "endpoint"))
-        if isinstance(_original(route), Mount):
-            yield from _patterns(route.routes, prefix + _path_regex(path))
-            path += "/{path:path}"
-        regex = re.compile(prefix + _path_regex(path))
-        yield RoutePattern(regex, methods, endpoint)
-
-
-def _path_regex(path: str) -> str:
-    """Return a path's regular expression without names, which have to be unique."""
-    pattern = compile_path(path)[0].pattern.removeprefix("^").removesuffix("$")
-    return re.sub(r"\(\?P<\w+>", "(?:", pattern)
-
-
-def _original(route: Any) -> BaseRoute:
-    original: BaseRoute = getattr(route, "original_route", route)
-    return original
-
-
-def _flatten(routes: Iterable[BaseRoute]) -> Iterator[Any]:
+def flatten_routes(routes: Iterable[BaseRoute]) -> Iterator[Any]:
+    """Yield routes, with those of included routers in their place."""
     flatten = getattr(fastapi.routing, "iter_route_contexts", iter)
     yield from flatten(routes)
 

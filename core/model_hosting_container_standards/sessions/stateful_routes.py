@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..asgi.routing import RoutePattern, iter_patterns
+from ..asgi.route_patterns import RoutePattern, iter_patterns
 from ..observability.route_labels import local_path
 from .decorators import DecoratedEndpoints, Fields
 from .session_middleware import SessionMiddleware, call_in_session, with_session_id
