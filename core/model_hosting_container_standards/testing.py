@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from .adapters.registered_handlers import adapter_registry
 from .customer_code.file_loader import reset_loaded_files
 from .customer_code.moved_names import reset_moved_names
 from .handlers.registry import handler_registry
 from .logging_config import reset_logging
 from .middleware.registry import middleware_registry
-from .sessions.engine_sessions import session_registry
 from .sessions.manager import reset_sessions
 
 
 def reset() -> None:
     """Clear all registrations, loaded files, moved names, sessions and logging."""
     handler_registry.clear()
-    adapter_registry.clear()
-    session_registry.clear()
     middleware_registry.clear()
     reset_sessions()
     reset_loaded_files()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.testclient import TestClient
 
 from fixtures import Script
-from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards import sagemaker, testing
 from model_hosting_container_standards.common.custom_code_ref_resolver import FileLoader
 from model_hosting_container_standards.common.fastapi.middleware import (
     custom_middleware,
@@ -53,6 +54,88 @@ def test_clearing_registry_removes_handlers() -> None:
     assert ping_new_server().json() == "the customer's"
     handler_registry.clear()
     assert ping_new_server().json() == "the engine's"
+
+
+async def load_first(request: Request) -> Response:
+    return Response("first", 409)
+
+
+async def load_second(request: Request) -> Response:
+    return Response("second", 409)
+
+
+@pytest.fixture(params=[handler_registry.clear, testing.reset])
+def forget_handlers(request: pytest.FixtureRequest) -> Callable[[], None]:
+    """The calls that promise to forget all registered handlers."""
+    forget: Callable[[], None] = request.param
+    return forget
+
+
+def register_load(handler: Any) -> None:
+    sagemaker.register_load_adapter_handler(request_shape={})(handler)
+
+
+def register_sessions(name: str) -> None:
+    """Register an engine's session handlers, which name their sessions alike."""
+
+    async def create(request: Request) -> dict[str, str]:
+        return {"id": name}
+
+    async def close(request: Request) -> None: ...
+
+    sagemaker.register_create_session_handler("id")(create)
+    sagemaker.register_close_session_handler("id")(close)
+
+
+def load_on_new_server() -> Any:
+    app = FastAPI()
+    # The first handler is a route of the app, to which its registration belongs.
+    app.post("/load")(load_first)
+    with TestClient(sagemaker.bootstrap(app)) as client:
+        return client.post("/adapters", json={"name": "a"})
+
+
+def begin_on_new_server() -> Any:
+    app = FastAPI()
+    app.post("/invocations")(lambda: None)
+    with TestClient(sagemaker.bootstrap(app)) as client:
+        return client.post("/invocations", json={"requestType": "NEW_SESSION"})
+
+
+def test_adapter_handlers_are_forgotten(forget_handlers: Callable[[], None]) -> None:
+    register_load(load_first)
+    assert load_on_new_server().text == "first"
+    register_load(load_first)
+    forget_handlers()
+    assert load_on_new_server().status_code == 404
+    register_load(load_second)
+    assert load_on_new_server().text == "second"
+
+
+def test_last_adapter_handler_wins() -> None:
+    register_load(load_second)
+    register_load(load_first)
+    assert load_on_new_server().text == "first"
+
+
+def test_session_handlers_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch, forget_handlers: Callable[[], None]
+) -> None:
+    monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
+    register_sessions("first")
+    forget_handlers()
+    assert begin_on_new_server().text != "Session first created"
+    register_sessions("first")
+    forget_handlers()
+    register_sessions("second")
+    assert begin_on_new_server().text == "Session second created"
+
+
+def test_last_session_handlers_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
+    register_sessions("first")
+    register_sessions("second")
+    assert begin_on_new_server().text == "Session second created"
 
 
 def test_resetting_default_loader_reloads_script(script: Script) -> None:

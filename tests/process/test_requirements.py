@@ -171,6 +171,42 @@ def test_index_from_arguments_is_used_besides_wheels(
     assert end.status == 0, end.stderr
 
 
+@pytest.mark.parametrize("has_file", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "named"), [("file", "-r elsewhere.txt"), ("package", "of_the_package")]
+)
+def test_requirements_of_arguments_replace_those_of_the_folder(
+    tmp_path: Path,
+    python: Path,
+    model: Callable[[str], Path],
+    ask: Ask,
+    monkeypatch: pytest.MonkeyPatch,
+    has_file: bool,
+    kind: str,
+    named: str,
+) -> None:
+    """Relative paths begin at the working directory."""
+    folder = model("no_such_distribution")
+    if not has_file:
+        folder.with_suffix(".txt").unlink()
+    package = f"of_the_{kind}_{has_file}".lower()
+    (tmp_path / "elsewhere.txt").write_text(package)
+    write_wheel(tmp_path / "wheels", package)
+    monkeypatch.chdir(tmp_path)
+    named = named.replace("of_the_package", package)
+    arguments = f"--no-index --find-links wheels {named}"
+    end = ask(python, package, STANDARD_PIP_ARGS=arguments)
+    assert (end.status, end.stdout[-9:]) == (0, "sees 1.0\n"), end.stderr
+    assert "installing what STANDARD_PIP_ARGS names for" in end.stderr
+    ignored = "is not installed: STANDARD_PIP_ARGS takes precedence"
+    assert (f"{folder}.txt {ignored}" in end.stderr) is has_file
+
+
+def test_options_alone_install_nothing(python: Path, ask: Ask) -> None:
+    end = ask(python, "torch", STANDARD_PIP_ARGS="--no-cache-dir -i http://nowhere/")
+    assert (end.status, end.stdout, end.stderr) == (0, "sees 2.0\n", "")
+
+
 def test_requirements_are_installed_once_for_all_restarts(
     tmp_path: Path, python: Path, model: Callable[[str], Path], ask: Ask
 ) -> None:
@@ -336,13 +372,33 @@ def test_arguments_override_engine_constraints(
     ("name", "value"),
     [("STANDARD_PIP_ARGS", "-c 'x"), ("STANDARD_AUTO_INSTALL_REQ", "perhaps")],
 )
+@pytest.mark.parametrize("has_file", [True, False])
 def test_bad_value_is_named(
-    python: Path, model: Callable[[str], Path], ask: Ask, name: str, value: str
+    python: Path,
+    model: Callable[[str], Path],
+    ask: Ask,
+    name: str,
+    value: str,
+    has_file: bool,
 ) -> None:
-    model("")
+    if has_file:
+        model("")
     end = ask(python, "torch", **{name: value})
     assert (end.status, end.stdout) == (1, "")
     assert f"{name}={value!r} is not allowed" in end.stderr
+
+
+@pytest.mark.parametrize("name", ["python", "fresh_python"])
+def test_engine_packages_are_kept_from_arguments_too(
+    request: pytest.FixtureRequest, tmp_path: Path, ask: Ask, name: str
+) -> None:
+    write_wheel(tmp_path / "wheels", "torch", "3.0")
+    arguments = f"--no-index --find-links {tmp_path / 'wheels'} torch==3.0"
+    end = ask(request.getfixturevalue(name), "torch", STANDARD_PIP_ARGS=arguments)
+    assert (end.status, "sees" in end.stdout) == (1, False)
+    reason = end.stderr.splitlines()[-1]
+    assert "what STANDARD_PIP_ARGS names cannot be installed (status 1)" in reason
+    assert "It names packages of the engine: torch==2.0." in reason
 
 
 def test_build_failure_is_reported(

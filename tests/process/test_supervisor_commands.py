@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from supervisor.options import ServerOptions
 
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import read_settings
 from model_hosting_container_standards.settings.service_links import is_service_link
-from model_hosting_container_standards.supervisor.command_line import decode, encode
+from model_hosting_container_standards.supervisor.command_line import (
+    comment_on,
+    decode,
+    encode,
+)
 from model_hosting_container_standards.supervisor.configuration import configure
 from model_hosting_container_standards.supervisor.overrides import find_ignored
 from servers import run_until_exit
 from supervised import SUPERVISOR
 
+MODULE: Final = decode.__module__
 GENERATE: Final = Path(sys.executable).with_name("generate-supervisor-config")
 HOSTILE: Final = [
     "",
@@ -68,7 +73,7 @@ def argv_of(text: str, folder: Path) -> list[str]:
     options.realize(["-c", str(file), "-n"])
     [group] = options.process_group_configs
     words = shlex.split(group.process_configs[0].command)
-    return decode(words[3:]) if words[0] == sys.executable else words
+    return decode(words[3:]) if MODULE in words else words
 
 
 def configuration(command: list[str], **environ: str) -> str:
@@ -88,19 +93,66 @@ ARGUMENTS: Final = st.binary(max_size=40).map(
 )
 
 
+#: Characters that have a meaning to supervisord's parser, or are white space to it.
+SYNTAX: Final = st.text(
+    "\n\t \x0b\x1c\x1f\x85\xa0\u2003;#%()'\"\\=:[]${}ah", max_size=12
+) | st.from_regex(r"%*\(here\)[sd]|\n *;a *\n|%\(ENV_[A-Z]+\)s", fullmatch=True)
+ANY_ARGUMENT: Final = ARGUMENTS | SYNTAX | st.sampled_from(HOSTILE)
+
+
+@settings(deadline=None)
+@given(st.lists(ANY_ARGUMENT, min_size=1, max_size=6))
+def test_any_command_passes_through_supervisords_parser(command: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        assert argv_of(configuration(command), Path(folder)) == command
+
+
+@settings(deadline=None)
+@given(st.lists(SYNTAX, min_size=1, max_size=6))
+def test_command_that_quotes_can_keep_is_not_encoded(command: list[str]) -> None:
+    text = configuration(command)
+    assert MODULE not in text
+    # Apart from the percent signs, it is what a shell would take.
+    assert shlex.split(value_of(text).replace("%%", "%")) == command
+
+
+def value_of(text: str) -> str:
+    """Return the command of a configuration, without the indentation of its lines."""
+    [_, rest] = text.split("\ncommand = ")
+    return rest.partition("\nautostart")[0].replace("\n ", "\n")
+
+
+@settings(deadline=None)
 @given(st.lists(ARGUMENTS | st.sampled_from(HOSTILE), min_size=1, max_size=6))
-def test_any_command_is_passed_as_plain_words(command: list[str]) -> None:
+def test_encoded_command_needs_no_quotes(command: list[str]) -> None:
     words = encode(command)
     assert all(word.isascii() for word in words)
     assert not set("".join(words)) & set(" \t\n%;#'\"\\$")
     assert decode(words) == command
 
 
-def test_all_arguments_reach_a_real_process() -> None:
+@pytest.mark.parametrize("argument", ["a\rb", os.fsdecode(b"\xff")])
+def test_encoded_command_has_a_comment(tmp_path: Path, argument: str) -> None:
+    text = configuration(["echo", "100%", argument])
+    [comment, command] = [
+        line for line in text.splitlines() if "base64" in line or MODULE in line
+    ]
+    assert comment.startswith("; In base64, as no quotes keep a carriage return")
+    assert comment.endswith(ascii(["echo", "100%", argument]))
+    assert command.startswith(f"command = {sys.executable} -m {MODULE} ")
+    assert argv_of(text, tmp_path) == ["echo", "100%", argument]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [HOSTILE, [argument for argument in HOSTILE if comment_on([argument]) is None]],
+    ids=["encoded", "quoted"],
+)
+def test_all_arguments_reach_a_real_process(arguments: list[str]) -> None:
     show = "import os, sys; print(*[os.fsencode(a).hex() for a in sys.argv[1:]])"
-    end = run_until_exit([SUPERVISOR, sys.executable, "-c", show, *HOSTILE])
+    end = run_until_exit([SUPERVISOR, sys.executable, "-c", show, *arguments])
     assert end.status == 0, end.stderr
-    expected = " ".join(os.fsencode(argument).hex() for argument in HOSTILE)
+    expected = " ".join(os.fsencode(argument).hex() for argument in arguments)
     assert expected in end.stdout.splitlines()
 
 
@@ -122,9 +174,25 @@ def test_long_arguments_reach_a_real_process(tmp_path: Path, long: list[str]) ->
     assert file.read_text() == ascii(long)
 
 
-def test_plain_command_stays_readable() -> None:
-    text = configuration(["vllm", "serve", "/opt/ml/model", "--port=8080"])
-    assert "command = vllm serve /opt/ml/model --port=8080\n" in text
+@pytest.mark.parametrize(
+    ("argument", "written"),
+    [
+        ("--port=8080", "--port=8080"),
+        ("100%", "100%%"),
+        ("%(here)s", "%%'(here)s'"),
+        ('{"r": 16}', """'{"r": 16}'"""),
+        ("it's", """'it'"'"'s'"""),
+        ("a;b", "'a;b'"),
+        ("a ;b", "'a '';b'"),
+        ("", "''"),
+        ("a\n  b", "a'\n ''  b'"),
+        ("caf\u00e9", "'caf\u00e9'"),
+    ],
+)
+def test_command_is_written_as_for_a_shell(argument: str, written: str) -> None:
+    text = configuration(["vllm", "serve", argument, "x"])
+    assert f"\ncommand = vllm serve {written} x\n" in text
+    assert ";" not in text.replace(";b", "")
 
 
 # --- environment variables ---------------------------------------------------------

@@ -30,11 +30,13 @@ class AdapterField(BodyField, frozen=True):
         super().__post_init__()
         if self.append and self.separator is None:
             raise ValueError(
-                "append=True needs a separator between the field's value and the id."
+                "The separator is missing: append=True needs one, between the field's "
+                "value and the id."
             )
         if self.separator is not None and not self.append:
             raise ValueError(
-                f"separator={self.separator!r} is only used with append=True."
+                f"The separator {self.separator!r} has no effect without append=True: "
+                "give both or neither."
             )
 
     def combine(self, old: Any, value: Any) -> Any:

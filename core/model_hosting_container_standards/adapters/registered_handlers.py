@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ..handlers.model_call import ModelCall, content_of
 from ..handlers.ownership import claim_newest, claim_served
-from ..handlers.registry import Registrations
+from ..handlers.registry import Registrations, handler_registry
 from ..handlers.shapes import Shape, compile_shape
 from .request_document import shown_name
 
@@ -80,7 +80,9 @@ def claim_handler(
     return claim_newest(adapter_registry, name, _function_of)
 
 
-adapter_registry: Final[Registrations[AdapterHandler]] = Registrations()
+adapter_registry: Final[Registrations[AdapterHandler]] = (
+    handler_registry.new_registrations()
+)
 
 
 class AdapterHandler:

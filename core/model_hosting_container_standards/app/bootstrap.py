@@ -17,7 +17,7 @@ from ..adapters.routes import add_adapter_routes
 from ..adapters.runtime import AdapterRuntime
 from ..adapters.unknown_model import UnknownModels
 from ..asgi.endpoint import describe
-from ..asgi.routing import find_routes, find_target, put_first
+from ..asgi.routing import find_routes, put_first
 from ..contract.routes import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
 from ..customer_code.moved_names import install_moved_names
 from ..engines.api import Engine
@@ -27,9 +27,9 @@ from ..handlers.customer_handler import load_customer_script
 from ..logging_config import configure_logging, get_logger
 from ..middleware.resolution import FoundMiddleware, find_middleware
 from ..observability.route_labels import INVOCATIONS, known_routes
-from ..sessions.decorators import session_field_of
 from ..sessions.engine_sessions import claim_engine_sessions
 from ..sessions.session_middleware import SessionMiddleware, SessionsDisabled
+from ..sessions.stateful_routes import StatefulRoutes, find_places
 from ..settings import Settings, read_settings
 from .alias_routes import alias_routes
 from .inference_routes import InferenceRoutes
@@ -101,7 +101,8 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     script = load_customer_script(settings)
     get_runtime = cache(partial(engine.start, app)) if engine else None
     adapters = _make_adapters(engine, get_runtime, settings)
-    resolver = HandlerResolver(app, engine, settings, script, adapters)
+    places = find_places(app)
+    resolver = HandlerResolver(app, engine, settings, script, adapters, places)
     ping = resolver.find(PING_ROUTE)
     invocations = resolver.find(INVOCATIONS_ROUTE)
     middleware = find_middleware(settings, script)
@@ -122,17 +123,17 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     # After the metrics and adapter routes: the last route that is put first wins.
     if ping is not None:
         _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), server_runtime))
+    needs_sessions = invocations is not None or places
+    sessions = _start_sessions(app, settings, engine) if needs_sessions else None
     if invocations is not None:
-        session_middleware = _make_session_middleware(
-            app, settings, engine, invocations
-        )
         endpoint = _invocations(
-            resolver, invocations, session_middleware, adapters, inference_paths
+            resolver, invocations, sessions, adapters, inference_paths
         )
         _put_first(app, INVOCATIONS_ROUTE, aliases, endpoint)
     # Wrap the app from the inside out.
     if engine is not None:
         _wrap_inference_routes(resolver, engine, adapters, inference_paths)
+    _wrap_decorated_routes(app, sessions)
     if customer_middleware is not None:
         customer_middleware.surround(app)
     server_runtime.surround(app)
@@ -215,7 +216,7 @@ def _with_head(ping: ResolvedHandler) -> dict[str, ASGIApp]:
 def _invocations(
     resolver: HandlerResolver,
     resolved: ResolvedHandler,
-    session_middleware: SessionMiddleware,
+    sessions: SessionMiddleware | None,
     adapters: AdapterRuntime,
     inference_paths: Collection[str],
 ) -> Invocations:
@@ -236,7 +237,8 @@ def _invocations(
         routes = {path: JSONContentType(route) for path, route in routes.items()}
     adapter_middleware = AdapterMiddleware(fields, adapters, takes_forms=by_engine)
     unknown = UnknownModels() if resolver.settings.unknown_model else None
-    return Invocations(handler, session_middleware, adapter_middleware, routes, unknown)
+    session = sessions or SessionsDisabled(passes_header=resolved.by_customer)
+    return Invocations(handler, session, adapter_middleware, routes, unknown)
 
 
 def _wrap_inference_routes(
@@ -256,12 +258,13 @@ def _wrap_inference_routes(
         router.middleware_stack = routes  # type: ignore[assignment] # any ASGI app
 
 
-def _make_session_middleware(
-    app: FastAPI, settings: Settings, engine: Engine | None, resolved: ResolvedHandler
-) -> SessionMiddleware:
+def _start_sessions(
+    app: FastAPI, settings: Settings, engine: Engine | None
+) -> SessionMiddleware | None:
+    """Return the session step of the app's routes; None while sessions are off."""
     engine_sessions = claim_engine_sessions(app)
     if not settings.sessions_enabled:
-        return SessionsDisabled(passes_header=resolved.by_customer)
+        return None
     # Imported late: only a server with sessions needs SQLite.
     from ..sessions.errors import add_not_found_handler
     from ..sessions.manager import open_sessions
@@ -271,8 +274,16 @@ def _make_session_middleware(
         engine_sessions.configure(settings)
     sessions = open_sessions(settings, engine.session_storage(app) if engine else None)
     add_not_found_handler(app)
-    field = session_field_of(resolved.function)
-    return SessionProtocol(sessions, engine_sessions, field)
+    return SessionProtocol(sessions, engine_sessions)
+
+
+def _wrap_decorated_routes(app: FastAPI, sessions: SessionMiddleware | None) -> None:
+    """Run the session step on decorated routes other than ``/invocations`` too."""
+    # Again: the routes that were added may come before them.
+    if places := find_places(app):
+        session = sessions or SessionsDisabled(passes_header=False)
+        routes = StatefulRoutes(app.router.middleware_stack, places, session)
+        app.router.middleware_stack = routes  # type: ignore[assignment] # any ASGI app
 
 
 def _selectable_routes(
@@ -283,7 +294,7 @@ def _selectable_routes(
     A route with weaker protection than ``/invocations`` is left out.
     """
     for path in inference_paths:
-        target = find_target(resolver.app, path, "POST")
+        target = resolver.find_target(path, "POST")
         if target is not None and resolver.protects(INVOCATIONS_ROUTE, path):
             yield path, resolver.with_model(path, target)
 

@@ -22,7 +22,7 @@ from ..asgi.body import (
     replace_body,
 )
 from ..contract.headers import ADAPTER_IDENTIFIER, CUSTOM_ATTRIBUTES, header_text
-from ..sessions.session_middleware import SessionMiddleware
+from ..sessions.session_middleware import SessionMiddleware, call_in_session
 
 _EQUALS: Final = re.compile(r"\s*=\s*")
 _SEPARATORS: Final = re.compile(r"[,;\s]+")
@@ -65,12 +65,7 @@ class Invocations:
             handler = partial(self.adapter, handler, headers)
         elif self.unknown is not None and not adapter:
             handler = partial(self.unknown.answer, handler)
-        try:
-            passed_on = await self.session(headers, handler, scope, receive, send)
-        except ClientDisconnect:
-            return
-        if passed_on is not None:
-            await handler(*passed_on, send)
+        await call_in_session(self.session, headers, handler, scope, receive, send)
 
     def _chosen_route(self, attributes: str) -> ASGIApp:
         chosen = _route_attributes(attributes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +27,9 @@ from ..handlers.customer_handler import CustomerHandler, resolve_customer_handle
 from ..handlers.ownership import claim
 from ..handlers.registry import Handler, handler_registry
 from ..logging_config import get_logger
+from ..sessions.decorators import session_fields_of
+from ..sessions.session_middleware import with_session_id
+from ..sessions.stateful_routes import Place, fields_at
 from ..settings import Settings
 from .inference_routes import MODEL, DefaultModel, ModelSelection, requires_field
 from .invocations import BodyRouter
@@ -60,6 +63,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
     Args:
         script: the customer's script, if there is one.
         adapters: the adapters of the app.
+        places: the decorated routes, to which requests may be forwarded.
     """
 
     app: FastAPI
@@ -67,6 +71,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
     settings: Settings
     script: ModuleType | None
     adapters: AdapterRuntime
+    places: Sequence[Place]
 
     def find(self, route: RouteConfig) -> ResolvedHandler | None:
         """Return the handler of ``route``, if it has one.
@@ -88,6 +93,16 @@ class HandlerResolver(msgspec.Struct, frozen=True):
         required = security_of(self.app, self._own(route))
         target = find_routes(self.app, path, route.methods)
         return all(d in security_of(self.app, target) for d in required)
+
+    def find_target(self, path: str, *methods: str) -> ASGIApp | None:
+        """Return the route that answers ``path``, for the first method with one.
+
+        A session's id is written into the body if the route is decorated.
+        """
+        target = find_target(self.app, path, *methods)
+        if target is None:
+            return None
+        return with_session_id(target, fields_at(self.places, path, target.method))
 
     def with_model(self, path: str, handler: ASGIApp) -> ASGIApp:
         """Return ``handler`` with the step that an inference route's model needs.
@@ -170,7 +185,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
         """Return the engine's inference routes, by the body key that each expects."""
         routes: dict[str, ASGIApp] = {}
         for key, paths in engine.description.invocation_paths.items():
-            targets = ((path, find_target(self.app, path, "POST")) for path in paths)
+            targets = ((path, self.find_target(path, "POST")) for path in paths)
             for path, target in targets:
                 if target is not None:
                     routes[key] = self.with_model(path, target)
@@ -196,7 +211,7 @@ class HandlerResolver(msgspec.Struct, frozen=True):
             others = [other for other in route.methods if other != method]
             # A route with this exact path precedes a pattern that takes all methods.
             order = [m for m in (method, *others) if m in exact] or [method, *others]
-            if target := find_target(self.app, path, *order):
+            if target := self.find_target(path, *order):
                 targets[method] = target
         return targets
 
@@ -224,9 +239,8 @@ class HandlerResolver(msgspec.Struct, frozen=True):
             options: dict[str, Any] = {"dependencies": security}
             if endpoint.__name__ in names:
                 options["operation_id"] = f"{endpoint.__name__}_{method}_override"
-            handlers[method] = add_route(
-                self.app, route.path, endpoint, method, **options
-            )
+            added = add_route(self.app, route.path, endpoint, method, **options)
+            handlers[method] = with_session_id(added, session_fields_of(function))
         return ResolvedHandler(route, handlers, source, function)
 
 

@@ -26,11 +26,10 @@ class BodyField(msgspec.Struct, frozen=True):
     owner: str = "adapter"
 
     def __post_init__(self) -> None:
-        path: object = self.path
-        if not (isinstance(path, str) and all(path.split("."))):
+        if problem := _problem(self.path):
             raise ValueError(
-                f"{self.path!r} is not a path of a body field for the {self.owner}'s "
-                "id: use a name such as 'model', or 'lora.name' for a nested one."
+                f"The path of the {self.owner}'s id {problem}. Use the name of a body "
+                "field such as 'model', or 'lora.name' for a nested one."
             )
 
     def write(self, document: dict[str, Any], value: Any) -> None:
@@ -57,6 +56,15 @@ class BodyField(msgspec.Struct, frozen=True):
                 "be JSON objects.",
             )
         return value
+
+
+def _problem(path: object) -> str | None:
+    """Return what is wrong with a path; None if it is valid."""
+    if not isinstance(path, str):
+        return f"is not a string: {path!r}"
+    if not path:
+        return "is empty"
+    return None if all(path.split(".")) else f"has an empty part: {path!r}"
 
 
 async def edit_body(

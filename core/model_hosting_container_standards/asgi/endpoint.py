@@ -89,7 +89,8 @@ def as_async(
 
 def with_json_request(function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap an endpoint; a coroutine function gets a :class:`JSONRequest`."""
-    on_event_loop = inspect.iscoroutinefunction(function)
+    called = inspect.getattr_static(type(function), "__call__", None)
+    on_event_loop = any(map(inspect.iscoroutinefunction, (function, called)))
     wrap = _wrap_coroutine_function if on_event_loop else _wrap_function
     endpoint = wrap(function)
     functools.update_wrapper(endpoint, function)

@@ -136,8 +136,13 @@ def iter_routes(app: FastAPI) -> Iterator[Any]:
     FastAPI's routes have ``path``, ``methods``, ``endpoint`` and ``dependencies``; on
     others, such as mounts, any of them may be missing or None.
     """
+    yield from flatten_routes(app.router.routes)
+
+
+def flatten_routes(routes: Iterable[BaseRoute]) -> Iterator[Any]:
+    """Yield routes, with those of included routers in their place."""
     flatten = getattr(fastapi.routing, "iter_route_contexts", iter)
-    yield from flatten(app.router.routes)
+    yield from flatten(routes)
 
 
 def find_routes(app: FastAPI, path: str, methods: Iterable[str]) -> list[Any]:

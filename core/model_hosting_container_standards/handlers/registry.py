@@ -42,13 +42,22 @@ class HandlerRegistry:
     framework's handler belongs to the app that has a route for it, or else to the next
     app that is bootstrapped. A module-level function without a route is available to
     every app.
+
+    Adapter and session handlers have registrations of their own, made by
+    :meth:`new_registrations`.
     """
 
-    __slots__ = ("_customer", "framework")
+    __slots__ = ("_customer", "_others", "framework")
 
     def __init__(self) -> None:
         self._customer: dict[str, Handler] = {}
         self.framework: Registrations[Handler] = Registrations()
+        self._others: list[Registrations[Any]] = []
+
+    def new_registrations(self) -> Registrations[Any]:
+        """Return registrations of another kind, which :meth:`clear` clears too."""
+        self._others.append(Registrations())
+        return self._others[-1]
 
     def set_customer(self, name: str, handler: Handler) -> None:
         self._customer[name] = _check_callable(name, handler)
@@ -67,8 +76,10 @@ class HandlerRegistry:
         self.framework.replace(old, new)
 
     def clear(self) -> None:
+        """Forget all handlers, of every kind."""
         self._customer.clear()
-        self.framework.clear()
+        for registrations in (self.framework, *self._others):
+            registrations.clear()
 
 
 def _check_callable(name: str, handler: Any) -> Handler:

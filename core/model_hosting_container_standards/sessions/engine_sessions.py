@@ -13,7 +13,7 @@ from ..asgi.body import JSONBody, JSONRequest, read_body, replace_json_body
 from ..exceptions import HandlerNotFoundError
 from ..handlers.model_call import ModelCall, content_of
 from ..handlers.ownership import claim
-from ..handlers.registry import Registrations
+from ..handlers.registry import Registrations, handler_registry
 from ..handlers.shapes import compile_path, fill_defaults
 from ..settings import Settings
 from .decorators import session_field
@@ -185,4 +185,6 @@ def _is_failure(result: Any) -> bool:
     return isinstance(result, Response) and not 200 <= result.status_code < 300
 
 
-session_registry: Final[Registrations[SessionHandler]] = Registrations()
+session_registry: Final[Registrations[SessionHandler]] = (
+    handler_registry.new_registrations()
+)

@@ -36,7 +36,7 @@ class NewSessionSend:
         await self._send(message)
 
 
-def with_session_id(scope: Scope, session_id: str) -> Scope:
+def replace_session_id(scope: Scope, session_id: str) -> Scope:
     """Return the scope with this session id in its header."""
     headers = [
         (name, session_id.encode() if name == SESSION_ID else value)

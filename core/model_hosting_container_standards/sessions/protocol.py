@@ -1,4 +1,4 @@
-"""SageMaker's protocol of sticky sessions, on ``/invocations``."""
+"""SageMaker's protocol of sticky sessions, on every route that has them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from fastapi import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..asgi.body_field import BodyField, edit_body
 from ..contract.headers import NEW_SESSION_ID, SESSION_ID, header_text
 from ..exceptions import SessionNotFoundError, StorageError
 from ..logging_config import get_logger
@@ -20,12 +19,11 @@ from .control_request import CLOSE, NEW_SESSION, REQUEST_TYPE, peek_control_requ
 from .engine_sessions import EngineSessions
 from .errors import not_found_error
 from .manager import Session, SessionManager
-from .new_session import NewSessionSend, control_request, with_session_id
-from .session_middleware import Next
+from .new_session import NewSessionSend, control_request, replace_session_id
+from .session_middleware import SESSION, Next
 
 logger = get_logger(__name__)
 
-_HEADER: Final = "X-Amzn-SageMaker-Session-Id"
 _CLOSED_HEADER: Final = "X-Amzn-SageMaker-Closed-Session-Id"
 
 
@@ -35,18 +33,11 @@ class SessionProtocol:
     Args:
         sessions: the sessions of the server.
         engine: the engine's own sessions, if it has any.
-        field: the body field that receives the engine's session id; None: no field.
     """
 
-    def __init__(
-        self,
-        sessions: SessionManager,
-        engine: EngineSessions | None,
-        field: BodyField | None,
-    ) -> None:
+    def __init__(self, sessions: SessionManager, engine: EngineSessions | None) -> None:
         self.sessions = sessions
         self.engine = engine
-        self.field = field
 
     async def __call__(
         self,
@@ -68,19 +59,7 @@ class SessionProtocol:
         if session_id == NEW_SESSION:
             await self._begin(handler, scope, receive, send)
             return None
-        return await self._with_body_id(await self._find(session_id), scope, receive)
-
-    async def _with_body_id(
-        self, session: Session, scope: Scope, receive: Receive
-    ) -> Next:
-        """Return the request with the session's id in its body, if there is a field."""
-        if (field := self.field) is None:
-            return scope, receive
-
-        def edit(document: dict[str, Any]) -> None:
-            field.write(document, session.engine_id)
-
-        return await edit_body(scope, receive, _HEADER, edit)
+        return {**scope, SESSION: await self._find(session_id)}, receive
 
     async def _begin(
         self, handler: ASGIApp, scope: Scope, receive: Receive, send: Send
@@ -95,9 +74,8 @@ class SessionProtocol:
             return await session(scope, receive, send)
         new_send = NewSessionSend(_session_headers(session), send)
         try:
-            scope = with_session_id(scope, session.session_id)
-            request = await self._with_body_id(session, scope, receive)
-            await handler(*request, new_send)
+            scope = replace_session_id(scope, session.session_id)
+            await handler({**scope, SESSION: session}, receive, new_send)
         finally:
             if not new_send.has_begun:
                 await self._discard(session, scope)

@@ -1,24 +1,30 @@
-"""The interface of the session step, which runs before ``/invocations``' handler."""
+"""The session step, which runs before the handlers of routes with sessions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from fastapi import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..asgi.body_field import BodyField, edit_body
 from ..contract.headers import SESSION_ID
 from .control_request import CLOSE, NEW_SESSION, REQUEST_TYPE, peek_control_request
 
 NOT_ENABLED: Final = "Invalid payload. stateful sessions not enabled"
+
+#: The key of a scope for the request's session.
+SESSION: Final = "model_hosting_container_standards.session"
+_HEADER: Final = "X-Amzn-SageMaker-Session-Id"
 
 #: The request to pass on to the handler.
 Next = tuple[Scope, Receive]
 
 
 class SessionMiddleware(Protocol):
-    """Processes each request to ``/invocations`` before its handler."""
+    """Processes each request to a route with sessions before its handler."""
 
     async def __call__(
         self,
@@ -33,6 +39,59 @@ class SessionMiddleware(Protocol):
         Raises:
             HTTPException: the request is rejected.
         """
+
+
+async def call_in_session(
+    session: SessionMiddleware,
+    headers: Mapping[bytes, bytes],
+    handler: ASGIApp,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Run the session step, and the handler if the request is passed on.
+
+    Raises:
+        HTTPException: the request is rejected.
+    """
+    try:
+        passed_on = await session(headers, handler, scope, receive, send)
+    except ClientDisconnect:
+        return
+    if passed_on is not None:
+        await handler(*passed_on, send)
+
+
+class SessionIdInBody:
+    """Writes the engine's id of a request's session into fields of its body."""
+
+    def __init__(self, app: ASGIApp, fields: Sequence[BodyField]) -> None:
+        self.app = app
+        self.fields = fields
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write the id, and call the app.
+
+        Raises:
+            HTTPException: 400, the body is not a JSON object, or cannot hold the id.
+        """
+        if SESSION in scope:
+            engine_id = scope[SESSION].engine_id
+
+            def edit(document: dict[str, Any]) -> None:
+                for field in self.fields:
+                    field.write(document, engine_id)
+
+            try:
+                scope, receive = await edit_body(scope, receive, _HEADER, edit)
+            except ClientDisconnect:
+                return
+        await self.app(scope, receive, send)
+
+
+def with_session_id(app: ASGIApp, fields: Sequence[BodyField] | None) -> ASGIApp:
+    """Return ``app`` with the session's id in its requests, if there is a field."""
+    return SessionIdInBody(app, fields) if fields else app
 
 
 class SessionsDisabled:

@@ -344,7 +344,8 @@ class Settings:
         "STANDARD_PIP_ARGS",
         default=(),
         parse=parse_words,
-        meaning="standard-supervisor: further arguments of that pip install",
+        meaning="standard-supervisor: arguments of that pip install; packages or "
+        "`-r FILE` among them take the place of requirements.txt",
     )
     strict = Variable(
         "MHCS_STRICT",

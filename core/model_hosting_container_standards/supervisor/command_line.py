@@ -1,8 +1,13 @@
-"""Encode a command so that it passes through supervisord's configuration unchanged.
+"""Write a command so that it passes through supervisord's configuration unchanged.
 
-Percent signs, semicolons, quotes and newlines have a meaning there. A command that has
-such characters is written in base64, behind ``python -m`` with this module's name,
-which decodes it and executes it.
+It stands there as for a shell, with ``%`` as ``%%``. supervisord reads the file as text
+with comments, and only then splits the command, so that quotes alone do not protect
+everything; but adjacent quoted pieces are one argument, and can be divided where the
+file's syntax would interfere.
+
+No quoting keeps a carriage return, which is read as the end of a line, and bytes that
+are not text in the locale's encoding. A command with any of these is written in base64,
+behind ``python -m`` with this module's name, which decodes it and executes it.
 """
 
 from __future__ import annotations
@@ -15,8 +20,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-#: Arguments that need no encoding, so that the configuration stays readable.
-_PLAIN: Final = re.compile(r"[A-Za-z0-9@+=:,./_-]+")
+#: Where the file's syntax interferes, even between quotes: at line ends, at ``;`` and
+#: ``#`` behind white space, and in ``%(here)s``, which is replaced even behind ``%``.
+_DIVIDED: Final = re.compile(r"(\n)|(?<=\s)(?=[;#])|(?<=%)(?=\()")
 _SEPARATOR: Final = "\0"
 #: Linux limits a single argument to 128 KiB.
 _MAX_ARGUMENT_LENGTH: Final = 100_000
@@ -24,10 +30,34 @@ _MAX_ARGUMENT_LENGTH: Final = 100_000
 
 def command_line(command: Sequence[str]) -> str:
     """Return the value of supervisord's ``command`` key that starts ``command``."""
-    if all(_PLAIN.fullmatch(argument) for argument in command):
-        return " ".join(command)
-    module = [sys.executable, "-m", __name__, *encode(command)]
-    return " ".join(shlex.quote(part) for part in module).replace("%", "%%")
+    if not all(map(_is_quotable, command)):
+        command = [sys.executable, "-m", __name__, *encode(command)]
+    return " ".join(map(_quote, command)).replace("%", "%%")
+
+
+def comment_on(command: Sequence[str]) -> str | None:
+    """Return a comment that explains an encoded command; None if it is not encoded."""
+    if all(map(_is_quotable, command)):
+        return None
+    return (
+        "; In base64, as no quotes keep a carriage return, or bytes that are no text: "
+        f"{[*command]!a}"
+    )
+
+
+def _is_quotable(argument: str) -> bool:
+    try:
+        argument.encode(sys.getfilesystemencoding())
+    except UnicodeEncodeError:
+        return False
+    return "\r" not in argument
+
+
+def _quote(argument: str) -> str:
+    """Quote an argument as for a shell, divided where the file's syntax interferes."""
+    pieces = [piece for piece in _DIVIDED.split(argument) if piece] or [""]
+    # A line that is indented continues the value; the indentation is dropped.
+    return "".join(shlex.quote(piece) for piece in pieces).replace("\n", "\n ")
 
 
 def encode(command: Sequence[str]) -> list[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from ..engines.command import USAGE_ERROR
 from ..engines.registry import starts_engine
 from ..settings import Settings
-from .command_line import command_line
+from .command_line import command_line, comment_on
 from .overrides import PROGRAM, SERVERS, find_additions
 
 #: Seconds after which a server counts as started (``startsecs``). Longer than
@@ -48,7 +48,7 @@ def configure(
     if sections.keys() & SERVERS:
         # supervisorctl needs it.
         sections.setdefault("rpcinterface:supervisor", _RPC_INTERFACE)
-    return "\n".join(_lines(sections))
+    return "\n".join(_lines(sections, {command_line(command): comment_on(command)}))
 
 
 def _sections(
@@ -102,8 +102,12 @@ def _has_passwd_entry(uid: int) -> bool:
     return True
 
 
-def _lines(sections: Sections) -> list[str]:
-    lines = []
+def _lines(sections: Sections, comments: Mapping[str, str | None]) -> Iterator[str]:
+    """Yield the lines of the sections, with comments above the values they are on."""
     for section, keys in sections.items():
-        lines += [f"[{section}]", *(f"{key} = {keys[key]}" for key in keys), ""]
-    return lines
+        yield f"[{section}]"
+        for key, value in keys.items():
+            if comment := comments.get(value):
+                yield comment
+            yield f"{key} = {value}"
+        yield ""

@@ -1,4 +1,6 @@
-"""Install requirements.txt of the model folder before the server starts.
+"""Install requirements before the server starts.
+
+They are requirements.txt of the model folder, or what ``STANDARD_PIP_ARGS`` names.
 
 Packages go into the environment of the command, by its pip, or by uv where it has none.
 The engine and its dependencies keep their versions: a file that conflicts with them is
@@ -25,6 +27,7 @@ from ..settings import Settings
 from . import constraints
 from .child import run_to_completion
 from .interpreter import python_of
+from .pip_arguments import has_option, names_requirements
 from .private_file import write_private
 
 #: Seconds for the installation. SageMaker gives a container 8 minutes until it answers,
@@ -32,6 +35,7 @@ from .private_file import write_private
 LIMIT_S: Final = 300.0
 
 _OURS: Final = __name__.partition(".")[0]
+_ARGUMENTS: Final = Settings.pip_arguments.name
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _PACKAGES: Final = (".whl", ".tar.gz", ".zip")
 #: Defaults for pip and uv; variables of the environment and arguments override them.
@@ -72,6 +76,49 @@ class Environment(msgspec.Struct, frozen=True):
                 yield f"{name}=={version}"
 
 
+class Requirements(msgspec.Struct, frozen=True):
+    """What is installed.
+
+    Args:
+        file: requirements.txt of the model folder; None if the arguments name the
+            requirements themselves.
+        arguments: those of ``STANDARD_PIP_ARGS``.
+    """
+
+    file: Path | None
+    arguments: tuple[str, ...]
+
+    def __str__(self) -> str:
+        # Without the arguments, which may contain a password.
+        return f"what {_ARGUMENTS} names" if self.file is None else str(self.file)
+
+    @property
+    def origin(self) -> str:
+        """The file, or the variable."""
+        return _ARGUMENTS if self.file is None else str(self.file)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that relative paths begin at; None for the current one."""
+        return None if self.file is None else self.file.parent
+
+    @property
+    def wheels_advice(self) -> str:
+        """How to install without an index."""
+        if self.file is None:
+            return "Name wheels, or their folder with --no-index and --find-links"
+        return f"Put wheels of all its packages into {wheels_of(self.file)}"
+
+    def text(self) -> str:
+        """Return the requirements; of other files, only the names are in it.
+
+        Raises:
+            RequirementsError: the file is not text.
+            OSError: it cannot be read.
+        """
+        return "\n".join(self.arguments) if self.file is None else _read(self.file)
+
+
 def install(
     command: Sequence[str], settings: Settings, *, limit_s: float = LIMIT_S
 ) -> None:
@@ -84,28 +131,48 @@ def install(
         Interrupted: a signal arrived; the installation has been stopped.
         OSError: a file cannot be read or written.
     """
-    file = find_file(settings)
-    if file is None or not settings.auto_install:
+    requirements = find_requirements(settings) if settings.auto_install else None
+    if requirements is None:
         return
-    text = _read(file)
+    # First, as a file that cannot be read ends the start.
+    text = requirements.text()
     python = python_of(command)
-    sys.stderr.write(f"standard-supervisor: installing {file} for {python}\n")
-    for other in find_files(settings)[1:]:
-        sys.stderr.write(
-            f"standard-supervisor: {other} is not installed: {file} takes precedence\n"
-        )
+    sys.stderr.write(f"standard-supervisor: installing {requirements} for {python}\n")
+    for other in find_files(settings):
+        if other != requirements.file:
+            sys.stderr.write(
+                f"standard-supervisor: {other} is not installed: "
+                f"{requirements.origin} takes precedence\n"
+            )
     deadline = time.monotonic() + limit_s
     try:
         with tempfile.TemporaryDirectory(prefix="mhcs-") as folder:
             environment = _inspect(python, Path(folder), deadline)
-            status = _install(file, settings, environment, Path(folder), deadline)
+            status = _install(requirements, environment, Path(folder), deadline)
     except TimeoutError:
         raise RequirementsError(
-            f"{file} was not installed within {limit_s:g} seconds. Put wheels of all "
-            f"its packages into {wheels_of(file)}: then no index is asked."
+            f"{requirements} was not installed within {limit_s:g} seconds. "
+            f"{requirements.wheels_advice}: then no index is asked."
         ) from None
     if status:
-        raise RequirementsError(_failure_message(file, status, text, environment))
+        raise RequirementsError(
+            _failure_message(requirements, status, text, environment)
+        )
+
+
+def find_requirements(settings: Settings) -> Requirements | None:
+    """Return what is to be installed, if there is anything.
+
+    Requirements that the arguments name take the place of the model folder's file.
+
+    Raises:
+        ConfigurationError: the arguments cannot be read.
+    """
+    arguments = settings.pip_arguments
+    if names_requirements(arguments):
+        return Requirements(None, arguments)
+    file = find_file(settings)
+    return None if file is None else Requirements(file, arguments)
 
 
 def find_file(settings: Settings) -> Path | None:
@@ -172,19 +239,18 @@ def _inspect(python: Path, folder: Path, deadline: float) -> Environment:
 
 
 def _install(
-    file: Path,
-    settings: Settings,
+    requirements: Requirements,
     environment: Environment,
     folder: Path,
     deadline: float,
 ) -> int:
     constraints_file = folder / "constraints.txt"
     write_private(constraints_file, "\n".join(environment.pins()))
-    arguments = _arguments(file, constraints_file, settings.pip_arguments)
+    arguments = _arguments(requirements, constraints_file)
     return run_to_completion(
         [*_installer(environment), *arguments],
         deadline,
-        cwd=file.parent,
+        cwd=requirements.folder,
         env={**_OPTIONS, **os.environ},
     )
 
@@ -203,38 +269,33 @@ def _installer(environment: Environment) -> list[str]:
     return [uv, "pip", "install", "--python", python]
 
 
-def _arguments(
-    file: Path, constraints_file: Path, given: Sequence[str]
-) -> Iterator[str]:
-    """Yield pip's arguments; ours are left out where ``given`` has the same option."""
-    if is_offline(file):
+def _arguments(requirements: Requirements, constraints_file: Path) -> Iterator[str]:
+    """Yield pip's arguments; ours are left out where the given ones have them."""
+    given, file = requirements.arguments, requirements.file
+    if file is not None and is_offline(file):
         yield from ("--find-links", str(wheels_of(file)))
-        if not _has(given, "-i", "--index-url", "--extra-index-url"):
+        if not has_option(given, "-i", "--index-url", "--extra-index-url"):
             yield "--no-index"
-    if not _has(given, "-c", "--constraint"):
+    if not has_option(given, "-c", "--constraint", "--constraints"):
         yield from ("--constraint", str(constraints_file))
-    yield from ("--requirement", str(file))
+    if file is not None:
+        yield from ("--requirement", str(file))
     yield from given
 
 
-def _has(given: Sequence[str], *options: str) -> bool:
-    return any(
-        # Short options may be joined with their value: -cFILE.
-        word.partition("=")[0] in options or word[:2] in options
-        for word in given
-    )
-
-
 def _failure_message(
-    file: Path, status: int, text: str, environment: Environment
+    requirements: Requirements, status: int, text: str, environment: Environment
 ) -> str:
-    message = f"{file} cannot be installed (status {status}): see pip's output above."
+    message = (
+        f"{requirements} cannot be installed (status {status}): see pip's output above."
+    )
     names = {*constraints.names_in(text.splitlines())}
     if pinned := [*environment.pins(names)]:
         message += f" It names packages of the engine: {', '.join(pinned)}."
-    if not is_offline(file):
+    file = requirements.file
+    if file is not None and not is_offline(file):
         message += f" Where no index is reachable, put wheels into {wheels_of(file)}."
     return (
         f"{message} Packages of the engine keep their versions, unless "
-        "STANDARD_PIP_ARGS has constraints ('-c /dev/null' for none)."
+        f"{_ARGUMENTS} has constraints ('-c /dev/null' for none)."
     )

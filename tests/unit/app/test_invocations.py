@@ -84,8 +84,7 @@ def test_chunked_control_request_is_rejected() -> None:
 
 
 def test_session_id_requires_field() -> None:
-    match = "is not a path of a body field for the session"
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(ValueError, match="^The path of the session's id is empty"):
         sagemaker.stateful_session_manager("")
 
 

@@ -111,12 +111,12 @@ def test_adapter_name_may_be_non_ascii(encoding: str) -> None:
 @pytest.mark.parametrize(
     ("path", "append", "separator", "message"),
     [
-        ("", False, None, "^'' is not a path"),
-        (None, False, None, "^None is not a path"),
-        (7, False, None, "^7 is not a path of a body field for the adapter"),
-        ("a..b", False, None, "not a path of a body field"),
-        ("model", True, None, "needs a separator"),
-        ("model", False, ":", "only used with append"),
+        ("", False, None, "^The path of the adapter's id is empty"),
+        (None, False, None, "^The path of the adapter's id is not a string: None"),
+        (7, False, None, "^The path of the adapter's id is not a string: 7"),
+        ("a..b", False, None, "^The path of the adapter's id has an empty part: 'a..b"),
+        ("model", True, None, "^The separator is missing: append=True"),
+        ("model", False, ":", "^The separator ':' has no effect without append=True"),
     ],
 )
 def test_invalid_decorator_arguments_are_a_value_error(

@@ -13,12 +13,14 @@ from fixtures import Script
 from invocations_app import (
     ADAPTER,
     ATTRIBUTES,
+    SESSION,
     Completion,
     client_of,
     echo,
     of_vllm,
 )
 from mhcs.vllm.engine import VLLM
+from session_client import begin
 
 
 class Engine(VLLM):
@@ -114,6 +116,25 @@ def test_route_attribute_selects_route(engine_app: FastAPI, attributes: str) -> 
         "/invocations", json={"messages": []}, headers={ATTRIBUTES: attributes}
     )
     assert answer.json() == {"path": "/v1/embeddings", "body": {"messages": []}}
+
+
+def test_session_id_is_written_for_decorated_inference_routes(
+    engine_app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own path, and where /invocations forwards the request to it."""
+    monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
+    decorated = sagemaker.stateful_session_manager("session")(parse_with_path)
+    engine_app.post("/classify")(decorated)
+    client = TestClient(sagemaker.bootstrap(engine_app))
+    headers = {SESSION: begin(client), ADAPTER: "mine"}
+    written = {"model": "mine", "session": headers[SESSION]}
+    answer = client.post("/classify", json={}, headers=headers)
+    assert answer.json() == {"path": "/classify", "body": written}
+    by_route = {**headers, ATTRIBUTES: "route=/classify"}
+    answer = client.post("/invocations", json={}, headers=by_route)
+    assert answer.json() == {"path": "/classify", "body": written}
+    answer = client.post("/invocations", json={"prompt": ""}, headers=headers)
+    assert answer.json()["body"] == {"prompt": "", "model": "mine"}
 
 
 def test_route_outside_v1_can_be_selected(engine_app: FastAPI) -> None:
