@@ -28,6 +28,10 @@ class EngineRuntime:
         """Return the adapter backend, if the description has ``loads_adapters``."""
         return None
 
+    def max_concurrency(self) -> int | None:
+        """Return how many requests the engine processes at once; None: unknown."""
+        return None
+
     async def check(self) -> None:
         """Return once the engine has responded, without generating anything.
 
