@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..adapters.lease_middleware import LeaseMiddleware
 from ..adapters.runtime import AdapterRuntime
 from ..asgi.body import decode_json, encode_json, read_body
-from ..asgi.errors import refuse
+from ..asgi.errors import message_in, refuse
 from ..asgi.json_lines import json_lines_type, split_lines
 from ..contract.headers import CONTENT_TYPE, SESSION_ID
 from ..logging_config import get_logger
@@ -214,7 +214,7 @@ class LineResponse:
             if self.status < _FIRST_ERROR and b"\n" not in body:
                 return body
         if self.status >= _FIRST_ERROR:
-            return _error(self.status, _message_in(document))
+            return _error(self.status, message_in(document))
         return encode_json(document)
 
 
@@ -227,22 +227,6 @@ def _problem(line: bytes) -> str | None:
     if isinstance(document, dict) and document.get("stream"):
         return "A line cannot be streamed: leave out stream."
     return None
-
-
-def _message_in(document: Any) -> str:
-    """Return the text of an error, in the form of FastAPI or of an engine."""
-    for text in _texts_in(document):
-        if isinstance(text, str) and text:
-            return text
-    return encode_json(document).decode() if document else ""
-
-
-def _texts_in(document: Any) -> Iterator[Any]:
-    yield document
-    if isinstance(document, dict):
-        for key in ("error", "message", "detail"):
-            found = document.get(key)
-            yield found.get("message") if isinstance(found, dict) else found
 
 
 def _error(status: int, message: str = "") -> bytes:

@@ -79,6 +79,12 @@ def parse_batch_strategy(value: str) -> str:
     raise ValueError("use MULTI_RECORD or SINGLE_RECORD")
 
 
+def parse_dialect(value: str) -> str:
+    if (dialect := value.lower()) in ("tgi", "lmi"):
+        return dialect
+    raise ValueError("use tgi or lmi")
+
+
 def parse_port(value: str) -> int:
     if not (value.isdecimal() and value.isascii()) or not 0 < int(value) < 65536:
         raise ValueError("use a port from 1 to 65535")

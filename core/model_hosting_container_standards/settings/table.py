@@ -18,6 +18,7 @@ from .parsers import (
     parse_boolean,
     parse_count,
     parse_defaults,
+    parse_dialect,
     parse_file,
     parse_folder,
     parse_log_format,
@@ -267,6 +268,12 @@ class Settings:
         default=None,
         parse=parse_rate,
         meaning="mhcs.throttle: new requests per second and process",
+    )
+    dialect = Variable(
+        "MHCS_DIALECT",
+        default="tgi",
+        parse=parse_dialect,
+        meaning="mhcs.dialects: the server whose answers are given, tgi or lmi",
     )
     port = Variable(
         "SAGEMAKER_BIND_TO_PORT",
