@@ -34,8 +34,7 @@ class SGLangRuntime(EngineRuntime):
 
     def max_concurrency(self) -> int | None:
         # Unset by default: a scheduler then derives it from its memory.
-        limit: int | None = self._manager.server_args.max_running_requests
-        return limit
+        return getattr(self._manager.server_args, "max_running_requests", None)
 
     async def check(self) -> None:
         await self._probe.check()

@@ -429,6 +429,15 @@ def test_customers_handler_behind_formatters(
     assert answer.json() == BODY.decode()
 
 
+def test_engines_route_that_a_variable_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTOM_FASTAPI_INVOCATION_HANDLER", "/v1/completions")
+    app = FastAPI()
+    app.post("/v1/completions")(complete)
+    client = TestClient(engine_app(echo, monkeypatch, app=app))
+    answer = post(client, {"prompt": "a"}, {"prompt": "b"})
+    assert lines_of(answer) == [{"text": "A"}, {"text": "B"}]
+
+
 def test_server_without_engine_gets_the_body_untouched() -> None:
     assert post(TestClient(app_with()), BODY).content == BODY
 
