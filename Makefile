@@ -10,13 +10,14 @@ PORT ?= 8080
 ARGS ?=
 VERSION ?=
 SGLANG_VERSION ?= 0.5.23
+RAY_VERSION ?= 2.60.0
 
 BIN := $(VENV)/bin
 TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm sglang format lint docs test test-vllm test-sglang test-poetry moved-names gpu-test all serve tiny-model bench bench-serving bench-sglang bench-ping clean pre-commit-install
+.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-ray test-poetry moved-names gpu-test all serve serve-ray tiny-model bench bench-serving bench-sglang bench-ray bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -36,6 +37,10 @@ vllm: dev
 # After `vllm`: its environment is layered on that of vLLM.
 sglang: install ## make an environment with a real SGLang for the CPU, below build
 	@PYTHONPATH=tools $(BIN)/python -m sglang_cpu $(SGLANG_VERSION) build/sglang-$(SGLANG_VERSION)
+
+# After `vllm` too.
+ray: install ## make an environment with a real Ray Serve LLM for the CPU, below build
+	@PYTHONPATH=tools $(BIN)/python -m ray_cpu $(RAY_VERSION) build/ray-$(RAY_VERSION)
 
 # Conflicts are not shown: vLLM's CPU build is installed without three requirements.
 $(VENV)/.dev: pyproject.toml integrations/mhcs.pth integrations/mhcs.start | $(VENV)/.pip
@@ -72,12 +77,14 @@ docs: dev ## the documentation's site, below build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # More than there are cores: they wait for servers half of the time. What shares a server
-# runs in one of them, and what takes longest begins (tests/conftest.py).
+# runs in one of them, and what takes longest begins (tests/conftest.py). Some machines
+# tell Python to write no bytecode; hundreds of servers would then compile our modules.
 WORKERS ?= 4
 DISTRIBUTED = --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 test: install ## pytest, and 95 % of the branches, by WORKERS at once
 	$(BIN)/coverage erase
+	@$(BIN)/python -m compileall -q core integrations tests/support
 	$(BIN)/coverage run -m pytest $(DISTRIBUTED) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
@@ -98,6 +105,11 @@ test-sglang: SGLANG_VERSION := $(or $(VERSION),$(SGLANG_VERSION))
 test-sglang: sglang ## all tests of a real SGLang with SGLang VERSION, which take minutes
 	TEST_SGLANG=1 SGLANG_VERSION=$(SGLANG_VERSION) $(BIN)/python -m pytest -m sglang \
 	    --junitxml=build/results/sglang-$(SGLANG_VERSION).xml $(ARGS)
+
+test-ray: RAY_VERSION := $(or $(VERSION),$(RAY_VERSION))
+test-ray: ray ## all tests of a real Ray Serve LLM with Ray VERSION, which take minutes
+	TEST_RAY=1 RAY_VERSION=$(RAY_VERSION) $(BIN)/python -m pytest -m ray \
+	    --junitxml=build/results/ray-$(RAY_VERSION).xml $(ARGS)
 
 test-poetry: dev ## Poetry installs this package, which takes minutes
 	TEST_POETRY=1 $(BIN)/python -m pytest tests/process/test_poetry.py $(ARGS)
@@ -124,6 +136,9 @@ bench-serving: install ## /invocations of a real vLLM under load, on this machin
 bench-sglang: sglang ## a real SGLang with this package and without it, on this machine
 	PYTHONPATH=tests/support:tests/contract $(BIN)/python benchmarks/sglang.py $(ARGS)
 
+bench-ray: ray tiny-model ## a real Ray Serve LLM with this package and without it, on this machine
+	PYTHONPATH=tests/support:tests/contract $(BIN)/python benchmarks/ray_serve.py $(ARGS)
+
 bench-ping: install ## /ping while a real vLLM has more to do than it can
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/ping.py $(ARGS)
 
@@ -144,6 +159,14 @@ endif
 
 serve: install ## `vllm serve` MODEL (a tiny one by default) on PORT; ARGS are passed on
 	exec $(BIN)/vllm serve $(SERVED) --host $(HOST) --port $(PORT) $(ARGS)
+
+# Two nodes, each with a replica of the ingress and of the model.
+serve-ray: export SAGEMAKER_CONTAINER_LOG_LEVEL ?= INFO
+serve-ray: export VLLM_CPU_KVCACHE_SPACE ?= 1
+serve-ray: export HF_HUB_OFFLINE ?= 1
+serve-ray: tiny-model ray ## the tiny model by Ray Serve LLM, on a cluster on this machine
+	exec build/ray-$(RAY_VERSION)/bin/python tools/ray_cluster.py $(TINY_MODEL) \
+	    --host $(HOST) --port $(PORT) $(ARGS)
 
 tiny-model: install
 	@$(BIN)/python tools/tiny_model.py $(TINY_MODEL)

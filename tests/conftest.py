@@ -37,6 +37,7 @@ def pytest_configure() -> None:
 #: with one at the end; real engines, which need the CPU, alternate with the others.
 LONGEST: Final = (
     "real_vllm/test_container",
+    "real_ray/",
     "real_sglang/",
     "promises/",
     "real_vllm/test_adapters",

@@ -29,7 +29,7 @@ from model_hosting_container_standards.supervisor.generate import make_parser
 from servers import run_until_exit
 
 PACKAGES: Final = ("mhcs", "model_hosting_container_standards")
-ENGINES: Final = ("vllm", "tensorrt_llm", "sglang")
+ENGINES: Final = ("vllm", "tensorrt_llm", "sglang", "ray")
 TITLE: Final = 'title="model.py"'
 
 
@@ -284,7 +284,7 @@ TABLE: Final = {name for variable in variables() for name in variable.names}
 #: Variables of engines and tools, and other words in capitals.
 PREFIXES: Final = (
     *("SM_VLLM_", "SM_TRTLLM_", "SM_SGLANG_", "SUPERVISOR_", "VLLM_", "SGLANG_"),
-    *("PIP_", "OPTION_"),
+    *("PIP_", "OPTION_", "RAY_"),
     *("NEW_SESSION", "AWS_", "STDOUT_", "STDERR_", "REDIRECT_", "TYPE_CHECKING"),
     "SM_ACME_",  # the example engine of the guide for new engines
 )

@@ -28,6 +28,8 @@ EXAMPLES = ROOT / "examples"
         ("middleware/model.py", "docs/how-to/middleware.md"),
         ("sessions/model.py", "docs/how-to/sessions.md"),
         ("containers/vllm/Dockerfile", "docs/how-to/build-an-image.md"),
+        ("ray_serve/rayservice.yaml", "docs/how-to/ray.md"),
+        ("ray_serve/serve.yaml", "docs/how-to/ray.md"),
     ],
 )
 def test_page_shows_example_file(file: str, page: str) -> None:

@@ -100,6 +100,7 @@ def test_wheel_has_command_and_engine_entry_points(wheel: Path) -> None:
     engines, _, plugins = engines.partition("[sglang.srt.plugins]\n")
     assert plugins.split() == ["mhcs", "=", "mhcs.sglang.plugin:activate"]
     assert engines.split() == [
+        *("ray", "=", "mhcs.ray:engine"),
         *("sglang", "=", "mhcs.sglang:engine"),
         *("tensorrt_llm", "=", "mhcs.tensorrt_llm:engine"),
         *("vllm", "=", "mhcs.vllm:engine"),

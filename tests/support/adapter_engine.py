@@ -29,7 +29,10 @@ from fastapi import FastAPI, HTTPException, Request
 import model_hosting_container_standards.engines.registry as engine_registry
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.adapters.adapter import Adapter
-from model_hosting_container_standards.adapters.backend import RegisteredAdapters
+from model_hosting_container_standards.adapters.backend import (
+    AdapterBackend,
+    RegisteredAdapters,
+)
 from model_hosting_container_standards.adapters.base_model import BaseModel
 from model_hosting_container_standards.asgi.routing import iter_routes
 from model_hosting_container_standards.engines.api import Engine
@@ -80,6 +83,9 @@ class AdapterEngine:
 
     slots_option: str | None = "--slots"
     max_pinned: int | None = None
+    locate = AdapterBackend.locate
+    check_folder = AdapterBackend.check_folder
+    default_model = AdapterBackend.default_model
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ from typing import Any, Final
 from adapter_engine import AdapterEngine
 from model_hosting_container_standards.adapters import service
 from model_hosting_container_standards.adapters.adapter import Adapter, AdapterSpec
+from model_hosting_container_standards.adapters.local_registry import LocalRegistry
 from model_hosting_container_standards.adapters.runtime import AdapterRuntime
 from model_hosting_container_standards.exceptions import AdapterError
 from model_hosting_container_standards.sagemaker import bootstrap
@@ -181,7 +182,9 @@ class _Worker:
 
     async def rows(self) -> list[Adapter]:
         """Return the whole table, including adapters that are loading or draining."""
-        return (await self._runtime.started()).store.rows()
+        registry = await self._runtime.started()
+        assert isinstance(registry, LocalRegistry)
+        return registry.store.rows()
 
     async def stop(self) -> None:
         # As in a server, whose requests end before its shutdown.

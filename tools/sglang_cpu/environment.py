@@ -2,17 +2,24 @@
 
 import re
 import shutil
-import sys
-import sysconfig
-import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from uv_commands import run_probe, say, uv
+from layered_environment import (
+    ROOT,
+    base_line,
+    base_packages,
+    create,
+    distribution_names,
+    install_excluding,
+    install_into,
+    require_vllm,
+    site_packages,
+)
+from uv_commands import run_probe, say
 
-ROOT: Final = Path(__file__).parents[2]
 STAND_INS: Final = Path(__file__).with_name("stand_ins")
 #: The name of the stand-ins' package in an environment.
 PACKAGE: Final = "sglang_cpu_stand_ins"
@@ -37,7 +44,7 @@ def build(version: str, folder: Path) -> None:
     If it is there, only the stand-ins are written anew.
     """
     started = time.monotonic()
-    require_vllm()
+    require_vllm(base_packages(), "SGLang")
     python = folder / "bin" / "python"
     marker = folder / MARKER
     if not marker.exists() or marker.read_text() != version:
@@ -49,27 +56,9 @@ def build(version: str, folder: Path) -> None:
     say(f"SGLang {version} is ready in {folder}, {time.monotonic() - started:.0f} s")
 
 
-def require_vllm() -> None:
-    """Exit if the environment of this Python does not have what SGLang shares."""
-    if not (base_packages() / "vllm").exists():
-        sys.exit(
-            f"{sys.executable} has no vLLM, whose requirements SGLang shares: "
-            "run make install, and this with .venv/bin/python."
-        )
-
-
-def base_packages() -> Path:
-    return Path(sysconfig.get_path("purelib"))
-
-
-def site_packages(folder: Path) -> Path:
-    variables = {"base": str(folder), "platbase": str(folder)}
-    return Path(sysconfig.get_path("purelib", scheme="posix_prefix", vars=variables))
-
-
 def install(version: str, folder: Path, python: Path) -> None:
     say(f"installing SGLang {version}")
-    uv("venv", "--clear", "--python", sys.executable, str(folder))
+    create(folder)
     packages = (f"sglang=={version}", *REQUIREMENTS)
     # This package too, for its commands.
     install_into(python, "--no-deps", *packages, "--editable", str(ROOT))
@@ -96,15 +85,8 @@ def install_transformers(version: str, python: Path) -> None:
     Releases of SGLang register models that later releases of transformers have.
     """
     say(f"installing transformers {version}")
-    present = metadata.distributions(path=[str(base_packages())])
-    with tempfile.TemporaryDirectory() as name:
-        excluded = Path(name) / "excluded.txt"
-        excluded.write_text("\n".join({x.name for x in present}.difference(FITTED)))
-        install_into(python, "--excludes", str(excluded), f"transformers=={version}")
-
-
-def install_into(python: Path, *arguments: str) -> None:
-    uv("pip", "install", "--python", str(python), *arguments)
+    excluded = distribution_names(base_packages()).difference(FITTED)
+    install_excluding(excluded, python, f"transformers=={version}")
 
 
 def write_stand_ins(packages: Path) -> None:
@@ -126,14 +108,8 @@ def write_entry_point(packages: Path) -> None:
 
 
 def pth(base: Path) -> str:
-    """Return a .pth file that installs the stand-ins and adds ``base``.
-
-    A line with just a path would not execute the .pth files in ``base``.
-    """
-    return (
-        f"import {PACKAGE}; {PACKAGE}.install()\n"
-        f"import site; site.addsitedir({str(base)!r})\n"
-    )
+    """Return a .pth file that installs the stand-ins and adds ``base``."""
+    return f"import {PACKAGE}; {PACKAGE}.install()\n{base_line(base)}"
 
 
 def probe(version: str, python: Path) -> None:

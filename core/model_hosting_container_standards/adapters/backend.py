@@ -7,9 +7,12 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from starlette.concurrency import run_in_threadpool
+
 from ..exceptions import AdapterCapacityError
 from .adapter import Adapter
 from .base_model import BaseModel
+from .files import check_folder, locate
 
 T = TypeVar("T")
 
@@ -39,6 +42,13 @@ class RegisteredAdapters(Protocol):
 
     async def keep_loaded(self, name: str) -> Adapter:
         """Return a loaded adapter, leased until the current HTTP request ends.
+
+        Raises:
+            AdapterError: it does not exist, or cannot be loaded.
+        """
+
+    async def select(self, name: str) -> None:
+        """Make an adapter the one that answers the current HTTP request.
 
         Raises:
             AdapterError: it does not exist, or cannot be loaded.
@@ -130,6 +140,34 @@ class AdapterBackend(Protocol):
         """Boolean fields of a registration that are specific to this engine."""
         return ()
 
+    async def locate(self, src: str, root: Path | None) -> str:
+        """Return the real path of ``src``, on the machine of the engine.
+
+        Args:
+            src: a path, which may be relative to ``root``.
+            root: the only folder that adapters may be loaded from; None: any.
+
+        Raises:
+            AdapterError: it is not a path, or not below ``root``.
+        """
+        return str(await run_in_threadpool(locate, src, root))
+
+    async def check_folder(
+        self, src: str, root: Path | None, *, values: bool = True
+    ) -> str:
+        """Check that a folder holds an adapter of this model; return its real path.
+
+        Without ``values``, only the header of its weights is read.
+
+        Raises:
+            AdapterError: it is missing, or cannot be loaded.
+        """
+        path = await run_in_threadpool(locate, src, root)
+        await run_in_threadpool(
+            check_folder, path, root, self.max_rank, self.base_model, values=values
+        )
+        return str(path)
+
     def prepare(self) -> None:
         """Prepare the engine when the app has started, even without adapters.
 
@@ -147,6 +185,13 @@ class AdapterBackend(Protocol):
     @abstractmethod
     def own_models(self) -> Collection[str]:
         """Return the names by which requests address the base model."""
+
+    def default_model(self) -> str:
+        """Return the model of requests with an empty name; empty: the engine's choice.
+
+        By default, the first name of :meth:`own_models`.
+        """
+        return next(iter(self.own_models()), "")
 
     def own_adapters(self) -> Collection[str]:
         """Return the names of adapters that the engine loaded by itself."""

@@ -13,12 +13,12 @@ from .files import locate
 from .misplaced import CONFIG, is_archive
 
 if TYPE_CHECKING:  # It imports SQLite, which only servers with adapters need.
-    from .registry import AdapterRegistry
+    from .local_registry import LocalRegistry
 
 logger = get_logger(__name__)
 
 
-def add_bundled(adapters: AdapterRegistry, folder: Path) -> None:
+def add_bundled(adapters: LocalRegistry, folder: Path) -> None:
     """Register the adapters bundled with the model.
 
     Each is registered once per container: one that a client deleted or replaced is not
@@ -78,7 +78,7 @@ def _may_be_adapter(entry: Path) -> bool:
     return entry.is_dir() or is_broken_link or is_archive(entry)
 
 
-def _check(adapters: AdapterRegistry, entry: Path) -> None:
+def _check(adapters: LocalRegistry, entry: Path) -> None:
     """Check that an entry can be registered.
 
     Raises:

@@ -1,11 +1,11 @@
-"""Counts the requests that use each adapter, across all processes of a server."""
+"""Leases of adapters: an adapter that a request uses is not unloaded."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, Protocol
 
 import msgspec
 
@@ -16,6 +16,30 @@ from .adapter import Adapter
 _IDLE_S: Final = 0.05
 
 
+class AdapterLeases(Protocol):
+    """The adapter leases of one process: what it has leased is not unloaded."""
+
+    def acquire(self, adapter: Adapter) -> None:
+        """Take a lease.
+
+        Raises:
+            BlockingIOError: the adapter is being unloaded.
+        """
+
+    def release(self, adapter: Adapter) -> None:
+        """End a lease."""
+
+    def close(self) -> None:
+        """End all leases of this process."""
+
+
+class ExclusiveLocks(Protocol):
+    """Locks by number, which exclude the other users in all processes of a server."""
+
+    def exclusive(self, number: int, /) -> AbstractAsyncContextManager[None]:
+        """Hold a lock exclusively within the block; waits for it without a limit."""
+
+
 class Held(msgspec.Struct):
     """An adapter that this process has locked, and the number of its requests."""
 
@@ -23,8 +47,8 @@ class Held(msgspec.Struct):
     count: int = 0
 
 
-class Leases:
-    """The adapter leases of this process.
+class ProcessLeases(AdapterLeases, ExclusiveLocks):
+    """The adapter leases of a process that shares its machine with others.
 
     A lease is a shared lock on the adapter's id, held once for all requests of the
     process. The kernel releases it when the process exits, even after a crash. The lock

@@ -21,7 +21,7 @@ from ..logging_config import get_logger
 from ..observability.metrics import loading_adapter
 from .adapter import ENGINE_CRASHED, Adapter
 from .backend import AdapterBackend
-from .files import check_folder, locate
+from .files import locate
 from .table import AdapterTable
 
 logger = get_logger(__name__)
@@ -51,7 +51,17 @@ class AdapterLoader:
         Raises:
             AdapterError: it is missing, or cannot be loaded.
         """
-        return await run_in_threadpool(self._check_folder, src, values)
+        return await self._engine.check_folder(src, self.root, values=values)
+
+    async def locate(self, src: str) -> str:
+        """Return the real path of an adapter's folder.
+
+        Raises:
+            AdapterError: it is not a path, or not below ``root``.
+        """
+        if self.backend is None:
+            return str(await run_in_threadpool(locate, src, self.root))
+        return await self.backend.locate(src, self.root)
 
     def check_name(self, name: str) -> None:
         """Raise an error if the engine itself uses this name.
@@ -210,12 +220,6 @@ class AdapterLoader:
                 "This server loads adapters by registered handlers only."
             )
         return self.backend
-
-    def _check_folder(self, src: str, values: bool) -> str:
-        path = locate(src, self.root)
-        engine = self._engine
-        check_folder(path, self.root, engine.max_rank, engine.base_model, values=values)
-        return str(path)
 
     async def _unload(self, adapter: Adapter) -> None:
         if self.backend is None or adapter.by_handler:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 from collections.abc import Coroutine, Mapping
@@ -10,16 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..exceptions import AdapterNotFoundError
-from ..storage import ByteLocks
 from .adapter import Adapter, AdapterSpec, check_name, join_names
 from .backend import AdapterBackend
 from .files import has_files
-from .leases import Leases
-from .loader import AdapterLoader
-from .request_leases import RequestLeases, Work, current_leases
-from .service import AdapterService, ByHandler
-from .store import AdapterStore
-from .table import AdapterTable
+from .leases import AdapterLeases
+from .operations import AdapterOperations, ByHandler
+from .request_leases import CURRENT, RequestLeases, Work, current_leases
+from .table import AdapterView
 
 T = TypeVar("T")
 
@@ -27,25 +23,35 @@ T = TypeVar("T")
 class AdapterRegistry:
     """The adapters that are registered with a running server.
 
-    The table in the database is authoritative, and the engine follows it. An operation
-    runs to completion even if the client that requested it disconnects.
+    The stored table is authoritative, and the engine follows it. Its parts are those of
+    one machine (:class:`~.local_registry.LocalRegistry`), or of several.
+
+    Args:
+        backend: the engine; None: registered handlers load adapters.
+        adapters: the stored adapters.
+        leases: the leases of this process.
+        operations: changes what is registered.
+        root: the only folder that adapters may be loaded from; None: any.
     """
 
     def __init__(
-        self, backend: AdapterBackend | None, folder: Path, root: Path | None
+        self,
+        backend: AdapterBackend | None,
+        adapters: AdapterView,
+        leases: AdapterLeases,
+        operations: AdapterOperations,
+        root: Path | None,
     ) -> None:
         self.backend = backend
-        self.store: AdapterTable = AdapterStore(folder / "adapters.sqlite3")
-        self.names = ByteLocks(folder / "names.lock")
-        self.users = ByteLocks(folder / "users.lock")
-        self.leases = Leases(self.users)
-        self.loader = AdapterLoader(backend, self.store, root)
-        self._service = AdapterService(self.store, self.loader, self.names, self.leases)
+        self.leases = leases
+        self.root = root
+        self._adapters = adapters
+        self._operations = operations
         self._thread = threading.get_ident()
 
     def view(self) -> Mapping[str, Adapter]:
         """Return the registered adapters by name; the same object until it changes."""
-        return self.store.view()
+        return self._adapters.view()
 
     def find(self, name: str) -> Adapter | None:
         """Return the adapter of this name, if there is one.
@@ -90,12 +96,12 @@ class AdapterRegistry:
 
     def _lease(self, name: str) -> Adapter:
         while True:
-            adapter = self._check_usable(self.store.view().get(name), name)
+            adapter = self._check_usable(self.view().get(name), name)
             try:
                 self.leases.acquire(adapter)
             except BlockingIOError:
                 continue  # It is being unloaded, which the next view shows.
-            now = self.store.view().get(name)
+            now = self.view().get(name)
             if now is not None and now.id == adapter.id:
                 return adapter
             self.leases.release(adapter)
@@ -117,7 +123,7 @@ class AdapterRegistry:
             self.release(adapter)
             if request := current_leases(self.leases):
                 request.forget(name)
-            await self._carry_out(self._service.load_on_first_use(name))
+            await self._operations.load_on_first_use(name)
 
     async def keep_loaded(self, name: str) -> Adapter:
         """Return a loaded adapter, leased until the current HTTP request ends.
@@ -151,6 +157,15 @@ class AdapterRegistry:
             if request is not None:
                 request.selected = adapter
 
+    def enter_request(self) -> RequestLeases:
+        """Begin a request in the current task, which is not one of the HTTP app.
+
+        Its leases last until their ``release`` is called.
+        """
+        leases = RequestLeases(self.leases)
+        CURRENT.set(leases)
+        return leases
+
     def selected(self) -> Adapter | None:
         """Return the adapter of the current HTTP request, if it has selected one."""
         request = current_leases(self.leases)
@@ -174,11 +189,6 @@ class AdapterRegistry:
         """Wrap work for a task, so that it keeps the current request's leases."""
         request = current_leases(self.leases)
         return work() if request is None else request.extend(work)
-
-    @property
-    def root(self) -> Path | None:
-        """The only folder that adapters may be loaded from; None: any."""
-        return self.loader.root
 
     def _is_in_loop(self) -> bool:
         return threading.get_ident() == self._thread
@@ -218,7 +228,9 @@ class AdapterRegistry:
         """Return whether more adapters were registered than the engine keeps."""
         if self.backend is None or (cache_size := self.backend.cache_size) is None:
             return False
-        return self.store.registrations + len(self.backend.own_adapters()) > cache_size
+        return (
+            self._adapters.registrations + len(self.backend.own_adapters()) > cache_size
+        )
 
     def get(self, name: str) -> Adapter:
         """Return a registered adapter.
@@ -226,7 +238,7 @@ class AdapterRegistry:
         Raises:
             AdapterNotFoundError: it does not exist.
         """
-        return self.store.get(name)
+        return self._adapters.get(name)
 
     async def register(
         self, spec: AdapterSpec, by_handler: ByHandler | None = None
@@ -237,7 +249,7 @@ class AdapterRegistry:
             AdapterError: it cannot be registered; the registration is undone.
         """
         check_name(spec.name)
-        await self._carry_out(self._service.register(spec, by_handler))
+        await self._operations.register(spec, by_handler)
 
     async def unregister(self, name: str, by_handler: ByHandler | None = None) -> None:
         """Unregister an adapter, and wait up to 30 s for the requests that use it.
@@ -245,7 +257,7 @@ class AdapterRegistry:
         Raises:
             AdapterNotFoundError: it does not exist.
         """
-        await self._carry_out(self._service.unregister(name, by_handler))
+        await self._operations.unregister(name, by_handler)
 
     async def update(
         self, name: str, *, pin: bool | None = None, preload: bool | None = None
@@ -255,14 +267,9 @@ class AdapterRegistry:
         Raises:
             AdapterError: it does not exist, or the engine refuses.
         """
-        await self._carry_out(self._service.update(name, pin, preload))
+        await self._operations.update(name, pin, preload)
 
     async def close(self) -> None:
-        await self._service.close()
+        """End the operations that are running, and release all resources."""
+        await self._operations.close()
         self.leases.close()
-        self.store.close()
-        self.names.close()
-        self.users.close()
-
-    async def _carry_out(self, operation: Coroutine[Any, Any, None]) -> None:
-        await asyncio.shield(self._service.spawn(operation))

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
 from .adapter import Adapter
-from .leases import Leases
+from .leases import AdapterLeases
 
 T = TypeVar("T")
 Work = Callable[[], Coroutine[Any, Any, T]]
@@ -31,7 +31,7 @@ class RequestLeases:
     _users = 1
     _has_tasks = False
 
-    def __init__(self, leases: Leases) -> None:
+    def __init__(self, leases: AdapterLeases) -> None:
         self.leases = leases
         self.by_name: dict[str, Adapter] = {}
 
@@ -74,7 +74,7 @@ class RequestLeases:
 CURRENT: Final[ContextVar[RequestLeases | None]] = ContextVar("leases", default=None)
 
 
-def current_leases(leases: Leases) -> RequestLeases | None:
+def current_leases(leases: AdapterLeases) -> RequestLeases | None:
     """Return the leases of the current HTTP request; None outside of requests.
 
     Tasks that a request has started share its leases until the request ends.

@@ -10,7 +10,7 @@ from ..logging_config import get_logger
 from .adapter import ENGINE_CRASHED, Adapter
 from .backend import AdapterBackend
 from .bundled import add_bundled
-from .registry import AdapterRegistry
+from .local_registry import LocalRegistry
 
 logger = get_logger(__name__)
 
@@ -29,7 +29,7 @@ INTERRUPTED_TWICE: Final = (
 )
 
 
-async def restore_adapters(adapters: AdapterRegistry, bundled: Path) -> None:
+async def restore_adapters(adapters: LocalRegistry, bundled: Path) -> None:
     """Restore the registered adapters, unless another process of the server has.
 
     ``bundled`` is the folder of the adapters that come with the model.
@@ -42,7 +42,7 @@ async def restore_adapters(adapters: AdapterRegistry, bundled: Path) -> None:
             locks.share(_RUNNING)
 
 
-async def _restore(adapters: AdapterRegistry, bundled: Path) -> None:
+async def _restore(adapters: LocalRegistry, bundled: Path) -> None:
     store = adapters.store
     # Left over by processes that died, or loaded by handlers into an earlier process.
     for row in store.rows():
@@ -55,9 +55,7 @@ async def _restore(adapters: AdapterRegistry, bundled: Path) -> None:
     await _restore_registered(adapters, adapters.backend)
 
 
-async def _restore_registered(
-    adapters: AdapterRegistry, backend: AdapterBackend
-) -> None:
+async def _restore_registered(adapters: LocalRegistry, backend: AdapterBackend) -> None:
     """Load as many as the engine keeps; the others are loaded on first use."""
     pinned = others = 0
     loaded = len(backend.own_adapters())
@@ -87,7 +85,7 @@ def _urgency(adapter: Adapter) -> tuple[bool, bool, int]:
 
 
 async def _restore_one(
-    adapters: AdapterRegistry, adapter: Adapter, *, load: bool
+    adapters: LocalRegistry, adapter: Adapter, *, load: bool
 ) -> None:
     if adapter.reason in (ENGINE_CRASHED, INTERRUPTED_TWICE):
         raise AdapterError(adapter.reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # It imports SQLite, which only servers with adapters need.
 
 logger = get_logger(__name__)
 
+#: Opens the registry of a server, and restores the adapters that are registered.
+OpenRegistry = Callable[[AdapterBackend | None, Settings], Awaitable["AdapterRegistry"]]
+
 #: The server's name if no engine provides one.
 _SERVER: Final = "app"
 
@@ -34,14 +37,17 @@ class AdapterRuntime:
     Args:
         find_backend: returns the engine's backend, once the app has started; None: the
             engine loads no adapters, or no engine is used.
+        open_registry: opens the registry, by default that of this machine.
     """
 
     def __init__(
         self,
         find_backend: Callable[[], AdapterBackend | None] | None,
         settings: Settings,
+        open_registry: OpenRegistry | None = None,
     ) -> None:
         self._find_backend = find_backend
+        self._open_registry = open_registry or open_local_registry
         #: None before the start, and where the engine loads no adapters.
         self.backend: AdapterBackend | None = None
         self.settings = settings
@@ -84,8 +90,7 @@ class AdapterRuntime:
 
     def base_model(self) -> str:
         """Return the name of the engine's base model; empty without an engine."""
-        names = self.backend.own_models() if self.backend is not None else ()
-        return next(iter(names), "")
+        return "" if self.backend is None else self.backend.default_model()
 
     def surround(self, app: FastAPI) -> None:
         """Start after the app's own start-up, and stop before its own shutdown."""
@@ -109,7 +114,7 @@ class AdapterRuntime:
                 self._error = AdapterError(reason)
                 return
         try:
-            adapters = self._open()
+            adapters = await self._open_registry(self.backend, self.settings)
         except StorageError as error:
             if (path := self.settings.adapters_path) is not None:
                 name = Settings.adapters_path.name
@@ -118,13 +123,6 @@ class AdapterRuntime:
             logger.error("Adapters are unavailable: %s", error)
             self._error = AdapterEngineError(str(error))
             return
-        from .restore import restore_adapters
-
-        try:
-            await restore_adapters(adapters, self.settings.bundled_adapters)
-        except BaseException:
-            await adapters.close()
-            raise
         if self.backend is not None:
             self.backend.attach(adapters)
         self.current = adapters
@@ -135,13 +133,29 @@ class AdapterRuntime:
         if adapters is not None:
             await adapters.close()
 
-    def _open(self) -> AdapterRegistry:
-        from ..storage.container import container_id
-        from ..storage.folder import default_parent, private_folder
-        from .registry import AdapterRegistry
 
-        parent = self.settings.adapters_path or default_parent("sagemaker_adapters")
-        name = _SERVER if self.backend is None else self.backend.server_name
-        # Separate for each container, as several may share /dev/shm.
-        folder = private_folder(parent, f"{name}-{container_id()}")
-        return AdapterRegistry(self.backend, folder, self.settings.adapters_root)
+async def open_local_registry(
+    backend: AdapterBackend | None, settings: Settings
+) -> AdapterRegistry:
+    """Open the registry of the processes of this machine, and restore what it has.
+
+    Raises:
+        StorageError: its folder cannot be used.
+    """
+    # Imported late: only servers with adapters need SQLite.
+    from ..storage.container import container_id
+    from ..storage.folder import default_parent, private_folder
+    from .local_registry import LocalRegistry
+    from .restore import restore_adapters
+
+    parent = settings.adapters_path or default_parent("sagemaker_adapters")
+    name = _SERVER if backend is None else backend.server_name
+    # Separate for each container, as several may share /dev/shm.
+    folder = private_folder(parent, f"{name}-{container_id()}")
+    adapters = LocalRegistry(backend, folder, settings.adapters_root)
+    try:
+        await restore_adapters(adapters, settings.bundled_adapters)
+    except BaseException:
+        await adapters.close()
+        raise
+    return adapters

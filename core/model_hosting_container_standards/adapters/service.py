@@ -3,45 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import Any, Final
 
-from starlette.concurrency import run_in_threadpool
-
-from ..exceptions import AdapterConflictError, AdapterError
+from ..exceptions import AdapterConflictError, AdapterError, StorageError
 from ..logging_config import get_logger
 from ..observability.metrics import loading_adapter
-from ..storage import ByteLocks
 from .adapter import Adapter, AdapterSpec
-from .files import locate
-from .leases import Leases
+from .leases import ExclusiveLocks
 from .loader import AdapterLoader
+from .operations import AdapterOperations, ByHandler
 from .table import AdapterTable
 
 logger = get_logger(__name__)
-
-#: Calls a registered handler that loads or unloads the adapter, not the engine.
-ByHandler = Callable[[], Awaitable[None]]
 
 #: Seconds that an answer waits for the requests that still use an unloaded adapter.
 UNLOAD_ANSWER_S: Final = 30.0
 
 
-class AdapterService:
-    """Registers, unregisters, updates and loads adapters.
+class AdapterService(AdapterOperations):
+    """Registers, unregisters, updates and loads adapters, in a table and the engine.
 
-    Operations on one name are serialised across all processes of the server. Each
-    either completes or leaves the table and the engine unchanged.
+    Args:
+        names: held during an operation, by a hash of the adapter's name.
+        leases: held while an adapter is unloaded, by its id; exclude its users.
     """
 
     def __init__(
         self,
         store: AdapterTable,
         loader: AdapterLoader,
-        names: ByteLocks,
-        leases: Leases,
+        names: ExclusiveLocks,
+        leases: ExclusiveLocks,
     ) -> None:
         self._store = store
         self._loader = loader
@@ -52,6 +47,43 @@ class AdapterService:
         self._loading: dict[str, asyncio.Task[None]] = {}
 
     async def register(self, spec: AdapterSpec, by_handler: ByHandler | None) -> None:
+        await self._carry_out(self._register(spec, by_handler))
+
+    async def unregister(self, name: str, by_handler: ByHandler | None) -> None:
+        await self._carry_out(self._unregister(name, by_handler))
+
+    async def update(self, name: str, pin: bool | None, preload: bool | None) -> None:
+        await self._carry_out(self._update(name, pin, preload))
+
+    async def load_on_first_use(self, name: str) -> None:
+        """Load an adapter; concurrent callers share one attempt and its outcome."""
+        if (loading := self._loading.get(name)) is None:
+            loading = self._loading[name] = self._spawn(self._load_on_first_use(name))
+            loading.add_done_callback(lambda _: self._loading.pop(name, None))
+        await asyncio.shield(loading)
+
+    async def clean_up(self, name: str) -> None:
+        """Finish what a process that died had begun with the adapters of a name."""
+        async with self._exclusive(name):
+            pass
+
+    async def close(self) -> None:
+        """Cancel the running operations; the next start cleans up after them."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _carry_out(self, operation: Coroutine[Any, Any, None]) -> None:
+        """Run an operation to its end, even if the caller is cancelled."""
+        await asyncio.shield(self._spawn(operation))
+
+    def _spawn(self, operation: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(operation)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _register(self, spec: AdapterSpec, by_handler: ByHandler | None) -> None:
         path = await self._locate(spec, by_handler)
         async with self._exclusive(spec.name):
             existing = self._store.view().get(spec.name)
@@ -66,7 +98,7 @@ class AdapterService:
         await self._retire_soon(replaced)
         return None
 
-    async def unregister(self, name: str, by_handler: ByHandler | None) -> None:
+    async def _unregister(self, name: str, by_handler: ByHandler | None) -> None:
         async with self._exclusive(name):
             if by_handler is not None:
                 await by_handler()
@@ -79,7 +111,7 @@ class AdapterService:
         logger.info("Adapter %r is unregistered", name)
         await self._retire_soon(removed)
 
-    async def update(self, name: str, pin: bool | None, preload: bool | None) -> None:
+    async def _update(self, name: str, pin: bool | None, preload: bool | None) -> None:
         async with self._exclusive(name):
             adapter = self._store.get(name)
             if not adapter.answers:
@@ -94,37 +126,17 @@ class AdapterService:
                 await self._loader.write(self._store.change, adapter, preload=preload)
         logger.info("Adapter %r is updated: pin %s, preload %s", name, pin, preload)
 
-    async def load_on_first_use(self, name: str) -> None:
-        """Load an adapter; concurrent callers share one attempt and its outcome."""
-        if (loading := self._loading.get(name)) is None:
-            loading = self._loading[name] = self.spawn(self._load_on_first_use(name))
-            loading.add_done_callback(lambda _: self._loading.pop(name, None))
-        await asyncio.shield(loading)
-
     async def _load_on_first_use(self, name: str) -> None:
         async with self._exclusive(name):
             adapter = self._store.get(name)
             if adapter.answers and not adapter.loaded:
                 await self._loader.load(adapter)
 
-    def spawn(self, operation: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run an operation as a task, which :meth:`close` cancels."""
-        task = asyncio.create_task(operation)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def close(self) -> None:
-        """Cancel the running operations; the next start cleans up after them."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
     async def _locate(self, spec: AdapterSpec, by_handler: ByHandler | None) -> str:
         """Return the adapter's real path; a handler's ``src`` may be any string."""
         if by_handler is not None and self._loader.root is None:
             return spec.src
-        return str(await run_in_threadpool(locate, spec.src, self._loader.root))
+        return await self._loader.locate(spec.src)
 
     async def _register_existing(
         self, existing: Adapter, spec: AdapterSpec, path: str
@@ -170,8 +182,13 @@ class AdapterService:
                 with loading_adapter():
                     await by_handler()
             loaded = handled or await self._loader.load_reserved(adapter)
-            return await write(self._store.complete, adapter, loaded=loaded)
         except BaseException:
+            await self._loader.undo(adapter)
+            raise
+        try:
+            return await write(self._store.complete, adapter, loaded=loaded)
+        except StorageError:
+            # Not if it is cancelled: the thread may complete it all the same.
             await self._loader.undo(adapter)
             raise
 
@@ -200,12 +217,14 @@ class AdapterService:
         if adapter.id in self._retiring:
             return None
         self._retiring.add(adapter.id)
-        return self.spawn(self._retire_when_idle(adapter))
+        return self._spawn(self._retire_when_idle(adapter))
 
     async def _retire_when_idle(self, adapter: Adapter) -> None:
         try:
             async with self._leases.exclusive(adapter.id):
                 await self._loader.retire(adapter)
+        except StorageError as error:
+            logger.error("Adapter %r stays in the table: %s", adapter.name, error)
         finally:
             self._retiring.discard(adapter.id)
 

@@ -14,13 +14,8 @@ FIRST_ID: Final = 1 << 20
 Check = Callable[[int, int], None]
 
 
-class AdapterTable(Protocol):
-    """The adapters of all processes of a server, on one machine or on several.
-
-    Every method that changes something is one transaction, which all processes see.
-    ``check`` arguments are called before it is committed, with the new numbers, and
-    raise to roll it back. Ids and engine names are never reused.
-    """
+class AdapterView(Protocol):
+    """The registered adapters, for reading."""
 
     @property
     def registrations(self) -> int:
@@ -38,6 +33,15 @@ class AdapterTable(Protocol):
         Raises:
             AdapterNotFoundError: no adapter has this name.
         """
+
+
+class AdapterTable(AdapterView, Protocol):
+    """The adapters of all processes of a server, on one machine or on several.
+
+    Every method that changes something is one transaction, which all processes see.
+    ``check`` arguments are called before it is committed, with the new numbers, and
+    raise to roll it back. Ids and engine names are never reused.
+    """
 
     def rows(self) -> list[Adapter]:
         """Return all adapters, including those that are being loaded or draining."""

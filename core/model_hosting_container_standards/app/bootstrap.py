@@ -17,7 +17,7 @@ from ..adapters.routes import add_adapter_routes
 from ..adapters.runtime import AdapterRuntime
 from ..adapters.unknown_model import UnknownModels
 from ..asgi.endpoint import describe
-from ..asgi.routing import find_routes, find_target
+from ..asgi.routing import find_routes, find_target, put_first
 from ..contract.routes import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
 from ..customer_code.moved_names import install_moved_names
 from ..engines.api import Engine
@@ -128,11 +128,15 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     server_runtime = _make_server_runtime(
         app, settings, engine, get_runtime, labels, adapters, any_encoding
     )
+    # Engines have up to a hundred routes, and the router tries them in order.
+    put_first(app, inference_paths, "POST")
     # After the metrics and adapter routes: the last route that is put first wins.
     if ping is not None:
         _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), server_runtime))
     if invocations is not None:
-        session_middleware = _make_session_middleware(app, settings, invocations)
+        session_middleware = _make_session_middleware(
+            app, settings, engine, invocations
+        )
         endpoint = _invocations(
             resolver, invocations, session_middleware, adapters, inference_paths, lines
         )
@@ -156,7 +160,11 @@ def _make_adapters(
 ) -> AdapterRuntime:
     if engine is None or get_runtime is None or not engine.description.loads_adapters:
         return AdapterRuntime(None, settings)
-    return AdapterRuntime(lambda: get_runtime().adapter_backend(), settings)
+    return AdapterRuntime(
+        lambda: get_runtime().adapter_backend(),
+        settings,
+        lambda *args: get_runtime().open_adapter_registry(*args),
+    )
 
 
 def _max_concurrency(get_runtime: Callable[[], EngineRuntime] | None) -> int:
@@ -285,9 +293,9 @@ def _wrap_inference_routes(
 
 
 def _make_session_middleware(
-    app: FastAPI, settings: Settings, resolved: ResolvedHandler
+    app: FastAPI, settings: Settings, engine: Engine | None, resolved: ResolvedHandler
 ) -> SessionMiddleware:
-    engine = claim_engine_sessions(app)
+    engine_sessions = claim_engine_sessions(app)
     if not settings.sessions_enabled:
         return SessionsDisabled(passes_header=resolved.by_customer)
     # Imported late: only a server with sessions needs SQLite.
@@ -295,11 +303,12 @@ def _make_session_middleware(
     from ..sessions.manager import open_sessions
     from ..sessions.protocol import SessionProtocol
 
-    if engine is not None:
-        engine.configure(settings)
-    sessions = open_sessions(settings)
+    if engine_sessions is not None:
+        engine_sessions.configure(settings)
+    sessions = open_sessions(settings, engine.session_storage(app) if engine else None)
     add_not_found_handler(app)
-    return SessionProtocol(sessions, engine, session_field_of(resolved.function))
+    field = session_field_of(resolved.function)
+    return SessionProtocol(sessions, engine_sessions, field)
 
 
 def _selectable_routes(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ..adapters.adapter import Adapter as Adapter
+    from ..adapters.adapter import AdapterSpec as AdapterSpec
     from ..adapters.adapter import join_names as join_names
     from ..adapters.backend import AdapterBackend as AdapterBackend
     from ..adapters.backend import RegisteredAdapters as RegisteredAdapters
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ..adapters.checkpoint import read_checkpoint as read_checkpoint
     from ..adapters.files import has_files as has_files
     from ..adapters.files import locate as locate
+    from ..adapters.registry import AdapterRegistry as AdapterRegistry
     from ..adapters.table import FIRST_ID as FIRST_ID
     from ..adapters.unknown_model import base_model_answers as base_model_answers
     from ..adapters.weights import WEIGHTS as WEIGHTS
@@ -31,12 +33,20 @@ if TYPE_CHECKING:
     from ..asgi.inference_paths import find_inference_paths as find_inference_paths
     from ..asgi.routing import find_routes as find_routes
     from ..asgi.routing import iter_routes as iter_routes
+    from ..cluster.coordinator import Coordinator as Coordinator
+    from ..cluster.coordinator import Update as Update
+    from ..cluster.journal import Journal as Journal
+    from ..cluster.registry import ClusterRegistry as ClusterRegistry
+    from ..cluster.registry import Connection as Connection
     from ..customer_code.moved_names import Move as Move
     from ..customer_code.moved_names import MovedNames as MovedNames
     from ..processes.heartbeat import LAST_WORD_S as LAST_WORD_S
     from ..processes.heartbeat import HeartbeatDirectory as HeartbeatDirectory
     from ..processes.tree import descendants as descendants
     from ..processes.tree import die_at as die_at
+    from ..sessions.table import SessionStorage as SessionStorage
+    from ..sessions.table import SessionTable as SessionTable
+    from ..sessions.table import StoredSession as StoredSession
     from .api import Engine as Engine
     from .command import EngineCommand as EngineCommand
     from .command import Parser as Parser
@@ -50,6 +60,7 @@ _MODULES: Final = {
     "EngineCommand": ".command",
     "Parser": ".command",
     "Adapter": "..adapters.adapter",
+    "AdapterSpec": "..adapters.adapter",
     "join_names": "..adapters.adapter",
     "AdapterBackend": "..adapters.backend",
     "RegisteredAdapters": "..adapters.backend",
@@ -63,18 +74,27 @@ _MODULES: Final = {
     "has_files": "..adapters.files",
     "locate": "..adapters.files",
     "FIRST_ID": "..adapters.table",
+    "AdapterRegistry": "..adapters.registry",
     "base_model_answers": "..adapters.unknown_model",
     "WEIGHTS": "..adapters.weights",
     "defer_bootstrap": "..asgi.deferred_bootstrap",
     "find_inference_paths": "..asgi.inference_paths",
     "find_routes": "..asgi.routing",
     "iter_routes": "..asgi.routing",
+    "Coordinator": "..cluster.coordinator",
+    "Update": "..cluster.coordinator",
+    "Journal": "..cluster.journal",
+    "Connection": "..cluster.registry",
+    "ClusterRegistry": "..cluster.registry",
     "Move": "..customer_code.moved_names",
     "MovedNames": "..customer_code.moved_names",
     "HeartbeatDirectory": "..processes.heartbeat",
     "LAST_WORD_S": "..processes.heartbeat",
     "descendants": "..processes.tree",
     "die_at": "..processes.tree",
+    "StoredSession": "..sessions.table",
+    "SessionTable": "..sessions.table",
+    "SessionStorage": "..sessions.table",
 }
 
 __all__ = list(_MODULES)

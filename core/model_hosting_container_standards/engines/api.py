@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
     from fastapi import FastAPI
 
     from ..customer_code.moved_names import MovedNames
+    from ..sessions.table import SessionStorage
     from .command import EngineCommand
     from .description import EngineDescription
 
@@ -73,6 +74,11 @@ class Engine:
         """
         del app
         return ()
+
+    def session_storage(self, app: FastAPI) -> SessionStorage | None:
+        """Return where sessions are stored; None: in a file of this machine."""
+        del app
+        return None
 
     def start(self, app: FastAPI) -> EngineRuntime:
         """Return the engine's runtime; called once, when an app has started."""

@@ -29,6 +29,9 @@ class EngineDescription(msgspec.Struct, frozen=True, kw_only=True):
     the engine asks for :meth:`RegisteredAdapters.selected`.
     ``loads_adapters`` is true if its runtime has an adapter backend.
 
+    ``activated_by`` is what the engine's own configuration has to have, such as a class
+    of ours; empty for an engine that is patched or calls ``bootstrap``.
+
     ``metrics_is_json`` is true if the engine's ``/metrics`` is JSON instead of text for
     Prometheus: it is then served at ``/metrics/json``, and ours replaces it.
     """
@@ -40,4 +43,5 @@ class EngineDescription(msgspec.Struct, frozen=True, kw_only=True):
     adapter_path: str = "model"
     checks_models: bool = True
     loads_adapters: bool = False
+    activated_by: str = ""
     metrics_is_json: bool = False

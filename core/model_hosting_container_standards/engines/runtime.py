@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
     from fastapi import FastAPI
 
     from ..adapters.backend import AdapterBackend
+    from ..adapters.registry import AdapterRegistry
+    from ..settings import Settings
 
 
 class EngineRuntime:
@@ -21,6 +23,10 @@ class EngineRuntime:
             such as a global of a module.
     """
 
+    #: Seconds that one ``/ping`` waits for :meth:`check`. A later result is reported by
+    #: the next one.
+    check_wait_s: ClassVar[float] = 0.4
+
     def __init__(self, app: FastAPI) -> None:
         self.app = app
 
@@ -31,6 +37,22 @@ class EngineRuntime:
     def max_concurrency(self) -> int | None:
         """Return how many requests the engine processes at once; None: unknown."""
         return None
+
+    async def open_adapter_registry(
+        self, backend: AdapterBackend | None, settings: Settings
+    ) -> AdapterRegistry:
+        """Open the registry of adapters, and restore those that are registered.
+
+        The default is shared by the processes of one machine. Override it for an engine
+        that runs on several.
+
+        Raises:
+            StorageError: the registry's folder cannot be used.
+        """
+        # Imported late: only servers with adapters need it.
+        from ..adapters.runtime import open_local_registry
+
+        return await open_local_registry(backend, settings)
 
     async def check(self) -> None:
         """Return once the engine has responded, without generating anything.

@@ -5,24 +5,37 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from ..engines.runtime import EngineRuntime
 from ..exceptions import EngineUnhealthyError
 from ..logging_config import get_logger
 from ..processes.cpu_activity import CPUActivity
 from ..processes.heartbeat import Condition, Problem
-from ..tracking.request_tracker import RequestTracker
 
 logger = get_logger(__name__)
 
-#: Seconds that one /ping waits for the engine. A later answer is reported by the next.
-_PING_WAIT_S: Final = 0.4
+#: Seconds that one /ping waits for a token of the engine. A later one is reported by
+#: the next.
+_GENERATION_WAIT_S: Final = 0.4
 #: Seconds that an engine with CPU activity may go without an answer: longer than
 #: SageMaker waits for any response.
 _COMPUTES_S: Final = 600.0
 
 Probe = Callable[[], Awaitable[None]]
+
+
+class RunningRequests(Protocol):
+    """The requests of a server, and when the engine last made progress on them."""
+
+    #: Why new requests are refused; None while they are accepted.
+    closed: str | None
+
+    def silence(self) -> float:
+        """Return for how many seconds requests have waited without any progress."""
+
+    def note_progress(self) -> None:
+        """Record that the engine has made progress."""
 
 
 class SingleFlightProbe:
@@ -38,8 +51,8 @@ class SingleFlightProbe:
         self._task: asyncio.Task[None] | None = None
         self._started_at = 0.0
 
-    async def succeeds(self) -> bool:
-        """Whether the probe succeeds within :data:`_PING_WAIT_S`.
+    async def succeeds(self, seconds: float) -> bool:
+        """Whether the probe succeeds within ``seconds``.
 
         A slower probe goes on, and the next call waits for the same one.
 
@@ -52,7 +65,7 @@ class SingleFlightProbe:
             self._task = asyncio.ensure_future(self._probe())
             self._task.add_done_callback(_retrieve_exception)
         task = self._task
-        await asyncio.wait({task}, timeout=_PING_WAIT_S)
+        await asyncio.wait({task}, timeout=seconds)
         if not task.done():
             return False
         if self._task is task:
@@ -93,10 +106,10 @@ class EngineHealth:
     def __init__(
         self,
         engine: Callable[[], EngineRuntime],
-        tracker: RequestTracker,
+        requests: RunningRequests,
         stall_s: float,
     ) -> None:
-        self._tracker = tracker
+        self._requests = requests
         self._stall_s = stall_s
         self._check = SingleFlightProbe(lambda: engine().check())
         self._generation = SingleFlightProbe(self._generate)
@@ -118,13 +131,13 @@ class EngineHealth:
 
     async def _find_problem(self) -> Problem | None:
         try:
-            if not await self._check.succeeds():
+            if not await self._check.succeeds(self._engine().check_wait_s):
                 return self._hung(self._check)
             # A response that is not streamed may take long without visible progress:
             # the probe then tells whether the engine still generates.
-            if self._tracker.closed or self._tracker.silence() < self._stall_s / 2:
+            if self._requests.closed or self._requests.silence() < self._stall_s / 2:
                 self._generation.cancel()
-            elif not await self._generation.succeeds():
+            elif not await self._generation.succeeds(_GENERATION_WAIT_S):
                 # Only the probe's time counts: there may have been invisible progress.
                 return self._hung(self._generation)
         except EngineUnhealthyError as error:
@@ -139,7 +152,7 @@ class EngineHealth:
 
     async def _generate(self) -> None:
         await self._engine().probe_generation()
-        self._tracker.note_progress()
+        self._requests.note_progress()
 
     def _hung(self, probe: SingleFlightProbe) -> Problem | None:
         """Return a problem if a probe has run too long while the engine was idle."""

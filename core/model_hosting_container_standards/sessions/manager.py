@@ -9,19 +9,16 @@ import re
 import threading
 import time
 import uuid
-from pathlib import Path
 from typing import Any, Final
 
 from ..exceptions import ConfigurationError, SessionNotFoundError, StorageError
 from ..settings import Settings, read_settings
-from ..storage.container import container_id
-from ..storage.folder import default_parent, private_folder
-from .store import SessionStore
-from .table import SessionTable, StoredSession
+from ..storage.folder import default_parent
+from .store import SessionFile
+from .table import SessionStorage, SessionTable, StoredSession
 
 MAX_ID_LENGTH: Final = 256
 _ID: Final = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
-_FILE: Final = "sessions.sqlite3"
 
 
 class Session:
@@ -75,23 +72,18 @@ class Session:
 
 
 class SessionManager:
-    """The sessions of a server, stored in a file. Thread-safe.
+    """The sessions of a server. Thread-safe.
 
-    The file is opened on first use, because SQLite connections must not be carried
+    Their storage is opened on first use, because SQLite connections must not be carried
     across a fork.
 
     Args:
-        path: the folder; only files that this package created are touched.
+        storage: where the sessions are stored.
         expiration_s: the lifetime of a session in seconds.
-
-    Raises:
-        StorageError: the folder cannot be used.
     """
 
-    def __init__(self, path: Path, expiration_s: int) -> None:
-        # Separate for each container, as several may share /dev/shm.
-        folder = private_folder(path.absolute(), f"mhcs-{container_id()}")
-        self._file = folder / _FILE
+    def __init__(self, storage: SessionStorage, expiration_s: int) -> None:
+        self._storage = storage
         self._expiration_s = expiration_s
         self._opening = threading.Lock()
         self._store: SessionTable | None = None
@@ -137,25 +129,30 @@ class SessionManager:
         if store is None:
             with self._opening:
                 if (store := self._store) is None:
-                    store = self._store = SessionStore(self._file)
+                    store = self._store = self._storage.open()
         return store
 
     def is_equivalent(self, other: SessionManager) -> bool:
-        """Return whether both use the same file and expiration."""
-        same_file = self._file == other._file
-        return same_file and self._expiration_s == other._expiration_s
+        """Return whether both use the same storage and expiration."""
+        same_storage = self._storage == other._storage
+        return same_storage and self._expiration_s == other._expiration_s
+
+    @property
+    def reads_block(self) -> bool:
+        """Whether reading takes too long for an event loop."""
+        return self._storage.reads_block
 
     def check(self) -> None:
-        """Check that the file can be used; it is created if missing, and closed again.
+        """Check that the storage can be used; it is opened and closed again.
 
         Raises:
             StorageError: it cannot be used.
         """
-        with contextlib.closing(SessionStore(self._file)) as store:
+        with contextlib.closing(self._storage.open()) as store:
             store.check()
 
     def close(self) -> None:
-        """Close the file; the next use opens it again."""
+        """Close the storage; the next use opens it again."""
         with self._opening:
             store, self._store = self._store, None
         if store is not None:
@@ -203,23 +200,40 @@ def init_session_manager_from_env() -> SessionManager | None:
     return open_sessions(settings) if settings.sessions_enabled else None
 
 
-def open_sessions(settings: Settings) -> SessionManager:
+def open_sessions(
+    settings: Settings, storage: SessionStorage | None = None
+) -> SessionManager:
     """Create the manager that :func:`get_session_manager` returns.
+
+    Args:
+        storage: where the sessions are stored; None: in a file of this machine.
 
     Raises:
         ConfigurationError: a variable has a value that is not allowed.
         StorageError: no folder is configured, and no default one is writable.
     """
+    if storage is not None:
+        return _set_current(SessionManager(storage, settings.sessions_expiration))
     path = settings.sessions_path or default_parent("sagemaker_sessions")
     try:
-        sessions = SessionManager(path, settings.sessions_expiration)
-        if (current := _Current.sessions) and current.is_equivalent(sessions):
-            return current
-        # An unusable file must fail the start, not the first session.
-        sessions.check()
+        file = SessionFile.in_folder(path)
+        return _set_current(SessionManager(file, settings.sessions_expiration))
     except StorageError as error:
         name = Settings.sessions_path.name
         raise ConfigurationError(name, str(path), str(error)) from error
+
+
+def _set_current(sessions: SessionManager) -> SessionManager:
+    """Make a manager the current one, unless an equivalent one is.
+
+    Raises:
+        StorageError: its storage cannot be used.
+    """
+    current = _Current.sessions
+    if current is not None and current.is_equivalent(sessions):
+        return current
+    # Unusable storage must fail the start, not the first session.
+    sessions.check()
     reset_sessions()
     _Current.sessions = sessions
     return sessions

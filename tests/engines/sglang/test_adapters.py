@@ -15,7 +15,7 @@ from adapter_engine import write_adapter
 from mhcs.sglang import adapters as module
 from mhcs.sglang.adapters import SGLangAdapters
 from model_hosting_container_standards.adapters.adapter import AdapterSpec
-from model_hosting_container_standards.adapters.registry import AdapterRegistry
+from model_hosting_container_standards.adapters.local_registry import LocalRegistry
 from model_hosting_container_standards.adapters.request_leases import (
     CURRENT,
     RequestLeases,
@@ -34,7 +34,7 @@ from sglang_manager import (
     install,
 )
 
-Worker = tuple[AdapterRegistry, Manager]
+Worker = tuple[LocalRegistry, Manager]
 Start = Callable[..., Worker]
 
 
@@ -52,7 +52,7 @@ async def start(scheduler: Scheduler, tmp_path: Path) -> AsyncIterator[Start]:
         def start_worker(**arguments: Any) -> Worker:
             manager = Manager(scheduler, **arguments)
             backend = SGLangAdapters(FastAPI(), manager)
-            registry = AdapterRegistry(backend, tmp_path / "state", None)
+            registry = LocalRegistry(backend, tmp_path / "state", None)
             backend.attach(registry)
             opened.push_async_callback(registry.close)
             return registry, manager
@@ -239,7 +239,7 @@ async def test_own_route_loads_from_the_root_only(
     manager = Manager(scheduler)
     backend = SGLangAdapters(FastAPI(), manager)
     (tmp_path / "root").mkdir()
-    registry = AdapterRegistry(backend, tmp_path, tmp_path / "root")
+    registry = LocalRegistry(backend, tmp_path, tmp_path / "root")
     backend.attach(registry)
     outside = LoadLoRAAdapterReqInput("x", src("outside"))
     with pytest.raises(HTTPException):

@@ -30,7 +30,7 @@ from mhcs.tensorrt_llm.requests import (
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.adapters.adapter import Adapter, AdapterSpec
 from model_hosting_container_standards.adapters.base_model import Widths
-from model_hosting_container_standards.adapters.registry import AdapterRegistry
+from model_hosting_container_standards.adapters.local_registry import LocalRegistry
 from model_hosting_container_standards.app.bootstrap import is_bootstrapped
 from model_hosting_container_standards.exceptions import (
     AdapterCrashError,
@@ -501,7 +501,7 @@ async def test_adapter_unloaded_while_body_arrives_still_answers(
 ) -> None:
     server = Server()
     backend = AdapterEngine(tmp_path / "engine")
-    adapters = AdapterRegistry(backend, tmp_path, None)
+    adapters = LocalRegistry(backend, tmp_path, None)
     server.app.state.sagemaker_adapters = adapters
     await adapters.register(AdapterSpec("cats", cats.path))
 
@@ -532,7 +532,7 @@ async def test_nested_method_calls_keep_adapter(
 ) -> None:
     """Even if the adapter is unregistered in between."""
     server = Server()
-    adapters = AdapterRegistry(AdapterEngine(tmp_path / "engine"), tmp_path, None)
+    adapters = LocalRegistry(AdapterEngine(tmp_path / "engine"), tmp_path, None)
     server.app.state.sagemaker_adapters = adapters
     await adapters.register(AdapterSpec("cats", cats.path))
 

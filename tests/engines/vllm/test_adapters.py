@@ -19,7 +19,7 @@ from fastapi import FastAPI, HTTPException
 from adapter_engine import Gate, write_adapter
 from mhcs.vllm.adapters import VLLMAdapters
 from model_hosting_container_standards.adapters.adapter import AdapterSpec
-from model_hosting_container_standards.adapters.registry import AdapterRegistry
+from model_hosting_container_standards.adapters.local_registry import LocalRegistry
 from model_hosting_container_standards.exceptions import (
     AdapterCapacityError,
     AdapterEngineError,
@@ -142,7 +142,7 @@ class VLLM:
         self.app.state.openai_serving_responses = responses
         self.backend = VLLMAdapters(self.app)
         folder.mkdir()
-        self.adapters = AdapterRegistry(self.backend, folder, root)
+        self.adapters = LocalRegistry(self.backend, folder, root)
         self.backend.attach(self.adapters)
 
     async def generate(self, *args: Any, **kwargs: Any) -> list[Any]:
@@ -389,6 +389,13 @@ def test_server_without_lora_names_missing_flag() -> None:
     app.state.engine_client = Client(None)
     app.state.vllm_config = SimpleNamespace(lora_config=None)
     assert "--enable-lora" in str(VLLMAdapters(app).unavailable())
+
+
+def test_adapters_are_unavailable_with_direct_streaming(
+    vllm: VLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING", "1")
+    assert "SageMakerIngress" in str(vllm.backend.unavailable())
 
 
 def test_each_server_of_a_machine_has_its_own_name() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model_hosting_container_standards.adapters.adapter import Adapter
-from model_hosting_container_standards.adapters.leases import Leases
+from model_hosting_container_standards.adapters.leases import ProcessLeases
 from model_hosting_container_standards.adapters.request_leases import RequestLeases
 from model_hosting_container_standards.storage import ByteLocks
 
@@ -17,7 +17,7 @@ from model_hosting_container_standards.storage import ByteLocks
 async def test_request_and_task_ending_together_release_once(
     tmp_path: Path,
 ) -> None:
-    leases = Leases(ByteLocks(tmp_path / "locks"))
+    leases = ProcessLeases(ByteLocks(tmp_path / "locks"))
     adapter = Adapter(
         id=1,
         name="fr",
@@ -52,6 +52,6 @@ async def test_request_and_task_ending_together_release_once(
     leases.close()
 
 
-async def retire(leases: Leases, adapter: Adapter) -> None:
+async def retire(leases: ProcessLeases, adapter: Adapter) -> None:
     async with leases.exclusive(adapter.id):
         """The adapter has no leases."""

@@ -93,6 +93,18 @@ def test_unpatched_engine_is_a_problem(
         assert problem not in doctor_says()[1]
 
 
+def test_engine_that_is_configured_needs_no_patch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SAGEMAKER_MODEL_PATH")
+    (tmp_path / "site" / "ray").mkdir(parents=True)
+    (tmp_path / "site" / "ray" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    _, output = doctor_says()
+    assert "ray: calls bootstrap(app) if its configuration has ingress_cls" in output
+    assert "ray does not know this package" not in output
+
+
 @pytest.mark.usefixtures("engine_is_installed")
 @pytest.mark.parametrize(
     ("name", "value", "activation"),

@@ -15,6 +15,7 @@ from invocations_app import client_of, echo
 from model_hosting_container_standards import testing
 from model_hosting_container_standards.exceptions import SessionNotFoundError
 from model_hosting_container_standards.sessions.manager import SessionManager
+from model_hosting_container_standards.sessions.store import SessionFile
 from other_process import Other
 from session_client import LEGAL_ID, ask, begin, close, not_found, refusal
 
@@ -29,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sessions(folder: Path) -> Iterator[SessionManager]:
-    sessions = SessionManager(folder, LIFE)
+    sessions = SessionManager(SessionFile.in_folder(folder), LIFE)
     yield sessions
     sessions.close()
 
@@ -37,7 +38,7 @@ def sessions(folder: Path) -> Iterator[SessionManager]:
 @pytest.fixture
 def others(folder: Path) -> Iterator[SessionManager]:
     """Open a second manager of the same sessions, as in another process."""
-    sessions = SessionManager(folder, LIFE)
+    sessions = SessionManager(SessionFile.in_folder(folder), LIFE)
     yield sessions
     sessions.close()
 
@@ -103,7 +104,9 @@ def test_only_one_of_many_threads_closes_session(
 
 
 def _put_many(folder: Path, session_id: str, name: str) -> None:
-    session = SessionManager(folder, LIFE).get_session(session_id)
+    session = SessionManager(SessionFile.in_folder(folder), LIFE).get_session(
+        session_id
+    )
     for turn in range(20):
         session.put("shared", [name * 100_000, turn])
         session.put(name, turn)

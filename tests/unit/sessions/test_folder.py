@@ -17,6 +17,7 @@ from model_hosting_container_standards.sessions.manager import (
     SessionManager,
     init_session_manager_from_env,
 )
+from model_hosting_container_standards.sessions.store import SessionFile
 from model_hosting_container_standards.storage import folder as folders
 from session_client import Clock, ask, begin, close, count, database
 
@@ -34,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sessions(folder: Path) -> Iterator[SessionManager]:
-    sessions = SessionManager(folder, 100)
+    sessions = SessionManager(SessionFile.in_folder(folder), 100)
     yield sessions
     sessions.close()
 
@@ -146,7 +147,7 @@ def test_foreign_file_stops_startup(
 
 
 def test_damaged_database_stops_startup(folder: Path) -> None:
-    SessionManager(folder, 100).check()
+    SessionManager(SessionFile.in_folder(folder), 100).check()
     whole = database(folder).read_bytes()
     database(folder).write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
     with pytest.raises(ConfigurationError, match=f"SAGEMAKER_SESSIONS_PATH='{folder}'"):

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from model_hosting_container_standards.exceptions import SessionNotFoundError
 from model_hosting_container_standards.sessions.manager import Session, SessionManager
+from model_hosting_container_standards.sessions.store import SessionFile
 from session_client import Clock, count
 
 LIFE: Final = 100
@@ -50,7 +51,9 @@ class Sessions(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.clock = Clock(self.patch)
         self.path = Path(self.folder.name, "sessions")
-        self.managers = [SessionManager(self.path, LIFE) for _ in range(2)]
+        self.managers = [
+            SessionManager(SessionFile.in_folder(self.path), LIFE) for _ in range(2)
+        ]
         self.ids = ["unknown"]
         #: Session objects that handlers keep from earlier requests.
         self.kept: list[Session] = []

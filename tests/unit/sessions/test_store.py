@@ -10,6 +10,7 @@ import pytest
 
 from model_hosting_container_standards.exceptions import SessionNotFoundError
 from model_hosting_container_standards.sessions.manager import Session, SessionManager
+from model_hosting_container_standards.sessions.store import SessionFile
 from session_client import Clock, count
 
 #: The lifetime of these tests' sessions in seconds.
@@ -28,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def sessions(folder: Path) -> Iterator[SessionManager]:
-    sessions = SessionManager(folder, LIFE)
+    sessions = SessionManager(SessionFile.in_folder(folder), LIFE)
     yield sessions
     sessions.close()
 
@@ -36,7 +37,7 @@ def sessions(folder: Path) -> Iterator[SessionManager]:
 @pytest.fixture
 def others(folder: Path) -> Iterator[SessionManager]:
     """Open a second manager of the same sessions, as in another process."""
-    sessions = SessionManager(folder, LIFE)
+    sessions = SessionManager(SessionFile.in_folder(folder), LIFE)
     yield sessions
     sessions.close()
 

@@ -1,0 +1,340 @@
+"""The adapter registry of one member of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+from ..adapters.adapter import Adapter, AdapterSpec
+from ..adapters.backend import AdapterBackend
+from ..adapters.leases import AdapterLeases
+from ..adapters.operations import AdapterOperations, ByHandler
+from ..adapters.registry import AdapterRegistry
+from ..adapters.table import AdapterView
+from ..exceptions import (
+    AdapterEngineError,
+    AdapterError,
+    AdapterNotFoundError,
+    StorageError,
+)
+from ..logging_config import get_logger
+from .adapter_table import sort_by_name
+from .coordinator import Update
+from .members import VALID_S
+
+logger = get_logger(__name__)
+
+#: Seconds between calls of a coordinator that cannot be reached.
+_RETRY_S: Final = 0.2
+#: Seconds that a request waits for a coordinator that cannot be reached.
+_PATIENCE_S: Final = 20.0
+
+
+class Connection(Protocol):
+    """Calls the coordinator, whose methods of the same names these are.
+
+    They raise what the coordinator's raise, and an :class:`AdapterEngineError` if it
+    cannot be reached.
+    """
+
+    async def sync(
+        self, member_id: str, epoch: str, version: int, draining: Collection[int]
+    ) -> Update: ...
+
+    async def report(
+        self, member_id: str, epoch: str, version: int, draining: Collection[int]
+    ) -> None: ...
+
+    async def leave(self, member_id: str) -> None: ...
+
+    async def register(self, spec: AdapterSpec, by_handler: bool) -> None: ...
+
+    async def unregister(self, name: str, by_handler: bool) -> None: ...
+
+    async def update(
+        self, name: str, pin: bool | None, preload: bool | None
+    ) -> None: ...
+
+    async def load_on_first_use(self, name: str) -> None: ...
+
+
+class ClusterRegistry(AdapterRegistry):
+    """The registered adapters of a cluster, as one of its members sees them.
+
+    The member has a copy of them, which the coordinator keeps current: a request needs
+    no call. A member that has not heard from the coordinator for 6 s, and so may have
+    missed a change, does not use its copy until it has.
+
+    A member whose engine loads adapters unloads those that were removed, once its own
+    requests no longer use them. Until then, it reports that it uses them.
+
+    Args:
+        backend: this member's engine.
+        connection: calls the coordinator.
+        root: the only folder that adapters may be loaded from; None: any.
+        now: returns the time in seconds, of a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        backend: AdapterBackend | None,
+        connection: Connection,
+        root: Path | None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._copy = _Copy()
+        self._used = _MemberLeases()
+        operations = _RemoteOperations(connection, self._copy)
+        super().__init__(backend, self._copy, self._used, operations, root)
+        self._connection = connection
+        self._now = now
+        self._id = uuid.uuid4().hex
+        self._valid_until = now()
+        self._synced = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Join the cluster: fetch the registered adapters, and keep them current."""
+        self._spawn(self._follow())
+        await self._synced.wait()
+
+    async def close(self) -> None:
+        """Leave the cluster."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await super().close()
+        with contextlib.suppress(AdapterEngineError):
+            await self._connection.leave(self._id)
+
+    async def lease_loaded(self, name: str) -> Adapter:
+        await self._wait_valid()
+        return await super().lease_loaded(name)
+
+    async def keep_loaded(self, name: str) -> Adapter:
+        if name not in self.leased_by_request():
+            await self._wait_valid()
+        return await super().keep_loaded(name)
+
+    def _lease(self, name: str) -> Adapter:
+        if not self._is_valid():
+            raise _unreachable()
+        return super()._lease(name)
+
+    def _is_valid(self) -> bool:
+        """Return whether the copy is known to be current."""
+        return self._now() < self._valid_until
+
+    async def _wait_valid(self) -> None:
+        """Wait until the copy is known to be current.
+
+        Raises:
+            AdapterEngineError: the coordinator cannot be reached.
+        """
+        deadline = self._now() + _PATIENCE_S
+        while not self._is_valid():
+            synced, left = self._synced, deadline - self._now()
+            try:
+                await asyncio.wait_for(synced.wait(), max(0.0, left))
+            except asyncio.TimeoutError:
+                raise _unreachable() from None
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _follow(self) -> None:
+        while True:
+            # Counted from before the call: the coordinator counts from its arrival.
+            asked = self._now()
+            try:
+                update = await self._sync()
+            except (AdapterEngineError, StorageError) as error:
+                logger.info("The registry of adapters cannot be reached: %s", error)
+                await asyncio.sleep(_RETRY_S)
+                continue
+            for adapter in self._copy.apply(update):
+                self._used.remove(adapter)
+                self._spawn(self._unload(adapter))
+            self._valid_until = asked + VALID_S
+            self._synced.set()
+            self._synced = asyncio.Event()
+
+    async def _unload(self, adapter: Adapter) -> None:
+        """Unload an adapter that was removed, once it is not leased."""
+        await self._used.wait_unused(adapter)
+        try:
+            if self.backend is not None and not adapter.by_handler:
+                await self.backend.unload(adapter)
+        except AdapterError as error:
+            logger.error("Adapter %r stays in memory: %s", adapter.name, error)
+        finally:
+            self._used.forget(adapter)
+
+    async def _sync(self) -> Update:
+        """Wait for an update; report the leases that end meanwhile."""
+        sync = asyncio.ensure_future(
+            self._connection.sync(self._id, *self._copy.seen, self._used.draining())
+        )
+        try:
+            while not sync.done():
+                released = asyncio.ensure_future(self._used.released.wait())
+                try:
+                    await asyncio.wait({sync, released}, return_when="FIRST_COMPLETED")
+                finally:
+                    released.cancel()
+                if self._used.released.is_set():
+                    self._used.released.clear()
+                    draining = self._used.draining()
+                    await self._connection.report(self._id, *self._copy.seen, draining)
+            return await sync
+        finally:
+            sync.cancel()
+
+
+class _Copy(AdapterView):
+    """A member's copy of the registered adapters."""
+
+    def __init__(self) -> None:
+        self._registrations = 0
+        self._rows: dict[str, Adapter] = {}
+        self._view: Mapping[str, Adapter] = MappingProxyType(self._rows)
+        #: The epoch and version of the last update.
+        self.seen = ("", -1)
+
+    @property
+    def registrations(self) -> int:
+        return self._registrations
+
+    def view(self) -> Mapping[str, Adapter]:
+        return self._view
+
+    def get(self, name: str) -> Adapter:
+        adapter = self._view.get(name)
+        if adapter is None:
+            raise AdapterNotFoundError(f"Adapter {name!r} does not exist.")
+        return adapter
+
+    def apply(self, update: Update) -> list[Adapter]:
+        """Make the copy what the coordinator has; return the adapters that it removes.
+
+        An adapter that was replaced by another one of the same name is removed.
+        """
+        before = self._view
+        if update.changes or update.is_complete:
+            kept = {} if update.is_complete else self._rows
+            self._rows = _with_changes(kept, update.changes)
+            self._view = MappingProxyType(self._rows)
+        self._registrations = update.registrations
+        self.seen = (update.epoch, update.version)
+        changed = before if update.is_complete else update.changes
+        return [before[name] for name in changed if self._is_removed(before.get(name))]
+
+    def _is_removed(self, adapter: Adapter | None) -> bool:
+        if adapter is None:
+            return False
+        current = self._view.get(adapter.name)
+        return current is None or current.id != adapter.id
+
+
+def _with_changes(
+    rows: dict[str, Adapter], changes: Mapping[str, Adapter | None]
+) -> dict[str, Adapter]:
+    """Return a copy of rows that are sorted by name, with changes."""
+    changed = rows.copy()
+    for name, row in changes.items():
+        if row is not None:
+            changed[name] = row
+        else:
+            changed.pop(name, None)
+    return changed if changes.keys() <= rows.keys() else sort_by_name(changed)
+
+
+class _MemberLeases(AdapterLeases):
+    """The leases of a member. All in its event loop."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+        self._unused: dict[int, asyncio.Event] = {}
+        #: Set when an adapter that was removed is no longer used.
+        self.released = asyncio.Event()
+
+    def acquire(self, adapter: Adapter) -> None:
+        """Take a lease. The adapter is in the copy, as nothing has been awaited."""
+        self._counts[adapter.id] += 1
+
+    def release(self, adapter: Adapter) -> None:
+        self._counts[adapter.id] -= 1
+        if not self._counts[adapter.id]:
+            del self._counts[adapter.id]
+            if unused := self._unused.get(adapter.id):
+                unused.set()
+
+    def remove(self, adapter: Adapter) -> None:
+        """Note that an adapter is no longer registered, and will get no more leases."""
+        unused = self._unused[adapter.id] = asyncio.Event()
+        if adapter.id not in self._counts:
+            unused.set()
+
+    async def wait_unused(self, adapter: Adapter) -> None:
+        """Wait until an adapter that was removed has no lease."""
+        await self._unused[adapter.id].wait()
+
+    def forget(self, adapter: Adapter) -> None:
+        """Note that an adapter that was removed is unloaded."""
+        del self._unused[adapter.id]
+        self.released.set()
+
+    def draining(self) -> list[int]:
+        """Return the ids of removed adapters that are still used or loaded."""
+        return [*self._unused]
+
+    def close(self) -> None:
+        """Do nothing: the coordinator is told that the member leaves."""
+
+
+class _RemoteOperations(AdapterOperations):
+    """The operations of the coordinator.
+
+    It cannot call the handlers of a member, so they are called before it.
+    """
+
+    def __init__(self, connection: Connection, copy: AdapterView) -> None:
+        self._connection = connection
+        self._copy = copy
+
+    async def register(self, spec: AdapterSpec, by_handler: ByHandler | None) -> None:
+        if by_handler is not None and self._will_load(spec):
+            await by_handler()
+        await self._connection.register(spec, by_handler is not None)
+
+    def _will_load(self, spec: AdapterSpec) -> bool:
+        """Return whether an adapter of this name is to be loaded, again or not."""
+        existing = self._copy.view().get(spec.name)
+        return existing is None or not existing.answers or spec.replace
+
+    async def unregister(self, name: str, by_handler: ByHandler | None) -> None:
+        if by_handler is not None:
+            await by_handler()
+        await self._connection.unregister(name, by_handler is not None)
+
+    async def update(self, name: str, pin: bool | None, preload: bool | None) -> None:
+        await self._connection.update(name, pin, preload)
+
+    async def load_on_first_use(self, name: str) -> None:
+        await self._connection.load_on_first_use(name)
+
+    async def close(self) -> None:
+        """Do nothing: the coordinator carries the operations out."""
+
+
+def _unreachable() -> AdapterEngineError:
+    return AdapterEngineError("The registry of adapters cannot be reached. Try again.")

@@ -1,0 +1,121 @@
+"""The actor that keeps the adapters and sessions of an application of Ray Serve."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import ray
+from starlette.concurrency import run_in_threadpool
+
+from model_hosting_container_standards.engines import AdapterSpec, Coordinator
+from model_hosting_container_standards.exceptions import (
+    AdapterError,
+    SessionNotFoundError,
+    StorageError,
+)
+from model_hosting_container_standards.settings import read_settings
+
+from .journal import GCSJournal
+from .model_adapters import ModelAdapters
+
+_NAMESPACE: Final = "model-hosting-container-standards"
+_DEPLOYMENTS: Final = "deployments"
+#: Calls at once: each member always has one that waits.
+_CONCURRENCY: Final = 10_000
+
+
+class CoordinatorActor:
+    """Runs a ``Coordinator``. Errors are returned: Ray adds tracebacks to raised ones.
+
+    Args:
+        application: the name of the application.
+    """
+
+    def __init__(self, application: str) -> None:
+        self._journal = GCSJournal(application)
+        self._adapters = ModelAdapters(application)
+        self._coordinator: Coordinator | None = None
+        self._starting = asyncio.Lock()
+        if deployments := self._journal.entries(_DEPLOYMENTS).get(""):
+            self._adapters.serve(msgspec.json.decode(deployments))
+
+    async def serve(self, deployments: Mapping[str, str]) -> None:
+        """Set the names of the models' deployments, by the names of the models."""
+        self._journal.put(_DEPLOYMENTS, msgspec.json.encode(deployments))
+        self._adapters.serve(deployments)
+
+    async def call(self, method: str, *args: Any) -> Any:
+        """Call a method of the coordinator; return its result or its error."""
+        try:
+            coordinator = await self._started()
+            result = getattr(coordinator, method)(*args)
+            return await result if inspect.isawaitable(result) else result
+        except (AdapterError, StorageError) as error:
+            return error
+
+    async def call_sessions(self, method: str, *args: Any) -> Any:
+        """Call a method of the table of sessions; return its result or its error."""
+        try:
+            sessions = (await self._started()).sessions
+            # In a thread, as it may wait for the journal.
+            return await run_in_threadpool(getattr(sessions, method), *args)
+        except (SessionNotFoundError, StorageError) as error:
+            return error
+
+    async def _started(self) -> Coordinator:
+        async with self._starting:
+            if self._coordinator is None:
+                root = read_settings().adapters_root
+                coordinator = RayCoordinator(self._adapters, self._journal, root)
+                await coordinator.restore()
+                self._coordinator = coordinator
+            return self._coordinator
+
+
+class RayCoordinator(Coordinator):
+    """A coordinator that finds the model which loads adapters when it needs it."""
+
+    def __init__(
+        self, adapters: ModelAdapters, journal: GCSJournal, root: Path | None
+    ) -> None:
+        super().__init__(adapters, journal, root)
+        self._model = adapters
+
+    async def register(self, spec: AdapterSpec, by_handler: bool) -> None:
+        if not by_handler:
+            await self._model.find()
+        await super().register(spec, by_handler)
+
+    async def update(self, name: str, pin: bool | None, preload: bool | None) -> None:
+        await self._model.find()
+        await super().update(name, pin, preload)
+
+    async def load_on_first_use(self, name: str) -> None:
+        await self._model.find()
+        await super().load_on_first_use(name)
+
+
+def find_coordinator(application: str) -> Any:
+    """Return the actor of an application, which starts it if it does not run.
+
+    It outlives the application, so that a new version of it finds what is registered,
+    and is restarted wherever it dies.
+    """
+    return (
+        ray.remote(CoordinatorActor)
+        .options(
+            name=f"coordinator of {application}",
+            namespace=_NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            max_restarts=-1,
+            max_concurrency=_CONCURRENCY,
+            num_cpus=0,
+        )
+        .remote(application)
+    )

@@ -1,0 +1,51 @@
+"""Adapters of an application, as its ingress sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from model_hosting_container_standards.engines import (
+    Adapter,
+    AdapterBackend,
+    RegisteredAdapters,
+)
+
+from .models import IngressModels
+
+
+class IngressAdapters(AdapterBackend):
+    """The ``AdapterBackend`` of an ingress. The coordinator loads adapters."""
+
+    def __init__(self, models: IngressModels) -> None:
+        self._models = models
+
+    @property
+    def server_name(self) -> str:
+        return f"ray-{self._models.application}"
+
+    def attach(self, adapters: RegisteredAdapters) -> None:
+        self._models.adapters = adapters
+
+    def own_models(self) -> Collection[str]:
+        return [*self._models.handles]
+
+    def default_model(self) -> str:
+        """Return the only model; the ingress chooses one of several itself."""
+        names = self.own_models()
+        return "" if len(names) > 1 else next(iter(names), "")
+
+    def adapter_of(self, model: str) -> str | None:
+        """Return the adapter of ``NAME``, or of ``MODEL:NAME`` as Ray writes it."""
+        if model in self._models.handles:
+            return None
+        base, colon, name = model.partition(":")
+        if not colon or base not in self._models.handles:
+            return model
+        # Ray loads its own adapters from there.
+        return None if self._models.lora_paths.get(base) else name
+
+    async def load(self, adapter: Adapter) -> None:
+        raise NotImplementedError("The coordinator loads adapters.")
+
+    async def unload(self, adapter: Adapter) -> None:
+        """Do nothing: the coordinator unloads adapters."""

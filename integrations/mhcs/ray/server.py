@@ -1,0 +1,120 @@
+"""Ray Serve LLM's model replica, whose health includes that of its engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from fastapi import FastAPI
+from prometheus_client import Metric
+from ray import serve
+from ray.serve.llm.deployment import LLMServer
+
+from mhcs.vllm.runtime import VLLMRuntime
+from model_hosting_container_standards.engines import EngineRuntime
+from model_hosting_container_standards.health.engine_health import EngineHealth
+from model_hosting_container_standards.settings import read_settings
+
+from .metrics import read_own_metrics
+from .model_adapters import AdapterLimits
+from .progress import RequestProgress
+from .replica_adapters import ReplicaAdapters
+
+logger: Final = logging.getLogger(__name__)
+
+
+class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
+    """The model replica. Serve replaces it if its engine is dead, or hung.
+
+    Name it in each model of the Serve configuration::
+
+        server_cls: mhcs.ray:SageMakerLLMServer
+    """
+
+    #: None until the engine has started.
+    _health: EngineHealth | None = None
+    _runtime: EngineRuntime
+
+    async def start(self) -> None:
+        """Start the engine, the check of its health and its adapters."""
+        await super().start()
+        self._requests = RequestProgress()
+        app = _app_of(self.engine)
+        self._runtime = VLLMRuntime(app)
+        stall_s = read_settings().ping_stall
+        self._health = EngineHealth(lambda: self._runtime, self._requests, stall_s)
+        application = serve.get_replica_context().app_name
+        self._adapters = ReplicaAdapters(app, application)
+        await self._adapters.start()
+
+    async def check_health(self) -> None:
+        """Raise an error if the engine is dead, or hung, and end the replica.
+
+        Serve's controller calls it every ``health_check_period_s``. By itself it would
+        go on to send requests until the third error.
+        """
+        if self._health is not None and (problem := await self._health.problem()):
+            if problem.ends_server:
+                # A stopped process would outlive the replica, with the GPU's memory.
+                _kill(self._runtime.processes())
+                logger.error("The replica ends: %s", problem.reason)
+                end_process()
+            raise RuntimeError(problem.reason)
+        await super().check_health()
+
+    def _check_soon(self) -> None:
+        """Check the engine after the error of a request, which its death may be."""
+        self._check = asyncio.ensure_future(self.check_health())
+        self._check.add_done_callback(_retrieve_exception)
+
+    async def adapter_limits(self) -> AdapterLimits:
+        """Return what adapters the engine can load, for the coordinator."""
+        return self._adapters.limits()
+
+    async def call_adapters(self, method: str, *args: Any, **options: Any) -> Any:
+        """Call a method of the engine's adapter backend, for the coordinator."""
+        return await self._adapters.call(method, *args, **options)
+
+    async def read_metrics(self) -> Sequence[Metric]:
+        """Return the metrics of this replica, for the ingress' page.
+
+        Those of the engine are in Ray's own instead, unless ``log_engine_metrics`` is
+        false in the model's configuration.
+        """
+        return read_own_metrics()
+
+    async def _run_request(self, request: Any, **options: Any) -> Any:
+        """Run a request; all methods for requests do so by this one."""
+        run = partial(super()._run_request, request, **options)
+        outputs = self._adapters.answer(getattr(request, "model", None), run)
+        return self._requests.follow(outputs, self._check_soon)
+
+
+def _app_of(engine: Any) -> FastAPI:
+    """Return an app with the state that vLLM's server would have."""
+    app = FastAPI()
+    app.state = engine._app_state
+    return app
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def end_process() -> None:
+    """End this process at once, as all its requests are lost: Serve starts another."""
+    os._exit(1)
+
+
+def _retrieve_exception(task: asyncio.Task[None]) -> None:
+    """Retrieve the exception, so that asyncio does not log it."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,6 @@
+class RayError(Exception):
+    """The base class of Ray's errors."""
+
+
+class ActorDiedError(RayError):
+    """The actor has ended."""

@@ -1,0 +1,24 @@
+"""The model replica, whose engine the tests give to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+
+class LLMServer:
+    engine: Any = None
+
+    async def start(self) -> None:
+        await self.engine.start()
+
+    async def check_health(self) -> None:
+        await self.engine.check_health()
+
+    async def _run_request(
+        self, request: Any, *, engine_method: str, **_: Any
+    ) -> AsyncGenerator[Any, None]:
+        outputs: AsyncGenerator[Any, None] = getattr(self.engine, engine_method)(
+            request
+        )
+        return outputs
