@@ -106,17 +106,6 @@ def script_of(page: str) -> Block:
     return block
 
 
-def test_tgi_script_translates_requests_and_responses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = script_of("docs/how-to/migrate-from-tgi.md")
-    client = serve(script, tmp_path, monkeypatch)
-    body = {"inputs": "Hi", "parameters": {"max_new_tokens": 4, "top_p": 0.5}}
-    [answer] = client.post("/invocations", json=body).json()
-    sent = {"max_tokens": 4, "prompt": "Hi", "top_p": 0.5}
-    assert json.loads(answer["generated_text"]) == sent
-
-
 def test_adapter_is_written_into_field_named_by_script(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +295,7 @@ NOT_OURS: Final = {
     *("NUM_SHARD", "CUDA_MEMORY_FRACTION", "VENV_OPTIONS", "MHCS_"),
     *("HF_REVISION", "HF_MODEL_REVISION", "HF_MODEL_QUANTIZE"),
     "HF_MODEL_TRUST_REMOTE_CODE",
+    *("MULTI_RECORD", "SINGLE_RECORD"),
     *("ENV_CONFIG", "FASTAPI_ENV_CONFIG", "SAGEMAKER_ENV_CONFIG", "CUSTOM_"),
 }
 

@@ -120,6 +120,7 @@ class Manager:
                 "max_lora_rank": 8,
                 "max_loras_per_batch": 4,
                 "max_loaded_loras": None,
+                "max_running_requests": None,
                 "tokenizer_worker_num": 1,
                 **arguments,
             }

@@ -32,6 +32,7 @@ from ..sessions.session_middleware import SessionMiddleware, SessionsDisabled
 from ..sessions.stateful_routes import StatefulRoutes, find_places
 from ..settings import Settings, read_settings
 from .alias_routes import alias_routes
+from .execution_parameters import add_execution_parameters
 from .inference_routes import InferenceRoutes
 from .invocations import BodyRouter, Invocations, JSONContentType
 from .ping import Ping
@@ -39,11 +40,14 @@ from .resolution import HandlerResolver, ResolvedHandler
 
 if TYPE_CHECKING:
     from ..middleware.stack import CustomerMiddleware
+    from .json_lines import JSONLines
     from .server_runtime import ServerRuntime
 
 logger = get_logger(__name__)
 
 _STATE: Final = "model_hosting_container_standards"
+#: How many requests are processed at once where the engine does not tell.
+_DEFAULT_CONCURRENCY: Final = 64
 
 
 def bootstrap(app: FastAPI) -> FastAPI:
@@ -106,13 +110,20 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     ping = resolver.find(PING_ROUTE)
     invocations = resolver.find(INVOCATIONS_ROUTE)
     middleware = find_middleware(settings, script)
-    customer_middleware = _make_customer_middleware(app, middleware)
-    _add_metrics(app, settings, engine)
-    add_adapter_routes(app, adapters, settings)
     inference_paths = engine.inference_paths(app) if engine else ()
     aliases = alias_routes(settings, inference_paths)
     labels = known_routes(inference_paths, aliases)
     by_customer = invocations is not None and invocations.by_customer
+    max_concurrency = partial(_max_concurrency, get_runtime)
+    lines = (
+        _make_json_lines(adapters, max_concurrency)
+        if engine is not None and not by_customer
+        else None
+    )
+    customer_middleware = _make_customer_middleware(app, middleware, lines, labels)
+    _add_metrics(app, settings, engine)
+    add_adapter_routes(app, adapters, settings)
+    add_execution_parameters(app, settings, max_concurrency)
     # A customer's own handler may support encodings that this package does not.
     any_encoding = {INVOCATIONS} if by_customer else ()
     server_runtime = _make_server_runtime(
@@ -127,7 +138,7 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     sessions = _start_sessions(app, settings, engine) if needs_sessions else None
     if invocations is not None:
         endpoint = _invocations(
-            resolver, invocations, sessions, adapters, inference_paths
+            resolver, invocations, sessions, adapters, inference_paths, lines
         )
         _put_first(app, INVOCATIONS_ROUTE, aliases, endpoint)
     # Wrap the app from the inside out.
@@ -157,15 +168,37 @@ def _make_adapters(
     )
 
 
+def _max_concurrency(get_runtime: Callable[[], EngineRuntime] | None) -> int:
+    known = get_runtime().max_concurrency() if get_runtime is not None else None
+    return known or _DEFAULT_CONCURRENCY
+
+
+def _make_json_lines(
+    adapters: AdapterRuntime, max_concurrency: Callable[[], int]
+) -> JSONLines:
+    # Imported late: it imports prometheus_client.
+    from .json_lines import JSONLines
+
+    return JSONLines(adapters, max_concurrency)
+
+
 def _make_customer_middleware(
-    app: FastAPI, middleware: Mapping[str, FoundMiddleware]
+    app: FastAPI,
+    middleware: Mapping[str, FoundMiddleware],
+    lines: JSONLines | None,
+    labels: Mapping[str, str],
 ) -> CustomerMiddleware | None:
     if not middleware:
         return None
     # Imported late: only an app with customers' middleware needs it.
     from ..middleware.stack import make_customer_middleware
 
-    return make_customer_middleware(app, middleware)
+    if lines is None:
+        return make_customer_middleware(app, middleware)
+    from .json_lines import JSONLinesMiddleware
+
+    by_line = partial(JSONLinesMiddleware, lines=lines, labels=labels)
+    return make_customer_middleware(app, middleware, by_line)
 
 
 def _add_metrics(app: FastAPI, settings: Settings, engine: Engine | None) -> None:
@@ -219,6 +252,7 @@ def _invocations(
     sessions: SessionMiddleware | None,
     adapters: AdapterRuntime,
     inference_paths: Collection[str],
+    lines: JSONLines | None,
 ) -> Invocations:
     handler = resolved.handlers["POST"]
     fields = adapter_fields(resolved.function) if resolved.function else ()
@@ -238,7 +272,7 @@ def _invocations(
     adapter_middleware = AdapterMiddleware(fields, adapters, takes_forms=by_engine)
     unknown = UnknownModels() if resolver.settings.unknown_model else None
     session = sessions or SessionsDisabled(passes_header=resolved.by_customer)
-    return Invocations(handler, session, adapter_middleware, routes, unknown)
+    return Invocations(handler, session, adapter_middleware, routes, unknown, lines)
 
 
 def _wrap_inference_routes(

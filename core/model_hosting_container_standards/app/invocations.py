@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
@@ -21,8 +21,17 @@ from ..asgi.body import (
     read_body,
     replace_body,
 )
-from ..contract.headers import ADAPTER_IDENTIFIER, CUSTOM_ATTRIBUTES, header_text
+from ..asgi.json_lines import json_lines_type
+from ..contract.headers import (
+    ADAPTER_IDENTIFIER,
+    CONTENT_TYPE,
+    CUSTOM_ATTRIBUTES,
+    header_text,
+)
 from ..sessions.session_middleware import SessionMiddleware, call_in_session
+
+if TYPE_CHECKING:  # It imports prometheus_client, which only a server needs.
+    from .json_lines import JSONLines
 
 _EQUALS: Final = re.compile(r"\s*=\s*")
 _SEPARATORS: Final = re.compile(r"[,;\s]+")
@@ -39,6 +48,7 @@ class Invocations:
         routes: apps that the ``route`` attribute can choose, by path; None for a
             customer's handler, which gets the attribute itself.
         unknown: lets the base model answer for unknown models; None: they are a 404.
+        lines: answers JSON Lines, line by line; None: the handler gets them as a whole.
     """
 
     def __init__(
@@ -48,15 +58,22 @@ class Invocations:
         adapter: AdapterMiddleware,
         routes: Mapping[str, ASGIApp] | None,
         unknown: UnknownModels | None,
+        lines: JSONLines | None,
     ) -> None:
         self.handler = handler
         self.session = session
         self.adapter = adapter
         self.routes = routes
         self.unknown = unknown
+        self.lines = lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        if self.lines is not None:
+            media_type = json_lines_type(headers.get(CONTENT_TYPE))
+            if media_type is not None:
+                await self.lines.answer(self, media_type, scope, receive, send)
+                return
         handler = self.handler
         if self.routes is not None and (chosen := headers.get(CUSTOM_ATTRIBUTES)):
             handler = self._chosen_route(header_text(chosen))

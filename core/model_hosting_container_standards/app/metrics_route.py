@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Metric, make_asgi_app
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 from starlette.routing import BaseRoute, Match, Mount, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from ..asgi.routing import find_target, request_scope
 from ..engines.api import Engine
@@ -34,7 +34,26 @@ class MetricsPage:
         self._app = make_asgi_app(registry)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, _with_length(send))
+
+
+def _with_length(send: Send) -> Send:
+    """Return a ``send`` that adds Content-Length, which prometheus_client leaves out.
+
+    It sends its whole page in one message.
+    """
+    start: Message = {}
+
+    async def send_with_length(message: Message) -> None:
+        nonlocal start
+        if message["type"] == "http.response.start":
+            start = message
+            return
+        length = (b"content-length", str(len(message["body"])).encode())
+        await send({**start, "headers": [*start["headers"], length]})
+        await send(message)
+
+    return send_with_length
 
 
 def add_metrics(app: FastAPI, engine: Engine | None, folder: Path | None) -> None:

@@ -76,6 +76,14 @@ def decode_json(raw: bytes) -> Any:
         return json.loads(raw)
 
 
+def encode_json(document: Any) -> bytes:
+    """Encode as JSON, also what only the standard library takes."""
+    try:
+        return msgspec.json.encode(document)
+    except (ValueError, OverflowError, RecursionError):
+        return json.dumps(document).encode()
+
+
 def decode_object(raw: bytes) -> dict[str, Any] | None:
     """Return a body's JSON object; None if it is anything else."""
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import fastapi
 from starlette.datastructures import MutableHeaders
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..logging_config import get_logger
+from .body import encode_json
 
 logger = get_logger(__name__)
 
@@ -91,6 +93,22 @@ async def answer_error(
         logger.error("The app's handler of HTTPExceptions failed", exc_info=failed)
         response = JSONResponse({"detail": error.detail}, error.status_code)
         await response(scope, receive, with_headers)
+
+
+def message_in(document: Any) -> str:
+    """Return the text of an error, in the form of FastAPI or of an engine."""
+    for text in _texts_in(document):
+        if isinstance(text, str) and text:
+            return text
+    return encode_json(document).decode() if document else ""
+
+
+def _texts_in(document: Any) -> Iterator[Any]:
+    yield document
+    if isinstance(document, dict):
+        for key in ("error", "message", "detail"):
+            found = document.get(key)
+            yield found.get("message") if isinstance(found, dict) else found
 
 
 def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:

@@ -21,3 +21,5 @@ class RouteConfig(msgspec.Struct, frozen=True):
 
 PING_ROUTE: Final = RouteConfig("/ping", ("GET", "POST"), PING)
 INVOCATIONS_ROUTE: Final = RouteConfig("/invocations", ("POST",), INVOKE)
+#: Where a batch transform job asks for its parameters.
+EXECUTION_PARAMETERS: Final = "/execution-parameters"

@@ -34,6 +34,10 @@ class EngineRuntime:
         """Return the adapter backend, if the description has ``loads_adapters``."""
         return None
 
+    def max_concurrency(self) -> int | None:
+        """Return how many requests the engine processes at once; None: unknown."""
+        return None
+
     async def open_adapter_registry(
         self, backend: AdapterBackend | None, settings: Settings
     ) -> AdapterRegistry:

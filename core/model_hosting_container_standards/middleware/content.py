@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
-import msgspec
+from ..asgi.body import encode_json
 
 JSON_TYPE: Final = b"application/json"
 _CONTENT: Final = (bytes, bytearray, memoryview, str, dict, list)
@@ -34,14 +33,7 @@ def encode_content(content: Any) -> bytes:
         )
     if isinstance(content, str):
         return content.encode()
-    return _encode_json(content) if is_json(content) else bytes(content)
-
-
-def _encode_json(content: Any) -> bytes:
-    try:
-        return msgspec.json.encode(content)
-    except (ValueError, OverflowError, RecursionError):
-        return json.dumps(content).encode()
+    return encode_json(content) if is_json(content) else bytes(content)
 
 
 def with_header(headers: list[Header], name: bytes, value: bytes) -> list[Header]:

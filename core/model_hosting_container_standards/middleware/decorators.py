@@ -39,7 +39,8 @@ def input_formatter(func: M) -> M:
     """Register a function that is called with every HTTP request; return it unchanged.
 
     ``fn(request)``, sync or async, changes the request in place and returns nothing,
-    or returns another request, or a body: bytes, text, or a dict or list for JSON.
+    or returns another request, or a body: bytes, text, or a dict or list for JSON. If
+    it returns a response, that is the answer, and the app is not called.
 
     Raises:
         FormatterRegistrationError: ``func`` is not a callable, or another input

@@ -42,10 +42,15 @@ class Formatters:
             return
         if self._input is not None:
             request = ReplayableRequest(scope, receive)
+            recording_send = RecordingSend(send)
             try:
-                scope, receive = request.to_forward(await self._input(request))
+                result = await self._input(request)
+                if isinstance(result, Response):
+                    await result(scope, receive, recording_send)
+                    return
+                scope, receive = request.to_forward(result)
             except Exception as error:  # noqa: BLE001 - customers raise anything
-                await answer_error(error, scope, receive, RecordingSend(send))
+                await answer_error(error, scope, receive, recording_send)
                 return
         if self._output is None:
             await self.app(scope, receive, send)

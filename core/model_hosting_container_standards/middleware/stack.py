@@ -61,9 +61,14 @@ class CustomerMiddleware(msgspec.Struct):
 
 
 def make_customer_middleware(
-    app: FastAPI, found: Mapping[str, FoundMiddleware]
+    app: FastAPI,
+    found: Mapping[str, FoundMiddleware],
+    around_formatters: Callable[[ASGIApp], ASGIApp] | None = None,
 ) -> CustomerMiddleware:
     """Instantiate the middleware that was found; an error stops the server's start.
+
+    Args:
+        around_formatters: wraps the formatters, if there are any.
 
     Raises:
         MiddlewareError: a class cannot be instantiated, or a function has a signature
@@ -74,7 +79,7 @@ def make_customer_middleware(
             "The app has answered requests before bootstrap(app), so middleware cannot "
             "be put around it: call bootstrap(app) before the server starts."
         )
-    return CustomerMiddleware(_make_outer(found), _make_inner(found))
+    return CustomerMiddleware(_make_outer(found), _make_inner(found, around_formatters))
 
 
 def _make_outer(found: Mapping[str, FoundMiddleware]) -> Layer | None:
@@ -84,12 +89,17 @@ def _make_outer(found: Mapping[str, FoundMiddleware]) -> Layer | None:
     return Layer(_make(THROTTLE, found[THROTTLE], inner), inner)
 
 
-def _make_inner(found: Mapping[str, FoundMiddleware]) -> Layer | None:
+def _make_inner(
+    found: Mapping[str, FoundMiddleware],
+    around_formatters: Callable[[ASGIApp], ASGIApp] | None,
+) -> Layer | None:
     inner = InnerApp()
     entry: ASGIApp = inner
     formatters = [_formatter(p, found) for p in (INPUT_FORMATTER, OUTPUT_FORMATTER)]
     if any(formatters):
         entry = Formatters(entry, *formatters)
+        if around_formatters is not None:
+            entry = around_formatters(entry)
     if PRE_POST_PROCESS in found:
         entry = _make(PRE_POST_PROCESS, found[PRE_POST_PROCESS], entry)
     return None if entry is inner else Layer(entry, inner)

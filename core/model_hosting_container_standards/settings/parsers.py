@@ -71,6 +71,20 @@ def parse_whole_number(value: str) -> int:
     raise ValueError(f"use a whole number from 0 to {_MAX_COUNT}")
 
 
+def parse_batch_strategy(value: str) -> str:
+    """Return SageMaker's spelling, also for that of its API, ``MultiRecord``."""
+    word = value.lower().replace("_", "")
+    if word in ("multirecord", "singlerecord"):
+        return f"{word.removesuffix('record')}_RECORD".upper()
+    raise ValueError("use MULTI_RECORD or SINGLE_RECORD")
+
+
+def parse_dialect(value: str) -> str:
+    if (dialect := value.lower()) in ("tgi", "lmi"):
+        return dialect
+    raise ValueError("use tgi or lmi")
+
+
 def parse_port(value: str) -> int:
     if not (value.isdecimal() and value.isascii()) or not 0 < int(value) < 65536:
         raise ValueError("use a port from 1 to 65535")

@@ -14,9 +14,11 @@ from typing import Any, Generic, TypeVar, overload
 
 from ..exceptions import ConfigurationError
 from .parsers import (
+    parse_batch_strategy,
     parse_boolean,
     parse_count,
     parse_defaults,
+    parse_dialect,
     parse_file,
     parse_folder,
     parse_log_format,
@@ -267,6 +269,12 @@ class Settings:
         parse=parse_rate,
         meaning="mhcs.throttle: new requests per second and process",
     )
+    dialect = Variable(
+        "MHCS_DIALECT",
+        default="tgi",
+        parse=parse_dialect,
+        meaning="mhcs.dialects: the server whose answers are given, tgi or lmi",
+    )
     port = Variable(
         "SAGEMAKER_BIND_TO_PORT",
         "AIP_HTTP_PORT",
@@ -291,6 +299,24 @@ class Settings:
         default=None,
         parse=parse_count,
         meaning="mhcs serve: default of the engine's limit of adapters in memory",
+    )
+    max_concurrent_transforms = Variable[int | None](
+        "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS",
+        default=None,
+        parse=parse_whole_number,
+        meaning="/execution-parameters: MaxConcurrentTransforms",
+    )
+    max_payload_mb = Variable[int | None](
+        "SAGEMAKER_MAX_PAYLOAD_IN_MB",
+        default=None,
+        parse=parse_whole_number,
+        meaning="/execution-parameters: MaxPayloadInMB",
+    )
+    batch_strategy = Variable(
+        "SAGEMAKER_BATCH_STRATEGY",
+        default="MULTI_RECORD",
+        parse=parse_batch_strategy,
+        meaning="/execution-parameters: BatchStrategy",
     )
     auto_recovery = Variable(
         "PROCESS_AUTO_RECOVERY",
@@ -389,6 +415,9 @@ READ_BY_SERVERS: tuple[Variable[Any], ...] = (
     Settings.health_route,
     Settings.predict_route,
     Settings.unknown_model,
+    Settings.max_concurrent_transforms,
+    Settings.max_payload_mb,
+    Settings.batch_strategy,
 )
 
 

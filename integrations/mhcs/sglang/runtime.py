@@ -32,6 +32,10 @@ class SGLangRuntime(EngineRuntime):
     def adapter_backend(self) -> SGLangAdapters:
         return SGLangAdapters(self.app, self._manager)
 
+    def max_concurrency(self) -> int | None:
+        # Unset by default: a scheduler then derives it from its memory.
+        return getattr(self._manager.server_args, "max_running_requests", None)
+
     async def check(self) -> None:
         await self._probe.check()
 

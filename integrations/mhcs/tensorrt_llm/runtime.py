@@ -20,6 +20,10 @@ class TensorRTRuntime(EngineRuntime):
     def adapter_backend(self) -> TensorRTAdapters:
         return TensorRTAdapters(self._server)
 
+    def max_concurrency(self) -> int | None:
+        arguments = getattr(self._server.llm, "args", None)
+        return getattr(arguments, "max_batch_size", None)
+
     async def check(self) -> None:
         health.check(self._server)
 

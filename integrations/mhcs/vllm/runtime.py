@@ -18,6 +18,15 @@ class VLLMRuntime(EngineRuntime):
     def adapter_backend(self) -> VLLMAdapters:
         return VLLMAdapters(self.app)
 
+    def max_concurrency(self) -> int | None:
+        # Engine clients before V1 have no configuration of the scheduler.
+        config = getattr(self._client, "vllm_config", None)
+        if config is None:
+            return None
+        # The scheduler's limit is that of one rank.
+        ranks: int = config.parallel_config.data_parallel_size
+        return int(config.scheduler_config.max_num_seqs) * ranks
+
     async def check(self) -> None:
         await health.check(self._client)
 

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from mhcs.sglang import engine, health, hooks
+from mhcs.sglang import engine, health, hooks, runtime
 from mhcs.sglang.health import EngineProbe, engine_processes
+from mhcs.sglang.runtime import SGLangRuntime
 from mhcs.sglang.shutdown import start_engine_loop, start_loop_before_warmups
 from servers import polling
 from sglang_manager import Manager, Scheduler, ServerStatus, install
@@ -239,3 +240,14 @@ async def test_runtime_finds_the_engine_in_the_module(
     assert watched.loops == 1
     watched.watchdog.cancel()
     asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("limit", [None, 48])
+def test_concurrency_is_the_limit_of_running_requests(
+    monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
+    install(monkeypatch)
+    manager = Manager(Scheduler(), max_running_requests=limit)
+    monkeypatch.setattr(runtime, "tokenizer_manager", lambda: manager)
+    monkeypatch.setattr(runtime, "start_engine_loop", lambda *_, **__: None)
+    assert SGLangRuntime(FastAPI()).max_concurrency() == limit

@@ -14,6 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from mhcs.tensorrt_llm.health import cause_of_death, check, probe_generation
+from mhcs.tensorrt_llm.runtime import TensorRTRuntime
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 from servers import polling
 from trtllm import MODEL, RELEASES, TrtllmServer, trtllm
@@ -123,3 +124,17 @@ def test_slow_request_is_not_a_hung_engine() -> None:
                 break
         else:
             raise AssertionError("The engine is never probed.")
+
+
+@pytest.mark.parametrize(
+    ("known", "limit"),
+    [
+        ({}, None),
+        ({"args": None}, None),
+        ({"args": SimpleNamespace(max_batch_size=32)}, 32),
+    ],
+)
+def test_concurrency_is_the_batch_size(known: Any, limit: int | None) -> None:
+    app = FastAPI()
+    app.state.openai_server = SimpleNamespace(llm=SimpleNamespace(**known))
+    assert TensorRTRuntime(app).max_concurrency() == limit

@@ -10,10 +10,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from prometheus_client import REGISTRY, Gauge
 
 from mhcs.vllm import health
 from mhcs.vllm.health import check, probe_generation
+from mhcs.vllm.runtime import VLLMRuntime
 from model_hosting_container_standards.exceptions import EngineUnhealthyError
 
 #: The interval at which the probe polls, and a duration of several polls, in seconds.
@@ -329,3 +331,16 @@ async def test_server_of_dead_engine_can_be_kept(
     with pytest.raises(EngineUnhealthyError, match="KEEP_ALIVE") as raised:
         await check(client)
     assert raised.value.keeps_server
+
+
+def test_concurrency_is_the_number_of_sequences_of_all_ranks() -> None:
+    app = FastAPI()
+    runtime = VLLMRuntime(app)
+    assert runtime.max_concurrency() is None
+    app.state.engine_client = Client()
+    assert runtime.max_concurrency() is None
+    app.state.engine_client.vllm_config = SimpleNamespace(
+        scheduler_config=SimpleNamespace(max_num_seqs=128),
+        parallel_config=SimpleNamespace(data_parallel_size=2),
+    )
+    assert runtime.max_concurrency() == 256

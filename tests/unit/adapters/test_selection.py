@@ -219,3 +219,16 @@ def test_pins_are_limited_by_their_own_number(
     assert [response.status_code for response in statuses] == [200, 507]
     assert "can pin 1 adapter(s)" in statuses[1].text
     assert "--slots" in statuses[1].text
+
+
+def test_each_line_of_json_lines_selects_its_own_adapter(
+    client: TestClient, tmp_path: Path
+) -> None:
+    body = {"name": "de", "src": write_adapter(tmp_path / "de", "hallo")}
+    client.post("/adapters", json=body).raise_for_status()
+    models = ["fr", "de", None, "native", "fr"]
+    lines = [json.dumps({"text": "x", "model": model}) for model in models]
+    headers = {"content-type": "application/jsonlines"}
+    answer = client.post("/invocations", content="\n".join(lines), headers=headers)
+    found = [json.loads(line)["adapter"] for line in answer.text.splitlines()]
+    assert found == ["fr", "de", None, None, "fr"]

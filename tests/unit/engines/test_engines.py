@@ -52,4 +52,5 @@ async def test_engine_needs_only_a_name() -> None:
     await runtime.check()
     await runtime.probe_generation()
     assert runtime.adapter_backend() is None
+    assert runtime.max_concurrency() is None
     assert not runtime.processes()

@@ -150,7 +150,7 @@ def test_returned_dict_is_parsed_into_model(make_formatter: Any) -> None:
     assert client.post("/invocations", content=b"a").json() == "a"
 
 
-@pytest.mark.parametrize("returned", [7, 1.5, True, object(), Response("no")])
+@pytest.mark.parametrize("returned", [7, 1.5, True, object()])
 def test_result_that_is_not_a_request_is_a_500(
     make_formatter: Any, returned: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -228,3 +228,21 @@ class Formatter:
 def test_any_kind_of_callable_works(place: str, shape: Any) -> None:
     answer = client_with(**{place: shape}).post("/invocations", content=BODY)
     assert (answer.status_code, answer.content) == (200, BODY)
+
+
+@pytest.mark.parametrize("in_a_thread", [True, False])
+def test_response_of_input_formatter_is_the_answer(in_a_thread: bool) -> None:
+    def refuse(request: Any) -> Response:
+        return Response("no", 418, {"x-by": "formatter"})
+
+    async def refuse_on_the_loop(request: Any) -> Response:
+        return refuse(request)
+
+    async def never(response: Any) -> None:
+        raise AssertionError
+
+    formatter = refuse if in_a_thread else refuse_on_the_loop
+    client = client_with(input_formatter=formatter, output_formatter=never)
+    answer = client.post("/invocations", content=b"body")
+    assert (answer.status_code, answer.text) == (418, "no")
+    assert answer.headers["x-by"] == "formatter"
