@@ -135,7 +135,7 @@ def test_custom_server_works(tmp_path: Path) -> None:
 OTHERS: Final = {
     "",  # only variables
     *("curl", "docker", "head", "pip", "pytest"),
-    *("sglang", "trtllm-serve", "uvicorn", "vllm"),
+    *("ray", "serve", "sglang", "trtllm-serve", "uvicorn", "vllm"),
 }
 COMMANDS: Final = documentation.commands()
 MAKEFILE: Final = (ROOT / "Makefile").read_text()
