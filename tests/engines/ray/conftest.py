@@ -18,6 +18,8 @@ def ray_standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(STANDIN))
     before = {*sys.modules}
     yield
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
     for name in {*sys.modules} - before:
         package, _, module = name.rpartition(".")
         if name.partition(".")[0] == "ray" or package == "mhcs.ray":
