@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import mhcs.ray  # noqa: F401 # Kept by the fixture: it does not use Ray.
 from real import ROOT
 
 STANDIN = ROOT / "tests" / "support" / "standins" / "ray_2_60"
