@@ -17,7 +17,7 @@ TINY_MODEL := build/tiny-llama
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-ray test-poetry moved-names gpu-test all serve serve-ray tiny-model bench bench-serving bench-sglang bench-ping clean pre-commit-install
+.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-ray test-poetry moved-names gpu-test all serve serve-ray tiny-model bench bench-serving bench-sglang bench-ray bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -77,12 +77,14 @@ docs: dev ## the documentation's site, below build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # More than there are cores: they wait for servers half of the time. What shares a server
-# runs in one of them, and what takes longest begins (tests/conftest.py).
+# runs in one of them, and what takes longest begins (tests/conftest.py). Some machines
+# tell Python to write no bytecode; hundreds of servers would then compile our modules.
 WORKERS ?= 4
 DISTRIBUTED = --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 test: install ## pytest, and 95 % of the branches, by WORKERS at once
 	$(BIN)/coverage erase
+	@$(BIN)/python -m compileall -q core integrations tests/support
 	$(BIN)/coverage run -m pytest $(DISTRIBUTED) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
@@ -133,6 +135,9 @@ bench-serving: install ## /invocations of a real vLLM under load, on this machin
 
 bench-sglang: sglang ## a real SGLang with this package and without it, on this machine
 	PYTHONPATH=tests/support:tests/contract $(BIN)/python benchmarks/sglang.py $(ARGS)
+
+bench-ray: ray tiny-model ## a real Ray Serve LLM with this package and without it, on this machine
+	PYTHONPATH=tests/support:tests/contract $(BIN)/python benchmarks/ray_serve.py $(ARGS)
 
 bench-ping: install ## /ping while a real vLLM has more to do than it can
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/ping.py $(ARGS)

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from promises.engines import Load
+from real_engines import TOOL, long_completion, sglang_load, write_adapter
 from servers import Server
 
 ROOT: Final = Path(__file__).parent.parent
 #: The model to serve; if unset, a tiny one is made.
 MODEL: Final = os.environ.get("MODEL") or None
 TINY_MODEL: Final = ROOT / "build" / "tiny-llama"
-TINY_MODEL_TOOL: Final = ROOT / "tools" / "tiny_model.py"
 #: Includes loading weights and compiling kernels.
 START_TIMEOUT_S: Final = 900.0
 MAX_RANK: Final = 8
@@ -66,17 +66,10 @@ class RealEngine:
         return None
 
     def write_adapter(self, folder: Path, text: str) -> str:
-        with tempfile.TemporaryDirectory() as made:
-            # The name of the folder is the seed of the weights.
-            written = Path(made, text)
-            _run_tool(model_path(), "--lora", str(written))
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.move(written, folder)
-        return str(folder)
+        return write_adapter(model_path(), folder, text)
 
     def long_completion(self) -> dict[str, Any]:
-        many = {"max_tokens": 1500, "ignore_eos": True, "temperature": 0}
-        return {"model": self.model, "prompt": "hello", **many}
+        return long_completion(self.model)
 
     @property
     def model(self) -> str:
@@ -130,6 +123,11 @@ class RealVLLM(RealEngine):
 
 
 class RealSGLang(RealEngine):
+    # Seconds between two looks whether a client has disconnected.
+    env: ClassVar[Mapping[str, str]] = {
+        **RealEngine.env,
+        "SGLANG_REQUEST_STATE_WAIT_TIMEOUT": "1",
+    }
     command = "sglang"
     distribution = "sglang"
     supports_adapters = True
@@ -160,8 +158,7 @@ class RealSGLang(RealEngine):
         return self._start("serve", *options, env=env, port=port)
 
     def load(self, server: Server) -> Load | None:
-        """Return None: SGLang's gauges are some steps behind."""
-        return None
+        return sglang_load(server)
 
 
 class RealTensorRTLLM(RealEngine):
@@ -210,7 +207,7 @@ ENGINES: Final[tuple[RealEngine, ...]] = (RealVLLM(), RealSGLang(), RealTensorRT
 def model_path() -> str:
     """Return the folder of the model, and make the tiny one if MODEL is unset."""
     if MODEL is None:
-        _run_tool(str(TINY_MODEL))
+        subprocess.run([sys.executable, TOOL, TINY_MODEL], check=True)
     return MODEL or str(TINY_MODEL)
 
 
@@ -233,10 +230,6 @@ def _help_of(command: str) -> str:
     call = [str(Path(sys.executable).with_name(command)), "serve", "--help"]
     end = subprocess.run(call, capture_output=True, check=False, text=True)
     return end.stdout
-
-
-def _run_tool(*arguments: str) -> None:
-    subprocess.run([sys.executable, TINY_MODEL_TOOL, *arguments], check=True)
 
 
 def _metric(text: str, name: str, label: str = "") -> int:

@@ -13,6 +13,7 @@ ENGINES: Final = {
     "vllm": "vLLM",
     "sglang": "SGLang",
     "tensorrt-llm": "TensorRT-LLM",
+    "ray": "Ray Serve LLM",
 }
 #: Releases that have a row even if they were not tested.
 RELEASES: Final = {
@@ -22,6 +23,7 @@ RELEASES: Final = {
     ),
     "sglang": ("0.5.10", "0.5.15", "0.5.23"),
     "tensorrt-llm": ("0.17", "0.21", "1.0", "1.2", "1.3", MAIN),
+    "ray": ("2.56.0", "2.57.0", "2.58.0", "2.59.0", "2.60.0"),
 }
 ACTIVATIONS: Final = ("bootstrap", "hook", ".pth", "mhcs run")
 FEATURES: Final = (
@@ -39,8 +41,8 @@ class Span(NamedTuple):
 
 
 #: Releases that are patched alike: vLLM's ``build_app`` has the same module and
-#: signature, the ``__init__`` of TensorRT-LLM's server has the same signature, or
-#: SGLang runs its server and its workers in the same way.
+#: signature, the ``__init__`` of TensorRT-LLM's server has the same signature, SGLang
+#: runs its server and its workers in the same way, or Ray calls the same methods.
 ALIKE: Final = {
     Span("vllm", "0.6", "0.7"): "0.6",
     Span("vllm", "0.7", "0.10"): "0.7 - 0.9",
@@ -58,6 +60,7 @@ ALIKE: Final = {
     Span("tensorrt-llm", "0.20", "1.1"): "0.20 - 1.0",
     Span("tensorrt-llm", "1.2", "1.3"): "1.2",
     Span("tensorrt-llm", "1.3"): "1.3 and newer",
+    Span("ray", "2.56"): "2.56 and newer",
 }
 #: The releases that each folder of ``tests/support/standins``, a test id, represents.
 STAND_INS: Final = {
@@ -82,15 +85,18 @@ STAND_IN_ID: Final = r"\[(?:.*-)?(v\d+_\d+|trtllm_(?:\d+_\d+|main))[-\]]"
 REAL: Final = {
     r"tests\.engines\.real_vllm\.": "vllm",
     r"tests\.engines\.real_sglang\.": "sglang",
+    r"tests\.engines\.real_ray\.": "ray",
     r"gpu_tests\.\w+::\w+\[(?:.*-)?vllm[-\]]": "vllm",
     r"gpu_tests\.\w+::\w+\[(?:.*-)?sglang[-\]]": "sglang",
     r"gpu_tests\.\w+::\w+\[(?:.*-)?trtllm-serve[-\]]": "tensorrt-llm",
 }
 _REAL: Final = r"tests\.engines\.real_vllm\.test_"
 _PROMISE: Final = (
-    r"(?:tests\.contract\.promises\.\w+|tests\.engines\.real_sglang\.test_promises"
+    r"(?:tests\.contract\.promises\.\w+|tests\.engines\.real_\w+\.test_promises"
     r"|gpu_tests\.test_promises)::test_"
 )
+_PATCHED: Final = r"(?!tests\.engines\.real_ray\.)" + _PROMISE
+_ON_RAY: Final = r"tests\.engines\.real_ray\.test_"
 _WAYS_IN: Final = r"tests\.engines\.real_sglang\.test_ways_in::test_"
 #: Tests that fail if an activation method adds no routes, or adds them twice.
 _ACTIVATION: Final = r"tests\.engines\.\w+\.test_activation::test_"
@@ -111,6 +117,8 @@ SHOWN: Final = {
     _WAYS_IN + "variable_": (".pth",),
     _WAYS_IN + "mhcs_run_": ("mhcs run",),
     r"tests\.engines\.real_sglang\.test_engine::test_no_text_": ("two processes",),
+    _ON_RAY + "promises::test_(?:ping|invocations)_answers": ("bootstrap",),
+    _ON_RAY + "failures::": ("two processes",),
     r"tests\.engines\.vllm\.test_old_import_paths::test_"
     r"(?:ping|script_handler|moved_name|unmoved_name|unknown_name)_": ("moved names",),
     _REAL + "customer_scripts::": ("handlers",),
@@ -145,7 +153,7 @@ SHOWN_UNASKED: Final = {
 #: Additional patterns for other releases: servers that are patched by a variable.
 SHOWN_PATCHED: Final = {
     _REAL + "engine_routes::test_(?:ping|log|completion)_": (".pth",),
-    _PROMISE + "(?:ping_answers|invocations_answers|script_handlers)_": (".pth",),
+    _PATCHED + "(?:ping_answers|invocations_answers|script_handlers)_": (".pth",),
 }
 
 # --- what was read -----------------------------------------------------------------
@@ -166,6 +174,10 @@ READ: Final = {
     # SGLang calls plugins since 0.5.11. Scripts import nothing that has moved.
     Span("sglang", "0", "0.5.11"): {"bootstrap": ABSENT},
     Span("sglang", "0.5"): {"moved names": ABSENT},
+    # The ingress class of the configuration calls it. Scripts import nothing of Ray.
+    Span("ray", "2.56"): dict.fromkeys(
+        ("hook", ".pth", "mhcs run", "moved names"), ABSENT
+    ),
     # No release has our routes. Every release creates the app in __init__, after which
     # routes and middleware can be added.
     Span("tensorrt-llm", "0.17"): {

@@ -68,6 +68,9 @@ def parse() -> argparse.Namespace:
         "--components", nargs="*", default=(), help="inference components of the model"
     )
     parser.add_argument("--lora", action="store_true", help="serve adapters")
+    parser.add_argument(
+        "--plain", action="store_true", help="without this package, to compare with it"
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     return parser.parse_args()
@@ -135,16 +138,14 @@ def serve_app(arguments: argparse.Namespace) -> None:
 
 def serve_config(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what a Serve configuration has as its ``args``."""
+    components = dict.fromkeys(arguments.components, arguments.name)
+    ours = {
+        "ingress_cls": "mhcs.ray:SageMakerIngress",
+        "ingress_extra_kwargs": {"inference_components": components},
+    }
     return {
         "llm_configs": [model_config(arguments)],
-        "ingress_cls_config": {
-            "ingress_cls": "mhcs.ray:SageMakerIngress",
-            "ingress_extra_kwargs": {
-                "inference_components": dict.fromkeys(
-                    arguments.components, arguments.name
-                )
-            },
-        },
+        "ingress_cls_config": {} if arguments.plain else ours,
         "ingress_deployment_config": {
             "num_replicas": arguments.ingress_replicas,
             "autoscaling_config": None,
@@ -156,13 +157,16 @@ def serve_config(arguments: argparse.Namespace) -> dict[str, Any]:
 def model_config(arguments: argparse.Namespace) -> dict[str, Any]:
     engine: dict[str, Any] = {"max_model_len": 256, "enforce_eager": True}
     if arguments.lora:
+        # vLLM's CPU build applies the last slot to requests without an adapter that are
+        # batched with others, so one slot has to stay empty.
         engine |= {"enable_lora": True, "max_loras": 16, "max_lora_rank": 8}
+    ours = {} if arguments.plain else {"server_cls": "mhcs.ray:SageMakerLLMServer"}
     return {
+        **ours,
         "model_loading_config": {
             "model_id": arguments.name,
             "model_source": str(Path(arguments.model).resolve()),
         },
-        "server_cls": "mhcs.ray:SageMakerLLMServer",
         "deployment_config": {
             "num_replicas": arguments.replicas,
             "autoscaling_config": None,

@@ -28,17 +28,6 @@ def patch_engines() -> None:
         _watch_refusals(settings)
 
 
-def patch_engine(name: str) -> None:
-    """Register the hooks of one engine that asks for them, unless it is disabled."""
-    with guarded(f"Patching {name}", f"{name} serves without SageMaker's routes."):
-        settings = read_settings()
-        if settings.auto is False or settings.disables(name):
-            return
-        for engine in installed_engines():
-            if engine.name == name:
-                _patch(engine)
-
-
 def _patch(engine: Engine) -> None:
     consequence = f"{engine.name} serves without SageMaker's routes."
     with guarded(f"Patching {engine.name}", consequence):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import HTTPException
 
 from model_hosting_container_standards.engines import RegisteredAdapters, locate
-from model_hosting_container_standards.exceptions import AdapterError
+from model_hosting_container_standards.exceptions import AdapterError, StorageError
 
 
 def refuse_registered(adapters: RegisteredAdapters, request: Any) -> None:
@@ -30,10 +31,19 @@ def refuse_registered(adapters: RegisteredAdapters, request: Any) -> None:
             "DELETE /adapters/NAME, or POST /adapters with load_inplace.",
         )
     if adapters.root is not None and hasattr(request, "lora_path"):
-        try:
+        with http_errors():
             locate(request.lora_path, adapters.root)
-        except AdapterError as error:
-            raise HTTPException(error.status_code, str(error)) from None
+
+
+@contextmanager
+def http_errors() -> Iterator[None]:
+    """Raise an adapter's error within the block as the one that clients get."""
+    try:
+        yield
+    except AdapterError as error:
+        raise HTTPException(error.status_code, str(error)) from None
+    except StorageError as error:
+        raise HTTPException(507, str(error)) from None
 
 
 def hold_leases(

@@ -13,7 +13,7 @@ import pytest
 import servers
 from model_hosting_container_standards.processes.tree import is_running
 from proc import SHARED_MEMORY
-from servers import Process, polling
+from servers import UNMEASURED, Process, polling
 
 SUPPORT: Final = Path(servers.__file__).parent
 WAYS: Final = pytest.mark.parametrize(
@@ -83,7 +83,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         (tmp_path / "test_it.py").write_text(START + tests)
         command = [sys.executable, "-m", "pytest", "-p", "leaks", "-rA", *options]
         # Loading other plugins would take longer than these tests.
-        env = {"PYTHONPATH": str(SUPPORT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        plugins = {"PYTHONPATH": str(SUPPORT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        env = {**UNMEASURED, **plugins}
         started.append(Process([*command, "test_it.py"], env, tmp_path))
         started[-1].start()
         return started[-1]

@@ -52,7 +52,11 @@ def make_engine(folder: Path, *options: str) -> Path:
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shared environment with pip; each test installs different packages."""
-    return make_engine(tmp_path_factory.mktemp("engine"), "--seed")
+    python = make_engine(tmp_path_factory.mktemp("engine"), "--seed")
+    # uv leaves it to the first run, which may not write bytecode.
+    [pip] = python.parents[1].glob("lib/python*/site-packages/pip")
+    run(python, "-m", "compileall", "-q", pip)
+    return python
 
 
 @pytest.fixture

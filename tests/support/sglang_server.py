@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +13,7 @@ import pytest
 
 from promises.engines import Load
 from real import ROOT, tiny_model
+from real_engines import long_completion, sglang_load, write_adapter
 from servers import Server, shared_memory
 
 #: The release to test; its environment is made by tools/sglang_cpu.
@@ -44,7 +42,11 @@ LORA_OPTIONS: Final = (
 ENV: Final = {
     "HF_HUB_OFFLINE": "1",
     "SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO",
+    # Seconds between two looks whether a client has disconnected.
+    "SGLANG_REQUEST_STATE_WAIT_TIMEOUT": "1",
     "SGLANG_USE_CPU_ENGINE": "1",
+    # uvicorn restarts a worker that takes longer to import SGLang.
+    "SGLANG_UVICORN_WORKER_HEALTHCHECK_TIMEOUT": "300",
     # With coverage, each of its processes starts twice as slowly.
     "COVERAGE_PROCESS_CONFIG": "",
 }
@@ -119,26 +121,10 @@ class RealSGLang:
         )
 
     def write_adapter(self, folder: Path, text: str) -> str:
-        with tempfile.TemporaryDirectory() as made:
-            # Its name is the seed of its weights.
-            written = Path(made, text)
-            tool = ROOT / "tools" / "tiny_model.py"
-            command: list[str | Path] = [
-                sys.executable,
-                tool,
-                tiny_model(),
-                "--lora",
-                written,
-            ]
-            subprocess.run(command, check=True)
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.move(written, folder)
-        return str(folder)
+        return write_adapter(tiny_model(), folder, text)
 
     def long_completion(self) -> dict[str, Any]:
-        many = {"max_tokens": 1500, "ignore_eos": True, "temperature": 0}
-        return {"model": self.model, "prompt": "hello", **many}
+        return long_completion(self.model)
 
     def load(self, server: Server) -> Load | None:
-        """Return None: SGLang's gauges are some steps behind."""
-        return None
+        return sglang_load(server)

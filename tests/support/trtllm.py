@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from servers import Exit, Server, serve_until_exit
+from servers import UNMEASURED, Exit, Server, serve_until_exit
 
 SUPPORT: Final = Path(__file__).parent
 STANDINS: Final = SUPPORT / "standins"
@@ -66,7 +66,7 @@ def environment_of(
             [str(STANDINS / "bin"), str(_SCRIPTS), os.environ["PATH"]]
         ),
         "PYTHONPATH": os.pathsep.join([str(STANDINS / release), str(SUPPORT)]),
-        **({} if release in MEASURED else {"COVERAGE_PROCESS_CONFIG": ""}),
+        **({} if release in MEASURED else UNMEASURED),
         **(env or {}),
     }
 

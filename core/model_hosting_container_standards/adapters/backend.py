@@ -47,6 +47,13 @@ class RegisteredAdapters(Protocol):
             AdapterError: it does not exist, or cannot be loaded.
         """
 
+    async def select(self, name: str) -> None:
+        """Make an adapter the one that answers the current HTTP request.
+
+        Raises:
+            AdapterError: it does not exist, or cannot be loaded.
+        """
+
     def selected(self) -> Adapter | None:
         """Return the adapter that the current HTTP request names, leased and loaded.
 

@@ -17,7 +17,7 @@ from ..adapters.routes import add_adapter_routes
 from ..adapters.runtime import AdapterRuntime
 from ..adapters.unknown_model import UnknownModels
 from ..asgi.endpoint import describe
-from ..asgi.routing import find_routes, find_target
+from ..asgi.routing import find_routes, find_target, put_first
 from ..contract.routes import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
 from ..customer_code.moved_names import install_moved_names
 from ..engines.api import Engine
@@ -117,6 +117,8 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     server_runtime = _make_server_runtime(
         app, settings, engine, get_runtime, labels, adapters, any_encoding
     )
+    # Engines have up to a hundred routes, and the router tries them in order.
+    put_first(app, inference_paths, "POST")
     # After the metrics and adapter routes: the last route that is put first wins.
     if ping is not None:
         _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), server_runtime))

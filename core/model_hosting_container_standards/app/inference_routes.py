@@ -29,6 +29,8 @@ from ..contract.headers import ADAPTER_IDENTIFIER, CONTENT_TYPE
 from ..observability.route_labels import local_path
 
 _MISSING: Final = b""
+#: SGLang's own routes also take PUT.
+_METHODS: Final = frozenset({"POST", "PUT"})
 #: The body field of the model's name, on all engines' inference routes.
 MODEL: Final = "model"
 #: JSON values that name no model.
@@ -58,7 +60,7 @@ class InferenceRoutes:
         handler = self.handlers.get(scope.get("path", ""))
         if handler is None and scope.get("root_path"):
             handler = self.handlers.get(local_path(scope))
-        if handler is None or scope.get("method") != "POST":
+        if handler is None or scope.get("method") not in _METHODS:
             return self.app(scope, receive, send)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if headers.get(ADAPTER_IDENTIFIER):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from fastapi import FastAPI
 
 from .endpoint import unwrap
 from .request_fields import declared_fields
-from .routing import iter_routes
+from .routing import find_routes, iter_routes
 
 #: The request field with the model's name.
 _MODEL: Final = "model"
@@ -18,18 +18,20 @@ _OF_THE_CONTRACT: Final = frozenset({"adapters", "invocations", "ping"})
 
 
 def find_inference_paths(
-    app: FastAPI, is_of_engine: Callable[[str], bool]
+    app: FastAPI, is_of_engine: Callable[[str], bool], untyped: Collection[str] = ()
 ) -> frozenset[str]:
     """Return the paths of an engine's ``POST`` routes whose request has a model field.
 
     Routes that manage the server, its weights, caches or adapters have no such field.
-    Routes with path parameters, and those that parse the request themselves, are left
-    out.
+    Routes with path parameters are left out.
 
     Args:
         is_of_engine: whether a module, by its name, belongs to the engine.
+        untyped: paths that count if the app has them, although their requests are not
+            such models.
     """
-    return frozenset(_inference_paths(app, is_of_engine))
+    present = (path for path in untyped if find_routes(app, path, ["POST"]))
+    return frozenset(_inference_paths(app, is_of_engine)).union(present)
 
 
 def _inference_paths(

@@ -7,7 +7,7 @@ earlier versions copy its routes. Only what both have is used here: an entry's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from typing import Any
 
 import fastapi.routing
@@ -16,7 +16,7 @@ from fastapi.exceptions import FastAPIError
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Mount
+from starlette.routing import BaseRoute, Host, Match, Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from ..exceptions import HandlerNotCallableError
@@ -91,6 +91,30 @@ def find_target(app: FastAPI, path: str, *methods: str) -> RouteTarget | None:
                 continue
             if entry.matches(dict(scope))[0] is Match.FULL:
                 return RouteTarget(entry, path, method)
+    return None
+
+
+def put_first(app: FastAPI, paths: Collection[str], method: str) -> None:
+    """Move the routes of these paths to the front, where the router finds them sooner.
+
+    Every request is answered by the same route as before: a route is moved only if it
+    is the one that the router chooses for its path.
+    """
+    chosen = [_chosen(app, path, method) for path in paths]
+    routes = app.router.routes
+    # False sorts before True, and the order stays the same otherwise.
+    routes.sort(key=lambda entry: not any(entry is route for route in chosen))
+
+
+def _chosen(app: FastAPI, path: str, method: str) -> BaseRoute | None:
+    """Return the route that answers a path, if it answers no other path."""
+    scope = request_scope(path, method)
+    for entry in app.router.routes:
+        if isinstance(entry, Host):  # It may match a request that has a host.
+            return None
+        if entry.matches(dict(scope))[0] is Match.FULL:
+            is_fixed = isinstance(entry, Route) and entry.path == path
+            return entry if is_fixed else None
     return None
 
 

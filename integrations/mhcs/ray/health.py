@@ -18,7 +18,7 @@ from starlette.responses import Response
 from .replicas import running_replicas
 
 #: Seconds within which a replica of each model must answer a check.
-ANSWER_S: Final = 1.5
+ANSWER_S: Final = 1.0
 #: Seconds for which a result counts.
 _FRESH_S: Final = 0.5
 #: The attribute of an ingress app's state.

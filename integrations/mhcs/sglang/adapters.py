@@ -33,6 +33,7 @@ from model_hosting_container_standards.exceptions import (
 )
 
 from .arguments import lora_arguments, parallel_arguments, serving_arguments
+from .model_field import ModelField
 from .references import References, make_reference
 from .requests import AdapterRequests
 
@@ -113,6 +114,9 @@ class SGLangAdapters(AdapterBackend):
     def cache_size(self) -> int | None:
         size: int | None = self._arguments.max_loaded_loras
         return size
+
+    def prepare(self) -> None:
+        ModelField(self, lambda: self._adapters).check_in(self._app)
 
     def attach(self, adapters: RegisteredAdapters) -> None:
         self._adapters = adapters

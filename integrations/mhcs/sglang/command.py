@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from model_hosting_container_standards.engines import EngineCommand, Parser
-from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings
 
-from ..serve.command_line import has_option, last_value
+from ..packages import read_sources
+from ..serve.adapters_in_memory import limit_adapters
 from ..serve.yaml_options import read_yaml_options
 
 #: Files below the package in which releases define the server's options.
@@ -43,16 +42,9 @@ class SGLangCommand(EngineCommand):
         return options
 
     def default_arguments(self, settings: Settings, given: Sequence[str]) -> list[str]:
-        count = settings.adapters_in_memory
-        is_on = has_option(given, "--enable-lora")
-        if count is None or not is_on or has_option(given, "--max-loaded-loras"):
-            return []
-        slots = last_value(given, ("--max-loras-per-batch",)) or ""
-        if slots.isdecimal() and int(slots) > count:
-            name = Settings.adapters_in_memory.name
-            allowed = f"it must be at least --max-loras-per-batch, which is {slots}"
-            raise ConfigurationError(name, str(count), allowed)
-        return ["--max-loaded-loras", str(count)]
+        return limit_adapters(
+            settings, given, "--max-loaded-loras", "--max-loras-per-batch"
+        )
 
     def mentions(self, flag: str) -> bool:
         field = flag.removeprefix("--").replace("-", "_")
@@ -60,22 +52,10 @@ class SGLangCommand(EngineCommand):
 
     @cached_property
     def _source(self) -> str:
-        files = (
-            file
-            for folder in _folders()
-            for pattern in _SOURCES
-            for file in folder.glob(pattern)
-        )
-        return "".join(file.read_text() for file in files)
+        return read_sources("sglang", _SOURCES)
 
     def parser(self) -> Parser | None:
         # Imported late: it imports SGLang.
         from .parser import make_parser
 
         return make_parser()
-
-
-def _folders() -> list[Path]:
-    """Return the folder of the package, without importing it; empty without it."""
-    spec = find_spec("sglang")
-    return [*map(Path, spec.submodule_search_locations or ())] if spec else []

@@ -16,8 +16,17 @@ if TYPE_CHECKING:
 
     from .runtime import SGLangRuntime
 
-#: SGLang's own route for a prompt; its body has no model field.
+#: SGLang's own route for a prompt.
 GENERATE: Final = "/generate"
+#: Inference routes whose requests are no models with a field for the model's name.
+_UNTYPED: Final = (
+    GENERATE,
+    "/classify",
+    "/encode",
+    "/v1/audio/transcriptions",
+    "/v1/rerank",
+    "/vertex_generate",
+)
 _DECISIONS: Final = "/v1/systemone"
 
 
@@ -54,15 +63,10 @@ class SGLang(Engine):
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         # Imported late: only a server needs it.
-        from model_hosting_container_standards.engines import (
-            find_inference_paths,
-            find_routes,
-        )
+        from model_hosting_container_standards.engines import find_inference_paths
 
-        typed = find_inference_paths(app, _is_of_sglang)
-        own = {GENERATE} if find_routes(app, GENERATE, ["POST"]) else set[str]()
-        # SGLang's warm-up names no model of the server there.
-        return (typed | own) - {_DECISIONS}
+        # SGLang's warm-up names no model of the server in requests for decisions.
+        return find_inference_paths(app, _is_of_sglang, _UNTYPED) - {_DECISIONS}
 
     def api_keys(self, app: FastAPI) -> Collection[str]:
         arguments = hooks.server_args(app)

@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
 
+from mhcs.packages import package_folders
 from mhcs.patch_errors import guarded, logger
 from model_hosting_container_standards.settings import read_settings
 
@@ -49,6 +48,10 @@ CONSEQUENCE: Final = (
     "/ping and /invocations will be SGLang's own: use a release of SGLang that this "
     "version supports, or update model-hosting-container-standards."
 )
+HTTP2_PROBLEM: Final = (
+    "--enable-http2 with --tokenizer-worker-num: up to 0.5.22, SGLang starts its own "
+    "app then, without this package's routes. Leave one of the two options away."
+)
 #: The name of this package's plugin.
 _PLUGIN: Final = "mhcs"
 #: The attribute of the app's state with the arguments of the server.
@@ -65,10 +68,9 @@ def patch() -> None:
 
 def loads_plugins() -> bool:
     """Whether the installed SGLang loads plugins, which it does since 0.5.11."""
-    spec = find_spec("sglang")
-    folders = (spec.submodule_search_locations or ()) if spec else ()
+    folders = package_folders("sglang")
     chosen = os.environ.get("SGLANG_PLUGINS", "").strip()
-    return any(Path(folder, "srt", "plugins").is_dir() for folder in folders) and (
+    return any((folder / "srt" / "plugins").is_dir() for folder in folders) and (
         not chosen or _PLUGIN in [name.strip() for name in chosen.split(",")]
     )
 
@@ -121,19 +123,36 @@ def _bootstrap_first(
     wrapped: Callable[..., Any], _instance: Any, args: Any, kwargs: Any
 ) -> Any:
     """Bootstrap the app in this process, or let each server process do it."""
+    # Imported late: the scheduler registers the hooks too, but does not need FastAPI.
+    from .failed_start import exit_if_start_fails
+
     arguments = args[0] if args else kwargs["server_args"]
     if getattr(arguments, "tokenizer_worker_num", 1) > 1:
-        import uvicorn
-
-        if os.environ.setdefault(APP_PATH, OUR_APP) != OUR_APP:
-            logger.error("%s names another app. %s", APP_PATH, CONSEQUENCE)
-        if not isinstance(uvicorn.run, wrapt.FunctionWrapper):
-            wrapt.wrap_function_wrapper(uvicorn, "run", _run_our_app)
+        _serve_our_app(arguments)
     else:
         app = sys.modules[SERVER_MODULE].app
         setattr(app.state, _ARGUMENTS, arguments)
         bootstrap_app(app)
-    return wrapped(*args, **kwargs)
+    with exit_if_start_fails():
+        return wrapped(*args, **kwargs)
+
+
+def _serve_our_app(arguments: Any) -> None:
+    """Make each of several server processes import the app of this package."""
+    import uvicorn
+
+    if getattr(arguments, "enable_http2", False) and not _reads_app_path():
+        logger.error(HTTP2_PROBLEM)
+    if os.environ.setdefault(APP_PATH, OUR_APP) != OUR_APP:
+        logger.error("%s names another app. %s", APP_PATH, CONSEQUENCE)
+    if not isinstance(uvicorn.run, wrapt.FunctionWrapper):
+        wrapt.wrap_function_wrapper(uvicorn, "run", _run_our_app)
+
+
+def _reads_app_path() -> bool:
+    """Whether the release has :data:`APP_PATH`."""
+    environ = sys.modules.get("sglang.srt.environ")
+    return hasattr(getattr(environ, "envs", None), APP_PATH)
 
 
 def _run_our_app(
@@ -146,17 +165,22 @@ def _run_our_app(
 
 def bootstrap_app(app: Any) -> Any:
     """Call ``bootstrap``, unguarded: an unusable customer handler stops the start."""
-    # Imported late: the scheduler registers the hooks too, but does not need FastAPI.
+    # Imported late, as above.
     from model_hosting_container_standards.sagemaker import bootstrap
 
     from .errors import hide_requests
-    from .warmup import send_key
+    from .failed_start import end_warmup_on_error, note_failed_start
+    from .shutdown import start_loop_before_warmups
+    from .warmup import control_warmup
 
     hide_requests(app)
-    if key := read_settings().api_key:
-        host = getattr(server_args(app), "host", None)
-        send_key(sys.modules[SERVER_MODULE], key, host)
+    module = sys.modules[SERVER_MODULE]
+    host = getattr(server_args(app), "host", None)
+    control_warmup(module, read_settings().api_key, host)
+    start_loop_before_warmups(app, module)
+    end_warmup_on_error(app, module)
     bootstrap(app)
+    note_failed_start(app)
     _require_admin_key(app)
     return app
 

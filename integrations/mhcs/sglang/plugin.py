@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from mhcs.auto import patch_engine
+from importlib import import_module
 
 __all__ = ["activate"]
 
 
 def activate() -> None:
-    """Patch SGLang, unless the environment disables that.
+    """Patch the installed engines, unless the environment disables that.
 
     SGLang calls it early in every one of its processes; no variable has to be set.
     """
-    patch_engine("sglang")
+    import_module("mhcs.auto")

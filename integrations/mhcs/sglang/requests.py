@@ -8,8 +8,7 @@ import functools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from fastapi import HTTPException
-
+from mhcs.own_routes import http_errors
 from model_hosting_container_standards.engines import (
     Adapter,
     RegisteredAdapters,
@@ -18,7 +17,6 @@ from model_hosting_container_standards.engines import (
 from model_hosting_container_standards.exceptions import (
     AdapterError,
     AdapterNotFoundError,
-    StorageError,
 )
 
 from .references import References
@@ -104,18 +102,18 @@ class AdapterRequests:
     ) -> Any:
         """Lease the adapters of a request, and return their names in the engine."""
         given: str | Sequence[str | None] = request.lora_path
-        try:
-            if (selected := self._adapters.selected()) is not None:
-                return await self._lease(selected.name, leases)
-            if isinstance(given, str):
-                return await self._find(given, leases)
-            return [name and await self._find(name, leases) for name in given]
-        except AdapterError as error:
-            if getattr(request, "stream", False):  # The status has been sent.
+        with http_errors():
+            try:
+                if (selected := self._adapters.selected()) is not None:
+                    return await self._lease(selected.name, leases)
+                if isinstance(given, str):
+                    return await self._find(given, leases)
+                return [name and await self._find(name, leases) for name in given]
+            except AdapterError as error:
+                if not getattr(request, "stream", False):
+                    raise
+                # The status has been sent.
                 raise ValueError(str(error)) from error
-            raise HTTPException(error.status_code, str(error)) from error
-        except StorageError as error:
-            raise HTTPException(507, str(error)) from error
 
     async def _find(self, name: str, leases: contextlib.AsyncExitStack) -> str:
         registered = self._adapters.view()

@@ -5,12 +5,34 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
+from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, Final
+
+from fastapi import FastAPI
 
 #: Seconds between two looks for SIGTERM; SGLang itself looks every 5 seconds.
 _POLL_S: Final = 0.1
 #: Seconds that aborted requests may take to leave the engine; SGLang waits for ever.
 _ABORT_S: Final = 1.0
+
+
+def start_loop_before_warmups(app: FastAPI, module: ModuleType) -> None:
+    """Start the loop as :func:`start_engine_loop` does, before SGLang's ``--warmups``.
+
+    Their first request would start it.
+    """
+    execute = getattr(module, "execute_warmups", None)
+    if execute is None:
+        return
+
+    @functools.wraps(execute)
+    async def execute_warmups(mode: str, names: Sequence[str], manager: Any) -> None:
+        is_only_process = getattr(app, "is_single_tokenizer_mode", False)
+        start_engine_loop(manager, is_only_process=is_only_process)
+        await execute(mode, names, manager)
+
+    module.execute_warmups = execute_warmups  # type: ignore[attr-defined]
 
 
 def start_engine_loop(manager: Any, *, is_only_process: bool) -> None:
@@ -24,7 +46,7 @@ def start_engine_loop(manager: Any, *, is_only_process: bool) -> None:
         is_only_process: whether the server has no other tokenizer workers.
     """
     if getattr(manager, "event_loop", None) is not None:
-        return  # A warm-up of SGLang (--warmups) has started it.
+        return
     if is_only_process:
         _stop_promptly(manager)
         manager.auto_create_handle_loop()

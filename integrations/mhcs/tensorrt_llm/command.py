@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from model_hosting_container_standards.engines import EngineCommand, Parser
 from model_hosting_container_standards.settings import Settings
+
+from ..packages import read_sources
 
 
 class TensorRTCommand(EngineCommand):
@@ -48,10 +49,7 @@ class TensorRTCommand(EngineCommand):
 
     @cached_property
     def _source(self) -> str:
-        spec = find_spec("tensorrt_llm")
-        folders = (spec.submodule_search_locations or ()) if spec else ()
-        files = (Path(folder, "commands", "serve.py") for folder in folders)
-        return "".join(file.read_text() for file in files if file.is_file())
+        return read_sources("tensorrt_llm", ["commands/serve.py"])
 
     def parser(self) -> Parser | None:
         # Imported late: it imports TensorRT-LLM.

@@ -46,14 +46,9 @@ class TensorRTLLM(Engine):
 
     def inference_paths(self, app: FastAPI) -> Collection[str]:
         # Imported late: only a server needs it.
-        from model_hosting_container_standards.engines import (
-            find_inference_paths,
-            find_routes,
-        )
+        from model_hosting_container_standards.engines import find_inference_paths
 
-        typed = find_inference_paths(app, _is_any)
-        untyped = (p for p in UNTYPED_ROUTES if find_routes(app, p, ["POST"]))
-        return typed.union(untyped)
+        return find_inference_paths(app, _is_any, UNTYPED_ROUTES)
 
     def start(self, app: FastAPI) -> TensorRTRuntime:
         # Imported late: only a server needs it.

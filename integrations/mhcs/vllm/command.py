@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from model_hosting_container_standards.engines import EngineCommand, Parser
-from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings
 
-from ..serve.command_line import has_option, last_value
+from ..packages import read_sources
+from ..serve.adapters_in_memory import limit_adapters
+from ..serve.command_line import has_option
 from ..serve.yaml_options import read_yaml_options
 
 #: Files below the package in which releases define the options of ``vllm serve``.
@@ -78,16 +79,7 @@ class VLLMCommand(EngineCommand):
         return read_yaml_options(file)
 
     def default_arguments(self, settings: Settings, given: Sequence[str]) -> list[str]:
-        count = settings.adapters_in_memory
-        is_on = has_option(given, "--enable-lora")
-        if count is None or not is_on or has_option(given, "--max-cpu-loras"):
-            return []
-        slots = last_value(given, ("--max-loras",)) or ""
-        if slots.isdecimal() and int(slots) > count:
-            name = Settings.adapters_in_memory.name
-            allowed = f"it must be at least --max-loras, which is {slots}"
-            raise ConfigurationError(name, str(count), allowed)
-        return ["--max-cpu-loras", str(count)]
+        return limit_adapters(settings, given, "--max-cpu-loras", "--max-loras")
 
     def mentions(self, flag: str) -> bool:
         # Fields of a JSON option may be set separately: --compilation-config.level.
@@ -99,11 +91,11 @@ class VLLMCommand(EngineCommand):
         pattern = re.compile(
             rf"[\"']{re.escape(flag)}[\"']|^ +{field} *:", re.MULTILINE
         )
-        return any(pattern.search(source) for source in self._sources)
+        return pattern.search(self._source) is not None
 
     @cached_property
-    def _sources(self) -> list[str]:
-        return [file.read_text() for file in _find_sources()]
+    def _source(self) -> str:
+        return read_sources("vllm", _SOURCES)
 
     def parser(self) -> Parser | None:
         # vllm_omni replaces the command line when it is started with --omni.
@@ -113,10 +105,3 @@ class VLLMCommand(EngineCommand):
         from .parser import make_parser
 
         return make_parser()
-
-
-def _find_sources() -> Iterator[Path]:
-    spec = find_spec("vllm")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for pattern in _SOURCES:
-            yield from Path(folder).glob(pattern)

@@ -180,6 +180,8 @@ def test_adapter_names_of_every_form_are_checked(
             by_path = client.post(path, json={**generate, "lora_path": "named"})
             by_header = client.post(path, json=generate, headers={ADAPTER: "named"})
             assert by_path.json()["text"] == by_header.json()["text"] == expected
+        put = client.put("/generate", json=generate, headers={ADAPTER: "named"})
+        assert put.json()["text"] == expected
         several = {**generate, "text": ["hello"] * 2, "lora_path": ["named", None]}
         texts = [each["text"] for each in client.post("/generate", json=several).json()]
         assert texts == [expected, text_of(ask(client, engine))]
@@ -195,6 +197,21 @@ def test_adapter_names_of_every_form_are_checked(
             answer = ask(client, engine, **fields)
             assert (answer.status_code, "named" in answer.text) == (404, True)
         assert client.post("/generate", json=several).status_code == 404
+
+
+def test_unknown_names_are_refused_on_put_and_in_forms(workers: Server) -> None:
+    form: dict[str, Any] = {
+        "data": {"model": "no-such"},
+        "files": {"file": ("a.wav", b"RIFF")},
+    }
+    named: list[dict[str, Any]] = [{}, {"headers": {ADAPTER: "no-such"}}]
+    with workers.new_client() as client:
+        answers = [
+            client.post("/v1/audio/transcriptions", **form, **each) for each in named
+        ]
+        answers.append(client.put("/generate", json={"text": "hello"}, **named[1]))
+    for answer in answers:
+        assert (answer.status_code, "no-such" in answer.text) == (404, True)
 
 
 def test_errors_show_neither_bodies_nor_paths(

@@ -10,10 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mhcs.sglang.failed_start import STATUS
 from model_hosting_container_standards.processes.tree import descendants
 from promises.requests import ask, text_of
 from real import tiny_model
-from servers import Server, free_port, polling
+from servers import Server, free_port, polling, serve_until_exit
 from sglang_server import (
     CPU_OPTIONS,
     PYTHON,
@@ -108,6 +109,21 @@ def test_own_key_lets_the_server_start(engine: RealSGLang) -> None:
         metrics = server.client.get("/metrics").text
         assert "sagemaker_requests_total" in metrics
         assert "sglang:" in metrics
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_start_that_fails_ends_the_server(tmp_path: Path, processes: int) -> None:
+    folder = tmp_path / "file" / "below"
+    folder.parent.touch()
+    env = {"MHCS_AUTO": "1", "SAGEMAKER_ADAPTERS_PATH": str(folder)}
+    server = serve(env=env, processes=processes)
+    end = serve_until_exit(server.command[:-4], server.env, timeout=server.timeout)
+    server.client.close()
+    server.close()
+    assert end.status == STATUS
+    assert "SAGEMAKER_ADAPTERS_PATH" in end.stderr
+    # SGLang's warm-up, which tries for two minutes, did not have to give up.
+    assert "warmup error" not in end.stderr
 
 
 def test_mhcs_serve_restarts_a_dead_engine(engine: RealSGLang, tmp_path: Path) -> None:

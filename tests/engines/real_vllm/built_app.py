@@ -1,8 +1,9 @@
-"""Build vLLM's own app without an engine, and print its selectable routes.
+"""Build vLLM's own app without an engine for each kind of model, and print its routes.
 
-    python built_app.py MODEL generate|pooling
+    python built_app.py MODEL KIND...
 
-The app has every route of the release, including those for developers and adapters.
+The kinds are generate and pooling. The app has every route of the release, including
+those for developers and adapters.
 """
 
 import inspect
@@ -61,10 +62,14 @@ def main() -> None:
     # After vLLM, because the table depends on its release.
     import_module("vllm")
     install_moved_names(engine.moved_names)
-    app = build(*sys.argv[1:])
+    _, model, *kinds = sys.argv
+    reports = {kind: report(build(model, kind)) for kind in kinds}
+    sys.stdout.write(json.dumps(reports))
+
+
+def report(app: Any) -> dict[str, list[str]]:
     posts = {r.path for r in iter_routes(app) if "POST" in (methods_of(r) or ())}
-    report = {"chosen": sorted(engine.inference_paths(app)), "posts": sorted(posts)}
-    sys.stdout.write(json.dumps(report))
+    return {"chosen": sorted(engine.inference_paths(app)), "posts": sorted(posts)}
 
 
 main()

@@ -100,7 +100,8 @@ def test_background_response_uses_one_adapter_until_finished(
     register(client, "adapter-a")
     body = {"model": "one", "input": "hello", "max_output_tokens": 200}
     # On one connection, because only one process knows the response.
-    with httpx.Client(base_url=deployment.server.url, trust_env=False) as same:
+    url = deployment.server.url
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as same:
         undisturbed = same.post("/v1/responses", json={**body, "temperature": 0})
         background = {**body, "temperature": 0, "background": True}
         queued = same.post("/v1/responses", json=background)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,8 +13,10 @@ import pytest
 from real import (
     ENV,
     PATCHED,
+    QUICK,
     RELEASE,
     START_TIMEOUT_S,
+    STARTUP,
     VLLM,
     requires_vllm,
     tiny_model,
@@ -26,6 +29,13 @@ pytestmark = [*requires_vllm, pytest.mark.usefixtures("temporary_folder")]
 
 LORA: Final = '{"name": "a", "path": "/a"}'
 HERE: Final = str(Path(__file__).parent)
+
+
+@pytest.fixture(autouse=True)
+def quick_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the process of vLLM's parser start as the servers do."""
+    for name, value in QUICK.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_lists_are_written_as_each_option_requires() -> None:
@@ -114,7 +124,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         "AIP_HEALTH_ROUTE": "/healthz",
         "AIP_PREDICT_ROUTE": "/predict",
         "HF_MODEL_ID": "no/model",
-        "PYTHONPATH": HERE,
+        "PYTHONPATH": os.pathsep.join([HERE, STARTUP]),
         "SAGEMAKER_MODEL_PATH": str(tmp_path),
         "SM_VLLM_CONFIG": str(tmp_path / "vllm.yaml"),
         "SM_VLLM_MIDDLEWARE": '["marking.Marking", "marking.Second"]',

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from fastapi import FastAPI
 
 from mhcs.sglang import engine, health, hooks
 from mhcs.sglang.health import EngineProbe, engine_processes
-from mhcs.sglang.shutdown import start_engine_loop
+from mhcs.sglang.shutdown import start_engine_loop, start_loop_before_warmups
 from servers import polling
 from sglang_manager import Manager, Scheduler, ServerStatus, install
 
@@ -188,6 +189,26 @@ async def test_server_stops_at_once_after_its_signal(manager: Manager) -> None:
     asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
 
 
+async def test_server_stops_at_once_after_warmups_too(manager: Manager) -> None:
+    watched = Watched(manager.scheduler)
+
+    async def execute_warmups(mode: str, names: list[str], manager: Watched) -> None:
+        manager.auto_create_handle_loop()
+        manager.rid_to_state[f"{mode}, {names}"] = object()
+
+    module: Any = ModuleType(hooks.SERVER_MODULE)
+    app = FastAPI()
+    start_loop_before_warmups(app, module)  # A release without them.
+    module.execute_warmups = execute_warmups
+    app.is_single_tokenizer_mode = True  # type: ignore[attr-defined]
+    start_loop_before_warmups(app, module)
+    await module.execute_warmups("null", ["voice_chat"], watched)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(watched.watchdog, 5)
+    assert watched.aborted == ["null, ['voice_chat']"]
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+
+
 async def test_worker_keeps_the_servers_own_signal_handler(manager: Manager) -> None:
     watched = Watched(manager.scheduler)
     received = []
@@ -205,8 +226,6 @@ async def test_worker_keeps_the_servers_own_signal_handler(manager: Manager) -> 
 async def test_runtime_finds_the_engine_in_the_module(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from types import ModuleType, SimpleNamespace
-
     watched = Watched(manager.scheduler)
     module: Any = ModuleType(hooks.SERVER_MODULE)
     module.app = FastAPI()

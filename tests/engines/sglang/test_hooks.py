@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Form, Request, UploadFile
 from fastapi.testclient import TestClient
 
 from mhcs.sglang import engine, hooks
@@ -23,6 +23,7 @@ class Arguments:
     def __init__(self, workers: int = 1, api_key: str | None = None) -> None:
         self.tokenizer_worker_num = workers
         self.api_key = api_key
+        self.enable_http2 = False
 
 
 @pytest.fixture
@@ -85,6 +86,22 @@ def test_several_workers_bootstrap_their_own_apps(
     assert served == [hooks.OUR_APP, "other:app"]
 
 
+@pytest.mark.parametrize("newest", [False, True])
+def test_workers_with_http2_are_reported_up_to_0_5_22(
+    module: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    newest: bool,
+) -> None:
+    environ: Any = ModuleType("sglang.srt.environ")
+    environ.envs = SimpleNamespace(**{hooks.APP_PATH: None} if newest else {})
+    monkeypatch.setitem(sys.modules, environ.__name__, environ)
+    arguments = Arguments(workers=2)
+    arguments.enable_http2 = True
+    add_function(module, hooks.RUN_SERVER[0])(arguments)
+    assert (hooks.HTTP2_PROBLEM in caplog.text) is not newest
+
+
 def test_server_with_unknown_functions_is_reported(module: Any) -> None:
     with pytest.raises(LookupError, match="use a release of SGLang"):
         hooks._patch_server(module)
@@ -138,6 +155,22 @@ def test_adapters_need_the_key_that_loading_needs(
     assert levels["/openapi.json"] is None
 
 
+def test_routes_without_a_request_model_run_a_model_too() -> None:
+    app = FastAPI()
+
+    async def transcribe(file: UploadFile, model: Annotated[str, Form()]) -> None:
+        """Answer nothing."""
+
+    async def encode(request: Request) -> None:
+        """Answer nothing."""
+
+    app.post("/v1/audio/transcriptions")(transcribe)
+    app.api_route("/encode", methods=["POST", "PUT"])(encode)
+    app.get("/classify")(encode)
+    app.post("/flush_cache")(encode)
+    assert engine.inference_paths(app) == {"/v1/audio/transcriptions", "/encode"}
+
+
 @pytest.mark.parametrize("name", hooks.OTHER_SERVERS)
 def test_servers_without_this_app_are_reported(
     name: str, caplog: pytest.LogCaptureFixture
@@ -182,14 +215,16 @@ def test_own_key_is_sent_by_the_warm_up(
 
 @pytest.mark.parametrize(
     ("env", "count"),
-    [({}, 1), ({"MHCS_AUTO": "0"}, 0), ({"MHCS_DISABLE": "sglang"}, 0)],
+    [({}, 1), ({"MHCS_AUTO": "0"}, 0), ({"MHCS_DISABLE": "*"}, 0)],
 )
 def test_plugin_patches_unless_it_is_disabled(
     monkeypatch: pytest.MonkeyPatch, env: dict[str, str], count: int
 ) -> None:
     patched = []
     monkeypatch.setattr(hooks, "patch", lambda: patched.append(1))
-    for name, value in env.items():
+    for name, value in {"MHCS_DISABLE": "vllm,tensorrt_llm", **env}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delitem(sys.modules, "mhcs.auto", raising=False)
+    activate()
     activate()
     assert len(patched) == count

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mhcs.sglang.warmup import send_key
+from mhcs.sglang.warmup import control_warmup, end_warmup
 
 
 class Requests:
@@ -25,8 +25,13 @@ class Requests:
 def module() -> Any:
     module: Any = ModuleType("server")
     module.requests = Requests()
-    send_key(module, "key", "10.0.0.5")
-    send_key(module, "another", None)
+
+    async def send(url: str, headers: dict[str, str], timeout: int) -> Any:
+        return url, headers, timeout
+
+    module._send_disaggregation_warmup_requests = send
+    control_warmup(module, "key", "10.0.0.5")
+    control_warmup(module, "another", None)
     return module
 
 
@@ -56,3 +61,24 @@ def test_a_key_of_the_program_has_precedence(module: Any) -> None:
 
 def test_rest_of_the_module_is_unchanged(module: Any) -> None:
     assert module.requests.codes == "of the module"
+
+
+async def test_warm_up_of_disaggregation_has_the_key(module: Any) -> None:
+    send = module._send_disaggregation_warmup_requests
+    expected = "url", {"Authorization": "Bearer key"}, 1
+    assert await send(url="url", headers={}, timeout=1) == expected
+
+
+def test_requests_of_a_server_without_a_key_are_unchanged() -> None:
+    module: Any = ModuleType("server")
+    module.requests = Requests()
+    control_warmup(module, None, None)
+    url = "http://localhost/"
+    assert module.requests.get(url, timeout=1) == (url, {"timeout": 1, "headers": {}})
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_ended_warm_up_sends_nothing_more(module: Any, method: str) -> None:
+    end_warmup(module)
+    with pytest.raises(SystemExit):
+        getattr(module.requests, method)("http://localhost/")

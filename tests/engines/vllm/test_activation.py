@@ -93,6 +93,13 @@ def report_of(server: Server) -> dict[str, Any]:
     return report
 
 
+def added_routes(report: dict[str, Any]) -> list[str]:
+    """Return the routes of this package, which come before most of the engine's."""
+    routes: list[str] = report["routes"]
+    first = routes[: routes.index("/openapi.json")]
+    return [path for path in first if not path.startswith("/v1/")]
+
+
 # --- each activation method ---------------------------------------------------------
 
 
@@ -113,10 +120,9 @@ def test_customers_invocation_handler_answers(server: Server) -> None:
 
 
 def test_routes_are_added_once(server: Server) -> None:
-    routes = report_of(server)["routes"]
-    before_the_engines = routes[: routes.index("/openapi.json")]
-    assert sorted({*before_the_engines}) == OUR_ROUTES
-    assert len(before_the_engines) == len(OUR_ROUTES) + 2
+    ours = added_routes(report_of(server))
+    assert sorted({*ours}) == OUR_ROUTES
+    assert len(ours) == len(OUR_ROUTES) + 2
 
 
 def test_build_app_returns_patched_app_unless_run_as_main(
@@ -178,7 +184,7 @@ def test_each_of_several_api_servers_is_patched_once(two_servers: Server) -> Non
         two_servers.client.headers["Connection"] = "close"
         report = report_of(two_servers)
         assert sorted(report["routes"][:2]) == ["/invocations", "/ping"]
-        assert report["routes"].index("/openapi.json") == len(OUR_ROUTES) + 2
+        assert len(added_routes(report)) == len(OUR_ROUTES) + 2
         assert two_servers.client.get("/ping").json()["answered_by"] == "the customer"
         seen.add(report["pid"])
         if len(seen) == 2:

@@ -65,6 +65,7 @@ def app_with_routes(engine: AdapterEngine) -> FastAPI:
     async def messages(body: Anthropic | Annotated[Completion, "never"]) -> Any:
         return await answer(body.model, prompt=body.prompt)
 
+    @router.put("/v1/raw")
     @router.post("/v1/raw")
     async def raw(request: Request) -> Any:
         return {"raw": (await request.body()).decode("latin-1")}
@@ -105,6 +106,20 @@ def post_with_adapter(
     return client.post(path, headers={ADAPTER: name}, **more)
 
 
+def test_router_finds_inference_routes_before_others(
+    engine: AdapterEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = app_with_routes(engine)
+    app.post("/v1/last")(find_last)
+    app_of(engine, monkeypatch, app)
+    paths = [getattr(route, "path", None) for route in app.router.routes]
+    assert paths.index("/v1/last") < paths.index("/openapi.json")
+
+
+async def find_last(body: Completion) -> None:
+    """Answer nothing."""
+
+
 PATHS = ["/v1/completions", "/v1/messages", "/invocations"]
 
 
@@ -124,6 +139,13 @@ def test_header_can_name_engines_own_models(client: TestClient) -> None:
     for name in ("own", "base"):
         answer = post_with_adapter(client, "/v1/completions", name, json={})
         assert answer.json()["text"] == name
+
+
+def test_header_counts_for_put_too(client: TestClient) -> None:
+    for name, status in (("fr", 200), ("de", 404)):
+        headers = {ADAPTER: name}
+        answer = client.put("/v1/raw", json={"prompt": "x"}, headers=headers)
+        assert (answer.status_code, name in answer.text) == (status, True)
 
 
 @pytest.mark.parametrize("path", PATHS)

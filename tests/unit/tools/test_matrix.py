@@ -12,20 +12,23 @@ from typing import Any, Final
 
 import pytest
 
-from servers import run_until_exit
+from servers import UNMEASURED, run_until_exit
 from venvs import ROOT
 
 TOOL: Final = ROOT / "tools" / "matrix.py"
 PAGE: Final = "Before\n<!-- matrix -->\nold\n<!-- /matrix -->\nAfter\n"
 ON_0_32: Final = "vllm 0.32.0 CPU"
-#: Suites whose tests the matrix knows by their names, together as they are collected.
+#: Suites whose tests the matrix knows by their names: all that one run can collect.
 SUITES: Final = (
-    ("tests/engines/real_vllm", "tests/contract/promises"),
-    ("tests/engines/vllm/test_activation.py",),
-    ("tests/engines/tensorrt_llm/test_activation.py",),
-    ("tests/engines/vllm/test_old_import_paths.py",),
-    ("tests/engines/real_sglang",),
-    ("gpu_tests",),
+    (
+        "tests/engines/real_vllm",
+        "tests/contract/promises",
+        "tests/engines/vllm/test_activation.py",
+        "tests/engines/tensorrt_llm/test_activation.py",
+        "tests/engines/vllm/test_old_import_paths.py",
+    ),
+    ("tests/engines/real_sglang", "gpu_tests"),
+    ("tests/engines/real_ray",),
 )
 
 REAL_ADAPTERS: Final = "tests/engines/real_vllm/test_adapters.py"
@@ -55,8 +58,8 @@ def test_it(): assert not 'well'
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    # Plugins of pytest take longer to load than these tests to run.
-    env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    # Plugins of pytest take longer to load than these tests to run, as coverage does.
+    env = {**os.environ, **UNMEASURED, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(
         command, cwd=folder, env=env, capture_output=True, check=False, text=True
     )
@@ -344,7 +347,9 @@ def test_a_file_that_is_not_there_is_an_error(project: Project) -> None:
 def test_a_label_that_does_not_say_it_is_an_error(project: Project, label: str) -> None:
     error = project.refuse("--run", label, "results.xml")
     assert f"{label!r} does not say what was run" in error
-    assert "as in 'vllm 0.10.2 CPU'; engines are vllm, sglang, tensorrt-llm" in error
+    assert (
+        "as in 'vllm 0.10.2 CPU'; engines are vllm, sglang, tensorrt-llm, ray" in error
+    )
 
 
 def test_a_label_that_the_tests_contradict_is_an_error(project: Project) -> None:
@@ -415,7 +420,10 @@ def test_each_pattern_is_of_tests_that_there_are(
 def collected(*paths: str) -> list[str]:
     """Return the names of tests as the XML has them."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *paths]
-    end = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True)
+    env = {**os.environ, **UNMEASURED}
+    end = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, check=True, text=True
+    )
     ids = [line.partition(".py::") for line in end.stdout.splitlines()]
     return [f"{path.replace('/', '.')}::{name}" for path, found, name in ids if found]
 

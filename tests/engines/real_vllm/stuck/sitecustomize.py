@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 import wrapt
+
+# As in tests/support/startup, which this file takes the place of.
+gc.set_threshold(100_000, 50, 100)
 
 
 @wrapt.when_imported("vllm.v1.engine.core")
