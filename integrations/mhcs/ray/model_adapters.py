@@ -31,6 +31,8 @@ logger = get_logger(__name__)
 
 #: Seconds that an operation waits for a replica of the model.
 _PATIENCE_S: Final = 10.0
+#: Seconds that unloading waits for one; a new handle knows its replicas before.
+_UNLOAD_PATIENCE_S: Final = 3.0
 _POLL_S: Final = 0.1
 #: What Ray raises for a replica that has died.
 _DIED: Final = (ActorDiedError, ActorUnavailableError)
@@ -175,7 +177,7 @@ class ModelAdapters(AdapterBackend):
         if model not in self._models:
             return  # It is not served any more.
         try:
-            actors = await self._running(model)
+            actors = await self._running(model, _UNLOAD_PATIENCE_S)
         except AdapterEngineError:
             return
         await _call_all(actors, "unload", adapter)
@@ -197,13 +199,13 @@ class ModelAdapters(AdapterBackend):
                 continue
         raise _unavailable(model)
 
-    async def _running(self, model: str) -> list[Any]:
+    async def _running(self, model: str, seconds: float | None = None) -> list[Any]:
         """Return the running replicas of a model; waits until there is one.
 
         Raises:
             AdapterEngineError: there is none.
         """
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + (_PATIENCE_S if seconds is None else seconds)
         while not (actors := [*running_replicas(self._models[model]).values()]):
             if time.monotonic() > deadline:
                 raise _unavailable(model)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import HTTPException
 from fastapi.testclient import TestClient
 
 from adapter_engine import write_adapter
@@ -26,6 +27,7 @@ def soon(ray_standin: None, monkeypatch: pytest.MonkeyPatch) -> None:
     replace_lora_request(monkeypatch)
     monkeypatch.setattr(mhcs.ray.connection, "_RETRY_S", 0.01)
     monkeypatch.setattr(mhcs.ray.model_adapters, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(mhcs.ray.model_adapters, "_UNLOAD_PATIENCE_S", 0.05)
     monkeypatch.setattr(mhcs.ray.model_adapters, "_POLL_S", 0.01)
 
 
@@ -274,7 +276,7 @@ def test_model_without_replicas_is_a_503(cats: str) -> None:
 def test_replicas_that_are_dead_are_left_out(
     model: Model, client: TestClient, cats: str
 ) -> None:
-    for actor in (*model.handle.actors.values(),):
+    for actor in model.handle.actors.values():
         actor.is_cut_off = True
     model.start()
     assert register(client, cats).status_code == 200
@@ -330,6 +332,31 @@ def test_replica_that_ends_after_the_first_has_loaded_is_left_out(
     assert [each.names() for each in model.clients] == [["cats"], []]
 
 
+def test_registration_is_undone_if_another_replica_refuses(
+    model: Model, client: TestClient, cats: str
+) -> None:
+    def refuse() -> None:
+        raise RuntimeError("Its rank is too high.")
+
+    model.clients[1].before_load = refuse
+    answer = register(client, cats)
+    assert answer.status_code == 400
+    assert "Its rank is too high" in answer.text
+    assert client.get("/adapters").json()["adapters"] == []
+    assert [each.names() for each in model.clients] == [[], []]
+
+
+def test_adapter_is_unregistered_while_no_replica_runs(
+    model: Model, client: TestClient, cats: str
+) -> None:
+    register(client, cats, preload=False)
+    register(client, cats, "more")
+    for name in ("r0", "r1"):
+        model.handle.remove(name)
+    assert client.delete("/adapters/more").status_code == 200
+    assert client.delete("/adapters/cats").status_code == 200
+
+
 def test_error_of_a_replica_is_not_shown(
     model: Model, client: TestClient, cats: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +397,20 @@ def test_adapter_that_cannot_be_loaded_is_an_error_of_the_request(
     assert "Traceback" not in answer.text
     assert client.get("/adapters/cats").json()["status"] == "failed"
     assert client.get("/v1/models/cats").status_code == 404
+
+
+async def test_error_of_an_adapter_in_a_replica_has_its_status(
+    model: Model, client: TestClient, cats: str
+) -> None:
+    from ray.serve.llm.ingress import CompletionRequest
+
+    register(client, cats, preload=False)
+    (Path(cats) / "adapter_model.bin").unlink()
+    body = CompletionRequest(model="cats", prompt="hello")
+    with pytest.raises(HTTPException) as raised:
+        await anext(model.handle.completions.remote(body, {}))
+    assert raised.value.status_code == 400
+    assert "Traceback" not in raised.value.detail
 
 
 def test_rays_own_adapters_are_left_to_ray(
@@ -467,8 +508,13 @@ def test_coordinator_dies_while_it_loads(
     model: Model, client: TestClient, cats: str
 ) -> None:
     """The next one undoes it, in the replicas too, and the operation is repeated."""
-    loads = iter([coordinator().kill])
-    model.clients[0].before_load = lambda: next(loads, lambda: None)()
+    client_of_first = model.clients[0]
+
+    def kill() -> None:
+        client_of_first.before_load = lambda: None
+        coordinator().kill()
+
+    client_of_first.before_load = kill
     assert register(client, cats).status_code == 200
     assert [each.names() for each in model.clients] == [["cats"], ["cats"]]
     assert [len(each.loaded) for each in model.clients] == [1, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -48,7 +49,11 @@ def test_errors_of_the_gcs_have_no_address(name: str) -> None:
         raise kind("192.0.2.1 is gone.")
 
     store.before = fail
-    calls = (lambda: opened.put("key", b""), lambda: opened.entries(""), journal)
+    calls: list[Callable[[], Any]] = [
+        lambda: opened.put("key", b""),
+        lambda: opened.entries(""),
+        journal,
+    ]
     for call in calls:
         with pytest.raises(StorageError) as raised:
             call()

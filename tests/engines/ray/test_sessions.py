@@ -16,7 +16,9 @@ SESSION = "X-Amzn-SageMaker-Session-Id"
 SCRIPT = """
 from fastapi import Request
 from model_hosting_container_standards import sagemaker
-from model_hosting_container_standards.sagemaker import get_session_manager
+from model_hosting_container_standards.sagemaker.sessions.manager import (
+    get_session_manager,
+)
 
 @sagemaker.invoke
 def invoke(request: Request, body: dict):
@@ -29,9 +31,7 @@ def invoke(request: Request, body: dict):
 
 
 @pytest.fixture(autouse=True)
-def soon(
-    ray_standin: None, script: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def soon(ray_standin: None, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """Serve a handler with sessions, and try again at once."""
     import mhcs.ray.connection
     import mhcs.ray.sessions

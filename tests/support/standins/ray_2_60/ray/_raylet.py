@@ -33,7 +33,8 @@ class GcsClient:
         namespace: bytes | None = None,
         timeout: float | None = None,
     ) -> int:
-        assert namespace and timeout
+        assert namespace
+        assert timeout
         _check("put", key)
         exists = (namespace, key) in store.entries
         if overwrite or not exists:
@@ -47,7 +48,9 @@ class GcsClient:
         namespace: bytes | None = None,
         timeout: float | None = None,
     ) -> int:
-        assert namespace and timeout and not del_by_prefix
+        assert not del_by_prefix
+        assert namespace
+        assert timeout
         _check("del", key)
         return store.entries.pop((namespace, key), None) is not None
 
@@ -57,7 +60,8 @@ class GcsClient:
         namespace: bytes | None = None,
         timeout: float | None = None,
     ) -> list[bytes]:
-        assert namespace and timeout
+        assert namespace
+        assert timeout
         _check("keys", prefix)
         return [
             key
@@ -71,7 +75,8 @@ class GcsClient:
         namespace: bytes | None = None,
         timeout: float | None = None,
     ) -> dict[bytes, bytes]:
-        assert namespace and timeout
+        assert namespace
+        assert timeout
         _check("multi_get", keys)
         pairs = [(key, store.entries.get((namespace, key))) for key in keys]
         return {key: value for key, value in pairs if value is not None}

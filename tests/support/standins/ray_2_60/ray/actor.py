@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copyreg
 import io
 import pickle
 import threading
@@ -32,11 +31,11 @@ def _view_of(values: dict[Any, Any]) -> Any:
 
 
 class _Pickler(pickle.Pickler):
-    # As cloudpickle, which Ray uses.
-    dispatch_table = {
-        **copyreg.dispatch_table,
-        MappingProxyType: lambda view: (_view_of, (dict(view),)),
-    }
+    def reducer_override(self, value: Any) -> Any:
+        """Pickle views of dicts, as cloudpickle does, which Ray uses."""
+        if isinstance(value, MappingProxyType):
+            return _view_of, (dict(value),)
+        return NotImplemented
 
 
 def copied(value: Any) -> Any:
@@ -85,7 +84,9 @@ class Process:
         self._lock = threading.Lock()
         self._calls: dict[Future[Any], asyncio.Task[None] | None] = {}
         self._started = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._main(),), daemon=True)
+        self._thread = threading.Thread(
+            target=asyncio.run, args=(self._main(),), daemon=True
+        )
         self._thread.start()
         self._started.wait()
         processes.append(self)
@@ -124,7 +125,7 @@ class Process:
         CURRENT.set(self)
         try:
             value = copied(await function(*args, **options))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 # As Ray does.
             task_error = RayTaskError.of(error)
             self._finish(result, lambda: result.set_exception(task_error))
         else:

@@ -22,7 +22,7 @@ class RayTaskError(RayError):
         text = "".join(traceback.format_exception(cause))
         try:
             cause = pickle.loads(pickle.dumps(cause))
-        except Exception:
+        except Exception:  # noqa: BLE001 # As Ray does.
             cause = RayError(text)
         kind = type(cause)
 

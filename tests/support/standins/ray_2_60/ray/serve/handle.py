@@ -87,7 +87,8 @@ class DeploymentHandle:
 
     @property
     def deployment_name(self) -> str:
-        return self.deployment_id.name
+        name: str = self.deployment_id.name
+        return name
 
     @property
     def is_initialized(self) -> bool:

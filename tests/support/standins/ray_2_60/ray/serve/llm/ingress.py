@@ -64,7 +64,8 @@ class OpenAiIngress:
         outputs = self._get_response(
             body=body, call_method="completions", raw_request=request
         )
-        return [output async for output in outputs][0]
+        [output] = [output async for output in outputs]
+        return output
 
     async def model(self, model_id: str) -> ModelCard | None:
         if model_id in self._model_cards:
