@@ -476,6 +476,16 @@ def test_adapters_of_handlers_are_those_of_all_ingresses(
         assert missing.status_code == 404
 
 
+def test_adapter_of_a_handler_is_not_loaded_by_a_new_replica(
+    script: Script, model: Model, cats: str
+) -> None:
+    script(HANDLERS)
+    with serving(tiny=model.handle) as client:
+        register(client, cats, pin=True)
+        model.start()
+    assert [each.names() for each in model.clients] == [[], [], []]
+
+
 @pytest.mark.parametrize("refusing", [1, 5])
 def test_registrations_survive_the_coordinator(
     model: Model, client: TestClient, cats: str, refusing: int
@@ -572,8 +582,13 @@ def test_coordinator_that_cannot_read_the_gcs_is_not_lost(
 def test_new_version_of_the_application_has_other_models(
     model: Model, cats: str
 ) -> None:
+    """The journal still has those of the version before."""
+    from ray import serve
+
     with serving(tiny=model.handle) as client:
         register(client, cats)
+    serve.deployments.clear()
+    coordinator().kill()
     other = Model("other")
     other.start()
     with serving(other=other.handle) as client:
