@@ -85,7 +85,10 @@ class SessionNotFoundError(ValueError):
     """The session id is unknown, or its session is closed or expired."""
 
     def __init__(self, session_id: object) -> None:
-        super().__init__(f"session not found: {session_id}")
+        super().__init__(session_id)  # As it is, so that it can be pickled.
+
+    def __str__(self) -> str:
+        return f"session not found: {self.args[0]}"
 
 
 class StorageError(Exception):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from model_hosting_container_standards.engines import (
     AdapterSpec,
@@ -19,6 +19,9 @@ from model_hosting_container_standards.exceptions import (
     AdapterNotFoundError,
     StorageError,
 )
+from model_hosting_container_standards.logging_config import get_logger
+
+logger = get_logger(__name__)
 
 #: Seconds for which an operation is tried again while the actor is being restarted.
 _PATIENCE_S: Final = 25.0
@@ -34,6 +37,14 @@ class ActorConnection(Connection):
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
+
+    async def serve(self, deployments: Mapping[str, str]) -> None:
+        """Set the names of the models' deployments, by the names of the models.
+
+        Raises:
+            AdapterError: the coordinator's error.
+        """
+        await self._carry_out("serve", deployments)
 
     async def sync(
         self, member_id: str, epoch: str, version: int, draining: Collection[int]
@@ -88,6 +99,12 @@ class ActorConnection(Connection):
     async def _call(self, method: str, *args: Any) -> Any:
         try:
             result = await self._actor.call.remote(method, *args)
+        except RayTaskError as error:
+            # Its text has a traceback, which is not for clients.
+            logger.error("The registry of adapters: %s", error)
+            raise AdapterEngineError(
+                "The registry of adapters has failed; the server's log says why."
+            ) from error
         except RayError as error:
             raise _UnreachableError(
                 "The registry of adapters cannot be reached. Try again."

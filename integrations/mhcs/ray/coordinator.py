@@ -37,17 +37,10 @@ class CoordinatorActor:
     """
 
     def __init__(self, application: str) -> None:
-        self._journal = GCSJournal(application)
-        self._adapters = ModelAdapters(application)
+        # Nothing that can fail: Ray restarts no actor whose constructor has failed.
+        self._application = application
         self._coordinator: Coordinator | None = None
         self._starting = asyncio.Lock()
-        if deployments := self._journal.entries(_DEPLOYMENTS).get(""):
-            self._adapters.serve(msgspec.json.decode(deployments))
-
-    async def serve(self, deployments: Mapping[str, str]) -> None:
-        """Set the names of the models' deployments, by the names of the models."""
-        self._journal.put(_DEPLOYMENTS, msgspec.json.encode(deployments))
-        self._adapters.serve(deployments)
 
     async def call(self, method: str, *args: Any) -> Any:
         """Call a method of the coordinator; return its result or its error."""
@@ -70,11 +63,17 @@ class CoordinatorActor:
     async def _started(self) -> Coordinator:
         async with self._starting:
             if self._coordinator is None:
-                root = read_settings().adapters_root
-                coordinator = RayCoordinator(self._adapters, self._journal, root)
+                coordinator = self._make()
                 await coordinator.restore()
                 self._coordinator = coordinator
             return self._coordinator
+
+    def _make(self) -> Coordinator:
+        journal = GCSJournal(self._application)
+        adapters = ModelAdapters(self._application)
+        if deployments := journal.entries(_DEPLOYMENTS).get(""):
+            adapters.serve(msgspec.json.decode(deployments))
+        return RayCoordinator(adapters, journal, read_settings().adapters_root)
 
 
 class RayCoordinator(Coordinator):
@@ -84,7 +83,18 @@ class RayCoordinator(Coordinator):
         self, adapters: ModelAdapters, journal: GCSJournal, root: Path | None
     ) -> None:
         super().__init__(adapters, journal, root)
+        self._journal = journal
         self._model = adapters
+
+    async def serve(self, deployments: Mapping[str, str]) -> None:
+        """Set the names of the models' deployments, by the names of the models.
+
+        Raises:
+            StorageError: the journal cannot be written.
+        """
+        names = msgspec.json.encode(deployments)
+        await run_in_threadpool(self._journal.put, _DEPLOYMENTS, names)
+        self._model.serve(deployments)
 
     async def register(self, spec: AdapterSpec, by_handler: bool) -> None:
         if not by_handler:
@@ -92,7 +102,8 @@ class RayCoordinator(Coordinator):
         await super().register(spec, by_handler)
 
     async def update(self, name: str, pin: bool | None, preload: bool | None) -> None:
-        await self._model.find()
+        if not self.adapters.get(name).by_handler:
+            await self._model.find()
         await super().update(name, pin, preload)
 
     async def load_on_first_use(self, name: str) -> None:

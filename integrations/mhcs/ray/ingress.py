@@ -13,6 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.llm.ingress import OpenAiIngress
 from starlette.requests import Request
 
+from model_hosting_container_standards.engines import Adapter
 from model_hosting_container_standards.request_id import X_REQUEST_ID
 from model_hosting_container_standards.sagemaker import bootstrap
 
@@ -74,7 +75,8 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
             HTTPException: 404, there is no such model; 400, it has to be named.
         """
         if (adapter := self._models.selected_adapter()) is not None:
-            model = adapter.engine_id or model
+            # None is the only model: a registered handler has loaded the adapter.
+            model = adapter.engine_id
         try:
             name: str = await super()._get_model_id(model)
         except HTTPException as error:
@@ -100,18 +102,22 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
 
     async def model(self, model_id: str) -> Any:
         """Return the card of a model or of a registered adapter, or None."""
-        adapter = self._models.registered().get(model_id)
+        adapter = self._models.find_adapter(model_id)
         if adapter is None:
             return await super().model(model_id)
-        # Not known before it is loaded.
-        base = adapter.engine_id or next(iter(self._model_cards))
-        return self._model_cards[base].model_copy(update={"id": model_id})
+        return self._card_of(adapter)
 
     async def models(self) -> Any:
         """Return the cards of all models and registered adapters."""
         listed = await super().models()
-        listed.data += [await self.model(name) for name in self._models.registered()]
+        listed.data += [self._card_of(each) for each in self._models.registered()]
         return listed
+
+    def _card_of(self, adapter: Adapter) -> Any:
+        # Its model is not known before it is loaded, and may not be served any more.
+        first = next(iter(self._model_cards.values()))
+        card = self._model_cards.get(adapter.engine_id or "", first)
+        return card.model_copy(update={"id": adapter.name})
 
     def _complete(self, body: Any, request: Request) -> None:
         """Set the model that the headers name, and the request's id for the engine."""

@@ -41,8 +41,11 @@ class IngressAdapters(AdapterBackend):
         base, colon, name = model.partition(":")
         if not colon or base not in self._models.handles:
             return model
-        # Ray loads its own adapters from there.
-        return None if self._models.lora_paths.get(base) else name
+        if self._models.lora_paths.get(base):
+            return None  # Ray loads its own adapters from there.
+        adapter = self._models.find_adapter(name)
+        is_of_other = adapter is not None and adapter.engine_id not in (None, base)
+        return model if is_of_other else name
 
     async def load(self, adapter: Adapter) -> None:
         raise NotImplementedError("The coordinator loads adapters.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import ray
@@ -11,6 +12,9 @@ from ray.exceptions import RaySystemError, RpcError
 
 from model_hosting_container_standards.engines import Journal
 from model_hosting_container_standards.exceptions import StorageError
+from model_hosting_container_standards.logging_config import get_logger
+
+logger = get_logger(__name__)
 
 _NAMESPACE: Final = b"model-hosting-container-standards"
 #: Seconds that one call may take.
@@ -24,11 +28,16 @@ class GCSJournal(Journal):
 
     Args:
         name: separates the entries of this journal from those of others.
+
+    Raises:
+        StorageError: the GCS cannot be reached.
     """
 
     def __init__(self, name: str) -> None:
         self._prefix = f"{name}/"
-        self._client: Any = GcsClient(address=ray.get_runtime_context().gcs_address)
+        address = ray.get_runtime_context().gcs_address
+        with _storage_errors():
+            self._client: Any = GcsClient(address=address)
 
     def put(self, key: str, value: bytes) -> None:
         self._call("put", self._key(key), value, True)
@@ -44,10 +53,18 @@ class GCSJournal(Journal):
 
     def _call(self, name: str, *args: Any) -> Any:
         method = getattr(self._client, f"internal_kv_{name}")
-        try:
+        with _storage_errors():
             return method(*args, namespace=_NAMESPACE, timeout=_TIMEOUT_S)
-        except (RpcError, RaySystemError, TimeoutError) as error:
-            raise StorageError(f"Ray's GCS cannot be reached: {error}") from error
 
     def _key(self, key: str) -> bytes:
         return f"{self._prefix}{key}".encode()
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except (RpcError, RaySystemError, TimeoutError) as error:
+        # Its text has addresses, which are not for clients.
+        logger.error("Ray's GCS cannot be reached: %s", error)
+        raise StorageError("Ray's GCS cannot be reached. Try again.") from error

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 from ray import serve
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve.handle import DeploymentHandle
 
 from model_hosting_container_standards.engines import (
@@ -31,6 +31,8 @@ logger = get_logger(__name__)
 
 #: Seconds that an operation waits for a replica of the model.
 _PATIENCE_S: Final = 10.0
+#: Seconds that unloading waits for one; a new handle knows its replicas before.
+_UNLOAD_PATIENCE_S: Final = 3.0
 _POLL_S: Final = 0.1
 #: What Ray raises for a replica that has died.
 _DIED: Final = (ActorDiedError, ActorUnavailableError)
@@ -59,14 +61,21 @@ class ModelAdapters(AdapterBackend):
 
     def __init__(self, application: str) -> None:
         self._application = application
+        self._deployments: Mapping[str, str] = {}
         self._models: Mapping[str, DeploymentHandle] = {}
         self._model = ""
         self._limits = AdapterLimits()
 
     def serve(self, deployments: Mapping[str, str]) -> None:
         """Set the names of the models' deployments, by the names of the models."""
+        if deployments == self._deployments:
+            return  # A new handle would not know its replicas yet.
+        self._deployments = deployments
+        # They may not exist any more: the journal may be of an earlier version.
         self._models = {
-            model: serve.get_deployment_handle(name, self._application)
+            model: serve.get_deployment_handle(
+                name, self._application, _check_exists=False
+            )
             for model, name in deployments.items()
         }
 
@@ -95,11 +104,11 @@ class ModelAdapters(AdapterBackend):
     async def _ask_limits(self, model: str) -> AdapterLimits:
         try:
             limits: AdapterLimits = await self._call_any(model, "adapter_limits")
-        except RayError as error:
-            raise AdapterError(
-                f"The replicas of {model!r} load no adapters: set server_cls to "
-                "mhcs.ray:SageMakerLLMServer in its configuration."
-            ) from error
+        except RayTaskError:
+            return AdapterLimits(
+                unavailable=f"The replicas of {model!r} load no adapters: set "
+                "server_cls to mhcs.ray:SageMakerLLMServer in its configuration."
+            )
         return limits
 
     @property
@@ -120,6 +129,8 @@ class ModelAdapters(AdapterBackend):
         return self._limits.own_adapters
 
     async def locate(self, src: str, root: Path | None) -> str:
+        if not self._model:  # A registered handler loads it.
+            return await super().locate(src, root)
         path: str = await self._call_any(
             self._model, "call_adapters", "locate", src, root
         )
@@ -157,8 +168,18 @@ class ModelAdapters(AdapterBackend):
         raise _unavailable(self._model)
 
     async def unload(self, adapter: Adapter) -> None:
-        handle = self._models.get(adapter.engine_id or self._model)
-        actors = running_replicas(handle).values() if handle else ()
+        model = adapter.engine_id or self._model
+        # Unknown after a restart, if it was not yet loaded into all replicas.
+        for name in [model] if model else self._models:
+            await self._unload_from(name, adapter)
+
+    async def _unload_from(self, model: str, adapter: Adapter) -> None:
+        if model not in self._models:
+            return  # It is not served any more.
+        try:
+            actors = await self._running(model, _UNLOAD_PATIENCE_S)
+        except AdapterEngineError:
+            return
         await _call_all(actors, "unload", adapter)
 
     async def pin(self, adapter: Adapter) -> None:
@@ -178,13 +199,13 @@ class ModelAdapters(AdapterBackend):
                 continue
         raise _unavailable(model)
 
-    async def _running(self, model: str) -> list[Any]:
+    async def _running(self, model: str, seconds: float | None = None) -> list[Any]:
         """Return the running replicas of a model; waits until there is one.
 
         Raises:
             AdapterEngineError: there is none.
         """
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + (_PATIENCE_S if seconds is None else seconds)
         while not (actors := [*running_replicas(self._models[model]).values()]):
             if time.monotonic() > deadline:
                 raise _unavailable(model)
@@ -193,7 +214,14 @@ class ModelAdapters(AdapterBackend):
 
 
 async def _call(actor: Any, method: str, *args: Any) -> Any:
-    return _result(await call_replica(actor, "call_adapters", method, *args))
+    try:
+        return _result(await call_replica(actor, "call_adapters", method, *args))
+    except RayTaskError as error:
+        # Its text has a traceback, which is not for clients.
+        logger.error("A replica has failed in %s: %s", method, error)
+        raise AdapterEngineError(
+            f"A replica has failed in {method}; the server's log says why."
+        ) from error
 
 
 async def _call_all(actors: Collection[Any], method: str, adapter: Adapter) -> None:

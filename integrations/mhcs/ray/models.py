@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,10 +31,16 @@ class IngressModels:
     #: None before the app has started.
     adapters: RegisteredAdapters | None = None
 
-    def registered(self) -> Mapping[str, Adapter]:
-        """Return the registered adapters that answer, by name."""
+    def registered(self) -> Collection[Adapter]:
+        """Return the registered adapters that answer."""
         view = {} if self.adapters is None else self.adapters.view()
-        return {name: one for name, one in view.items() if one.answers}
+        return [adapter for adapter in view.values() if adapter.answers]
+
+    def find_adapter(self, name: str) -> Adapter | None:
+        """Return the registered adapter of this name, if it answers."""
+        view = {} if self.adapters is None else self.adapters.view()
+        adapter = view.get(name)
+        return adapter if adapter is not None and adapter.answers else None
 
     def selected_adapter(self) -> Adapter | None:
         """Return the adapter that the current request names, leased and loaded."""

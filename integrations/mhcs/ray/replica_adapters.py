@@ -52,7 +52,7 @@ class ReplicaAdapters:
         await registry.start()
         self._backend.attach(registry)
         for adapter in registry.view().values():
-            if adapter.pin and adapter.answers:
+            if adapter.pin and adapter.answers and not adapter.by_handler:
                 await self._load_pinned(adapter)
         self._registry = registry
 
@@ -62,12 +62,6 @@ class ReplicaAdapters:
             await self._backend.pin(adapter)
         except AdapterError as error:
             logger.error("Adapter %r cannot be pinned: %s", adapter.name, error)
-
-    async def close(self) -> None:
-        """Leave the coordinator."""
-        registry, self._registry = self._registry, None
-        if registry is not None:
-            await registry.close()
 
     def limits(self) -> AdapterLimits:
         """Return what the engine can load."""

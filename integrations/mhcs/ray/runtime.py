@@ -34,11 +34,10 @@ class RayRuntime(EngineRuntime):
         models = models_of(self.app)
         if models is None:
             return await super().open_adapter_registry(backend, settings)
-        actor = find_coordinator(models.application)
-        await actor.serve.remote(
+        connection = ActorConnection(find_coordinator(models.application))
+        await connection.serve(
             {name: handle.deployment_name for name, handle in models.handles.items()}
         )
-        connection = ActorConnection(actor)
         registry = ClusterRegistry(backend, connection, settings.adapters_root)
         await registry.start()
         return registry

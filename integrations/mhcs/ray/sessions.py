@@ -7,7 +7,7 @@ import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final
 
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from model_hosting_container_standards.engines import (
     SessionStorage,
@@ -15,8 +15,11 @@ from model_hosting_container_standards.engines import (
     StoredSession,
 )
 from model_hosting_container_standards.exceptions import StorageError
+from model_hosting_container_standards.logging_config import get_logger
 
 from .coordinator import find_coordinator
+
+logger = get_logger(__name__)
 
 #: Seconds that a call may take, while the actor may be being restarted.
 _TIMEOUT_S: Final = 10.0
@@ -86,7 +89,7 @@ class ActorSessions(SessionTable):
         """Return the result of a call, and how many attempts it took.
 
         Raises:
-            StorageError: the actor cannot be reached.
+            StorageError: the actor cannot be reached, or has failed.
         """
         deadline = time.monotonic() + _TIMEOUT_S
         for attempt in itertools.count(1):
@@ -94,6 +97,10 @@ class ActorSessions(SessionTable):
             call = self._actor.call_sessions.remote(method, *args).future()
             try:
                 result = call.result(max(0.0, deadline - time.monotonic()))
+            except RayTaskError as error:
+                # Its text has a traceback, which is not for clients.
+                logger.error("The sessions: %s", error)
+                raise StorageError("The sessions cannot be used.") from error
             except (RayError, FutureTimeoutError) as error:
                 if time.monotonic() > deadline:
                     raise StorageError("The sessions cannot be reached.") from error

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import mhcs.ray  # noqa: F401 # Kept by the fixture: it does not use Ray.
 from real import ROOT
 
 STANDIN = ROOT / "tests" / "support" / "standins" / "ray_2_60"
@@ -18,6 +19,8 @@ def ray_standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(STANDIN))
     before = {*sys.modules}
     yield
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
     for name in {*sys.modules} - before:
         package, _, module = name.rpartition(".")
         if name.partition(".")[0] == "ray" or package == "mhcs.ray":

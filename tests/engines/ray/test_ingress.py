@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry, Counter, Metric
 
+import ray_serving
 from metrics_page import scrape
 
 pytestmark = pytest.mark.usefixtures("ray_standin")
@@ -56,27 +57,14 @@ async def hang() -> None:
 @contextmanager
 def serving(**models: list[Replica]) -> Iterator[TestClient]:
     """Serve an ingress over models with these replicas."""
-    from ray import serve
     from ray.serve.handle import DeploymentHandle
-    from ray.serve.llm.ingress import start_replica
-
-    from mhcs.ray import SageMakerIngress
 
     handles = {
         name: DeploymentHandle(name, **{f"r{n}": r for n, r in enumerate(replicas)})
         for name, replicas in models.items()
     }
-    itself = DeploymentHandle("SageMakerIngress")
-    serve.deployments["SageMakerIngress"] = itself
-    ingress = asyncio.run(
-        start_replica(
-            SageMakerIngress,
-            llm_deployments=handles,
-            model_cards=dict.fromkeys(models),
-            inference_components={"part": next(iter(models))},
-        )
-    )
-    with TestClient(ingress.app) as client:
+    components = {"part": next(iter(models))}
+    with ray_serving.serving(components=components, **handles) as client:
         yield client
 
 
@@ -167,7 +155,7 @@ def test_unknown_model_is_a_404_that_lists_models() -> None:
         body = {"model": "third", "prompt": "hello"}
         answer = client.post("/invocations", json=body)
         assert answer.status_code == 404
-        expected = "The model 'third' does not exist. There is: first, second."
+        expected = "The model 'third' does not exist. Available: first, second."
         assert answer.json()["detail"] == expected
         del body["model"]
         assert client.post("/invocations", json=body).status_code == 400
@@ -233,5 +221,5 @@ def test_error_that_is_not_rays_is_raised() -> None:
     from mhcs.ray.replicas import call_each
 
     handle = DeploymentHandle("model", r0=Replica())
-    with pytest.raises(AttributeError, match="no_such_method"):
-        asyncio.run(call_each([handle], "no_such_method", seconds=1))
+    with pytest.raises(Exception, match="pickle"):
+        asyncio.run(call_each([handle], "check_health", lambda: 0, seconds=1))

@@ -19,6 +19,7 @@ class Client:
     """The client of an engine that answers until it dies or hangs."""
 
     model_config = SimpleNamespace(runner_type="generate")
+    vllm_config = SimpleNamespace(lora_config=None)
 
     def __init__(self) -> None:
         self.is_dead = self.hangs = False

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ray.serve._private.common import ReplicaContext
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 #: Set by tests.
@@ -16,6 +15,10 @@ def get_replica_context() -> ReplicaContext:
     return context
 
 
-def get_deployment_handle(name: str, app_name: str, **_: Any) -> DeploymentHandle:
+def get_deployment_handle(
+    name: str, app_name: str, _check_exists: bool = True
+) -> DeploymentHandle:
     assert app_name == context.app_name
-    return deployments[name]
+    if _check_exists and name not in deployments:
+        raise RayServeException(f"Deployment {name!r} does not exist.")
+    return deployments.get(name) or DeploymentHandle(name)

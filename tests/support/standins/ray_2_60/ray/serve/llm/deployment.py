@@ -15,6 +15,14 @@ class LLMServer:
     async def check_health(self) -> None:
         await self.engine.check_health()
 
+    async def completions(self, request: Any, raw_request_info: Any) -> Any:
+        return await self._run_request(
+            request,
+            engine_method="completions",
+            batch_output_stream=True,
+            raw_request_info=raw_request_info,
+        )
+
     async def _run_request(
         self, request: Any, *, engine_method: str, **_: Any
     ) -> AsyncGenerator[Any, None]:

@@ -1,0 +1,2 @@
+class RayServeException(Exception):
+    """An error of Serve itself."""
