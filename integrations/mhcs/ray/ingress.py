@@ -17,6 +17,7 @@ from model_hosting_container_standards.engines import Adapter
 from model_hosting_container_standards.request_id import X_REQUEST_ID
 from model_hosting_container_standards.sagemaker import bootstrap
 
+from .errors import with_public_errors
 from .health import ModelHealth, add_health_route
 from .metrics import add_metrics_route, read_own_metrics
 from .models import IngressModels, set_models
@@ -98,7 +99,7 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
         response: AsyncGenerator[Any, None] = super()._get_response(
             body=body, call_method=call_method, raw_request=raw_request
         )
-        return response
+        return with_public_errors(response)
 
     async def model(self, model_id: str) -> Any:
         """Return the card of a model or of a registered adapter, or None."""

@@ -37,7 +37,12 @@ class RayTaskError(RayError):
                 return text
 
         Both.__name__ = Both.__qualname__ = f"RayTaskError({kind.__name__})"
-        return Both()
+        try:
+            return Both()
+        except TypeError:  # The class needs arguments: the error is not one of it.
+            error = cls(text)
+            error.cause = cause
+            return error
 
 
 class RayActorError(RayError):
