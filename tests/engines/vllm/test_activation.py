@@ -31,6 +31,7 @@ OUR_ROUTES: Final = [
     "/adapters",
     "/adapters/{adapter_name:path}",
     "/adapters/{adapter_name:path}/update",
+    "/execution-parameters",
     "/invocations",
     "/metrics",
     "/ping",
