@@ -11,10 +11,21 @@ from pathlib import Path
 import pytest
 
 from mhcs.vllm.processes import engine_processes
+from model_hosting_container_standards.processes.tree import descendants
 from other_process import Other
 from servers import polling
 
 WAITS = "import sys; sys.stdin.read()"
+
+
+@pytest.fixture(autouse=True)
+def _only_new_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out servers that earlier tests of this process share: some are vLLMs."""
+    before = {*descendants(os.getpid())}
+    monkeypatch.setattr(
+        "mhcs.vllm.processes.descendants",
+        lambda pid: [each for each in descendants(pid) if each not in before],
+    )
 
 
 @pytest.fixture
