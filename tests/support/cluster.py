@@ -57,7 +57,8 @@ class MemoryJournal(Journal):
     def entries(self, prefix: str) -> Mapping[str, bytes]:
         return {
             key.removeprefix(prefix): value
-            for key, value in self.stored.items()
+            # A copy, as another thread may write.
+            for key, value in [*self.stored.items()]
             if key.startswith(prefix)
         }
 

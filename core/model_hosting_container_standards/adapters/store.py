@@ -53,13 +53,13 @@ class AdapterStore(AdapterTable):
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, _APPLICATION, _SCHEMA)
-        self._seen = -1
-        self._view: Mapping[str, Adapter] = {}
-        self._registrations = 0
+        # Its version, the view and the number of registrations: replaced at once, as
+        # threads read them, too.
+        self._cached: tuple[int, Mapping[str, Adapter], int] = (-1, {}, 0)
 
     @property
     def registrations(self) -> int:
-        return self._registrations
+        return self._cached[2]
 
     def view(self) -> Mapping[str, Adapter]:
         """Return the registered adapters by name, sorted by name.
@@ -67,13 +67,13 @@ class AdapterStore(AdapterTable):
         Returns the same object until something changes.
         """
         version = self._database.version()
-        if version != self._seen or version & 1:
+        seen, view, _ = self._cached
+        if version != seen or version & 1:
             rows = self._select(f"{_REGISTERED} ORDER BY name")
-            self._view = MappingProxyType({row.name: row for row in rows})
+            view = MappingProxyType({row.name: row for row in rows})
             ((last_id,),) = self._database.read("SELECT seq FROM sqlite_sequence")
-            self._registrations = last_id - FIRST_ID + 1
-            self._seen = version
-        return self._view
+            self._cached = (version, view, last_id - FIRST_ID + 1)
+        return view
 
     def get(self, name: str) -> Adapter:
         """Return a registered adapter.
