@@ -19,13 +19,11 @@ from types import TracebackType
 from typing import Any, Final
 
 from adapter_engine import AdapterEngine, write_adapter
-from model_hosting_container_standards.adapters.adapter import Adapter, AdapterSpec
-from model_hosting_container_standards.cluster.coordinator import Coordinator, Update
+from model_hosting_container_standards.adapters.adapter import Adapter
+from model_hosting_container_standards.cluster.connection import Connection
+from model_hosting_container_standards.cluster.coordinator import Coordinator
 from model_hosting_container_standards.cluster.journal import Journal
-from model_hosting_container_standards.cluster.registry import (
-    ClusterRegistry,
-    Connection,
-)
+from model_hosting_container_standards.cluster.registry import ClusterRegistry
 from model_hosting_container_standards.exceptions import (
     AdapterEngineError,
     StorageError,
@@ -182,33 +180,7 @@ class Link(Connection):
         self.delay_s = 0.0
         self.calls: list[str] = []
 
-    async def sync(
-        self, member_id: str, epoch: str, version: int, draining: Collection[int]
-    ) -> Update:
-        update: Update = await self._call("sync", member_id, epoch, version, draining)
-        return update
-
-    async def report(
-        self, member_id: str, epoch: str, version: int, draining: Collection[int]
-    ) -> None:
-        await self._call("report", member_id, epoch, version, draining)
-
-    async def leave(self, member_id: str) -> None:
-        await self._call("leave", member_id)
-
-    async def register(self, spec: AdapterSpec, by_handler: bool) -> None:
-        await self._call("register", spec, by_handler)
-
-    async def unregister(self, name: str, by_handler: bool) -> None:
-        await self._call("unregister", name, by_handler)
-
-    async def update(self, name: str, pin: bool | None, preload: bool | None) -> None:
-        await self._call("update", name, pin, preload)
-
-    async def load_on_first_use(self, name: str) -> None:
-        await self._call("load_on_first_use", name)
-
-    async def _call(self, method: str, *args: Any) -> Any:
+    async def call(self, method: str, *args: Any) -> Any:
         self.calls.append(method)
         coordinator, life = self._cluster.coordinator, self._cluster.life
         self._check(life)
@@ -246,8 +218,7 @@ class Member:
     def stop_calling(self) -> None:
         """Stop without a word, as a process that is killed."""
         self.link.is_up = False
-        for task in self.registry._tasks:
-            task.cancel()
+        self.registry._tasks.cancel()
 
 
 class Cluster:

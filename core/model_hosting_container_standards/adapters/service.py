@@ -12,6 +12,7 @@ from ..exceptions import AdapterConflictError, AdapterError, StorageError
 from ..logging_config import get_logger
 from ..observability.metrics import loading_adapter
 from .adapter import Adapter, AdapterSpec
+from .background_tasks import BackgroundTasks
 from .leases import ExclusiveLocks
 from .loader import AdapterLoader
 from .operations import AdapterOperations, ByHandler
@@ -42,7 +43,7 @@ class AdapterService(AdapterOperations):
         self._loader = loader
         self._names = names
         self._leases = leases
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = BackgroundTasks()
         self._retiring: set[int] = set()
         self._loading: dict[str, asyncio.Task[None]] = {}
 
@@ -58,7 +59,8 @@ class AdapterService(AdapterOperations):
     async def load_on_first_use(self, name: str) -> None:
         """Load an adapter; concurrent callers share one attempt and its outcome."""
         if (loading := self._loading.get(name)) is None:
-            loading = self._loading[name] = self._spawn(self._load_on_first_use(name))
+            loading = self._tasks.start(self._load_on_first_use(name))
+            self._loading[name] = loading
             loading.add_done_callback(lambda _: self._loading.pop(name, None))
         await asyncio.shield(loading)
 
@@ -69,19 +71,11 @@ class AdapterService(AdapterOperations):
 
     async def close(self) -> None:
         """Cancel the running operations; the next start cleans up after them."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.end()
 
     async def _carry_out(self, operation: Coroutine[Any, Any, None]) -> None:
         """Run an operation to its end, even if the caller is cancelled."""
-        await asyncio.shield(self._spawn(operation))
-
-    def _spawn(self, operation: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(operation)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        await asyncio.shield(self._tasks.start(operation))
 
     async def _register(self, spec: AdapterSpec, by_handler: ByHandler | None) -> None:
         path = await self._locate(spec, by_handler)
@@ -217,7 +211,7 @@ class AdapterService(AdapterOperations):
         if adapter.id in self._retiring:
             return None
         self._retiring.add(adapter.id)
-        return self._spawn(self._retire_when_idle(adapter))
+        return self._tasks.start(self._retire_when_idle(adapter))
 
     async def _retire_when_idle(self, adapter: Adapter) -> None:
         try:

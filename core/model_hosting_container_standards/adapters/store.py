@@ -75,17 +75,6 @@ class AdapterStore(AdapterTable):
             self._cached = (version, view, last_id - FIRST_ID + 1)
         return view
 
-    def get(self, name: str) -> Adapter:
-        """Return a registered adapter.
-
-        Raises:
-            AdapterNotFoundError: it does not exist.
-        """
-        adapter = self.view().get(name)
-        if adapter is None:
-            raise AdapterNotFoundError(f"Adapter {name!r} does not exist.")
-        return adapter
-
     def rows(self) -> list[Adapter]:
         return self._select("TRUE")
 

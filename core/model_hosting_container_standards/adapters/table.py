@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from ..exceptions import AdapterNotFoundError
 from .adapter import Adapter, AdapterSpec
 
 #: Our ids start at a number that no engine's own counter reaches.
@@ -33,6 +34,10 @@ class AdapterView(Protocol):
         Raises:
             AdapterNotFoundError: no adapter has this name.
         """
+        adapter = self.view().get(name)
+        if adapter is None:
+            raise AdapterNotFoundError(f"Adapter {name!r} does not exist.")
+        return adapter
 
 
 class AdapterTable(AdapterView, Protocol):

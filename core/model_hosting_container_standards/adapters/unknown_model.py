@@ -14,6 +14,7 @@ from ..exceptions import AdapterError, AdapterNotFoundError, StorageError
 from ..logging_config import get_logger
 from ..settings import Settings
 from .adapter import join_names
+from .backend import AdapterBackend, RegisteredAdapters
 
 if TYPE_CHECKING:
     from .registry import AdapterRegistry
@@ -92,9 +93,16 @@ async def select_model(adapters: AdapterRuntime, model: str) -> bool:
         return False
     if base_model_answers(model):
         return True
+    raise unknown_model_error(model, backend, registered)
+
+
+def unknown_model_error(
+    model: str, backend: AdapterBackend, adapters: RegisteredAdapters | None
+) -> HTTPException:
+    """Return the 404 of a model that does not exist, with the names that do."""
     names = [*backend.own_models(), *backend.own_adapters()]
-    names += [] if registered is None else registered.view()
-    raise HTTPException(
+    names += [] if adapters is None else adapters.view()
+    return HTTPException(
         404, f"The model {model!r} does not exist. Available: {join_names(names)}."
     )
 

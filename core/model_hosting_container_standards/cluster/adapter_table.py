@@ -91,12 +91,6 @@ class JournaledAdapters(AdapterTable):
             names = [*self._changed_names][len(self._changed_names) - number :]
             return {name: self._registered.get(name) for name in names}
 
-    def get(self, name: str) -> Adapter:
-        adapter = self._registered.get(name)
-        if adapter is None:
-            raise AdapterNotFoundError(f"Adapter {name!r} does not exist.")
-        return adapter
-
     def rows(self) -> list[Adapter]:
         with self._lock:
             return _flatten(self._rows.values())

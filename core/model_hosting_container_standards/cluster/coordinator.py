@@ -21,6 +21,7 @@ from ..adapters.service import AdapterService
 from .adapter_table import JournaledAdapters
 from .journal import Journal
 from .members import MemberLeases, Members
+from .notification import Notification
 from .session_table import JournaledSessions
 
 #: Seconds for which a call of a member waits for changes.
@@ -76,7 +77,7 @@ class Coordinator:
             self.adapters, self._loader, _OperationLocks(), leases
         )
         self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
+        self._changed = Notification()
 
     async def restore(self) -> None:
         """Finish what an earlier coordinator had begun when it died."""
@@ -101,8 +102,7 @@ class Coordinator:
         seen = version if epoch == self.epoch else -1
         await self.report(member_id, epoch, version, draining)
         if seen == self.adapters.version:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _POLL_S)
+            await self._changed.wait(_POLL_S)
         return self._update(seen)
 
     async def report(
@@ -173,11 +173,7 @@ class Coordinator:
         )
 
     def _wake_soon(self) -> None:
-        self._loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._loop.call_soon_threadsafe(self._changed.notify)
 
 
 class _OperationLocks(ExclusiveLocks):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Final
@@ -15,6 +14,7 @@ from ..adapters.leases import ExclusiveLocks
 from ..exceptions import StorageError
 from ..logging_config import get_logger
 from .journal import Journal
+from .notification import Notification
 
 logger = get_logger(__name__)
 
@@ -52,7 +52,7 @@ class Members:
         self._members: dict[str, _Member] = {}
         #: Held while the journal is written, in the order of the changes.
         self._writing = asyncio.Lock()
-        self._heard = asyncio.Event()
+        self._heard = Notification()
         for member_id in journal.entries(_MEMBERS):
             self._members[member_id] = self._make(-1, ())
 
@@ -70,13 +70,13 @@ class Members:
                 key = _MEMBERS + member_id
                 await run_in_threadpool(self._journal.put, key, b"")
                 self._members[member_id] = self._make(seen, draining)
-        self._wake()
+        self._heard.notify()
 
     async def remove(self, member_id: str) -> None:
         """Note that a member has left or died."""
         if self._members.pop(member_id, None) is None:
             return
-        self._wake()
+        self._heard.notify()
         async with self._writing:
             if member_id in self._members:
                 return  # It has called in the meantime.
@@ -99,7 +99,7 @@ class Members:
     async def _wait(self, is_awaited: Callable[[_Member], bool]) -> None:
         while True:
             await self._remove_dead()
-            heard, now = self._heard, self._now()
+            now = self._now()
             awaited = [
                 member.expires
                 for member in self._members.values()
@@ -107,8 +107,7 @@ class Members:
             ]
             if not awaited:
                 return
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(heard.wait(), max(0.0, min(awaited) - now))
+            await self._heard.wait(max(0.0, min(awaited) - now))
 
     async def _remove_dead(self) -> None:
         now = self._now()
@@ -122,10 +121,6 @@ class Members:
 
     def _make(self, seen: int, draining: Collection[int]) -> _Member:
         return _Member(seen, frozenset(draining), self._now() + VALID_S)
-
-    def _wake(self) -> None:
-        self._heard.set()
-        self._heard = asyncio.Event()
 
 
 class MemberLeases(ExclusiveLocks):

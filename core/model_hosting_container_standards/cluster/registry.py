@@ -7,15 +7,15 @@ import contextlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Final
 
-from ..adapters.adapter import Adapter, AdapterSpec
+from ..adapters.adapter import Adapter
 from ..adapters.backend import AdapterBackend
+from ..adapters.background_tasks import BackgroundTasks
 from ..adapters.leases import AdapterLeases
-from ..adapters.operations import AdapterOperations, ByHandler
 from ..adapters.registry import AdapterRegistry
 from ..adapters.table import AdapterView
 from ..exceptions import (
@@ -26,8 +26,10 @@ from ..exceptions import (
 )
 from ..logging_config import get_logger
 from .adapter_table import sort_by_name
+from .connection import Connection, RemoteOperations
 from .coordinator import Update
 from .members import VALID_S
+from .notification import Notification
 
 logger = get_logger(__name__)
 
@@ -35,34 +37,6 @@ logger = get_logger(__name__)
 _RETRY_S: Final = 0.2
 #: Seconds that a request waits for a coordinator that cannot be reached.
 _PATIENCE_S: Final = 20.0
-
-
-class Connection(Protocol):
-    """Calls the coordinator, whose methods of the same names these are.
-
-    They raise what the coordinator's raise, and an :class:`AdapterEngineError` if it
-    cannot be reached.
-    """
-
-    async def sync(
-        self, member_id: str, epoch: str, version: int, draining: Collection[int]
-    ) -> Update: ...
-
-    async def report(
-        self, member_id: str, epoch: str, version: int, draining: Collection[int]
-    ) -> None: ...
-
-    async def leave(self, member_id: str) -> None: ...
-
-    async def register(self, spec: AdapterSpec, by_handler: bool) -> None: ...
-
-    async def unregister(self, name: str, by_handler: bool) -> None: ...
-
-    async def update(
-        self, name: str, pin: bool | None, preload: bool | None
-    ) -> None: ...
-
-    async def load_on_first_use(self, name: str) -> None: ...
 
 
 class ClusterRegistry(AdapterRegistry):
@@ -91,25 +65,23 @@ class ClusterRegistry(AdapterRegistry):
     ) -> None:
         self._copy = _Copy()
         self._used = _MemberLeases()
-        operations = _RemoteOperations(connection, self._copy)
+        operations = RemoteOperations(connection, self._copy)
         super().__init__(backend, self._copy, self._used, operations, root)
         self._connection = connection
         self._now = now
         self._id = uuid.uuid4().hex
         self._valid_until = now()
-        self._synced = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._synced = Notification()
+        self._tasks = BackgroundTasks()
 
     async def start(self) -> None:
         """Join the cluster: fetch the registered adapters, and keep them current."""
-        self._spawn(self._follow())
+        self._tasks.start(self._follow())
         await self._synced.wait()
 
     async def close(self) -> None:
         """Leave the cluster."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.end()
         await super().close()
         with contextlib.suppress(AdapterEngineError):
             await self._connection.leave(self._id)
@@ -140,16 +112,9 @@ class ClusterRegistry(AdapterRegistry):
         """
         deadline = self._now() + _PATIENCE_S
         while not self._is_valid():
-            synced, left = self._synced, deadline - self._now()
-            try:
-                await asyncio.wait_for(synced.wait(), max(0.0, left))
-            except asyncio.TimeoutError:
-                raise _unreachable() from None
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            if (left := deadline - self._now()) <= 0:
+                raise _unreachable()
+            await self._synced.wait(left)
 
     async def _follow(self) -> None:
         while True:
@@ -163,10 +128,9 @@ class ClusterRegistry(AdapterRegistry):
                 continue
             for adapter in self._copy.apply(update):
                 self._used.remove(adapter)
-                self._spawn(self._unload(adapter))
+                self._tasks.start(self._unload(adapter))
             self._valid_until = asked + VALID_S
-            self._synced.set()
-            self._synced = asyncio.Event()
+            self._synced.notify()
 
     async def _unload(self, adapter: Adapter) -> None:
         """Unload an adapter that was removed, once it is not leased."""
@@ -299,41 +263,6 @@ class _MemberLeases(AdapterLeases):
 
     def close(self) -> None:
         """Do nothing: the coordinator is told that the member leaves."""
-
-
-class _RemoteOperations(AdapterOperations):
-    """The operations of the coordinator.
-
-    It cannot call the handlers of a member, so they are called before it.
-    """
-
-    def __init__(self, connection: Connection, copy: AdapterView) -> None:
-        self._connection = connection
-        self._copy = copy
-
-    async def register(self, spec: AdapterSpec, by_handler: ByHandler | None) -> None:
-        if by_handler is not None and self._will_load(spec):
-            await by_handler()
-        await self._connection.register(spec, by_handler is not None)
-
-    def _will_load(self, spec: AdapterSpec) -> bool:
-        """Return whether an adapter of this name is to be loaded, again or not."""
-        existing = self._copy.view().get(spec.name)
-        return existing is None or not existing.answers or spec.replace
-
-    async def unregister(self, name: str, by_handler: ByHandler | None) -> None:
-        if by_handler is not None:
-            await by_handler()
-        await self._connection.unregister(name, by_handler is not None)
-
-    async def update(self, name: str, pin: bool | None, preload: bool | None) -> None:
-        await self._connection.update(name, pin, preload)
-
-    async def load_on_first_use(self, name: str) -> None:
-        await self._connection.load_on_first_use(name)
-
-    async def close(self) -> None:
-        """Do nothing: the coordinator carries the operations out."""
 
 
 def _unreachable() -> AdapterEngineError:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..adapters.adapter import join_names as join_names
     from ..adapters.backend import AdapterBackend as AdapterBackend
     from ..adapters.backend import RegisteredAdapters as RegisteredAdapters
+    from ..adapters.background_tasks import BackgroundTasks as BackgroundTasks
     from ..adapters.base_model import UNKNOWN as UNKNOWN
     from ..adapters.base_model import BaseModel as BaseModel
     from ..adapters.base_model import Checkpoint as Checkpoint
@@ -28,16 +29,17 @@ if TYPE_CHECKING:
     from ..adapters.registry import AdapterRegistry as AdapterRegistry
     from ..adapters.table import FIRST_ID as FIRST_ID
     from ..adapters.unknown_model import base_model_answers as base_model_answers
+    from ..adapters.unknown_model import unknown_model_error as unknown_model_error
     from ..adapters.weights import WEIGHTS as WEIGHTS
     from ..asgi.deferred_bootstrap import defer_bootstrap as defer_bootstrap
     from ..asgi.inference_paths import find_inference_paths as find_inference_paths
     from ..asgi.routing import find_routes as find_routes
     from ..asgi.routing import iter_routes as iter_routes
+    from ..cluster.connection import Connection as Connection
     from ..cluster.coordinator import Coordinator as Coordinator
     from ..cluster.coordinator import Update as Update
     from ..cluster.journal import Journal as Journal
     from ..cluster.registry import ClusterRegistry as ClusterRegistry
-    from ..cluster.registry import Connection as Connection
     from ..customer_code.moved_names import Move as Move
     from ..customer_code.moved_names import MovedNames as MovedNames
     from ..processes.heartbeat import LAST_WORD_S as LAST_WORD_S
@@ -62,6 +64,7 @@ _MODULES: Final = {
     "Adapter": "..adapters.adapter",
     "AdapterSpec": "..adapters.adapter",
     "join_names": "..adapters.adapter",
+    "BackgroundTasks": "..adapters.background_tasks",
     "AdapterBackend": "..adapters.backend",
     "RegisteredAdapters": "..adapters.backend",
     "BaseModel": "..adapters.base_model",
@@ -76,6 +79,7 @@ _MODULES: Final = {
     "FIRST_ID": "..adapters.table",
     "AdapterRegistry": "..adapters.registry",
     "base_model_answers": "..adapters.unknown_model",
+    "unknown_model_error": "..adapters.unknown_model",
     "WEIGHTS": "..adapters.weights",
     "defer_bootstrap": "..asgi.deferred_bootstrap",
     "find_inference_paths": "..asgi.inference_paths",
@@ -84,7 +88,7 @@ _MODULES: Final = {
     "Coordinator": "..cluster.coordinator",
     "Update": "..cluster.coordinator",
     "Journal": "..cluster.journal",
-    "Connection": "..cluster.registry",
+    "Connection": "..cluster.connection",
     "ClusterRegistry": "..cluster.registry",
     "Move": "..customer_code.moved_names",
     "MovedNames": "..customer_code.moved_names",

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ray.exceptions import RayError, RayTaskError
 
-from model_hosting_container_standards.engines import (
-    AdapterSpec,
-    Connection,
-    Update,
-)
+from model_hosting_container_standards.engines import Connection
 from model_hosting_container_standards.exceptions import (
     AdapterEngineError,
     AdapterNotFoundError,
@@ -44,35 +40,9 @@ class ActorConnection(Connection):
         Raises:
             AdapterError: the coordinator's error.
         """
-        await self._carry_out("serve", deployments)
+        await self.carry_out("serve", deployments)
 
-    async def sync(
-        self, member_id: str, epoch: str, version: int, draining: Collection[int]
-    ) -> Update:
-        update: Update = await self._call("sync", member_id, epoch, version, draining)
-        return update
-
-    async def report(
-        self, member_id: str, epoch: str, version: int, draining: Collection[int]
-    ) -> None:
-        await self._call("report", member_id, epoch, version, draining)
-
-    async def leave(self, member_id: str) -> None:
-        await self._call("leave", member_id)
-
-    async def register(self, spec: AdapterSpec, by_handler: bool) -> None:
-        await self._carry_out("register", spec, by_handler)
-
-    async def unregister(self, name: str, by_handler: bool) -> None:
-        await self._carry_out("unregister", name, by_handler)
-
-    async def update(self, name: str, pin: bool | None, preload: bool | None) -> None:
-        await self._carry_out("update", name, pin, preload)
-
-    async def load_on_first_use(self, name: str) -> None:
-        await self._carry_out("load_on_first_use", name)
-
-    async def _carry_out(self, method: str, *args: Any) -> None:
+    async def carry_out(self, method: str, *args: Any) -> None:
         """Carry out an operation; again if the actor died, as it may have done nothing.
 
         Raises:
@@ -82,7 +52,7 @@ class ActorConnection(Connection):
         is_repeated = False
         while True:
             try:
-                await self._call(method, *args)
+                await self.call(method, *args)
             except _UnreachableError:
                 if time.monotonic() > deadline:
                     raise
@@ -96,7 +66,7 @@ class ActorConnection(Connection):
             else:
                 return
 
-    async def _call(self, method: str, *args: Any) -> Any:
+    async def call(self, method: str, *args: Any) -> Any:
         try:
             result = await self._actor.call.remote(method, *args)
         except RayTaskError as error:

@@ -6,14 +6,14 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI
 
 from mhcs.own_routes import http_errors
 from model_hosting_container_standards.engines import (
     AdapterBackend,
     RegisteredAdapters,
     base_model_answers,
-    join_names,
+    unknown_model_error,
 )
 
 #: SGLang's objects in the state of its app, with the method that answers a request.
@@ -79,14 +79,11 @@ class ModelField:
             return
         if adapters and (adapters.selected() or adapters.selected_own()):
             return  # The HTTP request itself has selected one.
-        names = [*self._backend.own_adapters(), *(adapters.view() if adapters else ())]
-        if name in names:
+        registered = adapters.view() if adapters else ()
+        if name in self._backend.own_adapters() or name in registered:
             await self._select(request, name, adapters)
         elif not base_model_answers(model):
-            available = join_names([*self._backend.own_models(), *names])
-            raise HTTPException(
-                404, f"The model {model!r} does not exist. Available: {available}."
-            )
+            raise unknown_model_error(model, self._backend, adapters)
 
     async def _select(
         self, request: Any, name: str, adapters: RegisteredAdapters | None

@@ -11,6 +11,7 @@ from typing import Any, Final
 from mhcs.own_routes import http_errors
 from model_hosting_container_standards.engines import (
     Adapter,
+    BackgroundTasks,
     RegisteredAdapters,
     join_names,
 )
@@ -42,7 +43,7 @@ class AdapterRequests:
         self._adapters = adapters
         self._references = references
         self._manager = manager
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
         self._view: Mapping[str, Adapter] | None = None
 
     def wrap(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,9 +85,7 @@ class AdapterRequests:
         ids = [given] if isinstance(given, str) else [*(given or ())]
         running = self._manager.rid_to_state
         if any(each in running for each in ids):
-            task = asyncio.create_task(self._release(ids, leases.pop_all()))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.start(self._release(ids, leases.pop_all()))
 
     async def _release(
         self, ids: Sequence[str], leases: contextlib.AsyncExitStack
