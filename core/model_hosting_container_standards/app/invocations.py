@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +41,8 @@ _ROUTE: Final = "route="
 class Invocations:
     """The ASGI app of ``/invocations``: session step, adapter step, handler.
 
+    It has no coroutine of its own, which would cost time in every request.
+
     Args:
         handler: the app that answers.
         session: opens, checks and closes sessions.
@@ -67,13 +69,12 @@ class Invocations:
         self.unknown = unknown
         self.lines = lines
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if self.lines is not None:
             media_type = json_lines_type(headers.get(CONTENT_TYPE))
             if media_type is not None:
-                await self.lines.answer(self, media_type, scope, receive, send)
-                return
+                return self.lines.answer(self, media_type, scope, receive, send)
         handler = self.handler
         if self.routes is not None and (chosen := headers.get(CUSTOM_ATTRIBUTES)):
             handler = self._chosen_route(header_text(chosen))
@@ -82,7 +83,7 @@ class Invocations:
             handler = partial(self.adapter, handler, headers)
         elif self.unknown is not None and not adapter:
             handler = partial(self.unknown.answer, handler)
-        await call_in_session(self.session, headers, handler, scope, receive, send)
+        return call_in_session(self.session, headers, handler, scope, receive, send)
 
     def _chosen_route(self, attributes: str) -> ASGIApp:
         chosen = _route_attributes(attributes)
