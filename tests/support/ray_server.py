@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 
 from promises.engines import Load
 from real import ROOT, tiny_model
+from real_engines import write_adapter
 from servers import Server, ServerFailed, polling
 
 #: The release to test; its environment is made by tools/ray_cpu.
@@ -119,21 +118,7 @@ class RealRay:
         return serve(env=env, lora=lora, port=port)
 
     def write_adapter(self, folder: Path, text: str) -> str:
-        with tempfile.TemporaryDirectory() as made:
-            # Its name is the seed of its weights.
-            written = Path(made, text)
-            tool = ROOT / "tools" / "tiny_model.py"
-            command: list[str | Path] = [
-                sys.executable,
-                tool,
-                tiny_model(),
-                "--lora",
-                written,
-            ]
-            subprocess.run(command, check=True)
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.move(written, folder)
-        return str(folder)
+        return write_adapter(tiny_model(), folder, text)
 
     def long_completion(self) -> dict[str, Any]:
         many = {"max_tokens": 200, "ignore_eos": True, "temperature": 0}

@@ -17,7 +17,7 @@ from ..adapters.routes import add_adapter_routes
 from ..adapters.runtime import AdapterRuntime
 from ..adapters.unknown_model import UnknownModels
 from ..asgi.endpoint import describe
-from ..asgi.routing import find_routes, put_first
+from ..asgi.routing import find_routes, move_to_front
 from ..contract.routes import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
 from ..customer_code.moved_names import install_moved_names
 from ..engines.api import Engine
@@ -115,11 +115,9 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     labels = known_routes(inference_paths, aliases)
     by_customer = invocations is not None and invocations.by_customer
     max_concurrency = partial(_max_concurrency, get_runtime)
-    lines = (
-        _make_json_lines(adapters, max_concurrency)
-        if engine is not None and not by_customer
-        else None
-    )
+    # A customer's own handler gets JSON Lines as they are.
+    by_engine = engine is not None and not by_customer
+    lines = _make_json_lines(adapters, max_concurrency) if by_engine else None
     customer_middleware = _make_customer_middleware(app, middleware, lines, labels)
     _add_metrics(app, settings, engine)
     add_adapter_routes(app, adapters, settings)
@@ -130,7 +128,7 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
         app, settings, engine, get_runtime, labels, adapters, any_encoding
     )
     # Engines have up to a hundred routes, and the router tries them in order.
-    put_first(app, inference_paths, "POST")
+    move_to_front(app, inference_paths, "POST")
     # After the metrics and adapter routes: the last route that is put first wins.
     if ping is not None:
         _put_first(app, PING_ROUTE, aliases, Ping(_with_head(ping), server_runtime))
@@ -148,10 +146,9 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     if customer_middleware is not None:
         customer_middleware.surround(app)
     server_runtime.surround(app)
-    for route, resolved in ((PING_ROUTE, ping), (INVOCATIONS_ROUTE, invocations)):
-        _log(route, resolved)
-    for place, found in middleware.items():
-        logger.info("%s: %s: %s", place, describe(found.function), found.source)
+    _log(PING_ROUTE, ping)
+    _log(INVOCATIONS_ROUTE, invocations)
+    _log_middleware(middleware)
 
 
 def _make_adapters(
@@ -343,3 +340,8 @@ def _log(route: RouteConfig, resolved: ResolvedHandler | None) -> None:
         return
     function = f" {describe(resolved.function)}" if resolved.function else ""
     logger.info("%s is answered by%s: %s", route.path, function, resolved.source)
+
+
+def _log_middleware(middleware: Mapping[str, FoundMiddleware]) -> None:
+    for place, found in middleware.items():
+        logger.info("%s: %s: %s", place, describe(found.function), found.source)

@@ -94,7 +94,7 @@ def find_target(app: FastAPI, path: str, *methods: str) -> RouteTarget | None:
     return None
 
 
-def put_first(app: FastAPI, paths: Collection[str], method: str) -> None:
+def move_to_front(app: FastAPI, paths: Collection[str], method: str) -> None:
     """Move the routes of these paths to the front, where the router finds them sooner.
 
     Every request is answered by the same route as before: a route is moved only if it

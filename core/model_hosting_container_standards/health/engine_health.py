@@ -63,7 +63,7 @@ class SingleFlightProbe:
             # A result from after the last call has an unknown age: probe again.
             self._started_at = time.monotonic()
             self._task = asyncio.ensure_future(self._probe())
-            self._task.add_done_callback(_retrieve_exception)
+            self._task.add_done_callback(retrieve_exception)
         task = self._task
         await asyncio.wait({task}, timeout=seconds)
         if not task.done():
@@ -85,7 +85,7 @@ class SingleFlightProbe:
             self._task = None
 
 
-def _retrieve_exception(task: asyncio.Task[None]) -> None:
+def retrieve_exception(task: asyncio.Task[None]) -> None:
     """Retrieve the exception, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any
 
 from fastapi import HTTPException
 from pydantic import ValidationError
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 
-logger: Final = logging.getLogger(__name__)
+from model_hosting_container_standards.logging_config import get_logger
+
+logger = get_logger(__name__)
 
 
 async def with_public_errors(

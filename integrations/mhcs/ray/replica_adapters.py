@@ -6,10 +6,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Final
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI
 
+from mhcs.own_routes import http_errors
 from mhcs.vllm.adapters import VLLMAdapters
-from model_hosting_container_standards.engines import ClusterRegistry
+from model_hosting_container_standards.engines import Adapter, ClusterRegistry
 from model_hosting_container_standards.exceptions import AdapterError
 from model_hosting_container_standards.logging_config import get_logger
 from model_hosting_container_standards.settings import read_settings
@@ -56,7 +57,7 @@ class ReplicaAdapters:
                 await self._load_pinned(adapter)
         self._registry = registry
 
-    async def _load_pinned(self, adapter: Any) -> None:
+    async def _load_pinned(self, adapter: Adapter) -> None:
         try:
             await self._backend.load(adapter)
             await self._backend.pin(adapter)
@@ -92,13 +93,12 @@ class ReplicaAdapters:
     ) -> AsyncGenerator[Any, None]:
         request = registry.enter_request()
         try:
-            if model is not None and model in registry.view():
-                await registry.keep_loaded(model)
-            async with aclosing(_outputs(run)) as outputs:
-                async for output in outputs:
-                    yield output
-        except AdapterError as error:
-            raise HTTPException(error.status_code, str(error)) from None
+            with http_errors():
+                if model is not None and model in registry.view():
+                    await registry.keep_loaded(model)
+                async with aclosing(_outputs(run)) as outputs:
+                    async for output in outputs:
+                        yield output
         finally:
             request.release()
 

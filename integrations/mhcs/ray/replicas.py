@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import pickle
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from ray.exceptions import RayError
 from ray.serve._private.common import ReplicaID, RequestMetadata
 from ray.serve.handle import DeploymentHandle
 
-logger: Final = logging.getLogger(__name__)
+from model_hosting_container_standards.logging_config import get_logger
+
+logger = get_logger(__name__)
 
 
 def running_replicas(handle: DeploymentHandle) -> Mapping[ReplicaID, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import Metric
@@ -18,7 +17,11 @@ from ray.serve.llm.deployment import LLMServer
 
 from mhcs.vllm.runtime import VLLMRuntime
 from model_hosting_container_standards.engines import EngineRuntime
-from model_hosting_container_standards.health.engine_health import EngineHealth
+from model_hosting_container_standards.health.engine_health import (
+    EngineHealth,
+    retrieve_exception,
+)
+from model_hosting_container_standards.logging_config import get_logger
 from model_hosting_container_standards.settings import read_settings
 
 from .metrics import read_own_metrics
@@ -26,7 +29,7 @@ from .model_adapters import AdapterLimits
 from .progress import RequestProgress
 from .replica_adapters import ReplicaAdapters
 
-logger: Final = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
@@ -71,7 +74,7 @@ class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
     def _check_soon(self) -> None:
         """Check the engine after the error of a request, which its death may be."""
         self._check = asyncio.ensure_future(self.check_health())
-        self._check.add_done_callback(_retrieve_exception)
+        self._check.add_done_callback(retrieve_exception)
 
     async def adapter_limits(self) -> AdapterLimits:
         """Return what adapters the engine can load, for the coordinator."""
@@ -112,9 +115,3 @@ def _kill(pids: Iterable[int]) -> None:
 def end_process() -> None:
     """End this process at once, as all its requests are lost: Serve starts another."""
     os._exit(1)
-
-
-def _retrieve_exception(task: asyncio.Task[None]) -> None:
-    """Retrieve the exception, so that asyncio does not log it."""
-    if not task.cancelled():
-        task.exception()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ray.exceptions import RayError, RayTaskError
@@ -26,6 +27,7 @@ _TIMEOUT_S: Final = 10.0
 _RETRY_S: Final = 0.2
 
 
+@dataclass(frozen=True)
 class ClusterSessions(SessionStorage):
     """The sessions of an application of Ray Serve, which its coordinator keeps.
 
@@ -33,18 +35,8 @@ class ClusterSessions(SessionStorage):
         application: its name.
     """
 
+    application: str
     reads_block = True
-
-    def __init__(self, application: str) -> None:
-        self.application = application
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, ClusterSessions) and self.application == other.application
-        )
-
-    def __hash__(self) -> int:
-        return hash(self.application)
 
     def open(self) -> SessionTable:
         return ActorSessions(find_coordinator(self.application))

@@ -183,4 +183,5 @@ def test_sessions_of_an_application_are_one_place() -> None:
     assert ClusterSessions("one") == ClusterSessions("one")
     assert {ClusterSessions("one"), ClusterSessions("one")} == {ClusterSessions("one")}
     assert ClusterSessions("one") != ClusterSessions("two")
-    assert ClusterSessions("one") != "one"
+    name: object = "one"
+    assert ClusterSessions("one") != name

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Host, Mount, Route
 
-from model_hosting_container_standards.asgi.routing import put_first
+from model_hosting_container_standards.asgi.routing import move_to_front
 
 PATHS = ("/v1/chat", "/v1/completions")
 
@@ -46,9 +46,9 @@ def test_routes_come_first_in_their_order() -> None:
     completions, chat = (posts(path, path) for path in reversed(PATHS))
     others = [posts("/a", "a"), Route("/v1/chat", named("get")), posts("/b", "b")]
     app = app_with(*others, completions, chat)
-    put_first(app, PATHS, "POST")
+    move_to_front(app, PATHS, "POST")
     assert app.router.routes == [completions, chat, *others]
-    put_first(app, PATHS, "POST")
+    move_to_front(app, PATHS, "POST")
     assert app.router.routes == [completions, chat, *others]
 
 
@@ -67,5 +67,5 @@ def test_same_route_answers_as_before(earlier: BaseRoute) -> None:
     routes = [earlier, *(posts(path, path) for path in PATHS)]
     before = [*texts(app_with(*routes))]
     app = app_with(*routes)
-    put_first(app, PATHS, "POST")
+    move_to_front(app, PATHS, "POST")
     assert [*texts(app)] == before
