@@ -239,16 +239,19 @@ def test_signals_are_handled_while_output_is_blocked(
     start: Start, opened: Open, tmp_path: Path, full: str
 ) -> None:
     source = """
-        import os, signal, sys
+        import os, signal, sys, threading
         from pathlib import Path
 
-        def end(*_):
-            os._exit(7)
+        def write():
+            while True:
+                os.write(1, b"x" * 1000)
 
-        signal.signal(signal.SIGTERM, end)
+        # Python would not run a handler of a signal that comes just before it blocks.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=write, daemon=True).start()
         Path(sys.argv[1]).write_text("begun")
-        while True:
-            os.write(1, b"x" * 1000)
+        signal.sigwait({signal.SIGTERM})
+        os._exit(7)
         """
     reader = opened("pipe")
     if full == "before":
