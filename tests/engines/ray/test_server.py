@@ -60,20 +60,23 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 
 @pytest.fixture
-def ends(ray_standin: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The ends of the replica's process, which goes on in the tests."""
-    ends: list[str] = []
-    monkeypatch.setattr("mhcs.ray.server.end_process", lambda: ends.append("end"))
-    return ends
+def engine_process(ray_standin: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The process of the engine, which is idle.
 
-
-@pytest.fixture
-def engine_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The process of the engine, which is idle."""
+    Without titles, all children of the process that runs the tests would be its own.
+    """
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1) as process:
         monkeypatch.setattr("mhcs.vllm.runtime.engine_processes", lambda: [process.pid])
         yield process.pid
         process.kill()
+
+
+@pytest.fixture
+def ends(engine_process: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ends of the replica's process, which goes on in the tests."""
+    ends: list[str] = []
+    monkeypatch.setattr("mhcs.ray.server.end_process", lambda: ends.append("end"))
+    return ends
 
 
 async def start(engine: Engine) -> Any:
