@@ -14,6 +14,8 @@ RAY_VERSION ?= 2.60.0
 
 BIN := $(VENV)/bin
 TINY_MODEL := build/tiny-llama
+# For engines on a CPU: see the file in it.
+CPU_STARTUP := $(CURDIR)/tools/cpu_startup$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -152,6 +154,7 @@ ifeq ($(MODEL),)
 serve: tiny-model
 serve: export VLLM_CPU_KVCACHE_SPACE ?= 1
 serve: export HF_HUB_OFFLINE ?= 1
+serve: export PYTHONPATH := $(CPU_STARTUP)
 SERVED := $(TINY_MODEL) --max-model-len 256 --enforce-eager
 else
 SERVED := $(MODEL)
@@ -164,6 +167,7 @@ serve: install ## `vllm serve` MODEL (a tiny one by default) on PORT; ARGS are p
 serve-ray: export SAGEMAKER_CONTAINER_LOG_LEVEL ?= INFO
 serve-ray: export VLLM_CPU_KVCACHE_SPACE ?= 1
 serve-ray: export HF_HUB_OFFLINE ?= 1
+serve-ray: export PYTHONPATH := $(CPU_STARTUP)
 serve-ray: tiny-model ray ## the tiny model by Ray Serve LLM, on a cluster on this machine
 	exec build/ray-$(RAY_VERSION)/bin/python tools/ray_cluster.py $(TINY_MODEL) \
 	    --host $(HOST) --port $(PORT) $(ARGS)

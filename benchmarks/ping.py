@@ -26,8 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60)
     seconds = parser.parse_args().seconds
-    # PYTHONPATH is for the tests' modules and must not reach vLLM.
-    with serve(f"--max-num-seqs={AT_ONCE}", env={"PYTHONPATH": ""}) as server:
+    with serve(f"--max-num-seqs={AT_ONCE}") as server:
         # In a separate process, whose work does not delay the pings.
         load = multiprocessing.get_context("spawn").Process(
             target=make_load, args=(server.url,), daemon=True

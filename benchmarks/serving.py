@@ -26,8 +26,7 @@ def main() -> None:
     arguments = _parse_arguments()
     rounds, requests = (1, 64) if arguments.quick else (7, 1000)
     _make_adapters()
-    # PYTHONPATH is for the tests' modules and must not reach vLLM.
-    with serve(*_OPTIONS, env={"PYTHONPATH": ""}) as server:
+    with serve(*_OPTIONS) as server:
         _register(server)
         measured = _measure(server, rounds, requests)
     path = (ROOT / "build" if arguments.quick else HERE) / "serving.md"

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final
 import pytest
 
 from promises.engines import Load
-from real import ROOT, tiny_model
+from real import ROOT, STARTUP, tiny_model
 from real_engines import write_adapter
 from servers import Server, ServerFailed, polling
 
@@ -24,6 +24,7 @@ PYTHON: Final = ROOT / "build" / f"ray-{VERSION}" / "bin" / "python"
 CLUSTER: Final = ROOT / "tools" / "ray_cluster.py"
 ENV: Final = {
     "HF_HUB_OFFLINE": "1",
+    "PYTHONPATH": STARTUP,
     "SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO",
     "TORCH_COMPILE_DISABLE": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",

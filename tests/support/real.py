@@ -40,8 +40,8 @@ def release() -> tuple[int, ...]:
 
 RELEASE: Final = release()
 
-#: A folder on the import path that makes each start of Python with an engine shorter.
-STARTUP: Final = str(Path(__file__).with_name("startup"))
+#: A folder on the import path for each Python that runs an engine on this machine.
+STARTUP: Final = str(ROOT / "tools" / "cpu_startup")
 #: Variables of every process that imports vLLM. It is not measured: with coverage, it
 #: starts half as fast.
 QUICK: Final = {**UNMEASURED, "PYTHONPATH": STARTUP}
