@@ -28,7 +28,8 @@ CPU_OPTIONS: Final = (
     "--sampling-backend=pytorch",
     "--disable-overlap-schedule",
     "--mem-fraction-static=0.1",
-    "--max-total-tokens=16384",
+    "--max-total-tokens=32768",
+    "--context-length=8192",
     # Else an idle scheduler takes a whole core.
     "--sleep-on-idle",
 )
@@ -42,6 +43,8 @@ LORA_OPTIONS: Final = (
 ENV: Final = {
     "HF_HUB_OFFLINE": "1",
     "SAGEMAKER_CONTAINER_LOG_LEVEL": "INFO",
+    # The tiny model has a shorter one.
+    "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN": "1",
     # Seconds between two looks whether a client has disconnected.
     "SGLANG_REQUEST_STATE_WAIT_TIMEOUT": "1",
     "SGLANG_USE_CPU_ENGINE": "1",
@@ -124,7 +127,8 @@ class RealSGLang:
         return write_adapter(tiny_model(), folder, text)
 
     def long_completion(self) -> dict[str, Any]:
-        return long_completion(self.model)
+        # SGLang looks for the client, and aborts a stream two seconds later.
+        return {**long_completion(self.model), "max_tokens": 6000}
 
     def load(self, server: Server) -> Load | None:
         return sglang_load(server)
