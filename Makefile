@@ -9,6 +9,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 ARGS ?=
 VERSION ?=
+VLLM ?=
 SGLANG_VERSION ?= 0.5.23
 RAY_VERSION ?= 2.60.0
 
@@ -40,9 +41,12 @@ vllm: dev
 sglang: install ## make an environment with a real SGLang for the CPU, below build
 	@PYTHONPATH=tools $(BIN)/python -m sglang_cpu $(SGLANG_VERSION) build/sglang-$(SGLANG_VERSION)
 
-# After `vllm` too.
+# After `vllm` too, and on another release with VLLM: each Ray pins one.
 ray: install ## make an environment with a real Ray Serve LLM for the CPU, below build
-	@PYTHONPATH=tools $(BIN)/python -m ray_cpu $(RAY_VERSION) build/ray-$(RAY_VERSION)
+	$(if $(VLLM),@test -e build/vllm-$(VLLM) || \
+	    PYTHONPATH=tools $(BIN)/python -m old_vllm "$(VLLM)" build/vllm-$(VLLM))
+	@PYTHONPATH=tools $(if $(VLLM),build/vllm-$(VLLM)/bin,$(BIN))/python -m ray_cpu \
+	    $(RAY_VERSION) build/ray-$(RAY_VERSION)
 
 # Conflicts are not shown: vLLM's CPU build is installed without three requirements.
 $(VENV)/.dev: pyproject.toml integrations/mhcs.pth integrations/mhcs.start | $(VENV)/.pip
@@ -84,7 +88,9 @@ docs: dev ## the documentation's site, below build/site
 WORKERS ?= 6
 DISTRIBUTED = --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
+# Without SGLang, its tests are skipped.
 test: install ## pytest, and 95 % of the branches, by WORKERS at once
+	-@$(MAKE) --no-print-directory sglang
 	$(BIN)/coverage erase
 	@$(BIN)/python -m compileall -q core integrations tests/support
 	$(BIN)/coverage run -m pytest $(DISTRIBUTED) $(ARGS)
@@ -109,7 +115,7 @@ test-sglang: sglang ## all tests of a real SGLang with SGLang VERSION, which tak
 	    --junitxml=build/results/sglang-$(SGLANG_VERSION).xml $(ARGS)
 
 test-ray: RAY_VERSION := $(or $(VERSION),$(RAY_VERSION))
-test-ray: ray ## all tests of a real Ray Serve LLM with Ray VERSION, which take minutes
+test-ray: ray ## all tests of a real Ray Serve LLM with Ray VERSION, on VLLM; takes minutes
 	TEST_RAY=1 RAY_VERSION=$(RAY_VERSION) $(BIN)/python -m pytest -m ray \
 	    --junitxml=build/results/ray-$(RAY_VERSION).xml $(ARGS)
 

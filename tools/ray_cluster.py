@@ -133,7 +133,9 @@ def serve_app(arguments: argparse.Namespace) -> None:
 
     address = {"host": arguments.host, "port": arguments.port}
     serve.start(http_options={**address, "location": "HeadOnly"})
-    serve.run(build_openai_app(serve_config(arguments)))
+    app = build_openai_app(serve_config(arguments))
+    # Another program may then change the numbers of replicas.
+    serve.run(app, external_scaler_enabled=True)
 
 
 def serve_config(arguments: argparse.Namespace) -> dict[str, Any]:

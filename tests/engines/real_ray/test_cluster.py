@@ -8,7 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +21,8 @@ import pytest
 from metrics_page import scrape
 from model_hosting_container_standards.processes.tree import descendants
 from promises.requests import ask, completion, text_of
-from ray_server import RealRay, requires_ray, serve
-from servers import Server, polling
+from ray_server import ENV, PYTHON, RealRay, requires_ray, serve
+from servers import Server, environment, polling
 
 pytestmark = requires_ray
 
@@ -31,6 +34,21 @@ ENGINE: Final = b"EngineCore"
 START_S: Final = 240
 #: So many that a request takes much longer than its client waits.
 CHOICES: Final = 64
+#: A program that sets the number of replicas of each deployment.
+SCALE: Final = """
+import sys
+import ray
+from ray.serve.context import _get_global_client
+from ray.serve._private.common import DeploymentID
+
+ray.init(address="auto")
+controller = _get_global_client()._controller
+found = ray.get(controller.get_serve_instance_details.remote())["applications"]
+for app, details in found.items():
+    for name in details["deployments"]:
+        update = controller.update_deployment_replicas
+        ray.get(update.remote(DeploymentID(name=name, app_name=app), int(sys.argv[1])))
+"""
 COMPONENT: Final = "X-Amzn-SageMaker-Inference-Component"
 
 
@@ -175,3 +193,45 @@ def test_texts_are_the_same_by_every_replica(cluster: Server, engine: RealRay) -
     with cluster.new_client() as client:
         texts = {text_of(ask(client, engine)) for _ in range(12)}
     assert len(texts) == 1
+
+
+def test_fewer_replicas_lose_no_request(cluster: Server, engine: RealRay) -> None:
+    """Both kinds of replicas are scaled down while requests and streams run."""
+    is_over = threading.Event()
+    with ThreadPoolExecutor() as threads:
+        found = [
+            threads.submit(ask_until, is_over, cluster, engine, stream)
+            for stream in (False, True) * 2
+        ]
+        try:
+            scale(cluster, replicas=1)
+            for title in (MODEL_REPLICA, INGRESS_REPLICA):
+                wait_for(lambda: len(processes(cluster, title)) == 1, "the end of one")  # noqa: B023
+        finally:
+            is_over.set()
+        assert set().union(*(each.result() for each in found)) == {200}
+
+
+def ask_until(
+    is_over: threading.Event, server: Server, engine: RealRay, stream: bool
+) -> set[int]:
+    """Send requests until ``is_over``, and return their statuses.
+
+    Raises:
+        httpx.HTTPError: a connection broke.
+    """
+    found: set[int] = set()
+    body = {**engine.long_completion(), "stream": stream}
+    with server.new_client() as client:
+        while not is_over.is_set():
+            answer = client.post("/invocations", json=body, timeout=START_S)
+            assert answer.text.endswith("data: [DONE]\n\n") or not stream
+            found.add(answer.status_code)
+    return found
+
+
+def scale(server: Server, replicas: int) -> None:
+    """Have as many replicas of each kind."""
+    command: list[str | Path] = [PYTHON, "-c", SCALE, str(replicas)]
+    env = environment({**ENV, "RAY_TMPDIR": server.env["RAY_TMPDIR"]})
+    subprocess.run(command, env=env, check=True)
