@@ -33,6 +33,7 @@ FILES: Final = (
     "guard/test_api_key.py",
     "observability/test_request_ids.py",
     "observability/test_tracing.py",
+    "sessions/test_security.py",
 )
 TOOLS: Final = (
     "httpx",

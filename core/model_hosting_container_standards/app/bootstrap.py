@@ -28,6 +28,7 @@ from ..logging_config import configure_logging, get_logger
 from ..middleware.resolution import FoundMiddleware, find_middleware
 from ..observability.route_labels import INVOCATIONS, known_routes
 from ..sessions.engine_sessions import claim_engine_sessions
+from ..sessions.protected_sessions import protect
 from ..sessions.session_middleware import SessionMiddleware, SessionsDisabled
 from ..sessions.stateful_routes import StatefulRoutes, find_places
 from ..settings import Settings, read_settings
@@ -268,7 +269,10 @@ def _invocations(
         routes = {path: JSONContentType(route) for path, route in routes.items()}
     adapter_middleware = AdapterMiddleware(fields, adapters, takes_forms=by_engine)
     unknown = UnknownModels() if resolver.settings.unknown_model else None
-    session = sessions or SessionsDisabled(passes_header=resolved.by_customer)
+    session = protect(
+        sessions or SessionsDisabled(passes_header=resolved.by_customer),
+        resolved.security,
+    )
     return Invocations(handler, session, adapter_middleware, routes, unknown, lines)
 
 

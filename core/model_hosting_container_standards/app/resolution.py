@@ -20,6 +20,7 @@ from ..asgi.routing import (
     security_of,
     split_dependencies,
 )
+from ..asgi.security_check import SecurityCheck, security_check
 from ..contract.routes import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
 from ..engines.api import Engine
 from ..exceptions import HandlerNotCallableError, HandlerNotFoundError
@@ -47,6 +48,7 @@ class ResolvedHandler(msgspec.Struct, frozen=True):
         by_route: whether a route of the app answers, instead of a handler of the
             customer or the framework.
         by_customer: whether it is a handler of the customer.
+        security: the check of its Security dependencies, if it has any.
     """
 
     route: RouteConfig
@@ -55,6 +57,7 @@ class ResolvedHandler(msgspec.Struct, frozen=True):
     function: Handler | None = None
     by_route: bool = False
     by_customer: bool = False
+    security: SecurityCheck | None = None
 
 
 class HandlerResolver(msgspec.Struct, frozen=True):
@@ -137,7 +140,13 @@ class HandlerResolver(msgspec.Struct, frozen=True):
                 f"{customer.source}: {route.path} has a Security dependency that "
                 f"{path} lacks: requests would bypass it."
             )
-        return ResolvedHandler(route, handlers, customer.source, by_route=True)
+        return ResolvedHandler(
+            route,
+            handlers,
+            customer.source,
+            by_route=True,
+            security=self._security_of(route, path),
+        )
 
     def _by_framework(self, route: RouteConfig) -> ResolvedHandler | None:
         function = self._registered(route.handler)
@@ -162,7 +171,10 @@ class HandlerResolver(msgspec.Struct, frozen=True):
         own = find_routes(self.app, route.path, route.methods[:1])
         function = own[0].endpoint if own else None
         source = f"{self.engine.name if self.engine else 'the server'}'s own route"
-        return ResolvedHandler(route, handlers, source, function, by_route=True)
+        security = self._security_of(route, route.path)
+        return ResolvedHandler(
+            route, handlers, source, function, by_route=True, security=security
+        )
 
     def _by_engine(self, route: RouteConfig) -> ResolvedHandler | None:
         if self.engine is None:
@@ -191,6 +203,11 @@ class HandlerResolver(msgspec.Struct, frozen=True):
                     routes[key] = self.with_model(path, target)
                     break
         return routes
+
+    def _security_of(self, route: RouteConfig, path: str) -> SecurityCheck | None:
+        """Return the check of the first route that answers ``path``."""
+        found = find_routes(self.app, path, route.methods)
+        return security_check(self.app, path, found[0]) if found else None
 
     def _own(self, route: RouteConfig) -> list[Any]:
         """Return the app's own routes with the contract route's path and methods."""
@@ -241,7 +258,8 @@ class HandlerResolver(msgspec.Struct, frozen=True):
                 options["operation_id"] = f"{endpoint.__name__}_{method}_override"
             added = add_route(self.app, route.path, endpoint, method, **options)
             handlers[method] = with_session_id(added, session_fields_of(function))
-        return ResolvedHandler(route, handlers, source, function)
+        check = security_check(self.app, route.path, self.app.router.routes[-1])
+        return ResolvedHandler(route, handlers, source, function, security=check)
 
 
 def _itself(handler: Handler) -> Handler:

@@ -19,11 +19,15 @@ class RoutePattern(msgspec.Struct, frozen=True):
     Args:
         methods: None for all.
         endpoint: None for a mounted app.
+        template: the path with the names of its parameters.
+        route: the route, or FastAPI's context of it.
     """
 
     path: re.Pattern[str]
     methods: Collection[str] | None
     endpoint: Callable[..., Any] | None
+    template: str
+    route: Any
 
     def matches(self, path: str, method: str) -> bool:
         """Return whether it matches a path, relative to where the app is mounted."""
@@ -45,10 +49,12 @@ def iter_patterns(app: FastAPI) -> Iterator[RoutePattern]:
 
     Routes of a single host are left out.
     """
-    yield from _patterns(app.router.routes, "")
+    yield from _patterns(app.router.routes, "", "")
 
 
-def _patterns(routes: Iterable[BaseRoute], prefix: str) -> Iterator[RoutePattern]:
+def _patterns(
+    routes: Iterable[BaseRoute], prefix: str, mounted_at: str
+) -> Iterator[RoutePattern]:
     for route in flatten_routes(routes):
         # FastAPI >= 0.137 yields a context of the route.
         original = getattr(route, "original_route", route)
@@ -56,12 +62,15 @@ def _patterns(routes: Iterable[BaseRoute], prefix: str) -> Iterator[RoutePattern
         if path is None or isinstance(original, WebSocketRoute):
             continue
         if isinstance(original, Mount):
-            yield from _patterns(original.routes, prefix + _path_regex(path))
+            inner = prefix + _path_regex(path)
+            yield from _patterns(original.routes, inner, mounted_at + path)
             path += "/{path:path}"
         yield RoutePattern(
             re.compile(prefix + _path_regex(path)),
             getattr(route, "methods", None),
             getattr(route, "endpoint", None),
+            mounted_at + path,
+            route,
         )
 
 

@@ -9,8 +9,10 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..asgi.route_patterns import RoutePattern, iter_patterns
+from ..asgi.security_check import SecurityCheck, security_check
 from ..observability.route_labels import local_path
 from .decorators import DecoratedEndpoints, Fields
+from .protected_sessions import protect
 from .session_middleware import SessionMiddleware, call_in_session, with_session_id
 
 
@@ -19,10 +21,12 @@ class Place(NamedTuple):
 
     Args:
         fields: the session fields of a decorated route; None for another one.
+        security: the check of a decorated route with Security dependencies.
     """
 
     pattern: RoutePattern
     fields: Fields | None
+    security: SecurityCheck | None = None
 
 
 def find_places(app: FastAPI) -> list[Place]:
@@ -36,7 +40,11 @@ def find_places(app: FastAPI) -> list[Place]:
     for pattern in patterns:
         fields = decorated.fields_of(pattern.endpoint)
         hidden = fields is not None and any(p.pattern.hides(pattern) for p in places)
-        places.append(Place(pattern, None if hidden else fields))
+        if fields is None or hidden:
+            places.append(Place(pattern, None))
+        else:
+            check = security_check(app, pattern.template, pattern.route)
+            places.append(Place(pattern, fields, check))
     while places and places[-1].fields is None:
         places.pop()
     return places
@@ -44,9 +52,13 @@ def find_places(app: FastAPI) -> list[Place]:
 
 def fields_at(places: Sequence[Place], path: str, method: str) -> Fields | None:
     """Return the session fields of the route that answers; None if undecorated."""
+    place = _place_at(places, path, method)
+    return None if place is None else place.fields
+
+
+def _place_at(places: Sequence[Place], path: str, method: str) -> Place | None:
     # The first route that matches answers.
-    matching = (p.fields for p in places if p.pattern.matches(path, method))
-    return next(matching, None)
+    return next((p for p in places if p.pattern.matches(path, method)), None)
 
 
 class StatefulRoutes:
@@ -70,15 +82,17 @@ class StatefulRoutes:
         self.session = session
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] == "http" and (fields := self._fields(scope)) is not None:
-            handler = with_session_id(self.app, fields)
-            headers: dict[bytes, bytes] = dict(scope["headers"])
-            return call_in_session(self.session, headers, handler, scope, receive, send)
-        return self.app(scope, receive, send)
+        place = self._place(scope) if scope["type"] == "http" else None
+        if place is None or place.fields is None:
+            return self.app(scope, receive, send)
+        handler = with_session_id(self.app, place.fields)
+        session = protect(self.session, place.security)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        return call_in_session(session, headers, handler, scope, receive, send)
 
-    def _fields(self, scope: Scope) -> Fields | None:
-        """Return the fields of the route that answers; None if it has no sessions."""
+    def _place(self, scope: Scope) -> Place | None:
+        """Return the route that answers, unless it certainly has no sessions."""
         path, method = local_path(scope), scope["method"]
         if not any(place.pattern.matches(path, method) for place in self.decorated):
             return None
-        return fields_at(self.places, path, method)
+        return _place_at(self.places, path, method)
