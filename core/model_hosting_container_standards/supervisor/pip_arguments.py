@@ -95,6 +95,15 @@ def names_requirements(arguments: Sequence[str]) -> bool:
     return False
 
 
+def names_source(arguments: Sequence[str]) -> bool:
+    """Whether the arguments say where packages come from."""
+    return has_option(
+        arguments,
+        *("-i", "-f", "--index-url", "--extra-index-url", "--index"),
+        *("--default-index", "--find-links", "--no-index", "--offline"),
+    )
+
+
 def has_option(arguments: Sequence[str], *options: str) -> bool:
     """Whether one of the options is among the arguments."""
     words = (word for word in arguments if word.startswith("-"))

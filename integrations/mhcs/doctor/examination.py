@@ -8,8 +8,12 @@ from importlib import metadata
 
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings, read_settings
+from model_hosting_container_standards.supervisor.pip_arguments import names_source
 from model_hosting_container_standards.supervisor.requirements import (
+    Requirements,
+    find_file,
     find_files,
+    find_requirements,
     is_offline,
     wheels_of,
 )
@@ -21,6 +25,7 @@ from .engines import (
     problems_of_engines,
 )
 from .handlers import resolve_handlers
+from .migration import differences
 from .report import Report
 from .serving import examine_serving
 from .variables import problems_of_variables, set_variables
@@ -40,7 +45,8 @@ def examine() -> Report:
         variables=dict(set_variables(settings)),
         activation=activation_methods(settings),
         script=_script(settings),
-        requirements=_requirements_file(settings),
+        requirements=_requirements(settings),
+        migration=list(differences(settings)),
     )
     report.problems.extend(problems_of_variables(settings))
     report.problems.extend(problems_of_engines())
@@ -79,21 +85,40 @@ def _script(settings: Settings) -> str:
     return "; ".join([f"{used} exists", *(f"{file} is not used" for file in others)])
 
 
-def _requirements_file(settings: Settings) -> str:
+def _requirements(settings: Settings) -> str:
     """Return what ``mhcs serve`` and ``standard-supervisor`` would install."""
     try:
+        requirements = _find_requirements(settings)
         files = find_files(settings)
+        if requirements is None:
+            return f"{settings.model_path / 'requirements.txt'} does not exist"
+        source = _source_of(requirements)
     except OSError as error:
         return f"{settings.model_path} cannot be read: {error.strerror}"
-    if not files:
-        return f"{settings.model_path / 'requirements.txt'} does not exist"
     try:
         is_enabled = settings.auto_install
     except ConfigurationError:
         is_enabled = True  # Reported among the problems.
-    file, *others = files
     if not is_enabled:
-        return f"{file} is not installed: disabled by {Settings.auto_install.name}"
+        disabled = f"is not installed: disabled by {Settings.auto_install.name}"
+        return f"{requirements} {disabled}"
+    used = f"{requirements} is installed by mhcs serve and standard-supervisor"
+    others = (file for file in files if file != requirements.file)
+    return "; ".join([f"{used}{source}", *(f"{file} is not used" for file in others)])
+
+
+def _find_requirements(settings: Settings) -> Requirements | None:
+    try:
+        return find_requirements(settings)
+    except ConfigurationError:  # Reported among the problems.
+        file = find_file(settings)
+        return None if file is None else Requirements(file, ())
+
+
+def _source_of(requirements: Requirements) -> str:
+    """Return where the packages come from, unless the arguments say so."""
+    file = requirements.file
+    if file is None or names_source(requirements.arguments):
+        return ""
     source = f"packages of {wheels_of(file)}" if is_offline(file) else "an index"
-    used = [f"{file} is installed by mhcs serve and standard-supervisor, from {source}"]
-    return "; ".join([*used, *(f"{other} is not used" for other in others)])
+    return f", from {source}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
+from .migration import PAGE
+
 
 @dataclass(slots=True)
 class Report:
@@ -16,6 +18,7 @@ class Report:
         activation: how each engine gets our routes, by engine.
         handlers: what answers, by path.
         middleware: the customer's middleware, by place.
+        migration: set variables with another meaning than in the published 0.1.x.
         problems: what is wrong, each with how to fix it.
     """
 
@@ -27,6 +30,7 @@ class Report:
     serving: list[str] = field(default_factory=list)
     handlers: dict[str, str] = field(default_factory=dict)
     middleware: dict[str, str] = field(default_factory=dict)
+    migration: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -52,6 +56,7 @@ def as_text(report: Report) -> str:
         "mhcs serve": report.serving,
         "handlers": [f"{path}: {text}" for path, text in report.handlers.items()],
         "middleware": [f"{place}: {text}" for place, text in report.middleware.items()],
+        f"different from 0.1.x ({PAGE})": report.migration,
         "problems": report.problems,
     }
     text = "\n".join(

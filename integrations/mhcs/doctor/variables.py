@@ -10,6 +10,7 @@ from pathlib import Path
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import Settings, variables
 from model_hosting_container_standards.settings.service_links import is_service_link
+from model_hosting_container_standards.supervisor.overrides import find_additions
 
 from ..serve.variables import HIDDEN
 
@@ -32,6 +33,7 @@ def problems_of_variables(settings: Settings) -> Iterator[str]:
     yield from _unwritable_folders(settings)
     yield from _unused_limits(settings)
     yield from _misspelt_variables()
+    yield from _invalid_supervisor_keys()
 
 
 def _invalid_variables(settings: Settings) -> Iterator[str]:
@@ -73,6 +75,13 @@ def _unused_limits(settings: Settings) -> Iterator[str]:
     for name in limits:
         if settings.raw(name) and not settings.raw(throttle):
             yield f"{name} has no effect: set {throttle}=mhcs.throttle:Throttle too."
+
+
+def _invalid_supervisor_keys() -> Iterator[str]:
+    try:
+        find_additions(os.environ)
+    except ConfigurationError as error:
+        yield str(error)
 
 
 def _misspelt_variables() -> Iterator[str]:

@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from doctor_command import doctor_says
 from fixtures import Script
 from mhcs.doctor import engines
+from mhcs.doctor.migration import PAGE
 from wheels import write_wheel
 
 METADATA = f"""Metadata-Version: 2.1
@@ -246,3 +248,67 @@ def test_doctor_shows_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         status, output = doctor_says(*arguments)
         assert (status, "s3cret" in output) == (0, False)
         assert "MHCS_API_KEY" in output
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_doctor_says_what_arguments_install_instead_of_the_file(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by = "is installed by mhcs serve and standard-supervisor"
+    monkeypatch.setenv("STANDARD_PIP_ARGS", "six")
+    assert report()["requirements"] == f"what STANDARD_PIP_ARGS names {by}"
+    file = model_folder / "requirements.txt"
+    file.touch()
+    assert report()["requirements"] == (
+        f"what STANDARD_PIP_ARGS names {by}; {file} is not used"
+    )
+    monkeypatch.setenv("STANDARD_PIP_ARGS", "--quiet")
+    assert report()["requirements"] == f"{file} {by}, from an index"
+    monkeypatch.setenv("STANDARD_PIP_ARGS", "--no-index --find-links=/wheels")
+    assert report()["requirements"] == f"{file} {by}"
+    monkeypatch.setenv("STANDARD_AUTO_INSTALL_REQ", "0")
+    monkeypatch.setenv("STANDARD_PIP_ARGS", "six")
+    assert report()["requirements"].startswith("what STANDARD_PIP_ARGS names is not")
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_arguments_that_cannot_be_read_are_a_problem(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDARD_PIP_ARGS", "'six")
+    assert report()["requirements"].endswith("does not exist")
+    (model_folder / "requirements.txt").touch()
+    assert "STANDARD_PIP_ARGS" in report()["problems"][0]
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_unknown_key_of_supervisord_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SUPERVISOR_PROGRAM__APP_STOPWAITSEC", "5")
+    [problem] = report()["problems"]
+    assert "SUPERVISOR_PROGRAM__APP_STOPWAITSECS" in problem
+    monkeypatch.delenv("SUPERVISOR_PROGRAM__APP_STOPWAITSEC")
+    monkeypatch.setenv("SUPERVISOR_TOKEN", "not supervisord's")
+    assert report()["problems"] == []
+
+
+@pytest.mark.usefixtures("engine_is_installed")
+def test_doctor_names_each_set_variable_that_means_something_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SAGEMAKER_MODEL_PATH", "SAGEMAKER_SESSIONS_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SAGEMAKER_SESSIONS_EXPIRATION", "60")
+    assert report()["migration"] == []
+    monkeypatch.setenv("SAGEMAKER_ENABLE_STATEFUL_SESSIONS", "true")
+    monkeypatch.setenv("LOG_LEVEL", "INFO")
+    sessions, level = report()["migration"]
+    assert sessions.startswith("SAGEMAKER_ENABLE_STATEFUL_SESSIONS: every handler")
+    assert level.startswith("LOG_LEVEL: ")
+    assert f"({PAGE}):\n  {sessions}\n" in doctor_says()[1]
+
+
+def report() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(doctor_says("--json")[1])
+    return found
