@@ -31,9 +31,9 @@ def register_load_adapter_handler(
     ``{"body", "headers", "query_params", "path_params"}``; without a body, the query
     parameters are the body. The handler takes ``(request_model, raw_request)`` or
     ``(raw_request)`` and returns a Response, a dict, a model or nothing.
-    ``response_shape`` is evaluated over ``{"body"}``, the returned content. Without it
-    the answer is the text ``Adapter {name} registered``, unless the handler returned a
-    Response with a status of 300 or above.
+    ``response_shape`` is evaluated over ``{"body"}``, the returned content. Without it,
+    or if it is empty, the answer is the text ``Adapter {name} registered``, unless the
+    handler returned a Response with a status of 300 or above.
 
     Raises:
         ValueError: an expression is not valid JMESPath.
@@ -56,7 +56,7 @@ def _register(
     name: str, request_shape: Shape, response_shape: Shape | None
 ) -> Callable[[H], H]:
     read_request = compile_shape(request_shape)
-    read_response = None if response_shape is None else compile_shape(response_shape)
+    read_response = compile_shape(response_shape) if response_shape else None
 
     def decorate(handler: H) -> H:
         adapter = AdapterHandler(handler, name, read_request, read_response)

@@ -17,11 +17,21 @@ from ..asgi.body import decode_json
 from ..asgi.endpoint import as_async, resolved_signature
 
 
+class RequestValues(dict[str, Any]):
+    """A request's values for a handler without a model: items, and attributes too."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"The request has no value {name!r}.") from None
+
+
 class ModelCall:
     """Calls ``(request_model, raw_request)``, ``(request_model)`` or ``(raw_request)``.
 
     The class of ``request_model`` is ``model``, or else the parameter's annotation. If
-    it is not a Pydantic class, the handler gets a dict.
+    it is not a Pydantic class, the handler gets :class:`RequestValues`.
     """
 
     def __init__(self, function: Callable[..., Any], model: Any = None) -> None:
@@ -46,7 +56,7 @@ class ModelCall:
 
     def _make_model(self, values: dict[str, Any]) -> Any:
         if not _is_model(self._model):
-            return values
+            return RequestValues(values)
         try:
             return self._model.model_validate(values)
         except ValidationError as error:

@@ -224,3 +224,15 @@ def test_response_shape_of_a_stream_is_null() -> None:
 
     answer = load_with(load, request_shape={}, response_shape={"adapter": "body.id"})
     assert answer.json() == {"adapter": None}
+
+
+def test_handler_without_model_has_values_as_items_and_attributes() -> None:
+    """As handlers were written for 0.1.x."""
+
+    async def load(request: Any, raw_request: Request) -> None:
+        assert request["name"] == request.name == "a"
+        with pytest.raises(AttributeError, match="no value 'path'"):
+            _ = request.path
+
+    answer = load_with(load, request_shape={"name": "body.name"}, response_shape={})
+    assert (answer.status_code, answer.text) == (200, "Adapter a registered")
