@@ -55,8 +55,8 @@ def inject_adapter_id(
     """Write the id of the adapter header into the body of the decorated handler.
 
     ``adapter_path`` is the dotted path of a field of the JSON body. A request without
-    the header is passed on unchanged. Takes effect on ``/invocations`` once the app is
-    bootstrapped.
+    the header is passed on unchanged. Takes effect on the handler's routes once the app
+    is bootstrapped.
 
     Raises:
         ValueError: the path is empty or not a string, or only one of ``append`` and

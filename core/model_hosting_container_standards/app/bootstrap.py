@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from ..adapters import decorated_routes as adapter_routes
 from ..adapters.adapter_id import AdapterField, adapter_fields
 from ..adapters.adapter_middleware import AdapterMiddleware
 from ..adapters.routes import add_adapter_routes
@@ -143,6 +144,7 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     # Wrap the app from the inside out.
     if engine is not None:
         _wrap_inference_routes(resolver, engine, adapters, inference_paths)
+    _wrap_adapter_routes(app, adapters, inference_paths)
     _wrap_decorated_routes(app, sessions)
     if customer_middleware is not None:
         customer_middleware.surround(app)
@@ -291,6 +293,17 @@ def _wrap_inference_routes(
         adapter_middleware = AdapterMiddleware([field], adapters, takes_forms=True)
         routes = InferenceRoutes(inner, handlers, adapter_middleware)
         router.middleware_stack = routes  # type: ignore[assignment] # any ASGI app
+
+
+def _wrap_adapter_routes(
+    app: FastAPI, adapters: AdapterRuntime, inference_paths: Collection[str]
+) -> None:
+    """Apply the adapter header on decorated routes other than ``/invocations`` too."""
+    handled = {INVOCATIONS_ROUTE.path, *inference_paths}
+    if places := adapter_routes.find_places(app, adapters, handled):
+        inner = app.router.middleware_stack
+        routes = adapter_routes.DecoratedRoutes(inner, places)
+        app.router.middleware_stack = routes  # type: ignore[assignment] # any ASGI app
 
 
 def _start_sessions(
