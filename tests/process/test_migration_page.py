@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import sys
 from importlib.util import find_spec
-from typing import Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import pytest
 
 from documentation import DOCS, ROOT
 from mhcs.doctor.migration import DIFFERENCES, PAGE
 from model_hosting_container_standards.settings import variables
-from venvs import BUILD, kept_venv, run
+from servers import run_until_exit
+from venvs import BUILD, kept_venv
 
 PACKAGE: Final = "model_hosting_container_standards"
 PUBLISHED: Final = "model-hosting-container-standards==0.1.16"
@@ -91,16 +94,20 @@ def test_other_modules_are_gone(module: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def published() -> dict[str, list[str]]:
-    python = kept_venv(BUILD / "published", PUBLISHED, FASTAPI)
-    script = ROOT / "tests" / "support" / "published_names.py"
-    # Its log is on standard output.
-    last_line = run(python, "-W", "ignore", script).splitlines()[-1]
-    names: dict[str, list[str]] = json.loads(last_line)
-    return names
+def published_python() -> Path:
+    return kept_venv(BUILD / "published", PUBLISHED, FASTAPI, "httpx")
 
 
-def test_each_published_name_has_a_row(published: dict[str, list[str]]) -> None:
+def result_of(python: str | Path, script: str, **env: str) -> Any:
+    path = ROOT / "tests" / "support" / script
+    end = run_until_exit([python, "-W", "ignore", path], env)
+    assert end.status == 0, end.stderr
+    # The published package's log is on standard output.
+    return json.loads(end.stdout.splitlines()[-1])
+
+
+def test_each_published_name_has_a_row(published_python: Path) -> None:
+    published = result_of(published_python, "published_names.py")
     assert len(published) > 40
     in_page = {(row.module, name) for row in ROWS for name in row.names}
     for module, names in gone_modules().items():
@@ -108,6 +115,39 @@ def test_each_published_name_has_a_row(published: dict[str, list[str]]) -> None:
     public = {(module, name) for module in published for name in published[module]}
     empty = {(module, "") for module, names in published.items() if not names}
     assert (public | empty) - in_page == set()
+
+
+#: What 0.1.16 and this package answer.
+CLAIMS: Final = {
+    "GET /ping": (200, 200),
+    "HEAD /ping": (405, 200),
+    "POST /ping": (405, 200),
+    "GET /execution-parameters": (404, 200),
+    "model, no header": (None, "base"),
+    "model, header": ("fr", "fr"),
+    "list, header": (500, 400),
+    "session": (["Session", "created"], ["Session", "created"]),
+    "session's headers": (
+        ["x-amzn-sagemaker-new-session-id"],
+        ["x-amzn-sagemaker-new-session-id", "x-amzn-sagemaker-session-id"],
+    ),
+    "session of any handler": ('"{\\"req', "Session"),
+    "session's route, no JSON": (400, 200),
+    "CLOSE, no header": (424, 424),
+}
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["published", "ours"])
+def test_packages_do_what_the_page_says(
+    side: int, published_python: Path, tmp_path: Path
+) -> None:
+    done = result_of(
+        (str(published_python), sys.executable)[side],
+        "published_behaviour.py",
+        SAGEMAKER_ENABLE_STATEFUL_SESSIONS="true",
+        SAGEMAKER_SESSIONS_PATH=str(tmp_path),
+    )
+    assert done == {name: claim[side] for name, claim in CLAIMS.items()}
 
 
 def test_each_variable_of_0_1_has_a_row_and_a_line_of_doctor() -> None:

@@ -10,8 +10,8 @@ from model_hosting_container_standards.settings import Settings
 PAGE: Final = "docs/how-to/migrate-from-0.1.md"
 
 _SPEC: Final = (
-    "a spec that cannot be used stops the start, and a path such as /v1/health is "
-    "answered by that route; 0.1.x ignored both."
+    "a spec of unknown form stops the start, and a path such as /v1/health is answered "
+    "by that route; 0.1.x ignored both."
 )
 _MIDDLEWARE: Final = "a spec that cannot be used stops the start; 0.1.x went on without"
 _ENGINE_SESSIONS: Final = (
