@@ -130,9 +130,13 @@ def is_idle(server: Server) -> bool:
 
 def disconnect(server: Server, body: dict[str, Any]) -> None:
     """Send a request, and disconnect while the engine generates."""
-    with server.new_client() as client, contextlib.suppress(httpx.ReadTimeout):
-        timeout = httpx.Timeout(10, read=0.2)
-        client.post("/invocations", json=body, timeout=timeout)
+    timeout = httpx.Timeout(10, read=0.2)
+    with (
+        contextlib.suppress(httpx.ReadTimeout),
+        server.new_client() as client,
+        client.stream("POST", "/invocations", json=body, timeout=timeout) as answer,
+    ):
+        next(answer.iter_raw())
 
 
 @pytest.mark.parametrize("component", ["tiny", "part"])
@@ -151,7 +155,7 @@ def test_unknown_model_is_a_404_that_lists_models(
 ) -> None:
     answer = ask(cluster.client, engine, model="nowhere")
     assert answer.status_code == 404
-    assert "'nowhere' does not exist. There is: tiny." in answer.text
+    assert "'nowhere' does not exist. Available: tiny." in answer.text
 
 
 def test_killed_ingress_replica_is_replaced(cluster: Server, engine: RealRay) -> None:
