@@ -595,7 +595,7 @@ def test_new_version_of_the_application_has_other_models(
         assert client.get("/v1/models/cats").json()["id"] == "cats"
         answer = ask(client, "cats")
         assert answer.status_code == 404
-        detail = "The model 'tiny' does not exist. There is: other."
+        detail = "The model 'tiny' does not exist. Available: other."
         assert answer.json()["detail"] == detail
         assert client.delete("/adapters/cats").status_code == 200
 
