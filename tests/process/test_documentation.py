@@ -134,7 +134,7 @@ def test_custom_server_works(tmp_path: Path) -> None:
 #: Other programs' commands, which are not checked.
 OTHERS: Final = {
     "",  # only variables
-    *("curl", "docker", "head", "pip", "pytest"),
+    *("curl", "docker", "head", "pip", "promtool", "pytest"),
     *("ray", "serve", "sglang", "trtllm-serve", "uvicorn", "vllm"),
 }
 COMMANDS: Final = documentation.commands()

@@ -29,6 +29,13 @@ class Page:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
+    def names(self) -> set[str]:
+        """Return the names of the samples: several for a histogram."""
+        return {sample.name for sample in self._samples}
+
+    def label_names(self, name: str) -> set[str]:
+        return {label for s in self._samples if s.name == name for label in s.labels}
+
     def labels(self, name: str, label: str) -> set[str]:
         return {s.labels[label] for s in self._samples if s.name == name}
 

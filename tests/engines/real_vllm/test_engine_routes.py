@@ -9,6 +9,8 @@ from typing import Any
 import openai
 import pytest
 
+from engine_metrics import VLLM
+from metrics_page import scrape
 from real import (
     ADAPTER,
     CHAT,
@@ -17,6 +19,7 @@ from real import (
     REFUSES_BAD_JSON,
     REFUSES_BAD_TEXT,
     REFUSES_LISTS,
+    RELEASE,
     adapter_path,
     complete,
     reason,
@@ -73,6 +76,12 @@ def test_openai_client_works_unchanged(server: Server) -> None:
         assert [model.id for model in client.models.list()] == ["tiny", "static"]
         answer: Any = client.completions.create(**COMPLETION)  # type: ignore[call-overload]
         assert answer.model == "tiny"
+
+
+@pytest.mark.skipif(RELEASE < (0, 11), reason="earlier releases have other names")
+def test_metrics_of_dashboard_exist(server: Server) -> None:
+    complete(server, "/invocations")
+    assert scrape(server.client).names() >= VLLM
 
 
 def test_base_model_answers_for_unknown_model(server: Server) -> None:
