@@ -28,6 +28,7 @@ EXAMPLES = ROOT / "examples"
         ("middleware/model.py", "docs/how-to/middleware.md"),
         ("sessions/model.py", "docs/how-to/sessions.md"),
         ("containers/vllm/Dockerfile", "docs/how-to/build-an-image.md"),
+        ("ray_serve/model.py", "docs/how-to/ray.md"),
         ("ray_serve/rayservice.yaml", "docs/how-to/ray.md"),
         ("ray_serve/serve.yaml", "docs/how-to/ray.md"),
     ],
