@@ -114,6 +114,19 @@ class EngineCommand:
         del settings, given
         return []
 
+    def has_server(self, arguments: Sequence[str]) -> bool:
+        """Return whether the command has an HTTP server.
+
+        On several machines, the server of one may use engines of the others, whose
+        commands have none. Such a command must run as long as the server: it has not
+        finished when it exits, whatever its status.
+
+        Args:
+            arguments: those after the executable.
+        """
+        del arguments
+        return True
+
     def unused(self, settings: Settings) -> Iterable[str]:
         """Return messages on variables without effect for this engine, with advice."""
         del settings

@@ -42,17 +42,26 @@ def engine_commands() -> Iterator[tuple[str, EngineCommand]]:
             yield engine.name, command
 
 
-def starts_engine(command: Sequence[str]) -> bool:
-    """Whether a command is an engine's own, or runs a module of it (``-m``)."""
+def engine_of_command(command: Sequence[str]) -> Engine | None:
+    """Return the engine whose own command it is, or whose module it runs (``-m``)."""
     program = Path(command[0]).name
     modules = [
         word.partition(".")[0] for flag, word in pairwise(command) if flag == "-m"
     ]
-    return any(
-        engine.name in modules[:1]
-        or (engine.command is not None and program in engine.command.executables)
-        for engine in installed_engines()
-    )
+    for engine in installed_engines():
+        if engine.name in modules[:1]:
+            return engine
+        if engine.command is not None and program in engine.command.executables:
+            return engine
+    return None
+
+
+def has_server(command: Sequence[str]) -> bool:
+    """Whether a command has an HTTP server; True for another program's."""
+    engine = engine_of_command(command)
+    if engine is None or engine.command is None:
+        return True
+    return engine.command.has_server(command[1:])
 
 
 def find_engine(app: FastAPI) -> Engine | None:

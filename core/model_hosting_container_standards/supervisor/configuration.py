@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ..engines.command import USAGE_ERROR
-from ..engines.registry import starts_engine
+from ..engines.registry import engine_of_command, has_server
 from ..settings import Settings
 from .command_line import command_line, comment_on
 from .overrides import PROGRAM, SERVERS, find_additions
@@ -88,9 +88,12 @@ def _sections(
 def _expected_statuses(command: Sequence[str]) -> str:
     """Return the exit statuses after which a command is not restarted.
 
-    An engine that exits with a usage error would do so again.
+    An engine that exits with a usage error would do so again. One without a server has
+    not finished when it exits by itself: vLLM does so with 0 when its engine has died.
     """
-    return f"0,{USAGE_ERROR}" if starts_engine(command) else "0"
+    if engine_of_command(command) is None:
+        return "0"
+    return f"0,{USAGE_ERROR}" if has_server(command) else f"{USAGE_ERROR}"
 
 
 def _has_passwd_entry(uid: int) -> bool:

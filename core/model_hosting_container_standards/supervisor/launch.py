@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from ..engines.registry import engine_commands
+from ..engines.registry import engine_commands, has_server
 from ..exceptions import ConfigurationError, RequirementsError
 from ..processes.heartbeat import HeartbeatDirectory
 from ..settings import Settings, read_settings
@@ -99,4 +99,9 @@ def _supervise(command: Sequence[str], settings: Settings) -> int:
         heartbeats = Path(folder, "servers")
         heartbeats.mkdir(0o700)
         os.environ[Settings.heartbeat_dir.name] = str(heartbeats)
-        return supervise(config, HeartbeatDirectory(heartbeats), settings)
+        return supervise(
+            config,
+            HeartbeatDirectory(heartbeats),
+            settings,
+            has_server=has_server(command),
+        )

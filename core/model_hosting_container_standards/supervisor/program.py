@@ -44,8 +44,17 @@ _HANDLED_MASKS: Final = ("SigIgn:", "SigCgt:")
 _BLOCKED_MASK: Final = "SigBlk:"
 
 
-def supervise(config: Path, heartbeats: HeartbeatDirectory, settings: Settings) -> int:
+def supervise(
+    config: Path,
+    heartbeats: HeartbeatDirectory,
+    settings: Settings,
+    *,
+    has_server: bool = True,
+) -> int:
     """Run the program of a configuration until it ends for good.
+
+    Args:
+        has_server: whether the program answers requests, and so has a heartbeat.
 
     Returns:
         The exit status of the container; 128 and more for a signal.
@@ -61,7 +70,7 @@ def supervise(config: Path, heartbeats: HeartbeatDirectory, settings: Settings) 
     options.first = True
     options.test = False
     options.check_programs()
-    supervisor = ProgramSupervisor(options, heartbeats, settings)
+    supervisor = ProgramSupervisor(options, heartbeats, settings, has_server=has_server)
     try:
         supervisor.main()
     except asyncore.ExitNow:
@@ -83,10 +92,16 @@ class ProgramSupervisor(Supervisor):  # type: ignore[misc]
     """A supervisord that ends when its program does."""
 
     def __init__(
-        self, options: Options, heartbeats: HeartbeatDirectory, settings: Settings
+        self,
+        options: Options,
+        heartbeats: HeartbeatDirectory,
+        settings: Settings,
+        *,
+        has_server: bool,
     ) -> None:
         super().__init__(options)
         self._heartbeats = heartbeats
+        self._has_server = has_server
         self._drain_s = settings.drain_seconds
         self._watchdog = Watchdog(heartbeats, settings)
         #: Exit status of the program, negative for a signal; None until it is known.
@@ -140,7 +155,9 @@ class ProgramSupervisor(Supervisor):  # type: ignore[misc]
             self._kill_at_deadline(self.options.deadline)
         elif (requested_at := self._stop_requested_at) is not None:
             late = time.monotonic() > requested_at + self._drain_s + LAST_WORD_S
-            if late or self._heartbeats.is_empty():
+            # Without a server, only that of another machine knows whether it is used.
+            done = self._has_server and self._heartbeats.is_empty()
+            if late or done:
                 self._shut_down(f"received {self._signal.name}")
         elif reason := self._watchdog.restart_reason():
             self.options.logger.warn("%(reason)s: restarting", reason=reason)  # noqa: G010

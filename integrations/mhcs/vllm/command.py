@@ -81,6 +81,9 @@ class VLLMCommand(EngineCommand):
     def default_arguments(self, settings: Settings, given: Sequence[str]) -> list[str]:
         return limit_adapters(settings, given, "--max-cpu-loras", "--max-loras")
 
+    def has_server(self, arguments: Sequence[str]) -> bool:
+        return not has_option(arguments, "--headless")
+
     def mentions(self, flag: str) -> bool:
         # Fields of a JSON option may be set separately: --compilation-config.level.
         flag = flag.partition(".")[0]
