@@ -284,7 +284,7 @@ TABLE: Final = {name for variable in variables() for name in variable.names}
 #: Variables of engines and tools, and other words in capitals.
 PREFIXES: Final = (
     *("SM_VLLM_", "SM_TRTLLM_", "SM_SGLANG_", "SUPERVISOR_", "VLLM_", "SGLANG_"),
-    *("PIP_", "OPTION_", "RAY_"),
+    *("PIP_", "OPTION_", "RAY_", "LWS_"),
     *("NEW_SESSION", "AWS_", "STDOUT_", "STDERR_", "REDIRECT_", "TYPE_CHECKING"),
     "SM_ACME_",  # the example engine of the guide for new engines
 )

@@ -42,7 +42,12 @@ def test_document_is_valid(place: str) -> None:
 
 def test_all_kinds_are_there() -> None:
     kinds = {document["kind"] for document in DOCUMENTS.values()}
-    assert kinds == {"Deployment", "InferenceEndpointConfig", "RayService", "Service"}
+    builtin = {"Deployment", "Service"}
+    assert kinds == builtin | {
+        "InferenceEndpointConfig",
+        "LeaderWorkerSet",
+        "RayService",
+    }
     assert len(of_kind("RayService")) >= 3
 
 
@@ -58,6 +63,7 @@ def misspell(*path: str | int) -> Callable[[Document], None]:
     return change
 
 
+GROUP: Final = ("spec", "leaderWorkerTemplate")
 CONTAINER: Final = ("template", "spec", "containers", 0)
 WORKERS: Final = ("spec", "rayClusterConfig", "workerGroupSpecs", 0)
 
@@ -70,6 +76,11 @@ WORKERS: Final = ("spec", "rayClusterConfig", "workerGroupSpecs", 0)
         ("Service", misspell("spec", "ports", 0, "targetPort")),
         ("InferenceEndpointConfig", misspell("spec", "modelName")),
         ("InferenceEndpointConfig", misspell("spec", "worker", "image")),
+        ("LeaderWorkerSet", misspell("spec", "leaderWorkerTemplate", "size")),
+        (
+            "LeaderWorkerSet",
+            misspell(*GROUP, "workerTemplate", *CONTAINER[1:], "image"),
+        ),
         ("RayService", misspell("spec", "serveConfigV2")),
         ("RayService", misspell("spec", "rayClusterConfig", "headGroupSpec")),
         ("RayService", misspell(*WORKERS, "minReplicas")),

@@ -1,4 +1,4 @@
-"""Check Kubernetes documents: built-in kinds, and those of KubeRay and HyperPod."""
+"""Check Kubernetes documents: built-in kinds, and those of operators."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import yaml
 
 #: The oldest and the newest release of Kubernetes that HyperPod has.
 VERSIONS: Final = ("1.28", "1.33")
+_GROUP_TEMPLATES: Final = ("leaderTemplate", "workerTemplate")
 _OURS: Final = {
     file.stem: yaml.safe_load(file.read_text())
     for file in Path(__file__).with_name("schemas").glob("*.yaml")
@@ -35,9 +36,12 @@ def check(document: Mapping[str, Any]) -> None:
 
 
 def _templates(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Return the templates of a RayService's pods as documents."""
+    """Return the templates of the pods of KubeRay and LeaderWorkerSet as documents."""
     cluster = spec.get("rayClusterConfig", {})
     groups = [cluster.get("headGroupSpec"), *cluster.get("workerGroupSpecs", [])]
-    for group in filter(None, groups):
-        template = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {}}
-        yield {**template, "template": group["template"]}
+    templates = [group["template"] for group in groups if group]
+    group = spec.get("leaderWorkerTemplate", {})
+    templates += [group[name] for name in _GROUP_TEMPLATES if name in group]
+    for template in templates:
+        document = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {}}
+        yield {**document, "template": template}
