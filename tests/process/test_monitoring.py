@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 import documentation
 import promql
 from documentation import ROOT
-from engine_metrics import ENGINES
+from engine_metrics import ENGINES, SGLANG, VLLM
 from metrics_page import Page, scrape
 from model_hosting_container_standards import sagemaker
 from servers import run_until_exit
@@ -175,6 +175,17 @@ def test_grafana_is_provisioned_with_dashboard_and_data_source() -> None:
     scraped = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["global"]
     interval = sources["datasources"][0]["jsonData"]["timeInterval"]
     assert interval == scraped["scrape_interval"]
+
+
+def test_names_that_prometheus_2_is_given_are_changed_back(page: Page) -> None:
+    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    [rule] = config["scrape_configs"][0]["metric_relabel_configs"]
+    assert rule["replacement"] == "${1}:${2}"
+    for name in VLLM | SGLANG:
+        match = re.fullmatch(rule["regex"], name.replace(":", "_"))
+        assert match
+        assert ":".join(match.groups()) == name
+    assert not any(map(re.compile(rule["regex"]).fullmatch, page.names()))
 
 
 # --- alerts ------------------------------------------------------------------------
