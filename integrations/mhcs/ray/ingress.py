@@ -83,7 +83,9 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
         except HTTPException as error:
             if error.status_code == HTTPStatus.NOT_FOUND:
                 known = ", ".join(self._model_cards)
-                error.detail = f"The model {model!r} does not exist. Available: {known}."
+                error.detail = (
+                    f"The model {model!r} does not exist. Available: {known}."
+                )
             raise
         return name
 
