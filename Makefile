@@ -20,7 +20,7 @@ CPU_STARTUP := $(CURDIR)/tools/cpu_startup$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-ray test-poetry moved-names gpu-test all serve serve-ray tiny-model bench bench-serving bench-sglang bench-ray bench-ping clean pre-commit-install
+.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-ray test-nodes test-poetry moved-names gpu-test all serve serve-ray tiny-model bench bench-serving bench-sglang bench-ray bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -118,6 +118,9 @@ test-ray: RAY_VERSION := $(or $(VERSION),$(RAY_VERSION))
 test-ray: ray ## all tests of a real Ray Serve LLM with Ray VERSION, on VLLM; takes minutes
 	TEST_RAY=1 RAY_VERSION=$(RAY_VERSION) $(BIN)/python -m pytest -m ray \
 	    --junitxml=build/results/ray-$(RAY_VERSION).xml $(ARGS)
+
+test-nodes: install tiny-model ## a real vLLM on two nodes of this machine, which takes minutes
+	TEST_NODES=1 $(BIN)/python -m pytest tests/engines/real_vllm/test_two_nodes.py $(ARGS)
 
 test-poetry: dev ## Poetry installs this package, which takes minutes
 	TEST_POETRY=1 $(BIN)/python -m pytest tests/process/test_poetry.py $(ARGS)

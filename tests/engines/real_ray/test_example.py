@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from ray_server import PYTHON, requires_ray
+from ray_server import PYTHON, requires_ray, serve
 from real import ROOT
 
 pytestmark = requires_ray
@@ -62,3 +62,13 @@ def test_configurations_have_the_same_application() -> None:
     [model] = ours[0]["args"]["llm_configs"]
     model["model_loading_config"]["model_source"] = "/models/my-model"
     assert found["rayservice-hyperpod.yaml"]["applications"] == ours
+
+
+def test_script_answers() -> None:
+    """It limits what any request may generate."""
+    env = {"SAGEMAKER_MODEL_PATH": str(EXAMPLE)}
+    body = {"model": "tiny", "prompt": "hello", "ignore_eos": True}
+    with serve(env=env, lora=False) as server:
+        answer = server.client.post("/invocations", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["usage"]["completion_tokens"] == 16
