@@ -82,10 +82,11 @@ def _security_parameters(endpoint: Callable[..., Any]) -> list[Parameter]:
         signature = get_typed_signature(endpoint)
     except (TypeError, ValueError):  # It is Starlette's, which reads no signature.
         return []
+    found = filter(_is_security, signature.parameters.values())
+    # Names of our own, of which none is the one of the request.
     return [
-        parameter.replace(kind=Parameter.KEYWORD_ONLY)
-        for parameter in signature.parameters.values()
-        if _is_security(parameter)
+        parameter.replace(name=f"security_{number}", kind=Parameter.KEYWORD_ONLY)
+        for number, parameter in enumerate(found)
     ]
 
 

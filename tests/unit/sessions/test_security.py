@@ -76,10 +76,11 @@ async def caller_chat(chat: Chat, caller: Annotated[Caller, Depends()]) -> str:
 @sagemaker.stateful_session_manager()
 async def typed_chat(
     chat: Chat,
-    checked: Missing = Security(require_key),  # type: ignore[name-defined] # noqa: F821
+    # The name that the check's own endpoint has, too.
+    checked_request: Missing = Security(require_key),  # type: ignore[name-defined] # noqa: F821
     key: Annotated[str, Security(require_key)] = "",
 ) -> str:
-    return f"{chat.message} {checked} {key}"
+    return f"{chat.message} {checked_request} {key}"
 
 
 def by_route(path: str) -> FastAPI:
