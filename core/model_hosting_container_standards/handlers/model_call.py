@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import Parameter
 from typing import Any
 
@@ -20,11 +20,9 @@ from ..asgi.endpoint import as_async, resolved_signature
 class RequestValues(dict[str, Any]):
     """A request's values for a handler without a model: items, and attributes too."""
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"The request has no value {name!r}.") from None
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.__dict__ = self
 
 
 class ModelCall:

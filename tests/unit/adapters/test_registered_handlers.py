@@ -231,8 +231,12 @@ def test_handler_without_model_has_values_as_items_and_attributes() -> None:
 
     async def load(request: Any, raw_request: Request) -> None:
         assert request["name"] == request.name == "a"
-        with pytest.raises(AttributeError, match="no value 'path'"):
-            _ = request.path
+        assert request.items == "1"
+        request.path = "/b"
+        assert vars(request) == {"name": "a", "items": "1", "path": "/b"}
+        with pytest.raises(AttributeError, match="'rank'"):
+            _ = request.rank
 
-    answer = load_with(load, request_shape={"name": "body.name"}, response_shape={})
+    shape = {"name": "body.name", "items": "query_params.q"}
+    answer = load_with(load, request_shape=shape, response_shape={})
     assert (answer.status_code, answer.text) == (200, "Adapter a registered")

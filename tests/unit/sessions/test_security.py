@@ -1,4 +1,4 @@
-"""Clients that a route's ``Security`` refuses neither begin nor end sessions."""
+"""Clients that a route's security refuses neither begin nor end sessions."""
 
 from __future__ import annotations
 
@@ -55,6 +55,34 @@ async def annotated_chat(chat: Chat, key: Annotated[str, Security(require_key)])
     return f"{chat.message} {key}"
 
 
+def require_plain_key(
+    key: str = Depends(APIKeyHeader(name="x-key", auto_error=False)),
+) -> str:
+    if key != "right":
+        raise HTTPException(401, "no key")
+    return key
+
+
+class Caller:
+    def __init__(self, key: str = Depends(require_plain_key)) -> None:
+        self.key = key
+
+
+@sagemaker.stateful_session_manager()
+async def caller_chat(chat: Chat, caller: Annotated[Caller, Depends()]) -> str:
+    return f"{chat.message} {caller.key}"
+
+
+@sagemaker.stateful_session_manager()
+async def typed_chat(
+    chat: Chat,
+    # The name that the check's own endpoint has, too.
+    checked_request: Missing = Security(require_key),  # type: ignore[name-defined] # noqa: F821
+    key: Annotated[str, Security(require_key)] = "",
+) -> str:
+    return f"{chat.message} {checked_request} {key}"
+
+
 def by_route(path: str) -> FastAPI:
     app = FastAPI()
     app.post(path, dependencies=[Security(require_key)])(chat)
@@ -70,6 +98,18 @@ def by_parameter(path: str) -> FastAPI:
 def by_annotation(path: str) -> FastAPI:
     app = FastAPI()
     app.post(path)(annotated_chat)
+    return app
+
+
+def by_scheme(path: str) -> FastAPI:
+    app = FastAPI()
+    app.post(path, dependencies=[Depends(require_plain_key)])(chat)
+    return app
+
+
+def by_scheme_of_class(path: str) -> FastAPI:
+    app = FastAPI()
+    app.post(path)(caller_chat)
     return app
 
 
@@ -120,7 +160,7 @@ def begin(client: TestClient, path: str) -> str:
 @pytest.mark.parametrize(
     "make_app",
     [
-        *(by_route, by_parameter, by_annotation),
+        *(by_route, by_parameter, by_annotation, by_scheme, by_scheme_of_class),
         *(by_router, by_nested_router, by_app, by_app_of_router),
     ],
 )
@@ -138,6 +178,15 @@ def test_client_without_key_neither_begins_nor_closes_sessions(
     answer = client.post(path, json={"message": "hi"}, headers=keyed)
     assert answer.json().startswith("hi")  # The session is still there.
     assert client.post(path, json=CLOSE, headers=keyed).status_code == 200
+
+
+def test_annotation_that_cannot_be_read_hides_no_security() -> None:
+    app = FastAPI()
+    app.post("/chat")(typed_chat)
+    client = client_of(app)
+    refused = client.post("/chat", json=NEW)
+    assert (refused.status_code, refused.json()) == (401, {"detail": "no key"})
+    assert begin(client, "/chat")
 
 
 @pytest.mark.parametrize("path", ["/invocations", "/chat"])
