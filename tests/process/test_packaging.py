@@ -266,6 +266,7 @@ PUBLIC: Final = {
         "register_ping_handler",
         "register_unload_adapter_handler",
         "stateful_session_manager",
+        "stream",
     ),
     "sagemaker.sessions.manager": (
         "Session",

@@ -34,6 +34,7 @@ from ..sessions.session_middleware import SessionMiddleware, SessionsDisabled
 from ..sessions.stateful_routes import StatefulRoutes, find_places
 from ..settings import Settings, read_settings
 from .alias_routes import alias_routes
+from .bidirectional_stream import add_bidirectional_stream
 from .execution_parameters import add_execution_parameters
 from .inference_routes import InferenceRoutes
 from .invocations import BodyRouter, Invocations, JSONContentType
@@ -121,6 +122,7 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     by_engine = engine is not None and not by_customer
     lines = _make_json_lines(adapters, max_concurrency) if by_engine else None
     customer_middleware = _make_customer_middleware(app, middleware, lines, labels)
+    add_bidirectional_stream(app, has_engine=engine is not None)
     _add_metrics(app, settings, engine)
     add_adapter_routes(app, adapters, settings)
     add_execution_parameters(app, settings, max_concurrency)

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..logging_config import get_logger
 from .errors import refuse
+from .websockets import refuse_websocket
 
 logger = get_logger(__name__)
 
@@ -46,10 +47,13 @@ class PlaceholderMiddleware:
         if self.is_open or scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            error = HTTPException(503, _STARTING, {"Retry-After": "1"})
-            await refuse(error, scope, receive, send)
+            await refuse(_unavailable(), scope, receive, send)
         else:
-            await send({"type": "websocket.close", "code": 1013})
+            await refuse_websocket(_unavailable(), scope, receive, send)
+
+
+def _unavailable() -> HTTPException:
+    return HTTPException(503, _STARTING, {"Retry-After": "1"})
 
 
 class DeferredBootstrap:

@@ -89,8 +89,7 @@ def as_async(
 
 def with_json_request(function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap an endpoint; a coroutine function gets a :class:`JSONRequest`."""
-    called = inspect.getattr_static(type(function), "__call__", None)
-    on_event_loop = any(map(inspect.iscoroutinefunction, (function, called)))
+    on_event_loop = is_coroutine_function(function)
     wrap = _wrap_coroutine_function if on_event_loop else _wrap_function
     endpoint = wrap(function)
     functools.update_wrapper(endpoint, function)
@@ -98,6 +97,12 @@ def with_json_request(function: Callable[..., Any]) -> Callable[..., Any]:
     with contextlib.suppress(NameError):
         _with_signature(endpoint, inspect.signature(function, eval_str=True))
     return endpoint
+
+
+def is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """Whether it is an async function, or an instance with an async ``__call__``."""
+    called = inspect.getattr_static(type(function), "__call__", None)
+    return any(map(inspect.iscoroutinefunction, (function, called)))
 
 
 def _wrap_coroutine_function(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ CONTENT_TYPE: Final = b"content-type"
 PREFIX: Final = b"x-amzn-sagemaker-"
 ADAPTER_IDENTIFIER: Final = PREFIX + b"adapter-identifier"
 CUSTOM_ATTRIBUTES: Final = PREFIX + b"custom-attributes"
+MODEL_INVOCATION_PATH: Final = PREFIX + b"model-invocation-path"
 NEW_SESSION_ID: Final = PREFIX + b"new-session-id"
 SESSION_ID: Final = PREFIX + b"session-id"
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI, HTTPException
 from starlette.types import Receive, Scope, Send
 
 from ..asgi.errors import refuse
+from ..asgi.websockets import refuse_websocket
 from ..engines.api import Engine
 from ..exceptions import ConfigurationError
 from ..observability.route_labels import local_path
@@ -18,8 +19,6 @@ from ..settings import Settings
 #: Methods that need a key only below the guarded paths.
 _READ_METHODS: Final = frozenset({"GET", "HEAD"})
 _GUARDED: Final = frozenset({"adapters", "invocations", "v1"})
-#: WebSocket close code for a policy violation (RFC 6455).
-_POLICY_VIOLATION: Final = 1008
 
 
 def find_keys(app: FastAPI, settings: Settings, engine: Engine | None) -> set[str]:
@@ -74,12 +73,11 @@ def is_public(scope: Scope, paths: Collection[str]) -> bool:
 
 
 async def reject(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer 401, or close a WebSocket with 1008."""
+    """Answer 401, also to the handshake of a WebSocket."""
     if scope["type"] == "http":
         await refuse(_unauthorized(), scope, receive, send)
     else:
-        await receive()
-        await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+        await refuse_websocket(_unauthorized(), scope, receive, send)
 
 
 def _unauthorized() -> HTTPException:

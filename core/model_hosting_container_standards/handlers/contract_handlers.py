@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, overload
 
-from ..contract.routes import INVOKE, PING
+from ..contract.routes import INVOKE, PING, STREAM
 from .decorators import override_handler, register_handler
+from .registry import handler_registry
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -19,6 +20,15 @@ def ping(func: H) -> H:
 def invoke(func: H) -> H:
     """Register a customer's handler of ``/invocations``; it is returned unchanged."""
     return override_handler(INVOKE)(func)
+
+
+def stream(func: H) -> H:
+    """Register a customer's handler of bidirectional streams; return it unchanged.
+
+    It is an async function that takes a Starlette ``WebSocket``, and accepts it.
+    """
+    handler_registry.set_customer(STREAM, func)
+    return func
 
 
 custom_ping_handler: Final = ping

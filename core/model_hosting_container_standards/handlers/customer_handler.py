@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..contract.routes import INVOKE, PING
+from ..contract.routes import INVOKE, PING, STREAM
 from ..customer_code.file_loader import FileLoader
 from ..customer_code.function_loader import FunctionLoader, instantiate
 from ..customer_code.script_source import (
@@ -145,7 +145,7 @@ def _is_named(script: Path, settings: Settings) -> bool:
 
 def _has_handler(module: ModuleType) -> bool:
     """Return whether a handler is registered, or the script defines one by name."""
-    return any(map(handler_registry.get_customer, _SOURCES)) or any(
+    return any(map(handler_registry.get_customer, (*_SOURCES, STREAM))) or any(
         hasattr(module, name) for name in _NAMES
     )
 
@@ -176,7 +176,7 @@ def resolve_customer_handler(
         with _prefixing_errors(source):
             return _from_spec(source, spec, settings, script)
     if handler := handler_registry.get_customer(name):
-        return CustomerHandler(f"@{name} decorator", _instance(handler))
+        return CustomerHandler(f"@{name} decorator", as_instance(handler))
     if script is not None:
         return _from_script(script, explicit, short)
     return None
@@ -207,7 +207,7 @@ def _from_spec(
     parsed = parse_handler_spec(spec)
     if parsed.kind == "path":
         return CustomerHandler(source, path=parsed.location)
-    return CustomerHandler(source, _instance(load_spec(spec, settings, script)))
+    return CustomerHandler(source, as_instance(load_spec(spec, settings, script)))
 
 
 @contextmanager
@@ -229,7 +229,9 @@ def _from_script(
             continue
         if handler is not None:
             source = f"function {name} of {script.__file__}"
-            return CustomerHandler(source, _instance(_check_callable(source, handler)))
+            return CustomerHandler(
+                source, as_instance(_check_callable(source, handler))
+            )
     return None
 
 
@@ -241,7 +243,7 @@ def _check_callable(source: str, handler: Any) -> Handler:
     return handler  # type: ignore[no-any-return]
 
 
-def _instance(handler: Handler) -> Handler:
+def as_instance(handler: Handler) -> Handler:
     """Return an instance if the handler is a class, as calling it only makes one."""
     if not inspect.isclass(handler):
         return handler

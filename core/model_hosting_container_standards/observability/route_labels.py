@@ -7,7 +7,12 @@ from typing import Final
 
 from starlette.types import Scope
 
-from ..contract.routes import INVOCATIONS_ROUTE, PING_ROUTE
+from ..contract.routes import (
+    BIDIRECTIONAL_STREAM,
+    INVOCATIONS_ROUTE,
+    PING_ROUTE,
+    REALTIME,
+)
 
 PING: Final = PING_ROUTE.path
 INVOCATIONS: Final = INVOCATIONS_ROUTE.path
@@ -28,7 +33,8 @@ def known_routes(
         inference_paths: the engine's inference routes.
         aliases: paths of the contract by their aliases, see :func:`alias_routes`.
     """
-    paths = (*inference_paths, PING, INVOCATIONS, ADAPTERS)
+    streams = (BIDIRECTIONAL_STREAM, REALTIME)
+    paths = (*inference_paths, *streams, PING, INVOCATIONS, ADAPTERS)
     return {**aliases, **{path: path for path in paths}}
 
 

@@ -14,6 +14,7 @@ from ..handlers.contract_handlers import (
     ping,
     register_invocation_handler,
     register_ping_handler,
+    stream,
 )
 from ..handlers.decorators import override_handler, register_handler
 from ..sessions.decorators import stateful_session_manager
@@ -42,4 +43,5 @@ __all__ = [
     "register_ping_handler",
     "register_unload_adapter_handler",
     "stateful_session_manager",
+    "stream",
 ]

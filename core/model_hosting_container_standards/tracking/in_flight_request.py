@@ -16,8 +16,11 @@ from ..asgi.errors import refuse
 from ..observability.route_labels import PING
 from ..request_id import X_REQUEST_ID
 
-#: HTTP's safe methods, which need no work of the engine.
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+#: What metrics have as the method of a WebSocket.
+WEBSOCKET: Final = "WEBSOCKET"
+#: HTTP's safe methods, which need no work of the engine. A WebSocket may be silent for
+#: minutes, while the engine has nothing to do for it.
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", WEBSOCKET})
 _EVENT_STREAM: Final = b"text/event-stream"
 _EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n")
 #: The lowest error status: an error does not show that the engine makes progress.

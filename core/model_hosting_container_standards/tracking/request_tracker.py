@@ -12,12 +12,19 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..asgi.errors import refuse
+from ..asgi.websockets import refuse_websocket
 from ..contract.headers import CONTENT_ENCODING
 from ..observability.request_metrics import REQUESTS, Series
 from ..observability.route_labels import DECOMPRESSED, OTHER, route_of
 from ..request_id import INFERENCE_ID, REQUEST_ID, X_REQUEST_ID, choose_id, new_id
-from .in_flight_request import CLIENT_CLOSED_REQUEST, SAFE_METHODS, InFlightRequest
+from .in_flight_request import (
+    CLIENT_CLOSED_REQUEST,
+    SAFE_METHODS,
+    WEBSOCKET,
+    InFlightRequest,
+)
 from .own_requests import OwnRequests
+from .websocket_connection import WebSocketConnection
 
 _METHODS: Final = SAFE_METHODS | {"DELETE", "PATCH", "POST", "PUT"}
 _HEX_DIGITS: Final = 4
@@ -88,9 +95,9 @@ class RequestTracker:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Few function calls, as each one costs every request time.
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            await self._pass_on(scope, receive, send)
             return
-        request = self._begin(scope, send)
+        request = self._begin(scope, send, scope["method"])
         token = REQUEST_ID.set(request.request_id.decode())
         try:
             if self.closed is not None and self._must_refuse(request):
@@ -113,7 +120,31 @@ class RequestTracker:
             REQUEST_ID.reset(token)
             self._end(request)
 
-    def _begin(self, scope: Scope, send: Send) -> InFlightRequest:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._serve_websocket(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _serve_websocket(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        request = self._begin(scope, send, WEBSOCKET)
+        connection = WebSocketConnection(request, receive)
+        token = REQUEST_ID.set(request.request_id.decode())
+        try:
+            if self.closed is not None and not self._is_own(send):
+                error = _unavailable(self.closed)
+                await refuse_websocket(error, scope, receive, connection.send)
+                return
+            await connection.serve(self.app, scope)
+            if request.is_aborted:
+                await connection.end(_unavailable(self.closed or ""), scope)
+        finally:
+            REQUEST_ID.reset(token)
+            self._end(request)
+
+    def _begin(self, scope: Scope, send: Send, method: str) -> InFlightRequest:
         inference_id = request_id = None
         is_compressed = False
         headers = []
@@ -129,7 +160,7 @@ class RequestTracker:
         request_id = choose_id(inference_id, request_id)
         route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
         task = asyncio.current_task(self.loop)
-        request = InFlightRequest(route, scope["method"], request_id, send, task)
+        request = InFlightRequest(route, method, request_id, send, task)
         if request.is_awaited:
             if request.needs_engine:
                 if not self._waiting and not self._is_abandoned:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from starlette.websockets import WebSocketDisconnect
+from starlette.testclient import WebSocketDenialResponse
 
 import model_hosting_container_standards.engines.registry as engine_registry
 import model_hosting_container_standards.sagemaker as sagemaker
@@ -156,11 +156,12 @@ def test_websockets_require_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
     client = TestClient(app)
     with (
-        pytest.raises(WebSocketDisconnect) as refused,
+        pytest.raises(WebSocketDenialResponse) as refused,
         client.websocket_connect("/v1/realtime"),
     ):
         pass
-    assert refused.value.code == 1008
+    assert refused.value.status_code == 401
+    assert refused.value.headers["WWW-Authenticate"] == "Bearer"
     with client.websocket_connect("/v1/realtime", headers=RIGHT) as websocket:
         assert websocket.receive_text() == "welcome"
 
