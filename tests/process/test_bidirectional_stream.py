@@ -22,6 +22,8 @@ from supervised import SUPERVISOR
 ROUTE: Final = "/invocations-bidirectional-stream"
 #: The longest message that the server takes, in bytes.
 LONGEST: Final = 100_000
+#: A conversation that takes longer is considered hung.
+PATIENCE_S: Final = 60.0
 #: Echoes; a message may ask it to fail, to stay, or to answer by another error.
 APP: Final = """
 import asyncio
@@ -120,9 +122,9 @@ def stream(server: Server, path: str = ROUTE, **options: Any) -> connect:
     return connect(url, proxy=None, max_size=None, **options)
 
 
-def run(talk: Callable[[], Awaitable[None]], patience_s: float = 60.0) -> None:
+def run(talk: Callable[..., Awaitable[None]], *args: Any) -> None:
     async def run() -> None:
-        await asyncio.wait_for(talk(), patience_s)
+        await asyncio.wait_for(talk(*args), PATIENCE_S)
 
     asyncio.run(run())
 
@@ -261,7 +263,7 @@ def test_client_that_leaves_is_forgotten_without_an_error(
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_open_streams_go_on_during_a_shutdown(folder: Path, loop: str) -> None:
-    async def talk() -> None:
+    async def talk(server: Server) -> None:
         async with contextlib.AsyncExitStack() as stack:
             websockets = [await opened(server, stack) for _ in range(20)]
             begin_shutdown(server)
@@ -276,7 +278,7 @@ def test_open_streams_go_on_during_a_shutdown(folder: Path, loop: str) -> None:
                 await websocket.close()
 
     with serve(folder, f"--loop={loop}") as server:
-        run(talk)
+        run(talk, server)
         # Nothing is open any more: it does not wait for the deadline.
         assert server.wait(10) == -signal.SIGTERM
 
@@ -302,19 +304,19 @@ def test_every_open_stream_is_closed_at_the_deadline(server: Server) -> None:
 def test_handler_that_holds_on_does_not_keep_the_server(folder: Path) -> None:
     (folder / "app.py").write_text(IMPATIENT + APP)
 
-    async def talk() -> None:
+    async def talk(server: Server) -> None:
         async with stream(server) as websocket:
             await websocket.send("hold on")
             os.kill(server.pid, signal.SIGTERM)
             assert (await closing(websocket))[0] == 1012
 
     with serve(folder, seconds=1) as server:
-        run(talk)
+        run(talk, server)
         assert server.wait(20) == -signal.SIGKILL
 
 
 def test_supervisor_lets_streams_finish(folder: Path) -> None:
-    async def talk() -> None:
+    async def talk(server: Server) -> None:
         async with contextlib.AsyncExitStack() as stack:
             websocket = await opened(server, stack)
             begin_shutdown(server)
@@ -322,7 +324,7 @@ def test_supervisor_lets_streams_finish(folder: Path) -> None:
             assert await websocket.recv() == "more"
 
     with serve(folder, under=[SUPERVISOR]) as server:
-        run(talk)
+        run(talk, server)
         assert server.wait(20) == 128 + signal.SIGTERM
 
 

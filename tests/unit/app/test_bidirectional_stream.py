@@ -65,7 +65,8 @@ def app_with_websockets(*paths: str) -> FastAPI:
 def first_text(client: TestClient, path: str = STREAM, **headers: str) -> str:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     with client.websocket_connect(path, headers=named) as websocket:
-        return websocket.receive_text()
+        text: str = websocket.receive_text()
+        return text
 
 
 def refusal(

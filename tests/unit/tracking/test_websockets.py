@@ -19,6 +19,8 @@ from metrics_page import scrape
 from model_hosting_container_standards import sagemaker
 
 STREAM: Final = "/invocations-bidirectional-stream"
+CONNECT: Final = {"type": "websocket.connect"}
+CLOSE: Final = "websocket.close"
 Handler = Callable[[WebSocket], Any]
 
 
@@ -91,7 +93,7 @@ def test_handler_that_never_answers_is_counted_as_failed() -> None:
 
     client = client_with(nothing)
     before = counted(client, 500)
-    assert run(client.app, [{"type": "websocket.connect"}]) == []
+    assert run(client.app, [CONNECT]) == []
     assert counted(client, 500) == before + 1
 
 
@@ -106,13 +108,15 @@ def test_client_that_leaves_before_handshake_is_a_499() -> None:
 
     sagemaker.stream(stream)
     app = sagemaker.bootstrap(FastAPI())
-    assert run(app, [{"type": "websocket.connect"}, gone]) == []
+    assert run(app, [CONNECT, gone]) == []
     assert counted(client, 499) == before + 1
 
 
-def run(app: Any, messages: list[Message]) -> list[Message]:
+def run(
+    app: Any, messages: list[Message], sent: list[Message] | None = None
+) -> list[Message]:
     """Serve a connection as a server without extensions does; return the answer."""
-    sent: list[Message] = []
+    sent = [] if sent is None else sent
     incoming = iter(messages)
 
     async def receive() -> Message:
@@ -222,36 +226,31 @@ async def fail(websocket: WebSocket) -> None:
     raise KeyError(await websocket.receive_text())
 
 
-def test_failed_handler_closes_with_internal_error() -> None:
-    client = client_with(fail)
+async def fail_at_once(websocket: WebSocket) -> None:
+    raise KeyError("secret")
+
+
+@pytest.mark.parametrize(
+    ("handler", "answers"),
+    [(fail, ["websocket.accept", CLOSE]), (fail_at_once, [CLOSE])],
+)
+def test_failed_handler_closes_with_internal_error(
+    handler: Handler, answers: list[str]
+) -> None:
+    client = client_with(handler)
     before = counted(client, 500)
-    with (
-        pytest.raises(KeyError, match="secret"),  # The server logs it.
-        client.websocket_connect(STREAM) as websocket,
-    ):
-        websocket.send_text("secret")
-        closed = closing_of(websocket)
-    assert (closed.code, closed.reason) == (1011, "Internal Server Error")
-    assert counted(client, 500) == before + 1
-
-
-def test_handler_that_fails_before_handshake_is_a_500() -> None:
-    async def stream(websocket: WebSocket) -> None:
-        raise KeyError("secret")
-
-    client = client_with(stream)
-    before = counted(client, 500)
-    with (
-        pytest.raises((WebSocketDenialResponse, KeyError)),
-        client.websocket_connect(STREAM),
-    ):
-        pass
+    text = {"type": "websocket.receive", "text": "secret"}
+    sent: list[Message] = []
+    with pytest.raises(KeyError, match="secret"):  # The server logs it.
+        run(client.app, [CONNECT, text], sent)
+    assert [message["type"] for message in sent] == answers
+    assert (sent[-1]["code"], sent[-1]["reason"]) == (1011, "Internal Server Error")
     assert counted(client, 500) == before + 1
 
 
 def test_server_without_extension_gets_a_close_code() -> None:
     client = TestClient(sagemaker.bootstrap(FastAPI()))
-    [closed] = run(client.app, [{"type": "websocket.connect"}])
+    [closed] = run(client.app, [CONNECT])
     assert (closed["type"], closed["code"]) == ("websocket.close", 1008)
     assert "@sagemaker.stream" in closed["reason"]
 
