@@ -23,6 +23,16 @@ def test_linter_reports_nothing(file: Path) -> None:
     assert (end.status, end.stdout) == (0, ""), end.stdout + end.stderr
 
 
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
+@pytest.mark.parametrize(
+    "capability", ["accept-bind-to-port", "bidirectional-streaming"]
+)
+def test_image_names_its_capabilities(file: Path, capability: str) -> None:
+    _, _, image = file.read_text().rpartition("\nFROM ")
+    label = f"LABEL com.amazonaws.sagemaker.capabilities.{capability}=true"
+    assert label in image.splitlines()
+
+
 def test_every_engine_has_a_dockerfile() -> None:
     engines = {file.parent.name for file in DOCKERFILES}
     assert engines == {"vllm", "tensorrt_llm", "sglang"}

@@ -26,7 +26,7 @@ from mhcs.cli import app as mhcs_app
 from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.settings import variables
 from model_hosting_container_standards.supervisor.generate import make_parser
-from servers import run_until_exit
+from servers import Server, run_until_exit
 
 PACKAGES: Final = ("mhcs", "model_hosting_container_standards")
 ENGINES: Final = ("vllm", "tensorrt_llm", "sglang", "ray")
@@ -129,12 +129,29 @@ def test_custom_server_works(tmp_path: Path) -> None:
             runpy.run_path(str(path))
 
 
+def test_client_of_bidirectional_stream_is_answered(tmp_path: Path) -> None:
+    page = DOCS / "how-to" / "bidirectional-streaming.md"
+    script, client = [
+        b for b in documentation.blocks_of(page) if b.language == "python"
+    ]
+    (tmp_path / "model.py").write_text(script.text)
+    command = [sys.executable, "-m", "uvicorn", "server:app"]
+    env = {"SAGEMAKER_MODEL_PATH": str(tmp_path)}
+    folder = ROOT / "examples" / "fastapi_server"
+    with Server(command, env, folder, "/ping") as server:
+        address = f"127.0.0.1:{server.port}"
+        code = client.text.replace("localhost:8080", address)
+        assert code != client.text
+        end = run_until_exit([sys.executable, "-c", code], {"NO_PROXY": "*"})
+        assert end.stdout == "HELLO\n", end.stderr
+
+
 # --- commands ----------------------------------------------------------------------
 
 #: Other programs' commands, which are not checked.
 OTHERS: Final = {
     "",  # only variables
-    *("curl", "docker", "head", "pip", "promtool", "pytest"),
+    *("curl", "docker", "gcloud", "head", "pip", "promtool", "pytest"),
     *("ray", "serve", "sglang", "trtllm-serve", "uvicorn", "vllm"),
 }
 COMMANDS: Final = documentation.commands()
@@ -294,7 +311,7 @@ NOT_OURS: Final = {
     *("MAX_TOTAL_TOKENS", "MAX_CONCURRENT_REQUESTS", "MAX_BATCH_PREFILL_TOKENS"),
     *("NUM_SHARD", "CUDA_MEMORY_FRACTION", "VENV_OPTIONS", "MHCS_"),
     *("HF_REVISION", "HF_MODEL_REVISION", "HF_MODEL_QUANTIZE"),
-    "HF_MODEL_TRUST_REMOTE_CODE",
+    *("HF_MODEL_TRUST_REMOTE_CODE", "AIP_STORAGE_URI"),
     *("MULTI_RECORD", "SINGLE_RECORD"),
     *("ENV_CONFIG", "FASTAPI_ENV_CONFIG", "SAGEMAKER_ENV_CONFIG", "CUSTOM_"),
     # Python names of 0.1.x.

@@ -235,6 +235,23 @@ def test_requests_in_flight_finish(folder: Path, loop: str) -> None:
         clients.close()
 
 
+def test_further_paths_take_part_in_a_shutdown(folder: Path) -> None:
+    env = {"AIP_HEALTH_ROUTE": "/healthz", "AIP_PREDICT_ROUTE": "/predict"}
+    with (
+        serve(folder, **env) as server,
+        server.new_client() as client,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        whole = thread.submit(client.post, "/predict", json={"wait": True})
+        Clients(server).wait_until_begun(1)
+        begin_shutdown(server)
+        assert server.client.get("/healthz").status_code == 503
+        assert server.client.post("/predict", json={}).status_code == 503
+        assert server.client.get("/release").status_code == 200
+        assert whole.result().json()["text"] == "whole"
+        assert server.wait(10) == -signal.SIGTERM
+
+
 @pytest.mark.parametrize("server", [{"seconds": 1}], indirect=True)
 def test_requests_over_the_deadline_fail_visibly(
     server: Server, clients: Clients

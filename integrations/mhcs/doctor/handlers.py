@@ -11,8 +11,10 @@ from fastapi import FastAPI
 from model_hosting_container_standards.asgi.endpoint import as_endpoint, describe
 from model_hosting_container_standards.asgi.routing import add_route
 from model_hosting_container_standards.contract.routes import (
+    BIDIRECTIONAL_STREAM,
     INVOCATIONS_ROUTE,
     PING_ROUTE,
+    STREAM,
 )
 from model_hosting_container_standards.customer_code.moved_names import (
     install_moved_names,
@@ -26,6 +28,9 @@ from model_hosting_container_standards.handlers.customer_handler import (
     CustomerHandler,
     load_customer_script,
     resolve_customer_handler,
+)
+from model_hosting_container_standards.handlers.stream_handler import (
+    find_stream_handler,
 )
 from model_hosting_container_standards.middleware.resolution import find_middleware
 from model_hosting_container_standards.middleware.stack import make_customer_middleware
@@ -48,6 +53,12 @@ def resolve_handlers(settings: Settings, report: Report) -> None:
             report.handlers[route.path] = _handler(route.handler, settings, script)
         except HandlerResolutionError as error:
             report.problems.append(_explain(error))
+    try:
+        if (stream := find_stream_handler()) is not None:
+            source = f"{describe(stream)} (@{STREAM} decorator)"
+            report.handlers[BIDIRECTIONAL_STREAM] = source
+    except HandlerResolutionError as error:
+        report.problems.append(_explain(error))
     try:
         report.middleware = dict(_middleware(settings, script))
     except MiddlewareError as error:

@@ -19,6 +19,7 @@ from model_hosting_container_standards import sagemaker
 from model_hosting_container_standards.engines.api import Engine
 from model_hosting_container_standards.exceptions import ConfigurationError
 from model_hosting_container_standards.settings import read_settings
+from plain_engine import engine_app
 
 HEALTH: Final = "AIP_HEALTH_ROUTE"
 PREDICT: Final = "AIP_PREDICT_ROUTE"
@@ -86,6 +87,28 @@ def test_alias_may_be_the_contracts_own_path(
     monkeypatch.setenv(name, path)
     client = TestClient(app_with())
     assert client.request("GET" if name == HEALTH else "POST", path).is_success
+
+
+def test_vertex_own_routes_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that Vertex AI sets for a model without any."""
+    model = "/v1/endpoints/123/deployedModels/456"
+    monkeypatch.setenv(HEALTH, model)
+    monkeypatch.setenv(PREDICT, f"{model}:predict")
+    client = TestClient(app_with())
+    assert client.get(model).json() == "engine's ping"
+    assert client.post(f"{model}:predict", content=b"body").content == b"body"
+
+
+def test_health_alias_may_be_the_engines_health_route(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(HEALTH, "/health")
+    app = FastAPI()
+    app.get("/health")(lambda: "engine's health")
+    client = TestClient(engine_app(lambda: "", monkeypatch, app=app))
+    for path in ("/ping", "/health"):
+        assert client.get(path).json() == "engine's health"
+        assert client.head(path).status_code == 200
 
 
 @pytest.mark.usefixtures("vertex")

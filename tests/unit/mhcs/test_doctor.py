@@ -312,3 +312,30 @@ def test_doctor_names_each_set_variable_that_means_something_else(
 def report() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(doctor_says("--json")[1])
     return found
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_doctor_names_handler_of_streams(script: Script) -> None:
+    path = script(
+        "from model_hosting_container_standards import sagemaker\n"
+        "@sagemaker.stream\n"
+        "async def talk(websocket): ...\n"
+    )
+    handlers = json.loads(doctor_says("--json")[1])["handlers"]
+    expected = f"model.talk ({path}:2) (@stream decorator)"
+    assert handlers["/invocations-bidirectional-stream"] == expected
+
+
+@pytest.mark.usefixtures("engine_is_installed", "model_path")
+def test_doctor_reports_handler_of_streams_that_cannot_be_called(
+    script: Script,
+) -> None:
+    script(
+        "from model_hosting_container_standards import sagemaker\n"
+        "@sagemaker.stream\n"
+        "def talk(websocket): ...\n"
+    )
+    status, output = doctor_says("--json")
+    [problem] = json.loads(output)["problems"]
+    assert status == 1
+    assert problem.startswith("@stream: model.talk (")
