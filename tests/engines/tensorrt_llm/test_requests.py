@@ -401,26 +401,6 @@ def test_registration_without_engine_is_a_503(release: str, tmp_path: Path) -> N
         assert answer.status_code == 503, answer.text
 
 
-# --- metrics of the engine ---------------------------------------------------------
-
-
-@pytest.mark.parametrize("release", WITH_LORA)
-def test_engines_request_metrics_are_on_our_page(release: str, cats: str) -> None:
-    options = {"return_perf_metrics": True}
-    with trtllm(release, lora=True, options=options, env=BY_AUTO) as server:
-        client = server.client
-        body = {"name": "felix", "src": cats}
-        client.post("/adapters", json=body).raise_for_status()
-        for path in ("/invocations", COMPLETIONS, "/invocations"):
-            answer = client.post(path, json=completion(model="felix"))
-            assert text(answer) == "cats: hello"
-            assert client.get("/ping").status_code == 200
-        for page in ("/metrics", "/prometheus/metrics"):
-            assert "trtllm_request_success_total 3.0" in client.get(page).text
-        if "/perf_metrics" in server.facts()["routes"]:
-            assert len(client.get("/perf_metrics").json()) == 3
-
-
 # --- several front ends ------------------------------------------------------------
 
 
