@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from ..asgi.routing import find_target, request_scope
+from ..asgi.routing import RouteTarget, find_target, request_scope
 from ..engines.api import Engine
 from ..logging_config import get_logger
 from ..observability.request_metrics import SHARED
@@ -56,6 +56,25 @@ def _with_length(send: Send) -> Send:
     return send_with_length
 
 
+class Statistics:
+    """An engine's statistics, at :data:`STATISTICS`.
+
+    The engine's route sees that path: a front end of TensorRT-LLM that is not the first
+    one forwards the request to the first one, where the statistics have moved too.
+    """
+
+    def __init__(self, target: RouteTarget) -> None:
+        self._target = target
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        child_scope = self._target.child_scope
+        if child_scope is None:  # The route has to match its own path.
+            await self._target(scope, receive, send)
+        else:
+            scope = {**scope, **child_scope, "method": self._target.method}
+            await self._target.entry.handle(scope, receive, send)
+
+
 def add_metrics(app: FastAPI, engine: Engine | None, folder: Path | None) -> None:
     """Add the metrics page, unless the app has one.
 
@@ -70,7 +89,7 @@ def add_metrics(app: FastAPI, engine: Engine | None, folder: Path | None) -> Non
         logger.info("The app has its own %s", METRICS)
         return
     if statistics := find_target(app, METRICS, "GET"):
-        _put_first(app, Route(STATISTICS, statistics, methods=["GET"]))
+        _put_first(app, Route(STATISTICS, Statistics(statistics), methods=["GET"]))
         logger.info("The engine's JSON statistics have moved to %s", STATISTICS)
     page = MetricsPage(_registry(folder))
     _put_first(app, Route(METRICS, page, methods=["GET"]))

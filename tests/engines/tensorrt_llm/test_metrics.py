@@ -79,3 +79,16 @@ def test_page_has_sums_of_several_front_ends(tmp_path: Path) -> None:
             assert page.value(COUNT) == 20
             route = {"route": "/invocations"}
             assert page.value("sagemaker_requests_total", **route) == 20
+
+
+def test_statistics_come_from_the_launcher() -> None:
+    """Other front ends forward them, by the path of the request."""
+    with trtllm(SEVERAL_FRONTENDS, env=BY_AUTO, frontends=2) as server:
+        roles = set()
+        for _ in range(20):
+            with server.new_client() as client:
+                answer = client.get("/metrics/json")
+                assert answer.headers["content-type"] == "application/json"
+                assert isinstance(answer.json(), list)
+                roles.add(client.get("/standin").json()["role"])
+        assert roles == {"launcher", "attached"}

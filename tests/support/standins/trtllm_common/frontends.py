@@ -3,6 +3,9 @@
 They run the same command line, with the worker's address in
 ``TLLM_EXECUTOR_ATTACH_INFO``. Each reports over a pipe when it is built; the launcher
 serves once all are. They share the port by ``SO_REUSEPORT``.
+
+What only the launcher has, the others ask for over its Unix socket: statistics, by the
+path of the request.
 """
 
 from __future__ import annotations
@@ -11,19 +14,54 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
 
 from standins.trtllm_common import facts
 from standins.trtllm_common.child import environment_without_mpi
 from standins.trtllm_common.llm import ATTACH_INFO, LLM
 
 _READY_FD = "TLLM_FRONTEND_READY_FD"
+_FOLDER = "TLLM_EXECUTOR_IPC_DIR"
 
 
 def is_attached() -> bool:
     return ATTACH_INFO in os.environ
+
+
+def launcher_socket() -> socket.socket:
+    """Bind the launcher's Unix socket, and name it to the other front ends."""
+    os.environ[_FOLDER] = tempfile.mkdtemp()
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(_launcher_path()))
+    return sock
+
+
+def _launcher_path() -> Path:
+    return Path(os.environ[_FOLDER], "launcher.sock")
+
+
+def forward_statistics(app: FastAPI) -> None:
+    """In another front end, have the launcher answer; comes before its own routes."""
+    if _FOLDER not in os.environ:
+        return
+
+    async def forward(request: Request) -> Response:
+        transport = httpx.AsyncHTTPTransport(uds=str(_launcher_path()))
+        async with httpx.AsyncClient(transport=transport) as client:
+            answer = await client.get(f"http://launcher{request.url.path}")
+        media_type = answer.headers["content-type"]
+        return Response(answer.content, answer.status_code, media_type=media_type)
+
+    app.add_api_route("/metrics", forward, methods=["GET"])
 
 
 def spawn_attached(llm: LLM, count: int) -> list[subprocess.Popen[bytes]]:

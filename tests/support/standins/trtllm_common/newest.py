@@ -21,7 +21,7 @@ from tensorrt_llm.serve.openai_protocol import (
     TokenizeRequest,
 )
 
-from standins.trtllm_common import answers
+from standins.trtllm_common import answers, frontends
 from standins.trtllm_common.llm import LLM
 from standins.trtllm_common.modern import GeneratorServer
 
@@ -70,6 +70,7 @@ class NewestServer(GeneratorServer):
         super().add_own_middleware()
 
     def register_routes(self) -> None:
+        frontends.forward_statistics(self.app)
         super().register_routes()
         routes = {
             "/v1/messages": self.anthropic_messages,

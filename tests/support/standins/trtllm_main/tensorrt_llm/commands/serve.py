@@ -46,13 +46,14 @@ def _launch_server(options: Options, role: str | None) -> None:
             metadata_server_cfg=None,
         )
         add_middleware(server.app, options.middleware)
-        children = []
+        children, sockets = [], [sock]
         if attached:
             frontends.say_ready()
         elif count > 1:
+            sockets.append(frontends.launcher_socket())
             children = frontends.spawn_attached(llm, count)
         try:
-            asyncio.run(server(options.host, options.port, sockets=[sock]))
+            asyncio.run(server(options.host, options.port, sockets=sockets))
         finally:
             frontends.terminate(children)
 
