@@ -236,9 +236,10 @@ def test_requests_in_flight_finish(folder: Path, loop: str) -> None:
 
 
 def test_further_paths_take_part_in_a_shutdown(folder: Path) -> None:
-    env = {"AIP_HEALTH_ROUTE": "/healthz", "AIP_PREDICT_ROUTE": "/predict"}
     with (
-        serve(folder, **env) as server,
+        serve(
+            folder, AIP_HEALTH_ROUTE="/healthz", AIP_PREDICT_ROUTE="/predict"
+        ) as server,
         server.new_client() as client,
         ThreadPoolExecutor(1) as thread,
     ):
