@@ -25,6 +25,7 @@ VERSIONS: Final[dict[str, tuple[str, ...]]] = {
 UNIT: Final = ROOT / "tests" / "unit"
 FILES: Final = (
     "adapters/test_registered_handlers.py",
+    "app/test_bidirectional_stream.py",
     "app/test_bootstrap*.py",
     "app/test_inference_routes.py",
     "app/test_invocations*.py",
@@ -34,6 +35,7 @@ FILES: Final = (
     "observability/test_request_ids.py",
     "observability/test_tracing.py",
     "sessions/test_security.py",
+    "tracking/test_websockets.py",
 )
 TOOLS: Final = (
     "httpx",

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from fastapi import FastAPI, HTTPException, WebSocket, WebSocketException
 from fastapi.testclient import TestClient
-from starlette.testclient import WebSocketDenialResponse, WebSocketTestSession
+from starlette.testclient import WebSocketDenialResponse
 from starlette.types import ASGIApp, Message
 from starlette.websockets import WebSocketDisconnect
 
@@ -188,23 +188,12 @@ def test_refusal_has_the_id() -> None:
 # --- the end -------------------------------------------------------------------------
 
 
-def closing(client: TestClient) -> WebSocketDisconnect:
-    """Connect, and return how the server closes the connection."""
-    with client.websocket_connect(STREAM) as websocket:
-        return closing_of(websocket)
-
-
-def closing_of(websocket: WebSocketTestSession) -> WebSocketDisconnect:
-    with pytest.raises(WebSocketDisconnect) as closed:
-        websocket.receive_text()
-    return closed.value
-
-
 def test_handler_that_returns_closes_normally() -> None:
     async def stream(websocket: WebSocket) -> None:
         await websocket.accept()
 
-    assert closing(client_with(stream)).code == 1000
+    *_, closed = run(client_with(stream).app, [CONNECT])
+    assert closed == {"type": CLOSE, "code": 1000, "reason": ""}
 
 
 def test_handler_may_close_by_a_code_of_its_own() -> None:
@@ -217,8 +206,8 @@ def test_handler_may_close_by_a_code_of_its_own() -> None:
         raise WebSocketException(4001, "mine")
 
     for handler in (by_call, by_exception):
-        closed = closing(client_with(handler))
-        assert (closed.code, closed.reason) == (4001, "mine")
+        *_, closed = run(client_with(handler).app, [CONNECT])
+        assert closed == {"type": CLOSE, "code": 4001, "reason": "mine"}
 
 
 async def fail(websocket: WebSocket) -> None:
