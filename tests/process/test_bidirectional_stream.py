@@ -149,6 +149,17 @@ def in_flight(server: Server) -> float:
     return scrape(server.client).value("sagemaker_requests_in_flight") - 1
 
 
+def counts(server: Server, *statuses: str) -> list[float]:
+    """Return how many streams have ended by each status, once none is open."""
+    for _ in polling(10):
+        if in_flight(server) == 0:
+            break
+    labels = {"route": ROUTE, "method": "WEBSOCKET"}
+    page = scrape(server.client)
+    name = "sagemaker_requests_total"
+    return [page.value(name, **labels, status=status) for status in statuses]
+
+
 def begin_shutdown(server: Server) -> None:
     os.kill(server.pid, signal.SIGTERM)
     for _ in polling(30):
@@ -251,9 +262,7 @@ def test_client_that_leaves_is_forgotten_without_an_error(
                     websocket.transport.abort()
 
     run(talk)
-    for _ in polling(10):
-        if in_flight(server) == 0:
-            break
+    assert counts(server, "101", "499", "500") == [3, 0, 0]
     assert in_flight(server) == 0
     assert server.output() == ""
 
@@ -283,9 +292,11 @@ def test_open_streams_go_on_during_a_shutdown(folder: Path, loop: str) -> None:
         assert server.wait(10) == -signal.SIGTERM
 
 
-@pytest.mark.parametrize("server", [{"seconds": 1}], indirect=True)
-def test_every_open_stream_is_closed_at_the_deadline(server: Server) -> None:
-    async def talk() -> None:
+@pytest.mark.parametrize("library", ["websockets", "websockets-sansio"])
+def test_every_open_stream_is_closed_at_the_deadline(
+    folder: Path, library: str
+) -> None:
+    async def talk(server: Server) -> None:
         async with contextlib.AsyncExitStack() as stack:
             websockets = [await opened(server, stack) for _ in range(20)]
             for websocket in websockets[::2]:
@@ -296,9 +307,10 @@ def test_every_open_stream_is_closed_at_the_deadline(server: Server) -> None:
             ends = await asyncio.gather(*map(closing, websockets))
             assert {*ends} == {(1012, "This server is shutting down.")}
 
-    run(talk)
-    assert server.wait(10) == -signal.SIGTERM
-    assert "Traceback" not in server.output()
+    with serve(folder, f"--ws={library}", seconds=1) as server:
+        run(talk, server)
+        assert server.wait(10) == -signal.SIGTERM
+        assert "Traceback" not in server.output()
 
 
 def test_handler_that_holds_on_does_not_keep_the_server(folder: Path) -> None:
@@ -346,8 +358,4 @@ def test_handshake_needs_the_key(server: Server) -> None:
             assert "X-Request-Id" in websocket.response.headers
 
     run(talk)
-    labels = {"route": ROUTE, "method": "WEBSOCKET"}
-    page = scrape(server.client)
-    for status, count in (("401", 2), ("101", 1)):
-        name = "sagemaker_requests_total"
-        assert page.value(name, **labels, status=status) == count
+    assert counts(server, "401", "101") == [2, 1]

@@ -17,6 +17,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from metrics_page import scrape
 from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.tracking.request_tracker import REQUEST_TRACKER
 
 STREAM: Final = "/invocations-bidirectional-stream"
 CONNECT: Final = {"type": "websocket.connect"}
@@ -56,6 +57,19 @@ def test_connection_is_counted_while_open_and_at_its_end() -> None:
     assert scrape(client).value("sagemaker_requests_in_flight") == 1
     page = scrape(client)
     assert page.value("sagemaker_request_duration_seconds_count", route=STREAM) > 0
+
+
+def test_silent_connection_does_not_make_the_engine_hung() -> None:
+    silences: list[float] = []
+
+    async def stream(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.receive_text()
+        silences.append(websocket.scope[REQUEST_TRACKER].silence())
+
+    with client_with(stream).websocket_connect(STREAM) as websocket:
+        websocket.send_text("x")
+    assert silences == [0.0]
 
 
 async def refuse_by_exception(websocket: WebSocket) -> None:
