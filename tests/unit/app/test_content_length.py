@@ -11,12 +11,14 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
+from starlette.testclient import WebSocketDenialResponse
 
 from adapter_engine import AdapterEngine, app_of, write_adapter
 from customised import DECORATORS, KINDS, app_with, client_with
 from invocations_app import ADAPTER, ATTRIBUTES, SESSION
 from mhcs.throttle import Throttle
 from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.contract.routes import BIDIRECTIONAL_STREAM
 
 KEY: Final = {"Authorization": "Bearer s3cret"}
 LINES: Final = {"content-type": "application/jsonlines"}
@@ -126,6 +128,25 @@ def test_error_of_a_formatter() -> None:
     answer = client_with(output_formatter=fail).post("/invocations")
     assert answer.status_code == 500
     assert_complete(answer)
+
+
+def test_error_of_a_handler() -> None:
+    async def fail() -> None:
+        raise KeyError("broken")
+
+    answer = client_with(fail).post("/invocations")
+    assert answer.status_code == 500
+    assert_complete(answer)
+
+
+def test_refusal_of_a_websocket() -> None:
+    with (
+        pytest.raises(WebSocketDenialResponse) as refused,
+        TestClient(app_with()).websocket_connect(BIDIRECTIONAL_STREAM),
+    ):
+        pass
+    content = refused.value.content
+    assert int(refused.value.headers["content-length"]) == len(content)
 
 
 async def answer_text() -> str:
