@@ -80,4 +80,4 @@ async def refuse_websocket(
         await response(scope, receive, send)
     else:
         code = _CLOSE_CODES.get(error.status_code, POLICY_VIOLATION)
-        await send({"type": "websocket.close", "code": code, "reason": error.detail})
+        await send({"type": "websocket.close", "code": code})

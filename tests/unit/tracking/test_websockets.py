@@ -247,15 +247,13 @@ def test_failed_handler_closes_with_internal_error(
     with pytest.raises(KeyError, match="secret"):  # The server logs it.
         run(client.app, [CONNECT, text], sent)
     assert [message["type"] for message in sent] == answers
-    assert (sent[-1]["code"], sent[-1]["reason"]) == (1011, "Internal Server Error")
+    assert sent[-1]["code"] == 1011
     assert counted(client, 500) == before + 1
 
 
 def test_server_without_extension_gets_a_close_code() -> None:
     client = TestClient(sagemaker.bootstrap(FastAPI()))
-    [closed] = run(client.app, [CONNECT])
-    assert (closed["type"], closed["code"]) == ("websocket.close", 1008)
-    assert "@sagemaker.stream" in closed["reason"]
+    assert run(client.app, [CONNECT]) == [{"type": CLOSE, "code": 1008}]
 
 
 async def one_task(websocket: WebSocket) -> None:
