@@ -72,4 +72,5 @@ def report(app: Any) -> dict[str, list[str]]:
     return {"chosen": sorted(engine.inference_paths(app)), "posts": sorted(posts)}
 
 
-main()
+if __name__ == "__main__":
+    main()

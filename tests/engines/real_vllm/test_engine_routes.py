@@ -8,6 +8,8 @@ from typing import Any
 
 import openai
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from engine_metrics import VLLM
 from metrics_page import scrape
@@ -55,6 +57,14 @@ def test_chat_matches_v1_route(server: Server) -> None:
         for path in ("/invocations", "/v1/chat/completions")
     )
     assert ours == theirs
+
+
+def test_model_without_realtime_has_no_bidirectional_stream(server: Server) -> None:
+    url = f"ws://127.0.0.1:{server.port}/invocations-bidirectional-stream"
+    with pytest.raises(InvalidStatus) as refused, connect(url, proxy=None):
+        pass
+    assert refused.value.response.status_code == 404
+    assert b"an engine with /v1/realtime" in refused.value.response.body
 
 
 def test_chat_is_streamed(server: Server) -> None:
