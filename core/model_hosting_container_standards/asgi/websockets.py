@@ -64,6 +64,8 @@ def put_websocket_first(app: FastAPI, path: str, endpoint: Callable[..., Any]) -
         endpoint: a function that takes a ``WebSocket``, or an instance that is an ASGI
             app.
     """
+    if not hasattr(endpoint, "__name__"):
+        endpoint.__name__ = type(endpoint).__name__  # vLLM logs it of each route.
     app.router.routes.insert(0, WebSocketRoute(path, endpoint, name=path))
 
 

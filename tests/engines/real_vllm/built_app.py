@@ -58,10 +58,14 @@ def methods_of(route: Any) -> Any:
     return getattr(route, "methods", None)
 
 
-def main() -> None:
-    # After vLLM, because the table depends on its release.
+def use_moved_names() -> None:
+    """Import vLLM first, because the table depends on its release."""
     import_module("vllm")
     install_moved_names(engine.moved_names)
+
+
+def main() -> None:
+    use_moved_names()
     _, model, *kinds = sys.argv
     reports = {kind: report(build(model, kind)) for kind in kinds}
     sys.stdout.write(json.dumps(reports))

@@ -12,7 +12,8 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, Final
 
-from built_app import build  # type: ignore[import-not-found] # beside this file
+# Beside this file:
+from built_app import build, use_moved_names  # type: ignore[import-not-found]
 from starlette.testclient import TestClient
 
 STREAM: Final = "/invocations-bidirectional-stream"
@@ -51,6 +52,7 @@ def talk(client: Any) -> list[Any]:
 
 
 def main() -> None:
+    use_moved_names()
     app = build(sys.argv[1], "generate")
     app.state.openai_serving_realtime = serving()
     sys.stdout.write(f"\n{json.dumps(talk(TestClient(app)))}")

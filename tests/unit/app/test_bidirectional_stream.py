@@ -11,7 +11,7 @@ import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.routing import Mount, WebSocketRoute
 from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
@@ -81,6 +81,17 @@ def refusal(
 
 
 # --- who answers -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("paths", [[], ["/v1/realtime"]], ids=["none", "realtime"])
+def test_websocket_routes_have_endpoints_with_names(paths: list[str]) -> None:
+    """Else vLLM, which logs the routes of its app, does not start."""
+    app = sagemaker.bootstrap(app_with_websockets(*paths))
+    endpoints = [
+        route.endpoint for route in app.routes if isinstance(route, WebSocketRoute)
+    ]
+    names = {endpoint.__name__ for endpoint in endpoints}
+    assert "BidirectionalStream" in names
 
 
 def test_customers_handler_answers(script: Script) -> None:
