@@ -34,9 +34,9 @@ def invocations(container: Container) -> str:
 
 @check("keys-adapters", "/adapters needs the key", _KEYS, Need.API_KEY)
 def adapters(container: Container) -> str:
-    is_offered = container.once(list_adapters).status not in ABSENT
+    is_offered = container.once(list_adapters).status != 404
     # Where the routes are there, a 404 without a key is about the adapter: a hole.
-    return _all_refused(_adapter_calls(container), () if is_offered else ABSENT)
+    return _all_refused(_adapter_calls(container), (405,) if is_offered else ABSENT)
 
 
 def _adapter_calls(container: Container) -> Iterator[Exchange]:
