@@ -1,12 +1,13 @@
-"""Write the generated parts of the documentation: variables, commands and packages.
+"""Write the generated parts of the documentation: variables, commands, checks, pages.
 
     python tools/reference.py
     python tools/reference.py --check
 
 The table of variables is generated from the settings table of the core, the options of
-each command from its parser, the packages from import-linter's layers in pyproject.toml
-and their docstrings, the pages for llms.txt from mkdocs.yml. With --check, nothing is
-written, and the exit status is 1 if a page is not current.
+each command from its parser, the checks from mhcs.check, the packages from
+import-linter's layers in pyproject.toml and their docstrings, the pages for llms.txt
+from mkdocs.yml. With --check, nothing is written, and the exit status is 1 if a page is
+not current.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Any, Final
 
 import typer
 
+from mhcs.check.check import Check
+from mhcs.check.checks import CHECKS
 from mhcs.cli import app
 from model_hosting_container_standards.settings import Variable, variables
 from model_hosting_container_standards.supervisor.generate import make_parser
@@ -46,6 +49,7 @@ def main() -> None:
     for page, name, content in (
         ("reference/environment.md", "settings", settings()),
         ("reference/command-line.md", "commands", commands()),
+        ("reference/checks.md", "checks", checks()),
         ("explanation/architecture.md", "packages", packages()),
         ("llms.txt", "pages", pages()),
     ):
@@ -144,6 +148,25 @@ def generate_supervisor_config() -> Iterator[str]:
 def described(action: argparse.Action) -> str:
     text = str(action.help) % vars(action)
     return f"{text}: {', '.join(action.choices)}" if action.choices else text
+
+
+# --- checks ------------------------------------------------------------------------
+
+
+def checks() -> str:
+    """Return the table of the checks of ``mhcs check``, with links to their pages."""
+    rows = [
+        (f"`{x.name}`", f"[{x.title}]({link_to(x.page)})", needs(x)) for x in CHECKS
+    ]
+    return table(("check", "promise", "needs"), rows)
+
+
+def link_to(page: str) -> str:
+    return page.removeprefix("reference/") if "reference/" in page else f"../{page}"
+
+
+def needs(check: Check) -> str:
+    return f"`{check.needs.value}`" if check.needs is not None else ""
 
 
 # --- packages ----------------------------------------------------------------------

@@ -1,4 +1,4 @@
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 
 from model_hosting_container_standards import sagemaker
 
@@ -11,8 +11,8 @@ async def ping():
 
 
 @sagemaker.register_invocation_handler
-async def invocations(request: Request):
-    return await request.json()
+async def invocations(body: dict):
+    return body
 
 
 sagemaker.bootstrap(app)

@@ -26,6 +26,7 @@ from model_hosting_container_standards.supervisor.user_folders import (
 )
 
 from . import doctor
+from .check.command_line import check
 from .serve import Plan, check_server, make_plan
 
 logger = get_logger(__name__)
@@ -147,6 +148,9 @@ def show_doctor(
         raise typer.Exit(end.status) from None
     typer.echo(doctor.as_json(report) if as_json else doctor.as_text(report))
     raise typer.Exit(1 if report.problems else 0)
+
+
+app.command("check")(check)
 
 
 def main() -> None:

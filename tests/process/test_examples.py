@@ -49,7 +49,8 @@ def test_custom_server_answers() -> None:
     app = runpy.run_path(str(EXAMPLES / "fastapi_server" / "server.py"))["app"]
     client = TestClient(app)
     assert client.get("/ping").json() == "up"
-    assert client.post("/invocations", json=[1]).json() == [1]
+    assert client.post("/invocations", json={"a": 1}).json() == {"a": 1}
+    assert client.post("/invocations", content=b"{").status_code == 422
 
 
 @pytest.mark.parametrize("release", ["trtllm_0_21", "trtllm_1_3"])

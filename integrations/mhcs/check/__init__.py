@@ -1,0 +1,1 @@
+"""``mhcs check``: ask a running container everything that the contract promises."""

@@ -1,0 +1,165 @@
+"""Checks of a shutdown: SIGTERM, while requests run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+from ..body import Body
+from ..check import Need, check
+from ..container import PING_LIMIT_S, Container
+from ..discovery import known_body
+from ..exchange import Exchange
+from ..expect import documents, events, expect, expect_status
+from ..verdict import FailedError, NotOfferedError
+from .streams import check_stream, is_error, is_stream, stream_body
+
+_SHUTDOWN: Final = "explanation/health-and-shutdown.md#shutdown"
+#: The platform kills a container that many seconds after SIGTERM.
+LIMIT_S: Final = 30.0
+_POLL_S: Final = 0.05
+_STREAMS: Final = 4
+_TOKENS: Final = 200
+
+
+@dataclass(slots=True)
+class _Shutdown:
+    """What was seen after SIGTERM; ``ended_s`` is None if the process still runs."""
+
+    running: list[Exchange] = field(default_factory=list)
+    pings: list[Exchange] = field(default_factory=list)
+    requests: list[Exchange] = field(default_factory=list)
+    ended_s: float | None = None
+
+
+def _shut_down(container: Container) -> _Shutdown:
+    """Send SIGTERM once requests run, and watch until the process has ended."""
+    body = _long_body(container)
+    seen = _Shutdown()
+    begun = [Event() for _ in range(_STREAMS)]
+
+    def run(has_begun: Event) -> None:
+        def on_part(_: Exchange) -> bool:
+            has_begun.set()
+            return True
+
+        try:
+            seen.running.append(container.invoke(body, on_part=on_part))
+        finally:
+            has_begun.set()
+
+    def terminate() -> None:
+        for has_begun in begun:
+            has_begun.wait()
+        _watch_end(container, body, seen)
+
+    runs: list[Callable[[], None]] = [partial(run, has_begun) for has_begun in begun]
+    container.together([*runs, terminate])
+    return seen
+
+
+def _long_body(container: Container) -> Body:
+    try:
+        return stream_body(container, tokens=_TOKENS)
+    except NotOfferedError:
+        return known_body(container)
+
+
+def _watch_end(container: Container, body: Body, seen: _Shutdown) -> None:
+    pid = container.options.drain or 0
+    started = time.monotonic()
+    with suppress(ProcessLookupError):  # It has ended by itself.
+        os.kill(pid, signal.SIGTERM)
+    while is_running(pid) and time.monotonic() - started < LIMIT_S:
+        seen.pings.append(container.ping())
+        if seen.pings[-1].status != 200 and not seen.requests:
+            seen.requests.append(container.invoke(body))
+        time.sleep(_POLL_S)
+    if not is_running(pid):
+        seen.ended_s = time.monotonic() - started
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; a zombie does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+@check(
+    "drain-streams",
+    "After SIGTERM, running requests are finished, or ended by an error that says so",
+    _SHUTDOWN,
+    Need.DRAIN,
+)
+def running(container: Container) -> str:
+    seen = container.once(_shut_down).running
+    container.client.show(*seen)
+    ends = [_end_of(exchange) for exchange in seen]
+    whole = ends.count("whole")
+    return f"{whole} finished, {len(ends) - whole} ended by an error"
+
+
+def _end_of(exchange: Exchange) -> str:
+    if not is_stream(exchange):
+        expect_status(exchange, 200, 503)
+        return "whole" if exchange.status == 200 else "error"
+    data = documents(events(exchange))
+    expect(exchange.is_whole, f"a stream was cut after {len(data)} events")
+    if any(map(is_error, data)):
+        return "error"
+    check_stream(exchange)
+    return "whole"
+
+
+@check(
+    "drain-ping",
+    "After SIGTERM, /ping is no longer a 200",
+    _SHUTDOWN,
+    Need.DRAIN,
+)
+def ping(container: Container) -> str:
+    seen = container.once(_shut_down)
+    container.client.show(*seen.pings)
+    if not seen.pings:
+        return "the process had ended before it could be asked"
+    is_late = seen.ended_s is None or seen.ended_s > PING_LIMIT_S
+    last = seen.pings[-1]
+    expect(last.status != 200 or not is_late, "/ping was a 200 until the end")
+    return last.outcome
+
+
+@check(
+    "drain-requests",
+    "After SIGTERM, new requests are a 503 or get no connection",
+    _SHUTDOWN,
+    Need.DRAIN,
+)
+def requests(container: Container) -> str:
+    seen = container.once(_shut_down).requests
+    container.client.show(*seen)
+    for exchange in seen:
+        if exchange.status not in (None, 503):
+            text = f"{exchange.request_line}: {exchange.outcome}, not 503"
+            raise FailedError(text, exchange)
+    return seen[0].outcome if seen else "the process had ended before there were any"
+
+
+@check(
+    "drain-end", "The process ends within 30 seconds of SIGTERM", _SHUTDOWN, Need.DRAIN
+)
+def end(container: Container) -> str:
+    seconds = container.once(_shut_down).ended_s
+    if seconds is None:
+        raise FailedError(f"it still runs {LIMIT_S:.0f} s after SIGTERM")
+    return f"after {seconds:.1f} s"
