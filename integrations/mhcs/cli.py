@@ -21,11 +21,15 @@ from model_hosting_container_standards.logging_config import (
 )
 from model_hosting_container_standards.settings import Settings, read_settings
 from model_hosting_container_standards.supervisor.child import Interrupted
+from model_hosting_container_standards.supervisor.command_line import (
+    start_failure_status,
+)
 from model_hosting_container_standards.supervisor.user_folders import (
     check_temporary_folder,
 )
 
 from . import doctor
+from .local.cli import local
 from .serve import Plan, check_server, make_plan
 
 logger = get_logger(__name__)
@@ -53,8 +57,7 @@ def run(
     try:
         os.execvp(command[0], command)
     except OSError as error:
-        # As in a shell: 127 for an unknown command, 126 if it cannot be executed.
-        status = 127 if isinstance(error, FileNotFoundError) else 126
+        status = start_failure_status(error)
         _fail("run", f"{command[0]}: {error.strerror}", status=status)
 
 
@@ -147,6 +150,9 @@ def show_doctor(
         raise typer.Exit(end.status) from None
     typer.echo(doctor.as_json(report) if as_json else doctor.as_text(report))
     raise typer.Exit(1 if report.problems else 0)
+
+
+app.command(context_settings={"allow_interspersed_args": False})(local)
 
 
 def main() -> None:
