@@ -20,7 +20,7 @@ CPU_STARTUP := $(CURDIR)/tools/cpu_startup$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-ray test-nodes test-poetry moved-names gpu-test all serve serve-ray tiny-model bench bench-serving bench-sglang bench-ray bench-ping clean pre-commit-install
+.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-ray test-nodes test-poetry test-sagemaker-sdk moved-names gpu-test all serve serve-ray tiny-model bench bench-serving bench-sglang bench-ray bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -124,6 +124,9 @@ test-nodes: install tiny-model ## a real vLLM on two nodes of this machine, whic
 
 test-poetry: dev ## Poetry installs this package, which takes minutes
 	TEST_POETRY=1 $(BIN)/python -m pytest tests/process/test_poetry.py $(ARGS)
+
+test-sagemaker-sdk: dev ## the SageMaker Python SDK calls an endpoint of mhcs local
+	TEST_SAGEMAKER_SDK=1 $(BIN)/python -m pytest tests/process/local/test_guide.py $(ARGS)
 
 moved-names: dev ## the names that vLLM moved, from the wheels of all its releases (2.4 GB)
 	PYTHONPATH=tools $(BIN)/python -m moved_names --download build/wheels

@@ -21,12 +21,16 @@ from model_hosting_container_standards.logging_config import (
 )
 from model_hosting_container_standards.settings import Settings, read_settings
 from model_hosting_container_standards.supervisor.child import Interrupted
+from model_hosting_container_standards.supervisor.command_line import (
+    start_failure_status,
+)
 from model_hosting_container_standards.supervisor.user_folders import (
     check_temporary_folder,
 )
 
 from . import doctor
 from .check.command_line import check
+from .local.cli import local
 from .serve import Plan, check_server, make_plan
 
 logger = get_logger(__name__)
@@ -54,8 +58,7 @@ def run(
     try:
         os.execvp(command[0], command)
     except OSError as error:
-        # As in a shell: 127 for an unknown command, 126 if it cannot be executed.
-        status = 127 if isinstance(error, FileNotFoundError) else 126
+        status = start_failure_status(error)
         _fail("run", f"{command[0]}: {error.strerror}", status=status)
 
 
@@ -151,6 +154,7 @@ def show_doctor(
 
 
 app.command("check")(check)
+app.command(context_settings={"allow_interspersed_args": False})(local)
 
 
 def main() -> None:

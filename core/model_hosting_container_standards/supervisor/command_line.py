@@ -76,16 +76,19 @@ def exec_command(command: Sequence[str]) -> NoReturn:
     """Replace this process by the command.
 
     Raises:
-        SystemExit: the command cannot be run; 127 if it was not found, else 126, as
-            in a shell.
+        SystemExit: the command cannot be run.
     """
     try:
         os.execvp(command[0], [*command])
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         sys.stderr.write(f"standard-supervisor: {command[0]}: {reason}\n")
-        missing = isinstance(error, FileNotFoundError)
-        raise SystemExit(127 if missing else 126) from None
+        raise SystemExit(start_failure_status(error)) from None
+
+
+def start_failure_status(error: Exception) -> int:
+    """Return the exit status for a command that cannot be run, as in a shell."""
+    return 127 if isinstance(error, FileNotFoundError) else 126
 
 
 if __name__ == "__main__":
