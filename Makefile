@@ -20,7 +20,7 @@ CPU_STARTUP := $(CURDIR)/tools/cpu_startup$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-ray test-nodes test-poetry test-sagemaker-sdk moved-names gpu-test all serve serve-ray tiny-model bench bench-serving bench-sglang bench-ray bench-ping clean pre-commit-install
+.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-ray test-nodes test-poetry test-sagemaker-sdk moved-names gpu-test all serve serve-ray tiny-model bench bench-layers bench-serving bench-sglang bench-ray bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -142,6 +142,10 @@ pre-commit-install: dev ## run `lint` before each commit
 
 bench: install ## the numbers of docs/explanation/performance.md, on this machine
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# Needs valgrind. Names of cases in benchmarks/traffic.py may follow as ARGS.
+bench-layers: install ## what each layer of a request costs, in instructions
+	$(BIN)/python benchmarks/layers.py $(ARGS)
 
 # They start their servers as the tests do.
 bench-serving: install ## /invocations of a real vLLM under load, on this machine
