@@ -23,6 +23,7 @@ from ..asgi.body import (
     replace_json_body,
 )
 from ..asgi.form import read_boundary
+from ..asgi.header_values import header_values
 from ..asgi.request_fields import declared_fields
 from ..asgi.routing import find_routes
 from ..contract.headers import ADAPTER_IDENTIFIER, CONTENT_TYPE
@@ -62,7 +63,7 @@ class InferenceRoutes:
             handler = self.handlers.get(local_path(scope))
         if handler is None or scope.get("method") not in _METHODS:
             return self.app(scope, receive, send)
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers = header_values(scope)
         if headers.get(ADAPTER_IDENTIFIER):
             return self.adapter(self.app, headers, scope, receive, send)
         return handler(scope, receive, send)
@@ -95,7 +96,7 @@ class DefaultModel:
             body: JSONBody = scope[JSON_BODY]
             if await self.replaces(self._name_in(body.document)):
                 body.also(self._edit)
-        elif read_boundary(dict(scope["headers"]).get(CONTENT_TYPE, b"")) is None:
+        elif read_boundary(header_values(scope).get(CONTENT_TYPE, b"")) is None:
             try:
                 raw = await read_body(receive)
             except ClientDisconnect:

@@ -21,6 +21,7 @@ from ..asgi.body import (
     read_body,
     replace_body,
 )
+from ..asgi.header_values import header_values
 from ..asgi.json_lines import json_lines_type
 from ..contract.headers import (
     ADAPTER_IDENTIFIER,
@@ -70,7 +71,7 @@ class Invocations:
         self.lines = lines
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers = header_values(scope)
         if self.lines is not None:
             media_type = json_lines_type(headers.get(CONTENT_TYPE))
             if media_type is not None:

@@ -16,6 +16,7 @@ from ..adapters.lease_middleware import LeaseMiddleware
 from ..adapters.runtime import AdapterRuntime
 from ..asgi.body import decode_json, encode_json, read_body
 from ..asgi.errors import message_in, refuse
+from ..asgi.header_values import header_values
 from ..asgi.json_lines import json_lines_type, split_lines
 from ..contract.headers import CONTENT_TYPE, SESSION_ID
 from ..logging_config import get_logger
@@ -54,7 +55,7 @@ class JSONLines:
         self, app: ASGIApp, media_type: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Call ``app`` with each line, and send the answers in the lines' order."""
-        if dict(scope["headers"]).get(SESSION_ID) == NEW_SESSION.encode():
+        if header_values(scope).get(SESSION_ID) == NEW_SESSION.encode():
             # Each line would begin one, and only a header has its id.
             detail = "JSON Lines cannot begin a session: send one JSON object."
             await refuse(HTTPException(400, detail), scope, receive, send)
@@ -99,7 +100,7 @@ class JSONLinesMiddleware:
             return None
         if route_of(scope, self.labels) != INVOCATIONS:
             return None
-        return json_lines_type(dict(scope["headers"]).get(CONTENT_TYPE))
+        return json_lines_type(header_values(scope).get(CONTENT_TYPE))
 
 
 class Batch:

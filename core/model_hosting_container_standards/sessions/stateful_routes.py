@@ -8,6 +8,7 @@ from typing import NamedTuple
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..asgi.header_values import header_values
 from ..asgi.route_patterns import RoutePattern, iter_patterns
 from ..asgi.security_check import SecurityCheck, security_check
 from ..observability.route_labels import local_path
@@ -87,7 +88,7 @@ class StatefulRoutes:
             return self.app(scope, receive, send)
         handler = with_session_id(self.app, place.fields)
         session = protect(self.session, place.security)
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers = header_values(scope)
         return call_in_session(session, headers, handler, scope, receive, send)
 
     def _place(self, scope: Scope) -> Place | None:

@@ -47,12 +47,14 @@ class InFlightRequest:
     status = CLIENT_CLOSED_REQUEST
     #: When the engine last made progress on it, by ``time.monotonic``.
     progress = 0.0
-    is_complete = is_aborted = False
+    is_aborted = False
     #: Whether its body has to be decompressed.
     is_compressed = False
     #: The first and the last message of the response, once there are any.
     _start: Message | None = None
     _last: Message | None = None
+    #: Whether a chunk of the response shows that the engine makes progress.
+    _shows_progress = False
 
     def __init__(
         self,
@@ -77,16 +79,17 @@ class InFlightRequest:
     def send(self, message: Message) -> Awaitable[None]:
         if self.is_aborted:
             return _nothing()
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind == "http.response.body":
+            self._last = message
+            if self._shows_progress:
+                self.progress = monotonic()
+        elif kind == "http.response.start":
             # Engines send an empty response to a client that has disconnected.
             gone = _is_disconnected(self.raw_send)
             self.status = CLIENT_CLOSED_REQUEST if gone else message["status"]
+            self._shows_progress = self.needs_engine and self.status < _FIRST_ERROR
             self._start = message = _with_id(message, self.request_id)
-        elif message["type"] == "http.response.body":
-            self._last = message
-            self.is_complete = not message.get("more_body", False)
-            if self.needs_engine and self.status < _FIRST_ERROR:
-                self.progress = monotonic()
         return self.raw_send(message)
 
     def abort(self) -> None:
@@ -105,7 +108,7 @@ class InFlightRequest:
         self.is_aborted = False
         if self._start is None:
             await refuse(error, scope, receive, self.send)
-        elif not self.is_complete:
+        elif self._last is None or self._last.get("more_body", False):
             if not _is_event_stream(self._start):
                 raise ConnectionAbortedError(error.detail)
             body = b"data: %b\n\n" % msgspec.json.encode(_error_document(error))

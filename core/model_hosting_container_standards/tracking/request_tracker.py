@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..asgi.errors import refuse
+from ..asgi.header_values import header_values, replace_header
 from ..asgi.websockets import refuse_websocket
 from ..contract.headers import CONTENT_ENCODING
 from ..observability.request_metrics import REQUESTS, Series
@@ -145,36 +146,30 @@ class RequestTracker:
             self._end(request)
 
     def _begin(self, scope: Scope, send: Send, method: str) -> InFlightRequest:
-        inference_id = request_id = None
-        is_compressed = False
-        headers = []
-        for header in scope["headers"]:
-            name = header[0]
-            is_compressed |= name == CONTENT_ENCODING
-            if name == INFERENCE_ID:
-                inference_id = header[1]
-            if name == X_REQUEST_ID:
-                request_id = header[1]
-            else:
-                headers.append(header)
-        request_id = choose_id(inference_id, request_id)
+        values = header_values(scope)
+        given_id = values.get(X_REQUEST_ID)
+        request_id = choose_id(values.get(INFERENCE_ID), given_id)
         route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
         task = asyncio.current_task(self.loop)
         request = InFlightRequest(route, method, request_id, send, task)
         if request.is_awaited:
-            if request.needs_engine:
-                if not self._waiting and not self._is_abandoned:
-                    self._waiting_since = request.started_at
-                self._waiting += 1
-            if request_id in self._requests:
-                request.engine_id += b"-" + new_id(_HEX_DIGITS)
-            self._requests[request.engine_id] = request
-        request.is_compressed = is_compressed and route in DECOMPRESSED
-        headers.append((X_REQUEST_ID, request.engine_id))
-        scope["headers"] = headers
+            self._add(request)
+        if CONTENT_ENCODING in values and route in DECOMPRESSED:
+            request.is_compressed = True
+        if given_id != request.engine_id or len(values) < len(scope["headers"]):
+            replace_header(scope, X_REQUEST_ID, request.engine_id)
         scope[REQUEST_TRACKER] = self
         REQUESTS.in_flight += 1
         return request
+
+    def _add(self, request: InFlightRequest) -> None:
+        if request.needs_engine:
+            if not self._waiting and not self._is_abandoned:
+                self._waiting_since = request.started_at
+            self._waiting += 1
+        if request.request_id in self._requests:
+            request.engine_id += b"-" + new_id(_HEX_DIGITS)
+        self._requests[request.engine_id] = request
 
     def _end(self, request: InFlightRequest) -> None:
         if request.is_awaited:
