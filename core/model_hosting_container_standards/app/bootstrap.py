@@ -8,7 +8,6 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ..adapters import decorated_routes as adapter_routes
@@ -18,6 +17,7 @@ from ..adapters.routes import add_adapter_routes
 from ..adapters.runtime import AdapterRuntime
 from ..adapters.unknown_model import UnknownModels
 from ..asgi.endpoint import describe
+from ..asgi.fixed_route import FixedRoute
 from ..asgi.routing import find_routes, move_to_front
 from ..contract.routes import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
 from ..customer_code.moved_names import install_moved_names
@@ -239,7 +239,8 @@ def _put_first(
     name, methods = f"sagemaker_{route.handler}", [*route.methods]
     alias_paths = [alias for alias, path in aliases.items() if path == route.path]
     for path in (*alias_paths, route.path):
-        app.router.routes.insert(0, Route(path, endpoint, methods=methods, name=name))
+        fixed = FixedRoute(path, endpoint, methods=methods, name=name)
+        app.router.routes.insert(0, fixed)
     for alias in alias_paths:
         logger.info("%s is answered as %s", alias, route.path)
 

@@ -7,7 +7,14 @@ earlier versions copy its routes. Only what both have is used here: an entry's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+)
 from typing import Any
 
 import fastapi.routing
@@ -17,7 +24,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Host, Match, Mount, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..exceptions import HandlerNotCallableError
 from .body import JSON_BODY, JSONRequest, declare_json
@@ -56,18 +63,27 @@ class RouteTarget:
         self.path = path
         self.method = method
         self.child_scope = self._constant_child_scope()
+        # Starlette's own `handle` only checks the method again.
+        is_plain = isinstance(entry, Route) and type(entry).handle is Route.handle
+        self._call = "app" if is_plain else "handle"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("root_path", "") + self.path
-        if scope["path"] not in (path, self.path):
-            scope = {**scope, "path": path, "raw_path": path.encode()}
-        if scope["method"] != self.method:
-            scope = {**scope, "method": self.method}
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        # Not a coroutine function, which would cost time in every request.
+        if scope["path"] != self.path or scope["method"] != self.method:
+            scope = self._redirected(scope)
         child_scope = self.child_scope
         if child_scope is None:
             _, child_scope = self.entry.matches(scope)
         scope.update(child_scope)
-        await self.entry.handle(scope, receive, send)
+        answer: ASGIApp = getattr(self.entry, self._call)
+        return answer(scope, receive, send)
+
+    def _redirected(self, scope: Scope) -> Scope:
+        """Return the scope of a request of another path or method."""
+        path = scope.get("root_path", "") + self.path
+        if scope["path"] not in (path, self.path):
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+        return {**scope, "method": self.method}
 
     def _constant_child_scope(self) -> Scope | None:
         """Return what a match adds to any scope; None if it depends on the request."""
