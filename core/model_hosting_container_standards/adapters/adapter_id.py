@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from fastapi import HTTPException
@@ -76,9 +76,9 @@ def adapter_fields(handler: Callable[..., Any]) -> tuple[AdapterField, ...]:
     return fields
 
 
-async def inject(
+def inject(
     fields: Sequence[AdapterField], name: str, scope: Scope, receive: Receive
-) -> tuple[Scope, Receive]:
+) -> Awaitable[tuple[Scope, Receive]]:
     """Return the request with the adapter's name in its body.
 
     Raises:
@@ -89,4 +89,4 @@ async def inject(
         for field in fields:
             field.write(document, name)
 
-    return await edit_body(scope, receive, _HEADER, edit)
+    return edit_body(scope, receive, _HEADER, edit)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..asgi.header_values import header_values
 from ..asgi.route_patterns import RoutePattern, iter_patterns
 from ..contract.headers import ADAPTER_IDENTIFIER
 from ..observability.route_labels import local_path
@@ -62,7 +63,7 @@ class DecoratedRoutes:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
-            headers: dict[bytes, bytes] = dict(scope["headers"])
+            headers = header_values(scope)
             if headers.get(ADAPTER_IDENTIFIER) and (adapter := self._adapter(scope)):
                 return adapter(self.app, headers, scope, receive, send)
         return self.app(scope, receive, send)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -158,7 +158,7 @@ class JSONRequest(Request):
             if JSON_BODY in self.scope:
                 self._json = self.scope[JSON_BODY].document
             else:
-                self._json = decode_json(await self.body())
+                self._json = decode_json(self._whole_body() or await self.body())
         return self._json
 
     async def body(self) -> bytes:
@@ -166,7 +166,16 @@ class JSONRequest(Request):
         if JSON_BODY in self.scope:
             raw: bytes = self.scope[JSON_BODY].raw
             return raw
-        return await super().body()
+        return self._whole_body() or await super().body()
+
+    def _whole_body(self) -> bytes | None:
+        """Return a body that has been read; without a coroutine, which costs time."""
+        if not hasattr(self, "_body"):
+            raw = take_whole(self._receive)
+            if raw is None:
+                return None
+            self._body = raw
+        return self._body
 
 
 async def read_body(receive: Receive) -> bytes:
@@ -175,6 +184,8 @@ async def read_body(receive: Receive) -> bytes:
     Raises:
         ClientDisconnect: the client disconnected before the body was complete.
     """
+    if (whole := take_whole(receive)) is not None:
+        return whole
     chunks = []
     while True:
         message = await receive()
@@ -201,7 +212,51 @@ async def peek_body(receive: Receive, limit: int) -> tuple[bytes | None, Receive
         if message["type"] != "http.request" or len(body) > limit:
             return None, replay(messages, receive)
         if not message.get("more_body", False):
-            return body, replay(messages, receive)
+            return body, replace_body(receive, body)
+
+
+class WholeBody:
+    """A body that is there as a whole, to be received."""
+
+    __slots__ = ("_raw", "_receive")
+
+    def __init__(self, raw: bytes, receive: Receive) -> None:
+        self._raw: bytes | None = raw
+        self._receive = receive
+
+    def take(self) -> bytes | None:
+        """Return the body; None if it has been taken or received."""
+        raw, self._raw = self._raw, None
+        return raw
+
+    async def receive(self) -> Message:
+        raw = self.take()
+        if raw is None:
+            return await self._receive()
+        return {"type": "http.request", "body": raw}
+
+
+class EditedBody(WholeBody):
+    """An edited body, which is encoded when it is received."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: JSONBody, receive: Receive) -> None:
+        self._body: JSONBody | None = body
+        self._receive = receive
+
+    def take(self) -> bytes | None:
+        body, self._body = self._body, None
+        return None if body is None else body.raw
+
+
+def take_whole(receive: Receive) -> bytes | None:
+    """Take the body whose method ``receive`` is; None if it is not there.
+
+    It is read without a coroutine, which would cost time in every request.
+    """
+    owner = getattr(receive, "__self__", None)
+    return owner.take() if isinstance(owner, WholeBody) else None
 
 
 def replace_body(receive: Receive, raw: bytes) -> Receive:
@@ -209,7 +264,7 @@ def replace_body(receive: Receive, raw: bytes) -> Receive:
 
     The old body must have been read completely from ``receive``.
     """
-    return replay([{"type": "http.request", "body": raw}], receive)
+    return WholeBody(raw, receive).receive
 
 
 def replace_json_body(
@@ -219,14 +274,10 @@ def replace_json_body(
 
     The old body must have been read completely from ``receive``.
     """
-
-    def messages() -> Iterator[Message]:
-        yield {"type": "http.request", "body": body.raw}
-
     # The length is unknown until the body is encoded; ASGI does not require it.
     headers = [item for item in scope["headers"] if item[0] != b"content-length"]
     scope = as_json({**scope, "headers": headers, JSON_BODY: body})
-    return scope, replay(messages(), receive)
+    return scope, EditedBody(body, receive).receive
 
 
 def replay(messages: Iterable[Message], receive: Receive) -> Receive:

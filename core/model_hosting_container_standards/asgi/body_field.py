@@ -9,7 +9,7 @@ import msgspec
 from fastapi import HTTPException
 from starlette.types import Receive, Scope
 
-from .body import JSON_BODY, JSONBody, read_body, replace_json_body
+from .body import JSON_BODY, JSONBody, read_body, replace_json_body, take_whole
 
 
 class BodyField(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ async def edit_body(
         scope[JSON_BODY].also(edit)
         return scope, receive
     try:
-        body = JSONBody(await read_body(receive), edit)
+        body = JSONBody(take_whole(receive) or await read_body(receive), edit)
     except (ValueError, TypeError, RecursionError):
         raise HTTPException(
             400, f"{header} needs a request body that is a JSON object."

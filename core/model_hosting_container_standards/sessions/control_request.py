@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from starlette.types import Receive
-
-from ..asgi.body import decode_object, peek_body
+from ..asgi.body import decode_object
 
 #: Bytes. A control request is a short JSON object; longer bodies are not inspected.
 CONTROL_REQUEST_LIMIT: Final = 4096
@@ -17,25 +15,15 @@ CLOSE: Final = "CLOSE"
 _KEY: Final = b'"requestType"'
 
 
-async def peek_control_request(
-    headers: Mapping[bytes, bytes], receive: Receive
-) -> tuple[dict[str, Any] | None, Receive]:
-    """Return the body if it is a JSON object with a ``requestType``, else None.
-
-    The second item is a ``receive`` from which the whole body can be read again.
-    """
-    if not _may_be_short(headers):
-        return None, receive
-    body, receive = await peek_body(receive, CONTROL_REQUEST_LIMIT)
+def control_request_in(body: bytes | None) -> dict[str, Any] | None:
+    """Return a short body if it is a JSON object with a ``requestType``, else None."""
     if not body or _KEY not in body:
-        return None, receive
+        return None
     document = decode_object(body)
-    if document is None or REQUEST_TYPE not in document:
-        return None, receive
-    return document, receive
+    return None if document is None or REQUEST_TYPE not in document else document
 
 
-def _may_be_short(headers: Mapping[bytes, bytes]) -> bool:
+def may_be_control(headers: Mapping[bytes, bytes]) -> bool:
     """Return whether there is a body that may be within the limit."""
     length = headers.get(b"content-length")
     if length is None:

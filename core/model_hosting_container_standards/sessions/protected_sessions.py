@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..asgi.body import replay
 from ..asgi.security_check import SecurityCheck
 from ..contract.headers import SESSION_ID
-from .control_request import NEW_SESSION, peek_control_request
+from .control_request import NEW_SESSION
 from .session_middleware import Next, SessionMiddleware
 
 _BEGINS: Final = NEW_SESSION.encode()
@@ -32,13 +32,13 @@ class ProtectedSessions:
 
     async def __call__(
         self,
+        control: Mapping[str, Any] | None,
         headers: Mapping[bytes, bytes],
         handler: ASGIApp,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> Next | None:
-        control, receive = await peek_control_request(headers, receive)
         if control is not None or headers.get(SESSION_ID) == _BEGINS:
             # A dependency may read the body, which is needed again.
             messages: list[Message] = []
@@ -46,7 +46,7 @@ class ProtectedSessions:
             if not await self.security.permits(scope, recording, send):
                 return None
             receive = replay(messages, receive)
-        return await self.session(headers, handler, scope, receive, send)
+        return await self.session(control, headers, handler, scope, receive, send)
 
 
 def _record(receive: Receive, messages: list[Message]) -> Receive:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..contract.headers import NEW_SESSION_ID, SESSION_ID, header_text
 from ..exceptions import SessionNotFoundError, StorageError
 from ..logging_config import get_logger
-from .control_request import CLOSE, NEW_SESSION, REQUEST_TYPE, peek_control_request
+from .control_request import CLOSE, NEW_SESSION, REQUEST_TYPE
 from .engine_sessions import EngineSessions
 from .errors import not_found_error
 from .manager import Session, SessionManager
@@ -41,21 +41,20 @@ class SessionProtocol:
 
     async def __call__(
         self,
+        control: Mapping[str, Any] | None,
         headers: Mapping[bytes, bytes],
         handler: ASGIApp,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> Next | None:
-        control, receive = await peek_control_request(headers, receive)
-        sent = headers.get(SESSION_ID)
-        session_id = header_text(sent) if sent else None
+        session_id = header_text(headers.get(SESSION_ID, b""))
         if control is not None:
-            response = await self._answer_control(control, session_id, scope, receive)
+            response = await self._answer_control(
+                control, session_id or None, scope, receive
+            )
             await response(scope, receive, send)
             return None
-        if session_id is None:
-            return scope, receive
         if session_id == NEW_SESSION:
             await self._begin(handler, scope, receive, send)
             return None

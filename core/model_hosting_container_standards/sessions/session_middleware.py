@@ -9,9 +9,17 @@ from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..asgi.body import peek_body
 from ..asgi.body_field import BodyField, edit_body
 from ..contract.headers import SESSION_ID
-from .control_request import CLOSE, NEW_SESSION, REQUEST_TYPE, peek_control_request
+from .control_request import (
+    CLOSE,
+    CONTROL_REQUEST_LIMIT,
+    NEW_SESSION,
+    REQUEST_TYPE,
+    control_request_in,
+    may_be_control,
+)
 
 NOT_ENABLED: Final = "Invalid payload. stateful sessions not enabled"
 
@@ -24,10 +32,14 @@ Next = tuple[Scope, Receive]
 
 
 class SessionMiddleware(Protocol):
-    """Processes each request to a route with sessions before its handler."""
+    """Processes the requests of sessions to a route before its handler.
+
+    These are requests with the header of a session, and control requests.
+    """
 
     async def __call__(
         self,
+        control: Mapping[str, Any] | None,
         headers: Mapping[bytes, bytes],
         handler: ASGIApp,
         scope: Scope,
@@ -35,6 +47,9 @@ class SessionMiddleware(Protocol):
         send: Send,
     ) -> Next | None:
         """Return the request to pass on to the handler; None if it was answered.
+
+        Args:
+            control: the body of a control request, which begins or closes a session.
 
         Raises:
             HTTPException: the request is rejected.
@@ -49,17 +64,24 @@ async def call_in_session(
     receive: Receive,
     send: Send,
 ) -> None:
-    """Run the session step, and the handler if the request is passed on.
+    """Run the session step of a request that needs it, and the handler if it passes.
 
     Raises:
         HTTPException: the request is rejected.
     """
-    try:
-        passed_on = await session(headers, handler, scope, receive, send)
-    except ClientDisconnect:
-        return
-    if passed_on is not None:
-        await handler(*passed_on, send)
+    control = None
+    if may_be_control(headers):
+        body, receive = await peek_body(receive, CONTROL_REQUEST_LIMIT)
+        control = control_request_in(body)
+    if control is not None or headers.get(SESSION_ID):
+        try:
+            passed = await session(control, headers, handler, scope, receive, send)
+        except ClientDisconnect:
+            return
+        if passed is None:
+            return
+        scope, receive = passed
+    await handler(scope, receive, send)
 
 
 class SessionIdInBody:
@@ -107,6 +129,7 @@ class SessionsDisabled:
 
     async def __call__(
         self,
+        control: Mapping[str, Any] | None,
         headers: Mapping[bytes, bytes],
         handler: ASGIApp,  # noqa: ARG002 - the interface's signature
         scope: Scope,
@@ -115,8 +138,7 @@ class SessionsDisabled:
     ) -> Next | None:
         if headers.get(SESSION_ID) and not self.passes_header:
             raise HTTPException(400, NOT_ENABLED)
-        document, receive = await peek_control_request(headers, receive)
         # Any other type belongs to a protocol of the handler.
-        if document is not None and document[REQUEST_TYPE] in (NEW_SESSION, CLOSE):
+        if control is not None and control[REQUEST_TYPE] in (NEW_SESSION, CLOSE):
             raise HTTPException(400, NOT_ENABLED)
         return scope, receive

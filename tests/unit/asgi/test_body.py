@@ -171,3 +171,28 @@ async def test_views_of_a_request_share_its_body() -> None:
     document = await same.json()
     assert document == {"a": 1}
     assert await request.json() is document
+
+
+async def test_peeked_body_is_there_for_every_reader() -> None:
+    _, receive = await peek_body(receive_of(b'{"a": 1}'), limit=100)
+    request = JSONRequest({"type": "http", "headers": []}, receive)
+    assert await request.json() == {"a": 1}
+    assert await request.body() == b'{"a": 1}'
+    assert [chunk async for chunk in request.stream()] == [b'{"a": 1}', b""]
+    assert (await request.receive())["type"] == "http.disconnect"
+
+
+async def test_peeked_body_is_received_once() -> None:
+    _, receive = await peek_body(receive_of(b"abc"), limit=100)
+    request = JSONRequest({"type": "http", "headers": []}, receive)
+    assert b"".join([chunk async for chunk in request.stream()]) == b"abc"
+    with pytest.raises(RuntimeError, match="consumed"):
+        await request.body()
+
+
+async def test_empty_peeked_body_is_empty() -> None:
+    _, receive = await peek_body(receive_of(b""), limit=100)
+    request = JSONRequest({"type": "http", "headers": []}, receive)
+    assert await request.body() == b""
+    with pytest.raises(json.JSONDecodeError):
+        await request.json()
