@@ -183,6 +183,7 @@ CASES: Final = {
         ),
         Case("long", "10 MB prompt, no header", 1.0, _LONGER, False, 1),
         Case("long-adapter", "10 MB prompt, adapter header", 0.9, _LONGER, True, 1),
+        Case("stream", "200 chunks, no header", 1.02, _STREAM, False, 5),
         Case("session", "small body, of a session", 1.2, _SMALL, False, 100, SESSIONS),
         Case(
             "operations",

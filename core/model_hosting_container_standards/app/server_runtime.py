@@ -50,7 +50,10 @@ class ServerRuntime:
         heartbeat = (
             WorkerHeartbeat(settings.heartbeat_dir) if settings.heartbeat_dir else None
         )
-        self._tracker = RequestTracker(labels, OwnRequests(heartbeat))
+        # Only the health of an engine needs the times of the responses' chunks.
+        finds_silence = get_runtime is not None
+        own = OwnRequests(heartbeat)
+        self._tracker = RequestTracker(labels, own, finds_silence)
         stall_s = settings.ping_stall
         self._health = (
             EngineHealth(get_runtime, self._tracker, stall_s) if get_runtime else None

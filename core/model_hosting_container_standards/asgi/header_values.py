@@ -25,14 +25,18 @@ def header_values(scope: Scope) -> Mapping[bytes, bytes]:
     return values
 
 
-def replace_header(scope: Scope, name: bytes, value: bytes) -> None:
-    """Set a header of a request, in place of all of this name."""
-    values = header_values(scope)
-    headers = [*scope["headers"]]
-    if len(values) < len(headers):  # There may be several.
+def set_header(
+    scope: Scope, values: dict[bytes, bytes], name: bytes, value: bytes
+) -> None:
+    """Set a header of a request, in place of all of this name.
+
+    Args:
+        values: the headers by name, which are changed too, and kept.
+    """
+    headers = scope["headers"]
+    if name in values:
         headers = [header for header in headers if header[0] != name]
-    elif (old := values.get(name)) is not None:
-        headers.remove((name, old))
-    headers.append((name, value))
+    headers = [*headers, (name, value)]
+    values[name] = value
     scope["headers"] = headers
-    scope[_KNOWN] = [*headers], {**values, name: value}
+    scope[_KNOWN] = [*headers], values

@@ -45,6 +45,8 @@ class InFlightRequest:
 
     #: The HTTP status, or :data:`CLIENT_CLOSED_REQUEST`.
     status = CLIENT_CLOSED_REQUEST
+    #: Whether the times of its chunks are needed, by which a hung engine is found.
+    is_observed = True
     #: When the engine last made progress on it, by ``time.monotonic``.
     progress = 0.0
     is_aborted = False
@@ -88,7 +90,9 @@ class InFlightRequest:
             # Engines send an empty response to a client that has disconnected.
             gone = _is_disconnected(self.raw_send)
             self.status = CLIENT_CLOSED_REQUEST if gone else message["status"]
-            self._shows_progress = self.needs_engine and self.status < _FIRST_ERROR
+            self._shows_progress = self.needs_engine and (
+                self.is_observed and self.status < _FIRST_ERROR
+            )
             self._start = message = _with_id(message, self.request_id)
         return self.raw_send(message)
 

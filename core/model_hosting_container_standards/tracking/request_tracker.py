@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..asgi.errors import refuse
-from ..asgi.header_values import header_values, replace_header
+from ..asgi.header_values import set_header
 from ..asgi.websockets import refuse_websocket
 from ..contract.headers import CONTENT_ENCODING
 from ..observability.request_metrics import REQUESTS, Series
@@ -63,6 +63,8 @@ class RequestTracker:
     Args:
         routes: labels of paths, see :func:`known_routes`.
         own: recognises requests that the server sends to itself.
+        finds_silence: whether :meth:`silence` is used, for which each chunk of a
+            response is timed.
     """
 
     #: The app for requests; set when the server starts.
@@ -74,6 +76,7 @@ class RequestTracker:
         self,
         routes: Mapping[str, str],
         own: OwnRequests | None = None,
+        finds_silence: bool = True,
     ) -> None:
         #: Why new requests are refused; None while they are accepted.
         self.closed: str | None = None
@@ -82,6 +85,7 @@ class RequestTracker:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._routes = routes
         self._own = own or OwnRequests(None)
+        self._finds_silence = finds_silence
         #: Running requests except ``/ping``, by their id for the engine.
         self._requests: dict[bytes, InFlightRequest] = {}
         #: How many of them need the engine, and since when there are any.
@@ -146,7 +150,7 @@ class RequestTracker:
             self._end(request)
 
     def _begin(self, scope: Scope, send: Send, method: str) -> InFlightRequest:
-        values = header_values(scope)
+        values = dict(scope["headers"])
         given_id = values.get(X_REQUEST_ID)
         request_id = choose_id(values.get(INFERENCE_ID), given_id)
         route = self._routes.get(scope["path"]) or route_of(scope, self._routes)
@@ -156,13 +160,15 @@ class RequestTracker:
             self._add(request)
         if CONTENT_ENCODING in values and route in DECOMPRESSED:
             request.is_compressed = True
-        if given_id != request.engine_id or len(values) < len(scope["headers"]):
-            replace_header(scope, X_REQUEST_ID, request.engine_id)
+        is_unique = len(values) == len(scope["headers"])
+        if given_id != request.engine_id or not is_unique:
+            set_header(scope, values, X_REQUEST_ID, request.engine_id)
         scope[REQUEST_TRACKER] = self
         REQUESTS.in_flight += 1
         return request
 
     def _add(self, request: InFlightRequest) -> None:
+        request.is_observed = self._finds_silence
         if request.needs_engine:
             if not self._waiting and not self._is_abandoned:
                 self._waiting_since = request.started_at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -124,3 +125,24 @@ async def test_messages_to_disconnected_client_are_not_progress(
     assert (tracker.silence() > 0) is disconnects
     tracker.note_progress()
     assert tracker.silence() == 0
+
+
+@pytest.mark.parametrize("finds_silence", [True, False])
+async def test_chunks_are_timed_only_where_silence_matters(finds_silence: bool) -> None:
+    tracker = RequestTracker({}, finds_silence=finds_silence)
+    waited = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        begin = monotonic()
+        await asyncio.sleep(0.01)
+        await send(start([]))
+        await send(body(b"a"))
+        passed = monotonic() - begin
+        waited.append(tracker.silence() >= passed)
+
+    async def send(message: Any) -> None:
+        """Discard the message."""
+
+    tracker.app = app
+    await tracker(dict(SCOPE), Any, send)  # type: ignore[arg-type]
+    assert waited == [not finds_silence]
