@@ -100,27 +100,26 @@ class ResponseInterceptor:
         _wake(self._chunk_ready)
 
     async def _receive_message(self, message: Message) -> None:
+        kind = message["type"]
         if self._start is None:
-            if message["type"] == _START:
+            if kind == _START:
                 self._start = message
             else:
                 # For example the debug messages of Starlette's test client.
                 await self._send(message)
-        elif message["type"] == _BODY and self.state is State.BEFORE:
-            await self._begin(self._start, message)
-        elif message["type"] == _BODY and self.state is not State.COMPLETE:
+        elif kind == _BODY and self.state is State.BEFORE:
+            await self._on_response(self._begin(self._start, message))
+        elif kind == _BODY and self.state is not State.COMPLETE:
             await self._offer(message)
 
-    async def _begin(self, start: Message, message: Message) -> None:
+    def _begin(self, start: Message, message: Message) -> InterceptedResponse:
         body = message.get("body", b"")
         if message.get("more_body", False):
             self.state = State.HELD
             self._first = body
-            response = InterceptedResponse(start, None, self._chunks())
-        else:
-            self.state = State.COMPLETE
-            response = InterceptedResponse(start, body, None)
-        await self._on_response(response)
+            return InterceptedResponse(start, None, self._chunks())
+        self.state = State.COMPLETE
+        return InterceptedResponse(start, body, None)
 
     async def _offer(self, message: Message) -> None:
         if self.state is State.HELD:

@@ -37,6 +37,9 @@ class ReplayableRequest(JSONRequest):
             TypeError: ``result`` is something else.
             RuntimeError: the app has already consumed the body, and no copy was kept.
         """
+        is_ours = result is None or result is self
+        if is_ours and self._is_untouched():
+            return self.scope, self._receive_for_app
         if is_content(result):
             scope = _scope_of_new_body(self.scope, is_json(result))
             return self._with_body(scope, encode_content(result))
@@ -58,10 +61,13 @@ class ReplayableRequest(JSONRequest):
                 "The first call_next consumed the body: to call it twice, await "
                 "request.body() before the first call."
             )
-        if not self._received:
-            return request.scope, self._receive_for_app
         # Chunks that were read from request.stream() are replayed one by one.
         return request.scope, replay([*self._received], self._receive_for_app)
+
+    def _is_untouched(self) -> bool:
+        """Whether the body has not been read, neither here nor by the app."""
+        is_read = self._received or self._is_consumed or hasattr(self, "_body")
+        return not is_read and self._receive == self._record
 
     def _with_body(self, scope: Scope, body: bytes) -> tuple[Scope, Receive]:
         # The recorded chunks are not needed any more.
