@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -27,13 +26,13 @@ _STARTS: Final[Mapping[str, tuple[Environment, Mapping[str, str]]]] = {
 }
 
 
-def measure_imports(rounds: int, sides: Sequence[Side]) -> dict[str, float]:
-    """Return the import time in milliseconds by side, as the median of all rounds."""
+def measure_imports(rounds: int, sides: Sequence[Side]) -> dict[str, list[float]]:
+    """Return the import times in milliseconds by side, one for each round."""
     times: dict[str, list[float]] = {side.name: [] for side in sides}
     for _ in range(rounds):
         for side in sides:
             times[side.name].append(_time_import(side.environment))
-    return {name: statistics.median(values) for name, values in times.items()}
+    return times
 
 
 def measure_starts(rounds: int) -> dict[str, list[float]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from changes import Measured
 from comparison import Figure, Figures
 from environments import COMMON_FASTAPI, Environment
 from operations import Operations
@@ -31,15 +32,19 @@ _VERSIONED: Final = (
 class Row:
     """One line of the tables: a target, and what each side reached.
 
-    ``values`` has a number for each side that was measured, as ``unit`` says: a ratio
+    ``measured`` has a number for each side that was measured, as ``unit`` says: a ratio
     ("x") or milliseconds ("ms"). ``cells`` are the absolute numbers.
     """
 
     title: str
     target: float
-    values: Mapping[str, float]
+    measured: Mapping[str, Measured]
     unit: str = "x"
     cells: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        return {side: measured.value for side, measured in self.measured.items()}
 
     def show(self, value: float | None) -> str:
         if value is None:
@@ -58,9 +63,12 @@ def request_rows(
             if (case.name, side.name) in figures
         }
         if found:
-            values = {name: figure.ratio for name, figure in found.items()}
+            measured = {
+                name: Measured(figure.ratio, *figure.spread)
+                for name, figure in found.items()
+            }
             cells = dict(_request_cells(found))
-            yield Row(f"{case.title}{label}", case.target, values, cells=cells)
+            yield Row(f"{case.title}{label}", case.target, measured, cells=cells)
 
 
 def _request_cells(figures: Mapping[str, Figure]) -> Iterator[tuple[str, str]]:
@@ -70,17 +78,18 @@ def _request_cells(figures: Mapping[str, Figure]) -> Iterator[tuple[str, str]]:
         yield name, f"{text} ({low:.2f} to {high:.2f})"
 
 
-def import_row(milliseconds: Mapping[str, float]) -> Row:
-    cells = {name: f"{value:.1f} ms" for name, value in milliseconds.items()}
+def import_row(milliseconds: Mapping[str, Sequence[float]]) -> Row:
+    measured = {name: Measured.of(taken) for name, taken in milliseconds.items()}
+    cells = {name: f"{found.value:.1f} ms" for name, found in measured.items()}
     title = "`import ….sagemaker` after `import fastapi`"
-    return Row(title, 15, milliseconds, "ms", cells)
+    return Row(title, 15, measured, "ms", cells)
 
 
 def start_rows(milliseconds: Mapping[str, Sequence[float]]) -> Iterator[Row]:
     bare = milliseconds["bare"]
     for name, target in (("off", 1.05), ("armed", 1.15)):
         taken = milliseconds[name]
-        ratio = median(a / b for a, b in zip(taken, bare, strict=True))
+        ratio = Measured.of([a / b for a, b in zip(taken, bare, strict=True)])
         cells = {"ours": f"{median(bare):.1f} -> {median(taken):.1f} ms"}
         title = f"`python -c pass` with `mhcs.pth`, {name}"
         yield Row(title, target, {"ours": ratio}, cells=cells)

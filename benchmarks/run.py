@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from changes import Run, describe, find_changes, read_run, write_run
 from comparison import Effort, compare
 from environments import FOLDER, ROOT, WITH_START_FILES, WITHOUT_START_FILES
 from interpreter import measure_imports, measure_starts
@@ -75,7 +76,16 @@ def main() -> None:
     folder = FOLDER if quick else HERE
     print(write_results(folder / "results.md", rows, adapters, sessions, sides))
     draw(folder / "results.svg", rows)
-    print(f"results.md and results.svg are in {folder.relative_to(ROOT)}/")
+    compare_runs(folder / "results.json", {row.title: row.measured for row in rows})
+    print(f"results.md, .svg and .json are in {folder.relative_to(ROOT)}/")
+
+
+def compare_runs(path: Path, after: Run) -> None:
+    """Say what became slower than in the stored run, and replace it."""
+    if (stored := read_run(path)) is not None:
+        before, revision = stored
+        print(describe([*find_changes(before, after)], revision))
+    write_run(path, after)
 
 
 def _parse_arguments() -> argparse.Namespace:
