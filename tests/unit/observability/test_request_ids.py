@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from typing import Any, Final
 
 import pytest
@@ -14,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 import model_hosting_container_standards.sagemaker as sagemaker
 from customised import app_with, client_with
-from model_hosting_container_standards.request_id import REQUEST_ID
+from model_hosting_container_standards.request_id import REQUEST_ID, choose_id
+from servers import run_until_exit
 
 INFERENCE: Final = "X-Amzn-SageMaker-Inference-Id"
 X: Final = "X-Request-Id"
@@ -204,3 +206,25 @@ def test_handlers_threads_have_the_id() -> None:
 
     answer = client_with(handler).post("/invocations", headers={X: "client"})
     assert answer.json() == "client"
+
+
+def test_new_ids_are_unique() -> None:
+    ids = [choose_id(None, None) for _ in range(1000)]
+    assert len({*ids}) == len(ids)
+    assert {len(new) for new in ids} == {32}
+    assert all(int(new, 16) for new in ids)
+
+
+def test_forked_processes_have_ids_of_their_own() -> None:
+    script = """
+import os
+from model_hosting_container_standards.request_id import choose_id
+choose_id(None, None)
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+print(choose_id(None, None).decode(), flush=True)
+"""
+    done = run_until_exit([sys.executable, "-c", script])
+    theirs, ours = done.stdout.split()
+    assert theirs != ours
