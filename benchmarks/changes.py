@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,8 @@ from typing import Final
 #: closer together than those of two runs.
 _LEAST: Final = 0.02
 _PARTS: Final = 4
+#: The side whose code is the same in all runs: what it changes by is noise.
+_CONTROL: Final = "published"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +41,22 @@ Run = Mapping[str, Mapping[str, Measured]]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A figure of two runs."""
+    """A figure of two runs.
+
+    Args:
+        control: by which part the figure of a side whose code is the same has changed.
+    """
 
     title: str
     before: Measured
     after: Measured
+    control: float = 0.0
 
     @property
     def noise(self) -> float:
         """How far two measurements of the same code may be apart."""
         spreads = [run.high - run.low for run in (self.before, self.after)]
-        return max(*spreads, _LEAST * self.before.value)
+        return max(*spreads, max(_LEAST, self.control) * self.before.value)
 
     @property
     def is_slower(self) -> bool:
@@ -64,11 +72,19 @@ class Change:
 
 
 def find_changes(before: Run, after: Run) -> Iterator[Change]:
-    """Yield the figures that both runs have."""
+    """Yield the figures of our sides that both runs have."""
     for title, sides in after.items():
+        old = before.get(title, {})
+        control = _relative_change(old.get(_CONTROL), sides.get(_CONTROL))
         for side, measured in sides.items():
-            if (old := before.get(title, {}).get(side)) is not None:
-                yield Change(f"{title}, {side}", old, measured)
+            if side in old and side != _CONTROL:
+                yield Change(f"{title}, {side}", old[side], measured, control)
+
+
+def _relative_change(before: Measured | None, after: Measured | None) -> float:
+    if before is None or after is None:
+        return 0.0
+    return abs(after.value / before.value - 1)
 
 
 def describe(changes: Sequence[Change], revision: str) -> str:
@@ -81,6 +97,17 @@ def describe(changes: Sequence[Change], revision: str) -> str:
         f"more than the noise, {same} the same"
     )
     return "\n".join([*slower, *faster, summary])
+
+
+def describe_load() -> str:
+    """Return a warning if other processes use the machine; else an empty text."""
+    load, count = os.getloadavg()[0], os.cpu_count() or 1
+    if load < count / 2:
+        return ""
+    return (
+        f"This machine has other work (load {load:.1f} on {count} CPUs): compare "
+        "figures of runs on a quiet one."
+    )
 
 
 def read_run(path: Path) -> tuple[Run, str] | None:

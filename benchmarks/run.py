@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from changes import Run, describe, find_changes, read_run, write_run
+from changes import Run, describe, describe_load, find_changes, read_run, write_run
 from comparison import Effort, compare
 from environments import FOLDER, ROOT, WITH_START_FILES, WITHOUT_START_FILES
 from interpreter import measure_imports, measure_starts
@@ -69,6 +69,8 @@ QUICK: Final = Plan(
 def main() -> None:
     quick = _parse_arguments().quick
     plan = QUICK if quick else FULL
+    # Before our own work is a part of it.
+    warning = describe_load()
     sides = [side for side in SIDES if _make(side)]
     rows = list(_measure(plan, sides))
     adapters = dict(_measure_adapters(plan.operations))
@@ -77,6 +79,7 @@ def main() -> None:
     print(write_results(folder / "results.md", rows, adapters, sessions, sides))
     draw(folder / "results.svg", rows)
     compare_runs(folder / "results.json", {row.title: row.measured for row in rows})
+    print(warning)
     print(f"results.md, .svg and .json are in {folder.relative_to(ROOT)}/")
 
 

@@ -40,6 +40,23 @@ def test_change_counts_beyond_the_noise(
     assert found.startswith(expected)
 
 
+def test_published_package_shows_how_much_is_noise(changes: Any) -> None:
+    """Its code is the same in both runs, and so is what it changes by."""
+    one, more = changes.Measured(1.0, 1.0, 1.0), changes.Measured(1.1, 1.1, 1.1)
+    before = {"a": {"published": one, "ours": one}}
+    quiet = {"a": {"published": one, "ours": more}}
+    noisy = {"a": {"published": more, "ours": more}}
+    slower = [
+        [
+            change.title
+            for change in changes.find_changes(before, after)
+            if change.is_slower
+        ]
+        for after in (quiet, noisy)
+    ]
+    assert slower == [["a, ours"], []]
+
+
 def test_summary_counts_every_figure(changes: Any) -> None:
     same, slow = changes.Measured(1.0, 1.0, 1.0), changes.Measured(2.0, 2.0, 2.0)
     before = {"a": {"ours": same, "newest": same}}
