@@ -121,7 +121,7 @@ class DefaultModel:
             return None
         try:
             return JSONBody(raw, self._edit)
-        except (ValueError, RecursionError):
+        except ValueError:
             return None  # Decoding a single field skips errors in others.
 
     def _read_name(self, raw: bytes) -> bytes | None:

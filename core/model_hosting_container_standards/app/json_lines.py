@@ -210,7 +210,7 @@ class LineResponse:
         body = b"".join(self._chunks).strip()
         try:
             document = decode_json(body)
-        except (ValueError, RecursionError):
+        except ValueError:
             document = body.decode(errors="replace")
         else:
             if self.status < _FIRST_ERROR and b"\n" not in body:
@@ -224,7 +224,7 @@ def _problem(line: bytes) -> str | None:
     """Return why a line cannot be answered; None if it can."""
     try:
         document = decode_json(line)
-    except (ValueError, RecursionError):
+    except ValueError:
         return "The line is not JSON."
     if isinstance(document, dict) and document.get("stream"):
         return "A line cannot be streamed: leave out stream."

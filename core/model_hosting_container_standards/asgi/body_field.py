@@ -83,7 +83,7 @@ async def edit_body(
         return scope, receive
     try:
         body = JSONBody(take_whole(receive) or await read_body(receive), edit)
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError):
         raise HTTPException(
             400, f"{header} needs a request body that is a JSON object."
         ) from None

@@ -68,7 +68,7 @@ def content_of(result: Any) -> Any:
     body = bytes(getattr(result, "body", b""))
     try:
         return decode_json(body)
-    except (ValueError, RecursionError):
+    except ValueError:
         return body.decode(errors="replace") or None
 
 

@@ -33,6 +33,7 @@ OUR_ROUTES: Final = [
     "/adapters/{adapter_name:path}/update",
     "/execution-parameters",
     "/invocations",
+    "/invocations-bidirectional-stream",
     "/metrics",
     "/ping",
 ]
