@@ -68,6 +68,14 @@ class Exchange:
     def text(self) -> str:
         return self.answer.decode(errors="replace")
 
+    @property
+    def lines(self) -> list[str]:
+        """The lines of the answer's body that are not blank."""
+        # Split as bytes: str.splitlines also splits at U+2028 and the like, which JSON
+        # may have within a string.
+        lines = (line.decode(errors="replace") for line in self.answer.splitlines())
+        return [line for line in lines if line.strip()]
+
     def document(self) -> Any:
         """Return the answer's JSON, or None if it is not JSON."""
         try:

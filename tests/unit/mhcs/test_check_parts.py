@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mhcs.check.body import CANDIDATES, given_body, json_body
 from mhcs.check.checks import CHECKS
 from mhcs.check.checks.drain import is_running
 from mhcs.check.exchange import Exchange, cut, excerpt, hide
+from mhcs.check.expect import documents, events
 from mhcs.check.printable import printable
 from mhcs.check.selection import check_formats, find_adapters, select_checks
 
@@ -140,6 +142,21 @@ def test_files_of_unknown_formats_and_folders_are_refused(tmp_path: Path) -> Non
         check_formats([tmp_path / "a.pdf"], [".html"])
     with pytest.raises(ValueError, match="missing is not a folder"):
         check_formats([tmp_path / "missing" / "a.html"], [".html"])
+
+
+@pytest.mark.parametrize(
+    ("media_type", "form"),
+    [("text/event-stream", "data: {}\r\n\r\n"), ("application/jsonlines", "{}\n")],
+)
+def test_text_with_unicode_line_separators_is_one_event(
+    media_type: str, form: str
+) -> None:
+    text = "a\u2028b\u2029c\x85d"
+    exchange = Exchange("POST", "/invocations", {}, b"", 200)
+    exchange.answer_headers.append(("Content-Type", media_type))
+    event = json.dumps({"text": text}, ensure_ascii=False)
+    exchange.answer.extend((form.format(event) * 2).encode())
+    assert documents(events(exchange)) == [{"text": text}] * 2
 
 
 def test_missing_process_does_not_run() -> None:

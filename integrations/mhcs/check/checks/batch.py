@@ -71,7 +71,7 @@ def _ask(container: Container, requests: list[bytes]) -> Exchange:
 
 def _documents(exchange: Exchange) -> list[Any]:
     expect_status(exchange, 200)
-    return documents(line for line in exchange.text.splitlines() if line.strip())
+    return documents(exchange.lines)
 
 
 def _is_error(document: Any) -> bool:
