@@ -21,9 +21,10 @@ _STRATEGIES: Final = ("MULTI_RECORD", "SINGLE_RECORD")
 def parameters(container: Container) -> str:
     exchange = require_route(container.get("/execution-parameters"))
     found = expect_object(expect_status(exchange, 200))
-    for name in ("MaxConcurrentTransforms", "MaxPayloadInMB"):
+    # A payload of 0 is one without a limit.
+    for name, least in (("MaxConcurrentTransforms", 1), ("MaxPayloadInMB", 0)):
         value = found.get(name)
-        expect(isinstance(value, int) and value > 0, f"{name} is {value!r}")
+        expect(isinstance(value, int) and value >= least, f"{name} is {value!r}")
     strategy = found.get("BatchStrategy")
     expect(strategy in _STRATEGIES, f"BatchStrategy is {strategy!r}")
     return ", ".join(f"{name} {value}" for name, value in found.items())
