@@ -180,7 +180,13 @@ def _run(
         with _interrupted_by_sigterm():
             return run(container, checks, show, wait=wait, docs=docs)
     except KeyboardInterrupt:
-        _fail("interrupted; what was registered is removed", _INTERRUPTED)
+        _fail(f"interrupted; {_describe_left(container)}", _INTERRUPTED)
+
+
+def _describe_left(container: Container) -> str:
+    if not container.adapters:
+        return "what was registered is removed"
+    return f"not removed: adapters {', '.join(container.adapters)}"
 
 
 @contextmanager
