@@ -83,11 +83,21 @@ def test_characters_that_change_a_terminal_are_escaped(character: str) -> None:
 def test_key_is_hidden_where_it_would_be_cut_too() -> None:
     exchange = Exchange("GET", "/", {"Authorization": "Bearer key-key"}, b"")
     exchange.answer.extend(b"x" * 396 + b"key-key")
+    exchange.answer_headers.append(("X-Echo", "x" * 396 + "key-key"))
     exchange.answer_headers.append(("Set-Cookie", "other"))
     shown = excerpt(exchange, "key-key")
     assert "key" not in shown.sent + shown.came
     assert "Authorization: ***" in shown.sent
     assert "Set-Cookie: ***" in shown.came
+
+
+@pytest.mark.parametrize("shown", [4, 5, 14, 15])
+def test_beginning_of_a_key_before_a_cut_is_hidden(shown: int) -> None:
+    """What a check finds is cut before the key is known."""
+    finding = f"not JSON: {cut('Wrong key: a-secret-key-01.', 11 + shown)!r}"
+    assert "a-se" in finding
+    hidden = hide(finding, "a-secret-key-01")
+    assert hidden.startswith("not JSON: 'Wrong key: ***… (")
 
 
 def test_short_key_is_hidden_as_a_word() -> None:
