@@ -61,6 +61,13 @@ def test_prompt_and_tokens_of_a_body_can_be_changed(kind: str) -> None:
     assert body.with_tokens(77).kind == kind
 
 
+@pytest.mark.parametrize("parameters", [b"null", b"[1]", b'"text"'])
+def test_parameters_that_are_not_an_object_are_replaced(parameters: bytes) -> None:
+    content = b'{"inputs": "hello", "parameters": %s}' % parameters
+    body = given_body(content, "application/json").with_tokens(77)
+    assert body.document == {"inputs": "hello", "parameters": {"max_new_tokens": 77}}
+
+
 def test_body_of_another_kind_has_no_document() -> None:
     assert given_body(b"a,b", "text/csv").document is None
     assert given_body(b"[1]", "application/json").document is None
