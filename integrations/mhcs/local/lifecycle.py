@@ -85,6 +85,8 @@ class Lifecycle:
     async def _start_command(self) -> None:
         if self._words:
             self._command = await ContainerCommand.start(self._words, self._port)
+            if self._stopping.is_set():  # A signal came meanwhile.
+                self._command.terminate()
 
     async def _wait_for_end(self) -> int:
         if self._command is not None:
