@@ -132,10 +132,12 @@ class Lifecycle:
         return True
 
     async def _register_adapters(self) -> None:
-        container = self._endpoint.container
+        container, limit_s = self._endpoint.container, self._endpoint.limits.startup_s
         for one in self._endpoint.components.all():
             if one.source is None:
                 continue
-            one.problem = await container.register_adapter(one.name, one.source)
+            one.problem = await container.register_adapter(
+                one.name, one.source, limit_s
+            )
             if one.problem is not None:
                 self._report(f"inference component {one.name} failed: {one.problem}")
