@@ -199,6 +199,11 @@ def test_usage_error_is_explained(options: list[str], problem: str) -> None:
     assert f"mhcs check: {problem}" in outcome.stderr
 
 
+def test_traceback_of_a_failure_does_not_show_the_key() -> None:
+    """Nor other variables; older releases of typer show them unless told."""
+    assert app.pretty_exceptions_show_locals is False
+
+
 # --- what is left behind -------------------------------------------------------------
 
 
