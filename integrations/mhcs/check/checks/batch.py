@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ..body import json_body
 from ..check import check
 from ..container import Container
 from ..discovery import known_document
@@ -31,7 +32,12 @@ def parameters(container: Container) -> str:
 
 
 def _three_lines(container: Container) -> Exchange:
-    return _ask(container, [known_document(container).content] * 3)
+    return _ask(container, [_line(container)] * 3)
+
+
+def _line(container: Container) -> bytes:
+    """Return the body that is answered, on one line: the user's own may have more."""
+    return json_body(known_document(container).document or {}).content
 
 
 def _require_lines(container: Container) -> Exchange:
@@ -58,7 +64,7 @@ def lines(container: Container) -> str:
 @check("batch-errors", "A line that fails is an error of its own, in its place", _LINES)
 def errors(container: Container) -> str:
     _require_lines(container)
-    content = known_document(container).content
+    content = _line(container)
     found = _documents(_ask(container, [content, b'{"broken', content]))
     kinds = [_is_error(document) for document in found]
     expect(kinds == [False, True, False], f"errors in lines: {kinds}")
