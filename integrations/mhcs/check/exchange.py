@@ -30,7 +30,7 @@ class Exchange:
         status: None if no answer came.
         answer: the answer's body, as far as it was read.
         error: why the answer is missing or incomplete.
-        seconds: from the first byte sent to the last one received.
+        seconds: until the last byte came, with the time to connect.
         arrivals: for each part of the body, the seconds until it came and the number
             of bytes by then.
     """
