@@ -42,6 +42,8 @@ app = typer.Typer(
     help="SageMaker's hosting contract for an unchanged engine.",
     no_args_is_help=True,
     add_completion=False,
+    # Older releases show them by default: a traceback would have the key of --api-key.
+    pretty_exceptions_show_locals=False,
 )
 
 

@@ -199,6 +199,11 @@ def test_usage_error_is_explained(options: list[str], problem: str) -> None:
     assert f"mhcs check: {problem}" in outcome.stderr
 
 
+def test_traceback_of_a_failure_does_not_show_the_key() -> None:
+    """Nor other variables; older releases of typer show them unless told."""
+    assert app.pretty_exceptions_show_locals is False
+
+
 # --- what is left behind -------------------------------------------------------------
 
 
@@ -218,9 +223,15 @@ def test_nothing_is_left_in_the_container(tmp_path: Path) -> None:
         assert skipped["finding"] == "it needs 2 adapters in --adapters"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "status", "end"),
+    [
+        (signal.SIGINT, 200, "interrupted; what was registered is removed"),
+        (signal.SIGTERM, 500, "interrupted; not removed: adapters mhcs-check-"),
+    ],
+)
 def test_interrupt_removes_what_was_registered(
-    number: signal.Signals, tmp_path: Path
+    number: signal.Signals, status: int, end: str, tmp_path: Path
 ) -> None:
     paths: list[str] = []
     hung = threading.Event()
@@ -231,7 +242,8 @@ def test_interrupt_removes_what_was_registered(
         if paths.count("/invocations") == 2 and not hung.is_set():
             hung.set()
             wait_for_hang_up(connection)
-        answer(connection, b"{}")
+        is_deletion = path.startswith("/adapters/mhcs")
+        answer(connection, b"{}", status=status if is_deletion else 200)
 
     write_adapter(tmp_path / "cats", "cats")
     options = [f"--adapters={tmp_path}", "--only=adapters-answer"]
@@ -242,25 +254,38 @@ def test_interrupt_removes_what_was_registered(
             assert hung.wait(60), process.output()
             os.kill(process.pid, number)
             assert process.wait(30) == 130
-            assert "interrupted" in process.stderr()
+            assert end in process.stderr()
         finally:
             process.close()
     registered = len([path for path in paths if path == "/adapters"]) - 1
     removed = [path for path in paths if path.startswith("/adapters/mhcs-check-")]
-    assert len(removed) == registered == 2
+    assert len({*removed}) == registered == 2
 
 
-def test_adapter_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [500, 409, 401])
+def test_adapter_that_cannot_be_removed_is_named(status: int, tmp_path: Path) -> None:
     def respond(connection: socket.socket, path: str) -> None:
         failed = path.startswith("/adapters/mhcs")
-        answer(connection, b"{}", status=500 if failed else 200)
+        answer(connection, b"{}", status=status if failed else 200)
 
     write_adapter(tmp_path / "cats", "cats")
     with raw_server(respond) as url:
         checked = run_check(url, f"--adapters={tmp_path}", "--only=adapters-register")
     assert checked.status == 1
-    [name, *_] = checked.document["not_removed"]
-    assert name.startswith("mhcs-check-")
+    # One to see whether adapters are offered, and that of the check.
+    names = checked.document["not_removed"]
+    assert len(names) == 2
+    assert all(name.startswith("mhcs-check-") for name in names)
+
+
+def test_adapter_whose_registration_was_refused_is_not_left(tmp_path: Path) -> None:
+    def respond(connection: socket.socket, path: str) -> None:
+        answer(connection, b"{}", status=401 if path.startswith("/adapters") else 200)
+
+    write_adapter(tmp_path / "cats", "cats")
+    with raw_server(respond) as url:
+        checked = run_check(url, f"--adapters={tmp_path}", "--only=adapters-register")
+    assert checked.document["not_removed"] == []
 
 
 # --- the page in a browser -----------------------------------------------------------

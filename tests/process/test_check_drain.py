@@ -16,7 +16,7 @@ SUPPORT: Final = str(Path(__file__).parents[1] / "support")
 UVICORN: Final = (sys.executable, "-m", "uvicorn", "--log-level=error")
 #: A server whose ``/invocations`` is a stream; ON_SIGTERM says how it takes the signal.
 SOURCE: Final = """
-import asyncio, json, os, signal, sys
+import asyncio, json, os, signal, sys, threading
 import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -30,13 +30,18 @@ def on_signal(*_):
     ended = True
     if manner == "dies":
         os._exit(0)
+    if manner == "lingers":
+        threading.Timer(6, os._exit, [0]).start()
 
 @app.get("/ping")
 async def ping():
-    return Response(status_code=503 if ended and manner == "accepts" else 200)
+    is_draining = ended and manner in ("accepts", "lingers")
+    return Response(status_code=503 if is_draining else 200)
 
 @app.post("/invocations")
 async def invocations(body: dict):
+    if ended and manner == "lingers":
+        await asyncio.sleep(60)
     if not body.get("stream"):
         return JSONResponse({"choices": []})
     return StreamingResponse(events(), media_type="text/event-stream")
@@ -79,6 +84,7 @@ def test_contract_s_shutdown_passes(tmp_path: Path) -> None:
         ("dies", ["drain-streams"]),
         ("accepts", ["drain-requests", "drain-end"]),
         ("ignores", ["drain-ping", "drain-end"]),
+        ("lingers", ["drain-end"]),
     ],
 )
 def test_wrong_shutdown_is_found(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from servers import Server
 UVICORN: Final = (sys.executable, "-m", "uvicorn", "--log-level=error")
 HEAD: Final = """
 import json
-from fastapi import FastAPI, HTTPException, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
@@ -80,11 +81,28 @@ async def invocations(request: Chat):
 """
 
 
-def check(folder: Path, *parts: str) -> Checked:
+LINES: Final = """
+@app.post("/invocations")
+async def invocations(request: Request):
+    body = (await request.body()).decode()
+    if request.headers["content-type"] == "application/json":
+        return json.loads(body)
+    answers = "\\n".join(map(answer, body.splitlines()))
+    return Response(answers, media_type="application/jsonlines")
+
+def answer(line):
+    try:
+        return json.dumps({"got": json.loads(line)})
+    except ValueError:
+        return json.dumps({"error": "not JSON"})
+"""
+
+
+def check(folder: Path, *parts: str, options: Sequence[str] = ()) -> Checked:
     (folder / "other.py").write_text("\n".join([HEAD, *parts]))
     command = [*UVICORN, f"--app-dir={folder}", "other:app"]
     with Server(command, ready_path="/ping") as server:
-        return run_check(server.url)
+        return run_check(server.url, *options)
 
 
 @pytest.mark.parametrize("container", [TGI, LMI], ids=["TGI", "LMI"])
@@ -111,3 +129,9 @@ def test_chats_are_asked_by_messages_of_the_base_model(tmp_path: Path) -> None:
     assert answers["finding"].startswith("messages: 200")
     assert '"model": "base"' in answers["exchanges"][-1]["sent"]
     assert "models-unknown" in checked.named("pass")
+
+
+def test_body_of_several_lines_is_one_line_of_a_batch(tmp_path: Path) -> None:
+    options = ["--only=batch", '--body={\n  "rows": [1, 2]\n}\n']
+    checked = check(tmp_path, LINES, options=options)
+    assert checked.named("pass") == ["batch-lines", "batch-errors"], checked.document

@@ -273,6 +273,18 @@ def test_answer_before_the_whole_body_is_taken() -> None:
     assert checked.named("pass") == ["errors-large"]
 
 
+@pytest.mark.parametrize(("payload", "status"), [(6, 0), (0, 0), (-1, 1)])
+def test_advised_payload_may_be_without_a_limit(payload: int, status: int) -> None:
+    advice = {
+        "MaxConcurrentTransforms": 1,
+        "BatchStrategy": "MULTI_RECORD",
+        "MaxPayloadInMB": payload,
+    }
+    with raw_server(after_ping(json_answer(json.dumps(advice)))) as url:
+        checked = run_check(url, "--only=batch-parameters", *QUICK)
+    assert checked.status == status
+
+
 def test_terminal_codes_and_keys_of_answers_are_not_shown() -> None:
     def respond(connection: socket.socket, path: str) -> None:
         body = b"\x1b[2J \xff the-secret the-secret"

@@ -78,25 +78,46 @@ class RealtimeEvents:
             error = HTTPException(400, f"{REALTIME} does not support adapters.")
             await refuse_websocket(error, scope, receive, send)
             return
-
-        async def receive_text() -> Message:
-            message = await receive()
-            raw = message.get("bytes")
-            return message if raw is None else await _as_text(raw, send)
-
-        await self._engine(scope, receive_text, send)
+        messages = TextMessages(receive, send)
+        await self._engine(scope, messages.receive, messages.send)
 
 
-async def _as_text(raw: bytes, send: Send) -> Message:
-    """Return a binary message as text; close the connection if it is not UTF-8."""
-    try:
-        return {"type": "websocket.receive", "text": raw.decode()}
-    except UnicodeDecodeError:
-        reason = f"{REALTIME} takes events as JSON."
-        await send(
-            {"type": "websocket.close", "code": INVALID_PAYLOAD, "reason": reason}
-        )
-        return {"type": "websocket.disconnect", "code": INVALID_PAYLOAD}
+class TextMessages:
+    """The messages of a WebSocket, of which binary ones are received as text.
+
+    One that is not UTF-8 closes the connection.
+    """
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._is_closed = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        raw = message.get("bytes")
+        if raw is None:
+            return message
+        try:
+            return {"type": "websocket.receive", "text": raw.decode()}
+        except UnicodeDecodeError:
+            self._is_closed = True
+            await self._send(
+                {
+                    "type": "websocket.close",
+                    "code": INVALID_PAYLOAD,
+                    "reason": f"{REALTIME} takes events as JSON.",
+                }
+            )
+            return {"type": "websocket.disconnect", "code": INVALID_PAYLOAD}
+
+    async def send(self, message: Message) -> None:
+        """Send a message; drop it if the connection is closed.
+
+        The engine may be about to send when it has not yet learned of the end.
+        """
+        if not self._is_closed:
+            await self._send(message)
 
 
 def _chosen_path(scope: Scope) -> str | None:

@@ -48,7 +48,8 @@ class Body:
     def with_tokens(self, count: Any) -> Body:
         """Return the body with another number of tokens to generate."""
         if self.kind == "inputs":
-            parameters = {**(self.document or {}).get("parameters", {})}
+            given = (self.document or {}).get("parameters")
+            parameters = given if isinstance(given, dict) else {}
             return self.with_fields(parameters={**parameters, "max_new_tokens": count})
         return self.with_fields(max_tokens=count)
 

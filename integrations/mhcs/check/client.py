@@ -12,7 +12,7 @@ from typing import Final
 
 from .address import Address
 from .connection import DeadlineSocket, http_connection, open_socket
-from .exchange import Exchange
+from .exchange import Exchange, cut
 from .verdict import OutOfTimeError
 
 #: Bytes. Longer answers are not read to their end.
@@ -159,5 +159,5 @@ def _describe(error: Exception, exchange: Exchange, limit: float) -> str:
         begun = exchange.status is not None
         return f"the connection was closed {'in the middle' if begun else 'at once'}"
     if isinstance(error, http.client.BadStatusLine):
-        return f"that is not HTTP: {str(error)[:80]}"
+        return f"that is not HTTP: {cut(str(error), 80)}"
     return f"that is not HTTP: {error}"

@@ -17,7 +17,7 @@ import typer
 if TYPE_CHECKING:
     from .body import Body
     from .check import Check
-    from .container import Container
+    from .container import Container, Options
     from .report import Report, Result
 
 _USAGE_ERROR: Final = 2
@@ -146,13 +146,12 @@ def _container(
     api_key: str | None,
     timeout: float,
     deadline: float,
-    options: object,
+    options: Options,
 ) -> Container:
     from .address import parse_address
     from .client import Client
-    from .container import Container, Options
+    from .container import Container
 
-    assert isinstance(options, Options)
     if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
         raise ValueError("--api-key has characters that a header cannot carry")
     try:
@@ -180,7 +179,13 @@ def _run(
         with _interrupted_by_sigterm():
             return run(container, checks, show, wait=wait, docs=docs)
     except KeyboardInterrupt:
-        _fail("interrupted; what was registered is removed", _INTERRUPTED)
+        _fail(f"interrupted; {_describe_left(container)}", _INTERRUPTED)
+
+
+def _describe_left(container: Container) -> str:
+    if not container.adapters:
+        return "what was registered is removed"
+    return f"not removed: adapters {', '.join(container.adapters)}"
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from urllib.parse import quote
 from .body import Body, json_body
 from .client import Client, OnPart
 from .exchange import Exchange
+from .expect import ABSENT
 from .verdict import OutOfTimeError, VerdictError
 
 T = TypeVar("T")
@@ -116,23 +118,32 @@ class Container:
 
     def register(self, name: str, src: str, **fields: Any) -> Exchange:
         """Register an adapter by JSON."""
-        self._adapters.add(name)
-        return self._post({"name": name, "src": src, **fields})
+        body = json_body({"name": name, "src": src, **fields})
+        return self._register(name, lambda: self.invoke(body, path="/adapters"))
 
     def register_by_query(self, name: str, src: str) -> Exchange:
         """Register an adapter as the platform does: no body."""
-        self._adapters.add(name)
         path = f"/adapters?name={quote(name, safe='')}&src={quote(src, safe='')}"
-        return self.client.request("POST", path)
+        return self._register(name, lambda: self.client.request("POST", path))
+
+    def _register(self, name: str, request: Callable[[], Exchange]) -> Exchange:
+        is_refused = False
+        try:
+            exchange = request()
+            is_refused = exchange.is_whole and 300 <= (exchange.status or 0) < 500
+            return exchange
+        finally:
+            # What failed, or was interrupted, may have been registered all the same.
+            if not is_refused:
+                self._adapters.add(name)
 
     def delete(self, name: str) -> Exchange:
         exchange = self.client.request("DELETE", f"/adapters/{quote(name)}")
-        if exchange.is_whole:
+        status = exchange.status or 0
+        is_gone = 200 <= status < 300 or status in ABSENT
+        if exchange.is_whole and is_gone:
             self._adapters.discard(name)
         return exchange
-
-    def _post(self, document: Mapping[str, Any]) -> Exchange:
-        return self.invoke(json_body(document), path="/adapters")
 
     def remove(self, name: str) -> None:
         """Delete an adapter unless it has been deleted."""
@@ -147,17 +158,17 @@ class Container:
         headers = {SESSION_HEADER: session_id}
         return self.invoke(json_body({"requestType": "CLOSE"}), headers)
 
-    def restore(self) -> list[str]:
-        """Remove what is left, and return the names that could not be removed."""
-        try:
+    @property
+    def adapters(self) -> list[str]:
+        """The names of the adapters that have not been removed."""
+        return sorted(self._adapters)
+
+    def restore(self) -> None:
+        """Remove what is left, as far as that is possible."""
+        with suppress(OutOfTimeError):
             for session_id in sorted(self._sessions):
                 self.close_session(session_id)
-            return [name for name in sorted(self._adapters) if not self._restore(name)]
-        except OutOfTimeError:
-            return sorted(self._adapters)
-
-    def _restore(self, name: str) -> bool:
-        exchange = self.delete(name)
-        if exchange.is_unreachable:
-            return True  # The server has ended, and its adapters with it.
-        return exchange.is_whole and (exchange.status or 0) < 500
+            for name in self.adapters:
+                if self.delete(name).is_unreachable:
+                    # The server has ended, and its adapters with it.
+                    self._adapters.discard(name)

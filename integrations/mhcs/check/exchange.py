@@ -16,6 +16,10 @@ SHOWN: Final = 400
 HIDDEN: Final = "***"
 #: Shorter secrets may be a part of any word.
 _SHORT: Final = 6
+#: Follows the beginning of a text that was cut.
+_ELLIPSIS: Final = "…"
+#: A shorter beginning of a secret tells nothing of it.
+_BEGINNING: Final = 4
 
 
 @dataclass(slots=True)
@@ -26,7 +30,7 @@ class Exchange:
         status: None if no answer came.
         answer: the answer's body, as far as it was read.
         error: why the answer is missing or incomplete.
-        seconds: from the first byte sent to the last one received.
+        seconds: until the last byte came, with the time to connect.
         arrivals: for each part of the body, the seconds until it came and the number
             of bytes by then.
     """
@@ -68,6 +72,14 @@ class Exchange:
     def text(self) -> str:
         return self.answer.decode(errors="replace")
 
+    @property
+    def lines(self) -> list[str]:
+        """The lines of the answer's body that are not blank."""
+        # Split as bytes: str.splitlines also splits at U+2028 and the like, which JSON
+        # may have within a string.
+        lines = (line.decode(errors="replace") for line in self.answer.splitlines())
+        return [line for line in lines if line.strip()]
+
     def document(self) -> Any:
         """Return the answer's JSON, or None if it is not JSON."""
         try:
@@ -106,8 +118,8 @@ class Excerpt:
 
 def excerpt(exchange: Exchange, secret: str | None) -> Excerpt:
     """Return the excerpt; ``secret`` appears nowhere in it."""
-    sent = [exchange.request_line, *_lines(exchange.headers.items())]
-    came = [exchange.outcome, *_lines(exchange.answer_headers)]
+    sent = [exchange.request_line, *_lines(exchange.headers.items(), secret)]
+    came = [exchange.outcome, *_lines(exchange.answer_headers, secret)]
     sent += _body(exchange.body, secret)
     came += _body(exchange.answer, secret)
     return Excerpt(
@@ -117,10 +129,10 @@ def excerpt(exchange: Exchange, secret: str | None) -> Excerpt:
     )
 
 
-def _lines(headers: Any) -> list[str]:
+def _lines(headers: Any, secret: str | None) -> list[str]:
     hidden = {"authorization", "cookie", "set-cookie"}
     return [
-        f"{name}: {HIDDEN if name.lower() in hidden else cut(value)}"
+        f"{name}: {HIDDEN if name.lower() in hidden else cut(hide(value, secret))}"
         for name, value in headers
     ]
 
@@ -135,12 +147,19 @@ def cut(text: str, length: int = SHOWN) -> str:
     """Return the beginning of a text, and how much is left out."""
     if len(text) <= length:
         return text
-    return f"{text[:length]}… ({len(text) - length} more characters)"
+    return f"{text[:length]}{_ELLIPSIS} ({len(text) - length} more characters)"
 
 
 def hide(text: str, secret: str | None) -> str:
-    """Return the text without the secret; a short one is hidden as a word only."""
+    """Return the text without the secret, also where a cut has left its beginning.
+
+    A short one is hidden as a word only.
+    """
     if not secret:
         return text
     edges = (r"(?<!\w)", r"(?!\w)") if len(secret) < _SHORT else ("", "")
-    return re.sub(edges[0] + re.escape(secret) + edges[1], HIDDEN, text)
+    text = re.sub(edges[0] + re.escape(secret) + edges[1], HIDDEN, text)
+    if _ELLIPSIS in text:
+        for length in range(len(secret) - 1, _BEGINNING - 1, -1):
+            text = text.replace(secret[:length] + _ELLIPSIS, HIDDEN + _ELLIPSIS)
+    return text

@@ -65,10 +65,10 @@ def require_route(exchange: Exchange) -> Exchange:
 
 def events(exchange: Exchange) -> list[str]:
     """Return the data of a stream's events, or its JSON Lines."""
-    lines = exchange.text.splitlines()
+    lines = exchange.lines
     if exchange.content_type == "text/event-stream":
         return [line[5:].strip() for line in lines if line.startswith("data:")]
-    return [line for line in lines if line.strip()]
+    return lines
 
 
 def documents(data: Iterable[str]) -> list[Any]:

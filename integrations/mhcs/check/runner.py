@@ -48,7 +48,8 @@ def run(
             on_result(report.results[-1])
     finally:
         container.client.deadline = time.monotonic() + _RESTORE_S
-        report.left = container.restore()
+        container.restore()
+        report.left = container.adapters
     report.latencies = {k: v for k, v in container.latencies.items() if v}
     report.seconds = time.monotonic() - started
     return report

@@ -64,7 +64,10 @@ def local(
         float, typer.Option(help="Seconds that a stream may take.")
     ] = _DEFAULTS.stream_s,
     startup_timeout: Annotated[
-        float, typer.Option(help="Seconds until /ping has to be 200.")
+        float,
+        typer.Option(
+            help="Seconds until /ping has to be 200, and to register each adapter."
+        ),
     ] = _DEFAULTS.startup_s,
     beyond_limits: Annotated[
         bool,

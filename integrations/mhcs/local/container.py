@@ -62,11 +62,23 @@ class Container:
             return f"answers {response.status_code}, not 200"
         return None
 
-    async def register_adapter(self, name: str, source: str) -> str | None:
+    async def register_adapter(
+        self, name: str, source: str, limit_s: float
+    ) -> str | None:
         """Register an adapter; return why that failed, None if it did not.
 
         As SageMaker does: with query parameters, and again if the server fails.
+
+        Args:
+            limit_s: seconds for all attempts.
         """
+        try:
+            with anyio.fail_after(limit_s):
+                return await self._register_adapter(name, source)
+        except TimeoutError:
+            return f"no answer within {limit_s:g} s"
+
+    async def _register_adapter(self, name: str, source: str) -> str | None:
         parameters = {"name": name, "src": source, "preload": "true", "pin": "false"}
         problem = None
         for attempt in range(_ADAPTER_ATTEMPTS):

@@ -85,6 +85,8 @@ class Lifecycle:
     async def _start_command(self) -> None:
         if self._words:
             self._command = await ContainerCommand.start(self._words, self._port)
+            if self._stopping.is_set():  # A signal came meanwhile.
+                self._command.terminate()
 
     async def _wait_for_end(self) -> int:
         if self._command is not None:
@@ -130,10 +132,12 @@ class Lifecycle:
         return True
 
     async def _register_adapters(self) -> None:
-        container = self._endpoint.container
+        container, limit_s = self._endpoint.container, self._endpoint.limits.startup_s
         for one in self._endpoint.components.all():
             if one.source is None:
                 continue
-            one.problem = await container.register_adapter(one.name, one.source)
+            one.problem = await container.register_adapter(
+                one.name, one.source, limit_s
+            )
             if one.problem is not None:
                 self._report(f"inference component {one.name} failed: {one.problem}")

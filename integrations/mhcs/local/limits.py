@@ -25,7 +25,7 @@ class Limits(msgspec.Struct, frozen=True):
     Args:
         invocation_s: until the response is complete, or a stream has begun.
         stream_s: until a stream is complete.
-        startup_s: until ``/ping`` is 200.
+        startup_s: until ``/ping`` is 200, and then for each adapter's registration.
     """
 
     invocation_s: float = 60.0

@@ -31,13 +31,16 @@ class S3Folder:
         """Return the path of ``s3://BUCKET/KEY``, or of a ``file://`` in the folder.
 
         Raises:
-            ValidationError: it is outside the folder.
+            ValidationError: it is outside the folder, or not a path.
         """
         if location.startswith(_S3):
             path = self._folder / location.removeprefix(_S3)
         else:
             path = Path(unquote(location.removeprefix(_FILE)))
-        path = path.resolve()
+        try:
+            path = path.resolve()
+        except (ValueError, RuntimeError) as error:  # A null byte, or a loop of links.
+            raise ValidationError(f"{location} is not a path: {error}.") from error
         if not path.is_relative_to(self._folder):
             raise ValidationError(f"{location} is outside {self._folder}.")
         return path

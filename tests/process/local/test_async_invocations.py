@@ -138,6 +138,7 @@ def test_output_that_cannot_be_written_is_reported(
     [
         ("s3://bucket/../../secret", "is outside"),
         ("file:///etc/passwd", "is outside"),
+        ("file:///a%00b", "file:///a%00b is not a path"),
         ("https://bucket/key", "is not allowed"),
         ("s3://", "is not allowed"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typer.testing import CliRunner
 
 from local_endpoint import PATIENCE_S, LocalEndpoint
 from mhcs import cli
+from mhcs.local.container import Container
+from servers import HOST
 
 COMPONENT = "x-amzn-sagemaker-inference-component"
 ADAPTER = "x-amzn-sagemaker-adapter-identifier"
@@ -80,6 +83,21 @@ def test_adapter_that_is_refused_fails(endpoint: LocalEndpoint) -> None:
     assert "rank 64 is above 16" in message
     assert "inference component broken failed: 400 " in endpoint.stderr()
     assert len((endpoint.folder / "load-broken").read_text().splitlines()) == 1
+
+
+async def test_adapter_without_an_answer_fails() -> None:
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # Until the client hangs up.
+        writer.close()
+
+    server = await asyncio.start_server(hang, HOST, 0)
+    container = Container(f"http://{HOST}:{server.sockets[0].getsockname()[1]}")
+    registering = container.register_adapter("french", "/x", 0.2)
+    problem = await asyncio.wait_for(registering, PATIENCE_S)
+    assert problem == "no answer within 0.2 s"
+    await container.aclose()
+    server.close()
+    await server.wait_closed()
 
 
 def test_unknown_component_is_refused(endpoint: LocalEndpoint) -> None:

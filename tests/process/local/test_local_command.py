@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +18,13 @@ from typer.testing import CliRunner
 from layouts import LAYOUTS, SERVE, environment_of
 from local_endpoint import CONTAINER, PATIENCE_S, LocalEndpoint, do, error_of
 from mhcs import cli
+from mhcs.local import lifecycle
 from mhcs.local.command import ContainerCommand
+from mhcs.local.components import Components
+from mhcs.local.container import Container
+from mhcs.local.endpoint import Endpoint
+from mhcs.local.lifecycle import Lifecycle
+from mhcs.local.limits import Limits
 from model_hosting_container_standards.processes.tree import descendants
 from servers import HOST, Process, free_port, polling, run_until_exit
 from supervised import MHCS, wait_for, wait_until_gone
@@ -125,6 +133,26 @@ def test_second_signal_kills_the_command(tmp_path: Path) -> None:
     for pid in (parent, child):
         wait_until_gone(pid)
     process.close()
+
+
+async def test_signal_while_the_command_is_started_ends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class InterruptedStart(ContainerCommand):
+        @classmethod
+        async def start(cls, command: Sequence[str], port: int) -> ContainerCommand:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.05)  # The loop handles it.
+            return await super().start(command, port)
+
+    monkeypatch.setattr(lifecycle, "ContainerCommand", InterruptedStart)
+    container = Container("http://127.0.0.1:1")
+    reports: list[str] = []
+    endpoint = Endpoint(container, Components(()), Limits(), None, reports.append)
+    sleep = [sys.executable, "-c", "import time; time.sleep(3600)"]
+    running = Lifecycle(endpoint, "http://unused", sleep, 8080, reports.append).run()
+    assert await asyncio.wait_for(running, PATIENCE_S) == 143
+    await endpoint.aclose()
 
 
 async def test_command_is_killed_if_it_does_not_end(tmp_path: Path) -> None:

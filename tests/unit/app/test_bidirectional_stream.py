@@ -13,10 +13,12 @@ from fastapi.testclient import TestClient
 from starlette.applications import Starlette
 from starlette.routing import Mount, WebSocketRoute
 from starlette.testclient import WebSocketDenialResponse
+from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from fixtures import Includer, Script
 from model_hosting_container_standards import sagemaker
+from model_hosting_container_standards.app.bidirectional_stream import RealtimeEvents
 from model_hosting_container_standards.contract.routes import (
     BIDIRECTIONAL_STREAM as STREAM,
 )
@@ -232,6 +234,31 @@ def test_event_that_is_not_text_closes_connection(
             websocket.receive_text()
     assert closed.value.code == 1007
     assert closed.value.reason == "/v1/realtime takes events as JSON."
+
+
+async def test_engine_may_send_after_an_event_that_is_not_text() -> None:
+    """An engine that generates meanwhile; uvicorn raises for what follows a close."""
+    sent: list[Message] = []
+
+    async def engine(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.send", "text": "before"})
+        assert (await receive())["type"] == "websocket.disconnect"
+        await send({"type": "websocket.send", "text": "after"})
+        await send({"type": "websocket.close", "code": 1000})
+
+    async def receive() -> Message:
+        return {"type": "websocket.receive", "bytes": b"\xff"}
+
+    async def send(message: Message) -> None:
+        assert not sent or sent[-1]["type"] != "websocket.close"
+        sent.append(message)
+
+    await RealtimeEvents(engine)({"type": "websocket", "headers": []}, receive, send)
+    assert [message["type"] for message in sent] == [
+        "websocket.send",
+        "websocket.close",
+    ]
+    assert sent[-1]["code"] == 1007
 
 
 @REALTIME_PATHS

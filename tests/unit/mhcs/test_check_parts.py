@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mhcs.check.body import CANDIDATES, given_body, json_body
 from mhcs.check.checks import CHECKS
 from mhcs.check.checks.drain import is_running
 from mhcs.check.exchange import Exchange, cut, excerpt, hide
+from mhcs.check.expect import documents, events
 from mhcs.check.printable import printable
 from mhcs.check.selection import check_formats, find_adapters, select_checks
 
@@ -59,6 +61,13 @@ def test_prompt_and_tokens_of_a_body_can_be_changed(kind: str) -> None:
     assert body.with_tokens(77).kind == kind
 
 
+@pytest.mark.parametrize("parameters", [b"null", b"[1]", b'"text"'])
+def test_parameters_that_are_not_an_object_are_replaced(parameters: bytes) -> None:
+    content = b'{"inputs": "hello", "parameters": %s}' % parameters
+    body = given_body(content, "application/json").with_tokens(77)
+    assert body.document == {"inputs": "hello", "parameters": {"max_new_tokens": 77}}
+
+
 def test_body_of_another_kind_has_no_document() -> None:
     assert given_body(b"a,b", "text/csv").document is None
     assert given_body(b"[1]", "application/json").document is None
@@ -81,11 +90,21 @@ def test_characters_that_change_a_terminal_are_escaped(character: str) -> None:
 def test_key_is_hidden_where_it_would_be_cut_too() -> None:
     exchange = Exchange("GET", "/", {"Authorization": "Bearer key-key"}, b"")
     exchange.answer.extend(b"x" * 396 + b"key-key")
+    exchange.answer_headers.append(("X-Echo", "x" * 396 + "key-key"))
     exchange.answer_headers.append(("Set-Cookie", "other"))
     shown = excerpt(exchange, "key-key")
     assert "key" not in shown.sent + shown.came
     assert "Authorization: ***" in shown.sent
     assert "Set-Cookie: ***" in shown.came
+
+
+@pytest.mark.parametrize("shown", [4, 5, 14, 15])
+def test_beginning_of_a_key_before_a_cut_is_hidden(shown: int) -> None:
+    """What a check finds is cut before the key is known."""
+    finding = f"not JSON: {cut('Wrong key: a-secret-key-01.', 11 + shown)!r}"
+    assert "a-se" in finding
+    hidden = hide(finding, "a-secret-key-01")
+    assert hidden.startswith("not JSON: 'Wrong key: ***… (")
 
 
 def test_short_key_is_hidden_as_a_word() -> None:
@@ -140,6 +159,21 @@ def test_files_of_unknown_formats_and_folders_are_refused(tmp_path: Path) -> Non
         check_formats([tmp_path / "a.pdf"], [".html"])
     with pytest.raises(ValueError, match="missing is not a folder"):
         check_formats([tmp_path / "missing" / "a.html"], [".html"])
+
+
+@pytest.mark.parametrize(
+    ("media_type", "form"),
+    [("text/event-stream", "data: {}\r\n\r\n"), ("application/jsonlines", "{}\n")],
+)
+def test_text_with_unicode_line_separators_is_one_event(
+    media_type: str, form: str
+) -> None:
+    text = "a\u2028b\u2029c\x85d"
+    exchange = Exchange("POST", "/invocations", {}, b"", 200)
+    exchange.answer_headers.append(("Content-Type", media_type))
+    event = json.dumps({"text": text}, ensure_ascii=False)
+    exchange.answer.extend((form.format(event) * 2).encode())
+    assert documents(events(exchange)) == [{"text": text}] * 2
 
 
 def test_missing_process_does_not_run() -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from ..check import check
 from ..container import ADAPTER_HEADER, Container
 from ..discovery import known_document
-from ..exchange import Exchange
+from ..exchange import Exchange, cut
 from ..expect import expect, expect_object, expect_refusal, expect_status
 from ..verdict import FailedError, NotOfferedError
 
@@ -38,7 +38,7 @@ def require_adapters(container: Container) -> None:
         raise NotOfferedError(f"GET /adapters: {listing.outcome}")
     refusal = container.once(register_missing)
     if refusal.status in (400, 405, 501) and _NO_FOLDER not in refusal.text:
-        raise NotOfferedError(f"adapters are off: {refusal.text[:200]}")
+        raise NotOfferedError(f"adapters are off: {cut(refusal.text, 200)}")
 
 
 @check("adapters-list", "GET /adapters lists the adapters", _CALLS)

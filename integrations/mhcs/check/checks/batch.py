@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ..body import json_body
 from ..check import check
 from ..container import Container
 from ..discovery import known_document
@@ -21,16 +22,22 @@ _STRATEGIES: Final = ("MULTI_RECORD", "SINGLE_RECORD")
 def parameters(container: Container) -> str:
     exchange = require_route(container.get("/execution-parameters"))
     found = expect_object(expect_status(exchange, 200))
-    for name in ("MaxConcurrentTransforms", "MaxPayloadInMB"):
+    # A payload of 0 is one without a limit.
+    for name, least in (("MaxConcurrentTransforms", 1), ("MaxPayloadInMB", 0)):
         value = found.get(name)
-        expect(isinstance(value, int) and value > 0, f"{name} is {value!r}")
+        expect(isinstance(value, int) and value >= least, f"{name} is {value!r}")
     strategy = found.get("BatchStrategy")
     expect(strategy in _STRATEGIES, f"BatchStrategy is {strategy!r}")
     return ", ".join(f"{name} {value}" for name, value in found.items())
 
 
 def _three_lines(container: Container) -> Exchange:
-    return _ask(container, [known_document(container).content] * 3)
+    return _ask(container, [_line(container)] * 3)
+
+
+def _line(container: Container) -> bytes:
+    """Return the body that is answered, on one line: the user's own may have more."""
+    return json_body(known_document(container).document or {}).content
 
 
 def _require_lines(container: Container) -> Exchange:
@@ -57,7 +64,7 @@ def lines(container: Container) -> str:
 @check("batch-errors", "A line that fails is an error of its own, in its place", _LINES)
 def errors(container: Container) -> str:
     _require_lines(container)
-    content = known_document(container).content
+    content = _line(container)
     found = _documents(_ask(container, [content, b'{"broken', content]))
     kinds = [_is_error(document) for document in found]
     expect(kinds == [False, True, False], f"errors in lines: {kinds}")
@@ -71,7 +78,7 @@ def _ask(container: Container, requests: list[bytes]) -> Exchange:
 
 def _documents(exchange: Exchange) -> list[Any]:
     expect_status(exchange, 200)
-    return documents(line for line in exchange.text.splitlines() if line.strip())
+    return documents(exchange.lines)
 
 
 def _is_error(document: Any) -> bool:

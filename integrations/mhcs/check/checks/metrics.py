@@ -15,8 +15,7 @@ _SAMPLE: Final = re.compile(r"[a-zA-Z_:][\w:]*(\{.*\})? \S+( \d+)?( # .*)?", re.
 @check("metrics-page", "GET /metrics is a page for Prometheus", "reference/metrics.md")
 def page(container: Container) -> str:
     exchange = expect_status(require_route(container.get("/metrics")), 200)
-    lines = exchange.text.splitlines()
-    samples = [line for line in lines if line.strip() and not line.startswith("#")]
+    samples = [line for line in exchange.lines if not line.startswith("#")]
     wrong = [line for line in samples if not _SAMPLE.fullmatch(line)]
     expect(not wrong, f"not a sample: {wrong[:1]}")
     expect(bool(samples), "the page has no samples")

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from ..check import Need, check
 from ..container import ADAPTER_HEADER, Container
 from ..discovery import known_document
-from ..exchange import Exchange
+from ..exchange import Exchange, cut
 from ..expect import expect, expect_object, expect_status
 from ..verdict import FailedError, SkippedError
 from .adapters import require_adapters
@@ -55,7 +55,7 @@ def register(container: Container) -> str:
     source, name = _source(container), container.new_name()
     exchange = expect_status(container.register(name, source), 200)
     expect_status(container.delete(name), 200)
-    return exchange.text[:200] or exchange.outcome
+    return cut(exchange.text, 200) or exchange.outcome
 
 
 @check(
@@ -68,7 +68,7 @@ def by_query(container: Container) -> str:
     source, name = _source(container), container.new_name()
     exchange = expect_status(container.register_by_query(name, source), 200)
     expect_status(container.delete(name), 200)
-    return exchange.text[:200] or exchange.outcome
+    return cut(exchange.text, 200) or exchange.outcome
 
 
 @check(
