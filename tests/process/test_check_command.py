@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -300,20 +301,17 @@ OPTIONS: Final = (
 
 
 def browse(page: Path, *options: str) -> str:
-    profile = page.with_name("profile")
-    command = [str(CHROMIUM), *OPTIONS, f"--user-data-dir={profile}", *options]
-    done = subprocess.run(
-        [*command, page.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-        env={
-            "HOME": str(page.parent),
-            "PATH": "/usr/bin:/bin",
-            "TMPDIR": str(page.parent),
-        },
-    )
+    # Chromium has a socket in it, whose path may have 107 characters.
+    with tempfile.TemporaryDirectory() as profile:
+        command = [str(CHROMIUM), *OPTIONS, f"--user-data-dir={profile}", *options]
+        done = subprocess.run(
+            [*command, page.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+            env={"HOME": profile, "PATH": "/usr/bin:/bin", "TMPDIR": profile},
+        )
     return done.stdout
 
 

@@ -106,6 +106,8 @@ if __name__ == "__main__":
     asyncio.run(server.serve(sockets=[listener]))
 '''
 UVICORN: Final = (sys.executable, "-m", "uvicorn", "app:app", "--log-level=warning")
+#: Seconds that both processes of a server may take to start on a busy machine.
+PATIENCE_S: Final = 240.0
 THROTTLE: Final = {
     "CUSTOM_FASTAPI_MIDDLEWARE_THROTTLE": "mhcs.throttle:Throttle",
     "MHCS_THROTTLE_MAX_IN_FLIGHT": "1",
@@ -143,7 +145,7 @@ def begin(
 def ask(server: Server, **body: str) -> httpx.Response:
     body = {"url": server.url, "via": "handler", **body}
     transport = httpx.HTTPTransport(uds=body.get("uds"))
-    with httpx.Client(transport=transport, timeout=60) as client:
+    with httpx.Client(transport=transport, timeout=PATIENCE_S) as client:
         return client.post(f"{server.url}/invocations", json=body)
 
 
@@ -234,7 +236,7 @@ def test_server_processes_know_each_other(
     with serve(folder, *command, **THROTTLE) as server:
         # Both processes are at their limit, so that any other request is refused.
         answers = []
-        for _ in polling(60):
+        for _ in polling(PATIENCE_S / 2):
             if server.client.get("/health").json() == 2:
                 break
             answers.append(threads.submit(ask, server, via="all"))
