@@ -18,9 +18,10 @@ from sglang_server import VERSION, RealSGLang
 __all__ = ["customised_server", "engine", "script", "server"]
 
 
-#: The servers that several tests share. A test that starts one of its own takes about a
-#: minute, and runs by make test-sglang only.
-SHARED: Final = {"adapter_server", "customised_server", "server"}
+#: The servers of most promises. Others take about a minute of both cores each: their
+#: tests run by make test-sglang only.
+SHARED: Final = {"adapter_server", "server"}
+TWO_PROCESSES: Final = "two processes"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
@@ -32,7 +33,10 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
         return
     reason = pytest.mark.skip(reason="it takes minutes: make test-sglang")
     for item in items:
-        if "real_sglang" in item.nodeid and SHARED.isdisjoint(item.fixturenames):
+        is_shared = not SHARED.isdisjoint(item.fixturenames)
+        if "real_sglang" in item.nodeid and (
+            not is_shared or TWO_PROCESSES in item.nodeid
+        ):
             item.add_marker(reason)
 
 
