@@ -81,8 +81,11 @@ async def edit_body(
     if JSON_BODY in scope:
         scope[JSON_BODY].also(edit)
         return scope, receive
+    raw = take_whole(receive)
+    if raw is None:
+        raw = await read_body(receive)
     try:
-        body = JSONBody(take_whole(receive) or await read_body(receive), edit)
+        body = JSONBody(raw, edit)
     except (ValueError, TypeError):
         raise HTTPException(
             400, f"{header} needs a request body that is a JSON object."

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastapi import HTTPException
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect, Request
@@ -20,6 +21,7 @@ from model_hosting_container_standards.asgi.body import (
     replace_body,
     replace_json_body,
 )
+from model_hosting_container_standards.asgi.body_field import edit_body
 
 json_documents = st.recursive(
     st.none()
@@ -200,3 +202,15 @@ async def test_empty_peeked_body_is_empty() -> None:
     assert await request.body() == b""
     with pytest.raises(json.JSONDecodeError):
         await request.json()
+
+
+async def test_empty_body_that_was_read_is_not_awaited_again() -> None:
+    """A server's ``receive`` then waits until the client disconnects."""
+    messages: list[Message] = [{"type": "http.request", "body": b""}]
+
+    async def receive() -> Message:
+        return messages.pop()  # An IndexError, instead of waiting for ever.
+
+    _, whole = await peek_body(receive, 10)
+    with pytest.raises(HTTPException, match="JSON object"):
+        await edit_body({"headers": []}, whole, "X-Header", lambda document: None)
