@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ..asgi.endpoint import describe
+from ..asgi.header_values import header_values
 from ..asgi.websockets import (
     INVALID_PAYLOAD,
     find_websocket,
@@ -122,7 +123,7 @@ class TextMessages:
 
 def _chosen_path(scope: Scope) -> str | None:
     """Return the path in the header, with a slash; None without one."""
-    value = dict(scope["headers"]).get(MODEL_INVOCATION_PATH, b"")
+    value = header_values(scope).get(MODEL_INVOCATION_PATH, b"")
     path = header_text(value).strip().lstrip("/")
     return f"/{path}" if path and f"/{path}" != BIDIRECTIONAL_STREAM else None
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from threading import Event
 from typing import Final
+
+from model_hosting_container_standards.processes.tree import is_running
 
 from ..body import Body
 from ..check import Need, check
@@ -85,15 +86,6 @@ def _watch_end(container: Container, body: Body, seen: _Shutdown) -> None:
         time.sleep(_POLL_S)
     if not is_running(pid):
         seen.ended_s = time.monotonic() - started
-
-
-def is_running(pid: int) -> bool:
-    """Return whether a process runs; a zombie does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
 
 
 @check(
