@@ -88,9 +88,7 @@ docs: dev ## the documentation's site, below build/site
 WORKERS ?= 6
 DISTRIBUTED = --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-# Without SGLang, its tests are skipped.
 test: install ## pytest, and 95 % of the branches, by WORKERS at once
-	-@$(MAKE) --no-print-directory sglang
 	$(BIN)/coverage erase
 	@$(BIN)/python -m compileall -q core integrations tests/support
 	$(BIN)/coverage run -m pytest $(DISTRIBUTED) $(ARGS)

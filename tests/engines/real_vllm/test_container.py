@@ -51,7 +51,8 @@ class Container(VllmServer):
 
     def __init__(self, state: Path) -> None:
         port = free_port()
-        #: While this file exists, the engine generates nothing.
+        #: While this file exists, the engine generates nothing. A number in it is
+        #: the seconds before each token instead.
         self.stuck = state / "stuck"
         env = {
             **WITH_WORKER,
@@ -162,20 +163,23 @@ def test_engine_that_stops_generating_is_restarted(
         container.wait_until_gone(engine)
     finally:
         container.stuck.unlink()
-    container.wait_until_serving()
+        container.wait_until_serving()
 
 
 def test_dead_engine_is_restarted_and_clients_get_an_error(
     container: Container,
 ) -> None:
     engine = container.find_process("EngineCore")
-    body = {**COMPLETION, **LONG}
-    chunks = read(container, "/invocations", body)
-    first = next(chunks)
-    os.kill(engine, signal.SIGKILL)
-    assert '"error"' in first + "".join(chunks)
-    container.wait_until_gone(engine)
-    container.wait_until_serving()
+    container.stuck.write_text("0.2")
+    try:
+        chunks = read(container, "/invocations", {**COMPLETION, **LONG})
+        first = next(chunks)
+        os.kill(engine, signal.SIGKILL)
+        assert '"error"' in first + "".join(chunks)
+        container.wait_until_gone(engine)
+    finally:
+        container.stuck.unlink()
+        container.wait_until_serving()
 
 
 @pytest.mark.parametrize("with_others", [False, True], ids=["alone", "with others"])

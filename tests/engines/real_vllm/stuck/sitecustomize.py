@@ -1,7 +1,11 @@
-"""Stop vLLM's engine from generating, but not its loop, while a file exists."""
+"""Stop vLLM's engine from generating, but not its loop, while a file exists.
+
+A number in the file is the seconds before each step: the engine is slow, not stuck.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import runpy
 import time
@@ -20,10 +24,15 @@ def patch(core: Any) -> None:
     stuck = Path(os.environ["STUCK"])
 
     def step_unless_stuck(engine: Any) -> bool:
-        if not stuck.exists():
-            result: bool = step(engine)
-            return result
-        time.sleep(0.01)
-        return False
+        try:
+            seconds = float(stuck.read_text() or "inf")
+        except FileNotFoundError:
+            seconds = 0
+        if math.isinf(seconds):
+            time.sleep(0.01)
+            return False
+        time.sleep(seconds)
+        result: bool = step(engine)
+        return result
 
     core.EngineCoreProc._process_engine_step = step_unless_stuck
