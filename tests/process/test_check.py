@@ -19,6 +19,8 @@ COMMAND: Final = (sys.executable, "-m", "uvicorn", "--log-level=warning")
 SUPPORT: Final = str(Path(__file__).parents[1] / "support")
 #: Ends the server, so it has servers of its own.
 DRAIN: Final = "drain"
+#: uvicorn answers pings, so its fault is one of a server of its own.
+PING: Final = "websockets-ping"
 
 
 def container(folder: Path, app: str = "faulty") -> Server:
@@ -63,7 +65,8 @@ def test_faultless_container_passes_every_check(
 
 
 def test_every_check_has_a_fault() -> None:
-    assert {*FAULTS} == {check.name for check in CHECKS if check.area != DRAIN}
+    others = {check.name for check in CHECKS if check.area != DRAIN}
+    assert {*FAULTS} == others - {PING}
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -18,7 +18,7 @@ UVICORN: Final = (sys.executable, "-m", "uvicorn", "--log-level=error")
 SOURCE: Final = """
 import asyncio, json, os, signal, sys, threading
 import uvicorn
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Response, WebSocket
 from fastapi.responses import JSONResponse, StreamingResponse
 
 app = FastAPI()
@@ -51,6 +51,12 @@ async def events():
         yield "data: {}\\n\\n"
         await asyncio.sleep(0.01)
 
+@app.websocket("/invocations-bidirectional-stream")
+async def bidirectional(websocket: WebSocket):
+    await websocket.accept()
+    async for _ in websocket.iter_text():
+        pass
+
 class Server(uvicorn.Server):
     def install_signal_handlers(self): ...
     def capture_signals(self):
@@ -68,23 +74,24 @@ def test_contract_s_shutdown_passes(tmp_path: Path) -> None:
         "ENGINE": str(tmp_path / "engine"),
         "PYTHONPATH": SUPPORT,
         "PACE_S": "0.005",
+        "MHCS_DRAIN_SECONDS": "2",
     }
     command = [*UVICORN, "served_container:app"]
     with Server(command, env, ready_path="/ping") as server:
         checked = run_check(server.url, "--only=drain", f"--drain={server.pid}")
         assert checked.named("fail") == [], checked.document
-        names = ["drain-streams", "drain-ping", "drain-requests", "drain-end"]
-        assert checked.named("pass") == names
+        assert checked.named("pass") == [*checked.results]
+        assert "1012" in checked.results["drain-websocket"]["finding"]
         server.wait(10)
 
 
 @pytest.mark.parametrize(
     ("manner", "failed"),
     [
-        ("dies", ["drain-streams"]),
-        ("accepts", ["drain-requests", "drain-end"]),
-        ("ignores", ["drain-ping", "drain-end"]),
-        ("lingers", ["drain-end"]),
+        ("dies", ["drain-streams", "drain-websocket"]),
+        ("accepts", ["drain-requests", "drain-websocket", "drain-end"]),
+        ("ignores", ["drain-ping", "drain-websocket", "drain-end"]),
+        ("lingers", ["drain-websocket", "drain-end"]),
     ],
 )
 def test_wrong_shutdown_is_found(

@@ -58,6 +58,10 @@ def is_invocation(call: Call) -> bool:
     return call.path == "/invocations"
 
 
+def is_websocket(call: Call) -> bool:
+    return call.method == "WEBSOCKET"
+
+
 def is_registration(call: Call) -> bool:
     return call.method == "POST" and call.path == "/adapters"
 
@@ -317,6 +321,14 @@ FAULTS: Final[dict[str, Callable[[], Fault]]] = {
     ),
     "batch-lines": lambda: answers_lines("{}", "{}"),
     "batch-errors": lambda: answers_lines("{}", "{}", "{}"),
+    "websockets-open": lambda: when(is_websocket),
+    "websockets-concurrent": lambda: fails_together(is_websocket, alone=1),
+    "websockets-disconnect": lambda: when(
+        lambda call: call.path == "/ping" and call.number > 1, 503
+    ),
+    "websockets-unknown": lambda: when(
+        lambda call: is_websocket(call) and "no-such" in call.path
+    ),
     "metrics-page": lambda: when(
         lambda call: call.path == "/metrics", plain(200, "There are no metrics.")
     ),
@@ -325,6 +337,7 @@ FAULTS: Final[dict[str, Callable[[], Fault]]] = {
     ),
     "keys-invocations": lambda: has_hole("/invocations"),
     "keys-adapters": lambda: has_hole("/adapters/"),
+    "keys-websockets": lambda: has_hole("/invocations-bidirectional-stream"),
     "keys-openai": lambda: has_hole("/v1/models"),
     "errors-json": lambda: body_is(b'{"prompt": "hel'),
     "errors-encoding": lambda: body_is(b'{"prompt": "\xff'),

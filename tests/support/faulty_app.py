@@ -23,7 +23,8 @@ class Call(NamedTuple):
 
     @property
     def method(self) -> str:
-        return str(self.scope["method"])
+        """The method, or WEBSOCKET."""
+        return str(self.scope.get("method", "WEBSOCKET"))
 
     @property
     def path(self) -> str:
@@ -104,21 +105,24 @@ class Faulty:
         self.running: dict[str, int] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
+        is_websocket = scope["type"] == "websocket"
         path = scope["path"]
         if path.startswith("/fault/"):
             self._choose(path.removeprefix("/fault/"))
             return await plain(200)(scope, receive, send)
-        body = await read(receive)
-        key = (scope["method"], path)
+        body = b"" if is_websocket else await read(receive)
+        if not is_websocket:
+            receive = replay(body, receive)
+        key = (scope.get("method", "WEBSOCKET"), path)
         self.numbers[key] = self.numbers.get(key, 0) + 1
         running = self.running
         running[path] = running.get(path, 0) + 1
         call = Call(self.app, scope, body, self.numbers[key], lambda: running[path])
         try:
             answer = self.fault(call) if self.fault is not None else None
-            await (answer or self.app)(scope, replay(body, receive), send)
+            await (answer or self.app)(scope, receive, send)
         finally:
             running[path] -= 1
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from servers import HOST
 
-#: Answers the request of a path, of which only the head has been read.
+#: Answers a request, of which only the head has been read: its path, or all of it.
 Respond = Callable[[socket.socket, str], None]
 
 
@@ -19,15 +19,35 @@ class _RawServer(socketserver.ThreadingTCPServer):
     request_queue_size = 64
 
 
+def read_path(connection: socket.socket) -> str:
+    return read_head(connection).split(" ", 2)[1]
+
+
+def read_head(connection: socket.socket) -> str:
+    head = b""
+    while b"\r\n\r\n" not in head:
+        received = connection.recv(65536)
+        if not received:
+            raise ConnectionError("The client has hung up.")
+        head += received
+    return head.decode("latin-1")
+
+
 @contextlib.contextmanager
-def raw_server(respond: Respond) -> Iterator[str]:
-    """Serve within the block, and yield the URL."""
+def raw_server(
+    respond: Respond, read: Callable[[socket.socket], str] = read_path
+) -> Iterator[str]:
+    """Serve within the block, and yield the URL.
+
+    Args:
+        read: returns what ``respond`` gets.
+    """
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             # The client may have hung up, or hang up while it is answered.
             with contextlib.suppress(OSError):
-                respond(self.request, read_path(self.request))
+                respond(self.request, read(self.request))
 
     with _RawServer((HOST, 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -37,16 +57,6 @@ def raw_server(respond: Respond) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
-
-
-def read_path(connection: socket.socket) -> str:
-    head = b""
-    while b"\r\n\r\n" not in head:
-        received = connection.recv(65536)
-        if not received:
-            raise ConnectionError("The client has hung up.")
-        head += received
-    return head.split(b" ", 2)[1].decode()
 
 
 def wait_for_hang_up(connection: socket.socket) -> None:

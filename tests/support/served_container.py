@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, WebSocket
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel
 
@@ -83,6 +83,13 @@ async def stream(model: str, text: str, count: int) -> AsyncIterator[str]:
         yield f"data: {json.dumps(event)}\n\n"
         await asyncio.sleep(PACE_S)
     yield "data: [DONE]\n\n"
+
+
+@sagemaker.stream
+async def echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    async for text in websocket.iter_text():
+        await websocket.send_text(text)
 
 
 _container = Container(app, engine)

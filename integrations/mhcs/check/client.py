@@ -8,12 +8,14 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from typing import Final
 
 from .address import Address
 from .connection import DeadlineSocket, http_connection, open_socket
 from .exchange import Exchange, cut
 from .verdict import OutOfTimeError
+from .websocket import NotWebSocketError, WebSocket, accept_of, handshake_headers
 
 #: Bytes. Longer answers are not read to their end.
 ANSWER_LIMIT: Final = 16 * 1024 * 1024
@@ -21,6 +23,8 @@ _PART: Final = 65536
 
 #: Is called with each part of an answer; hangs up by returning False.
 OnPart = Callable[[Exchange], bool]
+#: Reads what follows the head of an answer.
+_ReadAnswer = Callable[[http.client.HTTPResponse, DeadlineSocket], None]
 
 
 class Client:
@@ -73,26 +77,72 @@ class Client:
         Raises:
             OutOfTimeError: the deadline of all requests has passed.
         """
-        sent = dict(headers or {})
-        if self.api_key is not None and with_key:
-            sent.setdefault("Authorization", f"Bearer {self.api_key}")
+        sent = {**(headers or {}), **self._authorization(headers, with_key)}
         exchange = Exchange(method, path, sent, body)
+        started = time.monotonic()
+
+        def read(response: http.client.HTTPResponse, _: DeadlineSocket) -> None:
+            _read(response, exchange, started, on_part)
+
+        return self._perform(exchange, read, timeout)
+
+    def websocket(
+        self,
+        path: str,
+        talk: Callable[[WebSocket], object],
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout: float | None = None,
+        with_key: bool = True,
+    ) -> Exchange:
+        """Open a WebSocket, talk, and hang up.
+
+        The status is 101 if it was opened; ``body`` and ``answer`` then have the frames
+        as text.
+
+        Raises:
+            OutOfTimeError: the deadline of all requests has passed.
+        """
+        sent = {**handshake_headers(), **(headers or {})}
+        sent.update(self._authorization(headers, with_key))
+        exchange = Exchange("GET", path, sent, b"")
+        started = time.monotonic()
+
+        def read(response: http.client.HTTPResponse, opened: DeadlineSocket) -> None:
+            if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+                _read(response, exchange, started, None)
+                return
+            accept = accept_of(sent["Sec-WebSocket-Key"])
+            if exchange.header("sec-websocket-accept") != accept:
+                raise NotWebSocketError("Sec-WebSocket-Accept does not fit the key")
+            talk(WebSocket(opened, exchange, ANSWER_LIMIT))
+
+        return self._perform(exchange, read, timeout)
+
+    def _authorization(
+        self, headers: Mapping[str, str] | None, with_key: bool
+    ) -> dict[str, str]:
+        """Return the header with the key, unless the caller has one of its own."""
+        if self.api_key is None or not with_key or "Authorization" in (headers or {}):
+            return {}
+        return {"Authorization": f"Bearer {self.api_key}"}
+
+    def _perform(
+        self, exchange: Exchange, read: _ReadAnswer, timeout: float | None
+    ) -> Exchange:
         self._record.append(exchange)
         now = time.monotonic()
         if now >= self.deadline:
             raise OutOfTimeError
         limit = min(timeout or self.timeout, self.deadline - now)
         try:
-            self._exchange(exchange, now + limit, on_part)
+            self._exchange(exchange, now + limit, read)
         except (OSError, http.client.HTTPException, ValueError) as error:
             exchange.error = _describe(error, exchange, limit)
         exchange.seconds = time.monotonic() - now
         return exchange
 
-    def _exchange(
-        self, exchange: Exchange, deadline: float, on_part: OnPart | None
-    ) -> None:
-        started = time.monotonic()
+    def _exchange(self, exchange: Exchange, deadline: float, read: _ReadAnswer) -> None:
         try:
             opened = open_socket(self.address, deadline)
         except OSError:
@@ -109,7 +159,7 @@ class Client:
                 if limited.is_at_end:
                     # http.client takes the end of the connection for that of the head.
                     raise http.client.IncompleteRead(b"")
-                _read(response, exchange, started, on_part)
+                read(response, limited)
         finally:
             self._open.discard(opened)
             opened.close()
@@ -121,7 +171,8 @@ class Client:
             connection.putheader(name, value.encode())
         if exchange.body or exchange.method == "POST":
             connection.putheader("Content-Length", str(len(exchange.body)))
-        connection.putheader("Connection", "close")
+        if "Connection" not in exchange.headers:
+            connection.putheader("Connection", "close")
         try:
             connection.endheaders(exchange.body or None)
         except (BrokenPipeError, ConnectionResetError):
@@ -160,4 +211,6 @@ def _describe(error: Exception, exchange: Exchange, limit: float) -> str:
         return f"the connection was closed {'in the middle' if begun else 'at once'}"
     if isinstance(error, http.client.BadStatusLine):
         return f"that is not HTTP: {cut(str(error), 80)}"
+    if isinstance(error, NotWebSocketError):
+        return f"that is not a WebSocket: {error}"
     return f"that is not HTTP: {error}"

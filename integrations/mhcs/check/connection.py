@@ -26,13 +26,15 @@ class DeadlineSocket:
         self._deadline = deadline
         #: Whether the server has closed, and all that it sent has been read.
         self.is_at_end = False
+        #: All that reads from it shares this buffer.
+        self.reader: io.BufferedReader = io.BufferedReader(_Reader(self))
 
     def sendall(self, content: bytes) -> None:
         self._set_timeout()
         self._socket.sendall(content)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self))
+        return self.reader
 
     def receive_into(self, buffer: Any) -> int:
         self._set_timeout()

@@ -12,7 +12,6 @@ from documentation import DOCS, anchors
 from mhcs.check.address import parse_address
 from mhcs.check.body import CANDIDATES, given_body, json_body
 from mhcs.check.checks import CHECKS
-from mhcs.check.checks.drain import is_running
 from mhcs.check.exchange import Exchange, cut, excerpt, hide
 from mhcs.check.expect import documents, events
 from mhcs.check.printable import printable
@@ -174,7 +173,3 @@ def test_text_with_unicode_line_separators_is_one_event(
     event = json.dumps({"text": text}, ensure_ascii=False)
     exchange.answer.extend((form.format(event) * 2).encode())
     assert documents(events(exchange)) == [{"text": text}] * 2
-
-
-def test_missing_process_does_not_run() -> None:
-    assert not is_running(2**22 + 1)

@@ -43,3 +43,7 @@ def test_process_1_dies_with_its_descendants() -> None:
     """Process 1 cannot be killed inside its namespace, so it exits instead."""
     end = run_until_exit([*UNSHARE, sys.executable, "-c", KILLS_ITSELF])
     assert end.status == 128 + signal.SIGKILL
+
+
+def test_missing_process_does_not_run() -> None:
+    assert not is_running(2**22 + 1)

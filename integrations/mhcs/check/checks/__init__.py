@@ -21,6 +21,7 @@ from . import (
     registered_adapters,
     sessions,
     streams,
+    websockets,
 )
 
 #: The one that looks at all answers comes after the others, ``drain`` last of all.
@@ -35,6 +36,7 @@ _AREAS: Final = (
     registered_adapters,
     sessions,
     batch,
+    websockets,
     metrics,
     keys,
     errors,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,10 +20,13 @@ from ..container import PING_LIMIT_S, Container
 from ..discovery import known_body
 from ..exchange import Exchange
 from ..expect import documents, events, expect, expect_status
-from ..verdict import FailedError, NotOfferedError
+from ..verdict import FailedError, NotOfferedError, VerdictError
+from ..websocket import Frame, Opcode, WebSocket
 from .streams import check_stream, is_error, is_stream, stream_body
+from .websockets import PATH, SWITCHED, close_of, require_stream
 
 _SHUTDOWN: Final = "explanation/health-and-shutdown.md#shutdown"
+_CLOSE: Final = "how-to/bidirectional-streaming.md#a-shutdown"
 #: The platform kills a container that many seconds after SIGTERM.
 LIMIT_S: Final = 30.0
 _POLL_S: Final = 0.05
@@ -38,6 +41,8 @@ class _Shutdown:
     running: list[Exchange] = field(default_factory=list)
     pings: list[Exchange] = field(default_factory=list)
     requests: list[Exchange] = field(default_factory=list)
+    websocket: Exchange | None = None
+    closes: list[Frame] = field(default_factory=list)
     ended_s: float | None = None
 
 
@@ -46,6 +51,7 @@ def _shut_down(container: Container) -> _Shutdown:
     body = _long_body(container)
     seen = _Shutdown()
     begun = [Event() for _ in range(_STREAMS)]
+    opened = Event()
 
     def run(has_begun: Event) -> None:
         def on_part(_: Exchange) -> bool:
@@ -57,14 +63,41 @@ def _shut_down(container: Container) -> _Shutdown:
         finally:
             has_begun.set()
 
+    def wait_for_close() -> None:
+        def talk(websocket: WebSocket) -> None:
+            opened.set()
+            seen.closes.append(websocket.receive_until(Opcode.CLOSE))
+
+        _wait_for(begun)
+        try:
+            seen.websocket = container.client.websocket(PATH, talk, timeout=LIMIT_S)
+        finally:
+            opened.set()
+
     def terminate() -> None:
-        for has_begun in begun:
-            has_begun.wait()
+        _wait_for([*begun, opened])
         _watch_end(container, body, seen)
 
     runs: list[Callable[[], None]] = [partial(run, has_begun) for has_begun in begun]
+    if _has_websocket(container):
+        runs.append(wait_for_close)
+    else:
+        opened.set()
     container.together([*runs, terminate])
     return seen
+
+
+def _wait_for(events: Iterable[Event]) -> None:
+    for event in events:
+        event.wait()
+
+
+def _has_websocket(container: Container) -> bool:
+    try:
+        require_stream(container)
+    except VerdictError:
+        return False
+    return True
 
 
 def _long_body(container: Container) -> Body:
@@ -145,6 +178,21 @@ def requests(container: Container) -> str:
             text = f"{exchange.request_line}: {exchange.outcome}, not 503"
             raise FailedError(text, exchange)
     return seen[0].outcome if seen else "the process had ended before there were any"
+
+
+@check(
+    "drain-websocket",
+    "After SIGTERM, an open WebSocket is closed with a code",
+    _CLOSE,
+    Need.DRAIN,
+)
+def websocket(container: Container) -> str:
+    seen = container.once(_shut_down)
+    if seen.websocket is None:
+        raise NotOfferedError("there is no bidirectional stream")
+    container.client.show(seen.websocket)
+    expect_status(seen.websocket, SWITCHED)
+    return close_of(seen.closes[0])
 
 
 @check(

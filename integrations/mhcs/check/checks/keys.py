@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 from typing import Final
 
 from ..check import Need, check
@@ -11,7 +12,9 @@ from ..discovery import known_body
 from ..exchange import Exchange
 from ..expect import ABSENT, expect_status
 from ..verdict import FailedError
+from ..websocket import WebSocket
 from .adapters import list_adapters
+from .websockets import PATH, require_stream
 
 _KEYS: Final = "how-to/observe.md#keys"
 _REFUSED: Final = (401, 403)
@@ -47,6 +50,13 @@ def _adapter_calls(container: Container) -> Iterator[Exchange]:
         ("DELETE", f"/adapters/{name}"),
     ):
         yield container.client.request(method, path, with_key=False)
+
+
+@check("keys-websockets", "A WebSocket needs the key", _KEYS, Need.API_KEY)
+def websocket(container: Container) -> str:
+    require_stream(container)
+    send = partial(container.client.websocket, PATH, WebSocket.close, with_key=False)
+    return _all_refused([send(), send(_WRONG)], absent=())
 
 
 @check("keys-openai", "The routes of OpenAI need the key", _KEYS, Need.API_KEY)
