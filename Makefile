@@ -20,7 +20,7 @@ CPU_STARTUP := $(CURDIR)/tools/cpu_startup$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm sglang ray format lint docs test test-vllm test-sglang test-ray test-nodes test-poetry test-sagemaker-sdk moved-names gpu-test all serve serve-ray tiny-model bench bench-layers bench-serving bench-sglang bench-ray bench-ping clean pre-commit-install
+.PHONY: help install dev vllm sglang ray format lint docs test test-slow test-vllm test-sglang test-ray test-nodes test-poetry test-sagemaker-sdk moved-names gpu-test all serve serve-ray tiny-model bench bench-layers bench-serving bench-sglang bench-ray bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -85,15 +85,19 @@ docs: dev ## the documentation's site, below build/site
 # More than there are cores: they wait for servers most of the time. What shares a server
 # runs in one of them, and what takes longest begins (tests/conftest.py). Some machines
 # tell Python to write no bytecode; hundreds of servers would then compile our modules.
-WORKERS ?= 6
+WORKERS ?= 5
 DISTRIBUTED = --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-test: install ## pytest, and 95 % of the branches, by WORKERS at once
+test: install ## all but the slowest tests, and 95 % of the branches, by WORKERS at once
 	$(BIN)/coverage erase
 	@$(BIN)/python -m compileall -q core integrations tests/support
-	$(BIN)/coverage run -m pytest $(DISTRIBUTED) $(ARGS)
+	$(BIN)/coverage run -m pytest -m "not slow" $(DISTRIBUTED) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-slow: WORKERS = 2
+test-slow: install ## the slowest tests, mostly of a real vLLM that is started again and again
+	$(BIN)/python -m pytest -m slow $(DISTRIBUTED) $(ARGS)
 
 # An environment takes 3 GB and a run ten minutes: it is removed after a green one, and
 # left for a look at it after another. OLD is where it is, RESULT what came of it.

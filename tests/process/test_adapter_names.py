@@ -68,7 +68,7 @@ def encodings(name: str) -> Iterator[bytes]:
         yield name.encode("latin-1")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(name=NAMES)
 @example("a b")
 @example("org/a")

@@ -365,7 +365,7 @@ TestProcesses.settings = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=25,
+    max_examples=12,
     stateful_step_count=50,
     suppress_health_check=list(HealthCheck),
 )

@@ -49,7 +49,16 @@ TOOLS: Final = (
 TIMEOUT_S: Final = 300
 
 
-@pytest.fixture(params=VERSIONS)
+#: Between the oldest and the newest: make test-slow.
+BETWEEN: Final = ("fastapi==0.117.1", "fastapi==0.121.3")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(version, marks=[pytest.mark.slow] if version in BETWEEN else [])
+        for version in VERSIONS
+    ]
+)
 def fastapi(request: pytest.FixtureRequest) -> str:
     requirement: str = request.param
     return requirement

@@ -34,6 +34,8 @@ HOST = "127.0.0.1"
 #: How many seconds a server may take to end after SIGTERM, before it is killed.
 GRACE_S = 15.0
 POLL_S = 0.05
+#: Seconds for what takes one or two on an idle machine: more is taken for a hang.
+TIMEOUT_S: Final = 120.0
 #: Variables of a process whose coverage is of no use. Python starts faster without it.
 UNMEASURED: Final = {"COVERAGE_PROCESS_CONFIG": ""}
 #: The files in /dev/shm that stopped processes used.
@@ -206,7 +208,7 @@ class Server(Process):
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
         ready_path: str | None = "/health",
-        timeout: float = 60.0,
+        timeout: float = TIMEOUT_S,
         port: int | None = None,
         host: str = HOST,
     ) -> None:
@@ -273,7 +275,7 @@ class Server(Process):
         # than most requests.
         return httpx.Client(
             base_url=self.url,
-            timeout=60,
+            timeout=TIMEOUT_S,
             headers=headers,
             trust_env=False,
             verify=False,
@@ -289,7 +291,7 @@ def run_until_exit(
     command: Sequence[str | Path],
     env: Mapping[str, str] | None = None,
     cwd: str | Path | None = None,
-    timeout: float = 30.0,
+    timeout: float = TIMEOUT_S,
 ) -> Exit:
     """Run a command until it exits.
 
@@ -309,7 +311,7 @@ def serve_until_exit(
     command: Sequence[str | Path],
     env: Mapping[str, str] | None = None,
     cwd: str | Path | None = None,
-    timeout: float = 30.0,
+    timeout: float = TIMEOUT_S,
 ) -> Exit:
     """Run a server that must fail to start; the address is as in :class:`Server`."""
     address = ["--host", HOST, "--port", str(free_port())]

@@ -33,6 +33,7 @@ from .streams import LONG, SHUTDOWN_LIMIT_S, check_streams_finish, read
 
 pytestmark = [
     *requires_vllm,
+    pytest.mark.slow,
     pytest.mark.skipif(RELEASE < (0, 11), reason="its engine may be a thread"),
 ]
 

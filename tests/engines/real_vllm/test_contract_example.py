@@ -48,6 +48,7 @@ def test_script_in_model_folder_is_used(folder: Path) -> None:
         assert unknown.status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["model.py:myping", "{folder}/model.py:myping"])
 def test_ping_handler_can_be_given_by_file(folder: Path, spec: str) -> None:
     spec = spec.format(folder=folder)

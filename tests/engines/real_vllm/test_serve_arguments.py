@@ -61,6 +61,7 @@ def test_options_found_in_sources_are_not_checked_by_parser() -> None:
     assert not plan(**values).is_checked
 
 
+@pytest.mark.slow
 def test_parser_errors_name_the_variable() -> None:
     made = plan(
         SM_VLLM_MAX_MODEL_LENN="4",
@@ -87,6 +88,7 @@ def refused(*command: str, **env: str) -> Exit:
     return end
 
 
+@pytest.mark.slow
 def test_arguments_refused_by_parser_are_not_retried() -> None:
     refused(SUPERVISOR, VLLM, "serve", "no/model", "--no-such-option")
     end = refused(MHCS, "serve", SM_VLLM_MODEL="no/model", SM_VLLM_MAX_MODEL_LEN="x")
@@ -94,6 +96,7 @@ def test_arguments_refused_by_parser_are_not_retried() -> None:
     assert last.startswith("mhcs serve: SM_VLLM_MAX_MODEL_LEN='x' is not allowed: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variable",
     [

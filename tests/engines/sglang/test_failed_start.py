@@ -69,7 +69,7 @@ if __name__ == "__main__":
     http_server.launch_server(SimpleNamespace(tokenizer_worker_num=workers))
 """
 #: Seconds; the warm-up alone takes twice as long.
-TIMEOUT_S: Final = 60
+TIMEOUT_S: Final = 120
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from servers import polling
+from servers import TIMEOUT_S, polling
 
 #: Like vLLM's launcher: starts servers, and waits for them with its own handler.
 LAUNCHER: Final = """
@@ -74,7 +74,7 @@ def launched(folder: Path, seconds: int) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(command, cwd=folder, env=env) as launcher:
         wait_for_file(folder / "ready")
         yield launcher
-        assert launcher.wait(30) == 0
+        assert launcher.wait(TIMEOUT_S) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -101,7 +101,7 @@ def test_second_interrupt_exits_at_once(tmp_path: Path) -> None:
 
 
 def wait_for_file(file: Path) -> None:
-    for _ in polling(30, interval=0.01):
+    for _ in polling(TIMEOUT_S, interval=0.01):
         if file.exists():
             return
     raise AssertionError(f"{file.name} was not created.")
