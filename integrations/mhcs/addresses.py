@@ -1,4 +1,4 @@
-"""Names of servers, derived from the addresses that they listen on."""
+"""Names and URLs of servers, derived from the addresses that they listen on."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def server_name(engine: str, host: str | None, port: int | str | None) -> str:
     host = (host or "").replace("/", "_")
     name = "" if host in _ALL_ADDRESSES else host
     return "-".join(filter(None, (engine, name, "" if port is None else str(port))))
+
+
+def url_of(host: str, port: int, scheme: str = "http") -> str:
+    """Return the URL of an address; one of IPv6 is put in brackets."""
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{host}:{port}"

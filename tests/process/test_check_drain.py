@@ -97,7 +97,7 @@ def test_contract_s_shutdown_passes(tmp_path: Path) -> None:
 def test_wrong_shutdown_is_found(
     manner: str, failed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drain, "LIMIT_S", 3.0)
+    monkeypatch.setattr(drain, "STOP_LIMIT_S", 3.0)
     source = tmp_path / "server.py"
     source.write_text(SOURCE)
     env = {"ON_SIGTERM": manner}

@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 
 from check_command import run_check
-from mhcs.check.checks.websockets import PATH
 from mhcs.check.websocket import Frame, Opcode, WebSocket, accept_of
+from model_hosting_container_standards.contract.routes import BIDIRECTIONAL_STREAM
 from raw_server import Respond, answer, raw_server, read_head, wait_for_hang_up
 
 QUICK: Final = ("--timeout=0.5", "--total-timeout=20")
@@ -112,7 +112,10 @@ def test_handshake_with_another_status_fails(status: int) -> None:
 
     with raw_server(respond) as url:
         checked = run_check(url, *QUICK, "--only=websockets-open")
-    assert f"{PATH}: {status} " in checked.results["websockets-open"]["finding"]
+    assert (
+        f"{BIDIRECTIONAL_STREAM}: {status} "
+        in checked.results["websockets-open"]["finding"]
+    )
     assert checked.status == 1
 
 

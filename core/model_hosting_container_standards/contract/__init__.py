@@ -1,1 +1,1 @@
-"""The routes and headers of SageMaker's hosting contract."""
+"""The routes, headers and limits of SageMaker's hosting contract."""

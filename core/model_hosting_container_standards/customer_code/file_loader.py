@@ -154,6 +154,8 @@ def _make_importable(folder: Path, *, first: bool) -> None:
 
 def reset_loaded_files() -> None:
     """Forget all loaded files and the modules beside them, and restore ``sys.path``."""
+    if not _loaded and not _folders:
+        return
     folders = tuple(f"{folder}/" for folder in _folders)
     for name, module in list(sys.modules.items()):
         is_beside = any(place.startswith(folders) for place in _places_of(module))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 from .api import Engine
 
 if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
+    from importlib.metadata import EntryPoints
+
     from fastapi import FastAPI
 
     from .command import EngineCommand
@@ -17,19 +20,23 @@ if TYPE_CHECKING:  # Engines are patched in processes that serve nothing.
 ENTRY_POINT_GROUP: Final = "model_hosting_container_standards.engines"
 
 
-def installed_engines() -> Iterator[Engine]:
-    """Yield the engines that installed distributions publish."""
+@cache
+def _published() -> EntryPoints:
+    """Return the entry points of engines; all distributions are read for them."""
     from importlib.metadata import entry_points
 
-    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+    return entry_points(group=ENTRY_POINT_GROUP)
+
+
+def installed_engines() -> Iterator[Engine]:
+    """Yield the engines that installed distributions publish."""
+    for entry_point in _published():
         yield entry_point.load()
 
 
 def engine_names() -> frozenset[str]:
     """Return the names of those engines, which are those of their packages."""
-    from importlib.metadata import entry_points
-
-    return frozenset(entry_points(group=ENTRY_POINT_GROUP).names)
+    return frozenset(_published().names)
 
 
 def engine_commands() -> Iterator[tuple[str, EngineCommand]]:

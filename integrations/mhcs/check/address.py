@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from ..addresses import url_of
+
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -20,8 +22,7 @@ class Address:
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.prefix}"
+        return url_of(self.host, self.port, self.scheme) + self.prefix
 
 
 def parse_address(url: str) -> Address:

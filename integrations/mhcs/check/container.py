@@ -18,8 +18,6 @@ from .verdict import OutOfTimeError, VerdictError
 
 T = TypeVar("T")
 
-#: SageMaker's limits.
-PING_LIMIT_S: Final = 2.0
 #: How long an answer of /ping is waited for, to tell how late it was.
 PING_TIMEOUT_S: Final = 10.0
 

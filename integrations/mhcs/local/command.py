@@ -8,12 +8,12 @@ import signal
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from model_hosting_container_standards.contract.limits import STOP_LIMIT_S
 from model_hosting_container_standards.engines.registry import engine_of_command
 from model_hosting_container_standards.processes import tree
 from model_hosting_container_standards.settings import Settings
 
 from ..serve.command_line import has_option
-from .limits import GRACE_S
 
 #: Seconds between SIGTERM and SIGKILL for what a command leaves running.
 _ORPHANS_GRACE_S: Final = 2.0
@@ -66,7 +66,7 @@ class ContainerCommand:
         await asyncio.to_thread(tree.end_children, self._others, _ORPHANS_GRACE_S)
         return 128 - status if status < 0 else status
 
-    def terminate(self, grace_s: float = GRACE_S) -> None:
+    def terminate(self, grace_s: float = STOP_LIMIT_S) -> None:
         """Send SIGTERM, and SIGKILL after ``grace_s`` seconds."""
         self._send(signal.SIGTERM)
         asyncio.get_running_loop().call_later(grace_s, self.kill)

@@ -11,8 +11,10 @@ import anyio
 import httpx
 import msgspec
 
+from model_hosting_container_standards.contract.limits import PING_LIMIT_S
+
 from .errors import ModelError, ServiceUnavailable
-from .limits import MAX_BODY, PING_S
+from .limits import MAX_BODY
 
 _ADAPTER_ATTEMPTS: Final = 3
 
@@ -52,10 +54,10 @@ class Container:
         The text follows the URL of ``/ping``.
         """
         try:
-            with anyio.fail_after(PING_S):
+            with anyio.fail_after(PING_LIMIT_S):
                 response = await self._client.get(f"{self.url}/ping")
         except TimeoutError:
-            return f"takes longer than SageMaker's {PING_S:g} s"
+            return f"takes longer than SageMaker's {PING_LIMIT_S:g} s"
         except httpx.RequestError as error:
             return f"has no answer: {describe(error)}"
         if response.status_code != 200:

@@ -11,10 +11,6 @@ MAX_BODY: Final = 25 * 1024**2
 #: The body of an asynchronous request, and the file that it may name instead.
 MAX_ASYNC_BODY: Final = 128_000
 MAX_ASYNC_FILE: Final = 1024**3
-#: Seconds that ``/ping`` may take.
-PING_S: Final = 2.0
-#: Seconds between SIGTERM and SIGKILL.
-GRACE_S: Final = 30.0
 #: ``ContainerStartupHealthCheckTimeoutInSeconds`` is at most this.
 MAX_STARTUP_S: Final = 3600.0
 

@@ -15,6 +15,7 @@ import uvicorn
 
 from model_hosting_container_standards.processes import tree
 
+from ..addresses import url_of
 from .app import make_app
 from .command import with_port
 from .components import Component, Components
@@ -85,7 +86,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 def _url(listener: socket.socket) -> str:
     host, port, *_ = listener.getsockname()
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return url_of(host, port)
 
 
 async def _serve(

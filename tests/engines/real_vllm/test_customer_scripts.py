@@ -11,7 +11,7 @@ import pytest
 from real import API_SERVERS, COMPLETION, PROCESSES, requires_vllm, serve, serve_module
 from servers import Server, polling
 
-pytestmark = requires_vllm
+pytestmark = [*requires_vllm, pytest.mark.slow]
 
 Start = Callable[..., Server]
 
@@ -138,7 +138,6 @@ def ping(server: Server) -> tuple[int, Any]:
     return answer.status_code, answer.json()["ping"]
 
 
-@pytest.mark.slow
 def test_environment_overrides_decorators_with_unannotated_handlers(
     tmp_path: Path,
 ) -> None:
@@ -148,7 +147,6 @@ def test_environment_overrides_decorators_with_unannotated_handlers(
         assert answer.json() == {"served": True, "prompt": "hello"}
 
 
-@pytest.mark.slow
 def test_decorators_override_explicit_names_with_a_sync_handler(tmp_path: Path) -> None:
     with start(tmp_path, DECORATED) as server:
         assert ping(server) == (206, "decorated")
@@ -157,7 +155,6 @@ def test_decorators_override_explicit_names_with_a_sync_handler(tmp_path: Path) 
         assert answer.json() == {"settings": "from the script", "off_loop": True}
 
 
-@pytest.mark.slow
 def test_explicit_names_override_short_names_with_a_pydantic_body(
     tmp_path: Path,
 ) -> None:
@@ -204,7 +201,6 @@ def test_every_process_loads_script_once_and_keeps_logging(
     assert short_names.output().count(answered) == PROCESSES
 
 
-@pytest.mark.slow
 def test_unusable_handler_prevents_startup(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text("def invoke(): raise SystemError\n")
     env = {

@@ -12,23 +12,26 @@ from functools import partial
 from threading import Event
 from typing import Final
 
+from model_hosting_container_standards.contract.limits import (
+    PING_LIMIT_S,
+    STOP_LIMIT_S,
+)
+from model_hosting_container_standards.contract.routes import BIDIRECTIONAL_STREAM
 from model_hosting_container_standards.processes.tree import is_running
 
 from ..body import Body
 from ..check import Need, check
-from ..container import PING_LIMIT_S, Container
+from ..container import Container
 from ..discovery import known_body
 from ..exchange import Exchange
 from ..expect import documents, events, expect, expect_status
 from ..verdict import FailedError, NotOfferedError, VerdictError
 from ..websocket import Frame, Opcode, WebSocket
 from .streams import check_stream, is_error, is_stream, stream_body
-from .websockets import PATH, SWITCHED, close_of, require_stream
+from .websockets import SWITCHED, close_of, require_stream
 
 _SHUTDOWN: Final = "explanation/health-and-shutdown.md#shutdown"
 _CLOSE: Final = "how-to/bidirectional-streaming.md#a-shutdown"
-#: The platform kills a container that many seconds after SIGTERM.
-LIMIT_S: Final = 30.0
 _POLL_S: Final = 0.05
 _STREAMS: Final = 4
 _TOKENS: Final = 200
@@ -70,7 +73,9 @@ def _shut_down(container: Container) -> _Shutdown:
 
         _wait_for(begun)
         try:
-            seen.websocket = container.client.websocket(PATH, talk, timeout=LIMIT_S)
+            seen.websocket = container.client.websocket(
+                BIDIRECTIONAL_STREAM, talk, timeout=STOP_LIMIT_S
+            )
         finally:
             opened.set()
 
@@ -112,7 +117,7 @@ def _watch_end(container: Container, body: Body, seen: _Shutdown) -> None:
     started = time.monotonic()
     with suppress(ProcessLookupError):  # It has ended by itself.
         os.kill(pid, signal.SIGTERM)
-    while is_running(pid) and time.monotonic() - started < LIMIT_S:
+    while is_running(pid) and time.monotonic() - started < STOP_LIMIT_S:
         seen.pings.append(container.ping())
         if seen.pings[-1].status != 200 and not seen.requests:
             seen.requests.append(container.invoke(body))
@@ -201,7 +206,7 @@ def websocket(container: Container) -> str:
 def end(container: Container) -> str:
     seconds = container.once(_shut_down).ended_s
     if seconds is None:
-        raise FailedError(f"it still runs {LIMIT_S:.0f} s after SIGTERM")
+        raise FailedError(f"it still runs {STOP_LIMIT_S:.0f} s after SIGTERM")
     # A request that hangs until the end may have been watched for longer.
-    expect(seconds <= LIMIT_S, f"it ended {seconds:.1f} s after SIGTERM")
+    expect(seconds <= STOP_LIMIT_S, f"it ended {seconds:.1f} s after SIGTERM")
     return f"after {seconds:.1f} s"

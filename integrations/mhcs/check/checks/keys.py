@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from typing import Final
 
+from model_hosting_container_standards.contract.routes import BIDIRECTIONAL_STREAM
+
 from ..check import Need, check
 from ..container import Container
 from ..discovery import known_body
@@ -14,7 +16,7 @@ from ..expect import ABSENT, expect_status
 from ..verdict import FailedError
 from ..websocket import WebSocket
 from .adapters import list_adapters
-from .websockets import PATH, require_stream
+from .websockets import require_stream
 
 _KEYS: Final = "how-to/observe.md#keys"
 _REFUSED: Final = (401, 403)
@@ -55,7 +57,12 @@ def _adapter_calls(container: Container) -> Iterator[Exchange]:
 @check("keys-websockets", "A WebSocket needs the key", _KEYS, Need.API_KEY)
 def websocket(container: Container) -> str:
     require_stream(container)
-    send = partial(container.client.websocket, PATH, WebSocket.close, with_key=False)
+    send = partial(
+        container.client.websocket,
+        BIDIRECTIONAL_STREAM,
+        WebSocket.close,
+        with_key=False,
+    )
     return _all_refused([send(), send(_WRONG)], absent=())
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from model_hosting_container_standards.contract.limits import PING_LIMIT_S
+
 from ..check import check
-from ..container import PING_LIMIT_S, Container
+from ..container import Container
 from ..discovery import first_ping
 from ..exchange import Exchange
 from ..expect import expect, expect_status, require_route

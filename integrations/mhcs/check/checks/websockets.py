@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from model_hosting_container_standards.contract.routes import BIDIRECTIONAL_STREAM
+
 from ..check import check
 from ..container import Container
 from ..exchange import Exchange
@@ -14,7 +16,6 @@ from ..websocket import Frame, Opcode, WebSocket
 
 _PAGE: Final = "how-to/bidirectional-streaming.md"
 _SENDS: Final = f"{_PAGE}#what-sagemaker-sends"
-PATH: Final = "/invocations-bidirectional-stream"
 #: Servers without the route: Starlette's 403, and those that do not know WebSockets.
 _NOT_OFFERED: Final = (*ABSENT, 400, 403, 426)
 SWITCHED: Final = 101
@@ -22,7 +23,7 @@ _TOGETHER: Final = 4
 _PING: Final = b"mhcs-check"
 
 
-def _open(container: Container, path: str = PATH) -> Exchange:
+def _open(container: Container, path: str = BIDIRECTIONAL_STREAM) -> Exchange:
     return container.client.websocket(path, WebSocket.close)
 
 
@@ -38,9 +39,11 @@ def require_stream(container: Container) -> None:
     """
     exchange = container.once(_open_stream)
     if exchange.status in _NOT_OFFERED:
-        raise NotOfferedError(f"{PATH}: {exchange.outcome}", exchange)
+        raise NotOfferedError(f"{BIDIRECTIONAL_STREAM}: {exchange.outcome}", exchange)
     if exchange.status != SWITCHED:
-        raise FailedError(f"{PATH}: {exchange.outcome}, not {SWITCHED}", exchange)
+        raise FailedError(
+            f"{BIDIRECTIONAL_STREAM}: {exchange.outcome}, not {SWITCHED}", exchange
+        )
 
 
 def close_of(frame: Frame) -> str:
@@ -49,7 +52,11 @@ def close_of(frame: Frame) -> str:
     return f"closed with {frame.close_code}"
 
 
-@check("websockets-open", f"A WebSocket to {PATH} is opened, and closed", _PAGE)
+@check(
+    "websockets-open",
+    f"A WebSocket to {BIDIRECTIONAL_STREAM} is opened, and closed",
+    _PAGE,
+)
 def opened(container: Container) -> str:
     require_stream(container)
     exchange = expect_status(container.once(_open_stream), SWITCHED)
@@ -71,7 +78,9 @@ def ping(container: Container) -> str:
         answers.append(websocket.receive_until(Opcode.PONG))
         websocket.close()
 
-    exchange = expect_status(container.client.websocket(PATH, talk), SWITCHED)
+    exchange = expect_status(
+        container.client.websocket(BIDIRECTIONAL_STREAM, talk), SWITCHED
+    )
     if answers[0] != Frame(Opcode.PONG, _PING):
         raise FailedError(f"it answered a ping by: {answers[0]}", exchange)
     return "by a pong with the same content"
@@ -96,7 +105,7 @@ def concurrent(container: Container) -> str:
 def disconnect(container: Container) -> str:
     require_stream(container)
     for _ in range(_TOGETHER):
-        hung_up = container.client.websocket(PATH, lambda _: None)
+        hung_up = container.client.websocket(BIDIRECTIONAL_STREAM, lambda _: None)
         expect_status(hung_up, SWITCHED)
     expect_status(container.ping(), 200)
     expect_status(_open(container), SWITCHED)
