@@ -23,6 +23,11 @@ from uv_commands import run_probe, say
 STAND_INS: Final = Path(__file__).with_name("stand_ins")
 #: The name of the stand-ins' package in an environment.
 PACKAGE: Final = "sglang_cpu_stand_ins"
+#: What torch calls after its import.
+CALLED: Final = {
+    "pinned_memory": "pinned_memory:ignore_requests",
+    "slow_workers": "slow_workers:wait_for_workers",
+}
 #: Written last, with the release.
 MARKER: Final = "sglang-version.txt"
 #: What SGLang imports to serve a text model and vLLM does not require.
@@ -98,13 +103,13 @@ def write_stand_ins(packages: Path) -> None:
 
 
 def write_entry_point(packages: Path) -> None:
-    """Register a distribution whose entry point torch calls after its import."""
+    """Register a distribution whose entry points torch calls after its import."""
     info = packages / f"{PACKAGE}-1.dist-info"
     info.mkdir(exist_ok=True)
     text = f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1\n"
     (info / "METADATA").write_text(text)
-    entry = f"{PACKAGE}.pinned_memory:ignore_requests"
-    (info / "entry_points.txt").write_text(f"[torch.backends]\n{PACKAGE} = {entry}\n")
+    lines = [f"{name} = {PACKAGE}.{function}" for name, function in CALLED.items()]
+    (info / "entry_points.txt").write_text("\n".join(["[torch.backends]", *lines, ""]))
 
 
 def pth(base: Path) -> str:

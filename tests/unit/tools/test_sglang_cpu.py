@@ -172,3 +172,11 @@ def test_release_without_adapters_on_a_cpu_is_refused(
     assert end.status == 1
     assert f"SGLang {version!r} does not serve adapters" in end.stderr
     assert not folder.exists()
+
+
+def test_torch_makes_uvicorn_wait_for_workers(packages: Path) -> None:
+    code = """
+import torch, uvicorn
+print(uvicorn.run.__kwdefaults__["timeout_worker_healthcheck"])
+"""
+    assert run(packages, code) == "300"

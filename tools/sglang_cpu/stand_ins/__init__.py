@@ -1,7 +1,7 @@
 """Lets SGLang run on a CPU without packages of which a text model needs nothing.
 
 An environment's `sglang_cpu.pth` calls `install` whenever Python starts. torch itself
-calls `pinned_memory.ignore_requests`, by an entry point.
+calls functions of `pinned_memory` and `slow_workers`, by entry points.
 """
 
 import sys
