@@ -54,6 +54,8 @@ async def events():
 @app.websocket("/invocations-bidirectional-stream")
 async def bidirectional(websocket: WebSocket):
     await websocket.accept()
+    if manner == "hangs up":
+        return
     async for _ in websocket.iter_text():
         pass
 
@@ -83,6 +85,19 @@ def test_contract_s_shutdown_passes(tmp_path: Path) -> None:
         assert checked.named("pass") == [*checked.results]
         assert "1012" in checked.results["drain-websocket"]["finding"]
         server.wait(10)
+
+
+def test_stream_that_was_closed_before_the_shutdown_shows_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "STOP_LIMIT_S", 1.0)
+    source = tmp_path / "server.py"
+    source.write_text(SOURCE)
+    env = {"ON_SIGTERM": "hangs up"}
+    with Server([sys.executable, source], env, ready_path="/ping") as server:
+        checked = run_check(server.url, "--only=drain", f"--drain={server.pid}")
+        assert checked.named("skipped") == ["drain-websocket"], checked.document
+        server.kill()
 
 
 @pytest.mark.parametrize(

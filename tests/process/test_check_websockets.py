@@ -22,16 +22,19 @@ CLOSE: Final = b"\x88\x02\x03\xe8"
 
 
 def opens(
-    frames: bytes = b"", accept: str | None = None, stays: bool = False
+    frames: bytes = b"",
+    accept: str | None = None,
+    stays: bool = False,
+    head: str = HEAD,
 ) -> Respond:
     """Open a WebSocket, send the frames at once, and hang up unless it ``stays``."""
 
-    def respond(connection: socket.socket, head: str) -> None:
-        key = re.search(r"(?i)sec-websocket-key: (\S+)", head)
+    def respond(connection: socket.socket, request: str) -> None:
+        key = re.search(r"(?i)sec-websocket-key: (\S+)", request)
         if key is None:
             answer(connection, b"")
             return
-        opened = HEAD.format(accept or accept_of(key[1])).encode()
+        opened = head.format(accept or accept_of(key[1])).encode()
         connection.sendall(opened + frames)
         if stays:
             wait_for_hang_up(connection)
@@ -39,7 +42,7 @@ def opens(
     return respond
 
 
-def test_key_of_the_protocol_s_document_is_accepted() -> None:
+def test_accept_matches_the_example_of_the_rfc() -> None:
     """The example of RFC 6455, section 1.3."""
     accept = accept_of("dGhlIHNhbXBsZSBub25jZQ==")
     assert accept == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -49,8 +52,25 @@ BROKEN: Final = {
     "hangs up": (opens(), "the connection was closed in the middle"),
     "stays": (opens(stays=True), "no end within 0.5 s"),
     "wrong key": (opens(accept="abc"), "Sec-WebSocket-Accept does not fit the key"),
+    "no Upgrade": (
+        opens(head=HEAD.replace("Upgrade: websocket", "A: b")),
+        "the 101 has no Upgrade: websocket",
+    ),
+    "no Connection": (
+        opens(head=HEAD.replace("Connection: Upgrade", "Connection: keep-alive")),
+        "the 101 has no Connection: Upgrade",
+    ),
+    "extension": (
+        opens(
+            head=HEAD.replace("Upgrade:", "Sec-WebSocket-Extensions: a\r\nUpgrade:", 1)
+        ),
+        "Sec-WebSocket-Extensions was not asked for",
+    ),
     "masked": (opens(b"\x88\x82"), "a frame of the server is masked"),
-    "too long": (opens(b"\x82\x7f" + b"\xff" * 8), "is longer than 16777216 bytes"),
+    "too long": (opens(b"\x82\x7f" + b"\xff" * 8), "its frames exceed 16777216 bytes"),
+    "reserved bit": (opens(b"\xc1\x00"), "a frame has a reserved bit"),
+    "fragmented ping": (opens(b"\x09\x00"), "control frame is too long or fragmented"),
+    "long ping": (opens(b"\x89\x7e\x00\x7e"), "is too long or fragmented"),
     "unknown opcode": (opens(b"\x83\x00"), "a frame has the opcode 3"),
     "cut frame": (opens(b"\x82\x7e\x01\x00abc"), "was closed in the middle"),
     "cut length": (opens(b"\x82\x7e\x01"), "was closed in the middle"),
@@ -76,13 +96,16 @@ def test_broken_websocket_is_checked_to_the_end(name: str) -> None:
 
 @pytest.mark.parametrize(
     "pong",
-    [b"\x8a\x05other", CLOSE, b"\x8a\x00"],
-    ids=["other content", "close", "no content"],
+    [b"\x8a\x05other", b"", b"\x8a\x00"],
+    ids=["other content", "none", "no content"],
 )
-def test_wrong_answer_to_a_ping_is_found(pong: bytes) -> None:
-    with raw_server(opens(pong + CLOSE, stays=True), read_head) as url:
+@pytest.mark.parametrize("stays", [True, False])
+def test_wrong_answer_to_a_ping_is_found(pong: bytes, stays: bool) -> None:
+    with raw_server(opens(pong + CLOSE, stays=stays), read_head) as url:
         checked = run_check(url, *QUICK, "--only=websockets-ping")
     assert checked.named("fail") == ["websockets-ping"]
+    finding = checked.results["websockets-ping"]["finding"]
+    assert finding == "it answered a ping by: close 1000"
 
 
 def test_messages_and_pings_of_the_server_may_come_first() -> None:

@@ -322,7 +322,9 @@ FAULTS: Final[dict[str, Callable[[], Fault]]] = {
     "batch-lines": lambda: answers_lines("{}", "{}"),
     "batch-errors": lambda: answers_lines("{}", "{}", "{}"),
     "websockets-open": lambda: when(is_websocket),
-    "websockets-concurrent": lambda: fails_together(is_websocket, alone=1),
+    "websockets-concurrent": lambda: when(
+        lambda call: is_websocket(call) and call.running() > 1
+    ),
     "websockets-disconnect": lambda: when(
         lambda call: call.path == "/ping" and call.number > 1, 503
     ),

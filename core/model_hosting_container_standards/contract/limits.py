@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-#: How long ``/ping`` may take.
+#: Time within which ``/ping`` must answer.
 PING_LIMIT_S: Final = 2.0
-#: A container is killed so long after SIGTERM.
+#: Time from SIGTERM to SIGKILL.
 STOP_LIMIT_S: Final = 30.0

@@ -28,6 +28,11 @@ def _published() -> EntryPoints:
     return entry_points(group=ENTRY_POINT_GROUP)
 
 
+def forget_engines() -> None:
+    """Read the entry points anew: distributions have been installed."""
+    _published.cache_clear()
+
+
 def installed_engines() -> Iterator[Engine]:
     """Yield the engines that installed distributions publish."""
     for entry_point in _published():

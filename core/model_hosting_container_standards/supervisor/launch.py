@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from ..engines.registry import engine_commands, has_server
+from ..engines.registry import engine_commands, forget_engines, has_server
 from ..exceptions import ConfigurationError, RequirementsError
 from ..processes.heartbeat import HeartbeatDirectory
 from ..settings import Settings, read_settings
@@ -56,6 +56,8 @@ def _run(command: Sequence[str], settings: Settings) -> int:
     _remove_service_links()
     warn_of_missing_shared_memory()
     install(command, settings)
+    # It may have installed an engine.
+    forget_engines()
     if settings.auto_recovery and shutil.which(command[0]):
         return _supervise(command, settings)
     if number := signals.pending():

@@ -15,7 +15,12 @@ from .address import Address
 from .connection import DeadlineSocket, http_connection, open_socket
 from .exchange import Exchange, cut
 from .verdict import OutOfTimeError
-from .websocket import NotWebSocketError, WebSocket, accept_of, handshake_headers
+from .websocket import (
+    WebSocket,
+    WebSocketProtocolError,
+    check_handshake,
+    handshake_headers,
+)
 
 #: Bytes. Longer answers are not read to their end.
 ANSWER_LIMIT: Final = 16 * 1024 * 1024
@@ -100,6 +105,9 @@ class Client:
         The status is 101 if it was opened; ``body`` and ``answer`` then have the frames
         as text.
 
+        Args:
+            talk: is called with the open WebSocket; its return ends the connection.
+
         Raises:
             OutOfTimeError: the deadline of all requests has passed.
         """
@@ -112,9 +120,7 @@ class Client:
             if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
                 _read(response, exchange, started, None)
                 return
-            accept = accept_of(sent["Sec-WebSocket-Key"])
-            if exchange.header("sec-websocket-accept") != accept:
-                raise NotWebSocketError("Sec-WebSocket-Accept does not fit the key")
+            check_handshake(exchange)
             talk(WebSocket(opened, exchange, ANSWER_LIMIT))
 
         return self._perform(exchange, read, timeout)
@@ -211,6 +217,6 @@ def _describe(error: Exception, exchange: Exchange, limit: float) -> str:
         return f"the connection was closed {'in the middle' if begun else 'at once'}"
     if isinstance(error, http.client.BadStatusLine):
         return f"that is not HTTP: {cut(str(error), 80)}"
-    if isinstance(error, NotWebSocketError):
-        return f"that is not a WebSocket: {error}"
+    if isinstance(error, WebSocketProtocolError):
+        return f"the server breaks the protocol of WebSockets: {error}"
     return f"that is not HTTP: {error}"

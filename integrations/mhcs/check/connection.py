@@ -26,7 +26,7 @@ class DeadlineSocket:
         self._deadline = deadline
         #: Whether the server has closed, and all that it sent has been read.
         self.is_at_end = False
-        #: All that reads from it shares this buffer.
+        #: For the head and the frames after it, some of which it may already have.
         self.reader: io.BufferedReader = io.BufferedReader(_Reader(self))
 
     def sendall(self, content: bytes) -> None:

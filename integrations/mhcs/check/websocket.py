@@ -5,16 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+from contextlib import suppress
 from enum import IntEnum
 from typing import Final, NamedTuple
 
 from .connection import DeadlineSocket
 from .exchange import Exchange
 
-#: What a server hashes with the client's key (RFC 6455, section 1.3).
+#: What a server appends to the client's key before it hashes it (section 1.3).
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_CONTROL: Final = 0x8
-_LENGTH_LIMIT: Final = 125
+#: Bits of a frame's first two bytes (section 5.2).
+_FINAL: Final = 0x80
+_RESERVED: Final = 0x70
+_CONTROL: Final = 0x08
+_MASKED: Final = 0x80
+#: Bytes of a control frame's payload.
+_MAX_CONTROL_PAYLOAD: Final = 125
 
 
 class Opcode(IntEnum):
@@ -29,7 +35,7 @@ class Opcode(IntEnum):
 
 
 class Frame(NamedTuple):
-    """A frame of the server."""
+    """A frame."""
 
     opcode: Opcode
     payload: bytes
@@ -48,7 +54,7 @@ class Frame(NamedTuple):
         return f"{self.opcode.name.lower()} {text}".rstrip()
 
 
-class NotWebSocketError(ValueError):
+class WebSocketProtocolError(ValueError):
     """The server breaks the protocol."""
 
 
@@ -69,60 +75,108 @@ def accept_of(key: str) -> str:
     return base64.b64encode(digest).decode()
 
 
+def check_handshake(exchange: Exchange) -> None:
+    """Check the headers of a 101 (section 4.1).
+
+    Raises:
+        WebSocketProtocolError: a client must not use the connection.
+    """
+
+    def value(name: str) -> str:
+        return (exchange.header(name) or "").strip()
+
+    if value("upgrade").lower() != "websocket":
+        raise WebSocketProtocolError("the 101 has no Upgrade: websocket")
+    tokens = [token.strip() for token in value("connection").lower().split(",")]
+    if "upgrade" not in tokens:
+        raise WebSocketProtocolError("the 101 has no Connection: Upgrade")
+    if value("sec-websocket-accept") != accept_of(
+        exchange.headers["Sec-WebSocket-Key"]
+    ):
+        raise WebSocketProtocolError("Sec-WebSocket-Accept does not fit the key")
+    for name in ("Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"):
+        if value(name):
+            raise WebSocketProtocolError(f"{name} was not asked for")
+
+
 class WebSocket:
-    """An open one. What is sent and what comes is in the exchange, as text.
+    """A client's open WebSocket, which records its frames in the exchange as text.
 
     Every method raises an :class:`OSError` at the deadline and when the server has hung
-    up, and :class:`NotWebSocketError` when it breaks the protocol.
+    up, and :class:`WebSocketProtocolError`.
+
+    Args:
+        limit: bytes of all frames of the server together.
     """
 
     def __init__(self, opened: DeadlineSocket, exchange: Exchange, limit: int) -> None:
-        self._opened = opened
+        self._socket = opened
         self._exchange = exchange
         self._limit = limit
+        self._has_sent_close = False
+        self._close: Frame | None = None
 
     def send(self, opcode: Opcode, payload: bytes = b"") -> None:
         """Send a frame; ``payload`` has at most 125 bytes."""
-        if len(payload) > _LENGTH_LIMIT:
-            raise ValueError(f"longer than {_LENGTH_LIMIT} bytes")
+        if len(payload) > _MAX_CONTROL_PAYLOAD:
+            raise ValueError(f"longer than {_MAX_CONTROL_PAYLOAD} bytes")
         mask = secrets.token_bytes(4)
         masked = bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
-        head = bytes([0x80 | opcode, 0x80 | len(payload)])
+        head = bytes([_FINAL | opcode, _MASKED | len(payload)])
         self._exchange.body += f"{Frame(opcode, payload)}\n".encode()
-        self._opened.sendall(head + mask + masked)
+        self._socket.sendall(head + mask + masked)
 
     def receive(self) -> Frame:
-        """Return the next frame; a ping has been answered."""
-        flags, length = self._read(2)
-        if length > 0x7F:
-            raise NotWebSocketError("a frame of the server is masked")
-        if length > _LENGTH_LIMIT:
-            size = 2 if length == _LENGTH_LIMIT + 1 else 8
-            length = int.from_bytes(self._read(size), "big")
-        if length > self._limit:
-            raise NotWebSocketError(f"a frame is longer than {self._limit} bytes")
-        try:
-            frame = Frame(Opcode(flags & 0xF), self._read(length))
-        except ValueError:
-            raise NotWebSocketError(f"a frame has the opcode {flags & 0xF}") from None
+        """Return the next frame, after answering it if it is a ping or a close."""
+        frame = self._read_frame()
         self._exchange.answer += f"{frame}\n".encode()
         if frame.opcode is Opcode.PING:
             self.send(Opcode.PONG, frame.payload)
+        elif frame.opcode is Opcode.CLOSE:
+            self._close = frame
+            with suppress(OSError):  # It may have hung up.
+                self._send_close(frame.payload[:2])
         return frame
 
-    def receive_until(self, opcode: Opcode) -> Frame:
-        """Return the next frame of the kind, or the server's close."""
-        while (frame := self.receive()).opcode not in (opcode, Opcode.CLOSE):
-            pass
-        return frame
+    def receive_until_closed(self) -> Frame:
+        """Return the server's close."""
+        while self._close is None:
+            self.receive()
+        return self._close
 
     def close(self, code: int = 1000) -> Frame:
         """Close the connection, and return the server's close."""
-        self.send(Opcode.CLOSE, code.to_bytes(2, "big"))
-        return self.receive_until(Opcode.CLOSE)
+        self._send_close(code.to_bytes(2, "big"))
+        return self.receive_until_closed()
+
+    def _send_close(self, payload: bytes) -> None:
+        if not self._has_sent_close:
+            self._has_sent_close = True
+            self.send(Opcode.CLOSE, payload)
+
+    def _read_frame(self) -> Frame:
+        flags, length = self._read(2)
+        if length & _MASKED:
+            raise WebSocketProtocolError("a frame of the server is masked")
+        if flags & _RESERVED:
+            raise WebSocketProtocolError("a frame has a reserved bit")
+        is_long = length > _MAX_CONTROL_PAYLOAD
+        if flags & _CONTROL and (is_long or not flags & _FINAL):
+            raise WebSocketProtocolError("a control frame is too long or fragmented")
+        if is_long:
+            length = int.from_bytes(self._read(2 if length == 126 else 8), "big")
+        if len(self._exchange.answer) + length > self._limit:
+            raise WebSocketProtocolError(f"its frames exceed {self._limit} bytes")
+        try:
+            opcode = Opcode(flags & 0x0F)
+        except ValueError:
+            raise WebSocketProtocolError(
+                f"a frame has the opcode {flags & 0x0F}"
+            ) from None
+        return Frame(opcode, self._read(length))
 
     def _read(self, length: int) -> bytes:
-        content = self._opened.reader.read(length)
+        content = self._socket.reader.read(length)
         if len(content) < length:
             raise ConnectionResetError
         return content

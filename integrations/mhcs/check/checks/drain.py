@@ -25,10 +25,10 @@ from ..container import Container
 from ..discovery import known_body
 from ..exchange import Exchange
 from ..expect import documents, events, expect, expect_status
-from ..verdict import FailedError, NotOfferedError, VerdictError
+from ..verdict import FailedError, NotOfferedError, SkippedError, VerdictError
 from ..websocket import Frame, Opcode, WebSocket
 from .streams import check_stream, is_error, is_stream, stream_body
-from .websockets import SWITCHED, close_of, require_stream
+from .websockets import SWITCHED, answer_to_ping, close_of, require_stream
 
 _SHUTDOWN: Final = "explanation/health-and-shutdown.md#shutdown"
 _CLOSE: Final = "how-to/bidirectional-streaming.md#a-shutdown"
@@ -44,8 +44,9 @@ class _Shutdown:
     running: list[Exchange] = field(default_factory=list)
     pings: list[Exchange] = field(default_factory=list)
     requests: list[Exchange] = field(default_factory=list)
-    websocket: Exchange | None = None
+    websockets: list[Exchange] = field(default_factory=list)
     closes: list[Frame] = field(default_factory=list)
+    is_closed_early: bool = False
     ended_s: float | None = None
 
 
@@ -68,13 +69,16 @@ def _shut_down(container: Container) -> _Shutdown:
 
     def wait_for_close() -> None:
         def talk(websocket: WebSocket) -> None:
+            seen.is_closed_early = answer_to_ping(websocket).opcode is Opcode.CLOSE
             opened.set()
-            seen.closes.append(websocket.receive_until(Opcode.CLOSE))
+            seen.closes.append(websocket.receive_until_closed())
 
         _wait_for(begun)
         try:
-            seen.websocket = container.client.websocket(
-                BIDIRECTIONAL_STREAM, talk, timeout=STOP_LIMIT_S
+            seen.websockets.append(
+                container.client.websocket(
+                    BIDIRECTIONAL_STREAM, talk, timeout=STOP_LIMIT_S
+                )
             )
         finally:
             opened.set()
@@ -193,10 +197,11 @@ def requests(container: Container) -> str:
 )
 def websocket(container: Container) -> str:
     seen = container.once(_shut_down)
-    if seen.websocket is None:
-        raise NotOfferedError("there is no bidirectional stream")
-    container.client.show(seen.websocket)
-    expect_status(seen.websocket, SWITCHED)
+    require_stream(container)
+    container.client.show(*seen.websockets)
+    if seen.is_closed_early:
+        raise SkippedError("the server closed it before SIGTERM")
+    expect_status(seen.websockets[0], SWITCHED)
     return close_of(seen.closes[0])
 
 
