@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from mhcs.serve import parser_process
 from real import (
     ENV,
     PATCHED,
@@ -33,7 +34,8 @@ HERE: Final = str(Path(__file__).parent)
 
 @pytest.fixture(autouse=True)
 def quick_parser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the process of vLLM's parser start as the servers do."""
+    """Let the process of vLLM's parser start as the servers do, and as slowly."""
+    monkeypatch.setattr(parser_process, "_LIMIT_S", START_TIMEOUT_S)
     for name, value in QUICK.items():
         monkeypatch.setenv(name, value)
 
