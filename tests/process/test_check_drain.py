@@ -54,8 +54,8 @@ async def events():
 @app.websocket("/invocations-bidirectional-stream")
 async def bidirectional(websocket: WebSocket):
     await websocket.accept()
-    if manner == "hangs up":
-        return
+    if manner == "closes":
+        return await websocket.close()
     async for _ in websocket.iter_text():
         pass
 
@@ -93,7 +93,7 @@ def test_stream_that_was_closed_before_the_shutdown_shows_nothing(
     monkeypatch.setattr(drain, "STOP_LIMIT_S", 1.0)
     source = tmp_path / "server.py"
     source.write_text(SOURCE)
-    env = {"ON_SIGTERM": "hangs up"}
+    env = {"ON_SIGTERM": "closes"}
     with Server([sys.executable, source], env, ready_path="/ping") as server:
         checked = run_check(server.url, "--only=drain", f"--drain={server.pid}")
         assert checked.named("skipped") == ["drain-websocket"], checked.document
