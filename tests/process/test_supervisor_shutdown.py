@@ -138,6 +138,8 @@ def other_program(source: Path, noted: Path, all_s: int) -> dict[str, str]:
         "COMMAND": f"{sys.executable} {source} {noted} none",
         "STDOUT_LOGFILE": "/dev/stdout",
         "STDOUT_LOGFILE_MAXBYTES": "0",
+        # Else a log of its own stays when the supervisor is killed.
+        "REDIRECT_STDERR": "true",
         "STOPWAITSECS": str(all_s),
     }
     return {f"SUPERVISOR_PROGRAM__OTHER_{key}": value for key, value in keys.items()}
