@@ -20,7 +20,7 @@ CPU_STARTUP := $(CURDIR)/tools/cpu_startup$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install dev vllm sglang ray format lint docs test test-slow test-vllm test-sglang test-ray test-nodes test-poetry test-sagemaker-sdk moved-names gpu-test all serve serve-ray tiny-model bench bench-layers bench-serving bench-sglang bench-ray bench-ping clean pre-commit-install
+.PHONY: help install dev vllm sglang ray format lint docs test test-slow test-vllm test-sglang test-ray test-nodes test-poetry test-sagemaker-sdk moved-names gpu-test all serve serve-ray tiny-model bench bench-layers bench-serving bench-sglang bench-ray bench-scale bench-startup bench-ping clean pre-commit-install
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -158,6 +158,12 @@ bench-sglang: sglang ## a real SGLang with this package and without it, on this 
 
 bench-ray: ray tiny-model ## a real Ray Serve LLM with this package and without it, on this machine
 	PYTHONPATH=tests/support:tests/contract $(BIN)/python benchmarks/ray_serve.py $(ARGS)
+
+bench-scale: install ## API servers, adapters and sessions: requests/s, CPU time, memory
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/scale.py $(ARGS)
+
+bench-startup: install ## from `mhcs serve` and `vllm serve` to the first /ping
+	PYTHONPATH=tests/support $(BIN)/python benchmarks/startup.py $(ARGS)
 
 bench-ping: install ## /ping while a real vLLM has more to do than it can
 	PYTHONPATH=tests/support $(BIN)/python benchmarks/ping.py $(ARGS)

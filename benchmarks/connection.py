@@ -26,13 +26,18 @@ class Connection:
         """Send requests one after the other; return the microseconds each took."""
         start = time.perf_counter_ns()
         for _ in range(requests):
-            self._ask(case.wire)
+            self.ask(case.wire)
         return (time.perf_counter_ns() - start) / requests / _NANOSECONDS
 
     def close(self) -> None:
         self._socket.close()
 
-    def _ask(self, wire: bytes) -> None:
+    def ask(self, wire: bytes) -> None:
+        """Send a request, and receive its response.
+
+        Raises:
+            ConnectionError: the response is not 200, or the server closed.
+        """
         self._socket.sendall(wire)
         answer = self._socket.recv(65536)
         while _END not in answer or len(answer) < _total(answer):

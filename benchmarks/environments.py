@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDER: Final = ROOT / "build" / "bench"
 #: The last FastAPI on which the handlers of the published package work.
 COMMON_FASTAPI: Final = "0.136.3"
-_PUBLISHED: Final = "model-hosting-container-standards==0.1.16"
+PUBLISHED_PACKAGE: Final = "model-hosting-container-standards==0.1.16"
 _SERVER: Final = "uvicorn[standard]"
 _TRACING: Final = "opentelemetry-sdk"
 _SOURCES: Final = ("core", "integrations", "pyproject.toml")
@@ -94,7 +94,7 @@ class Environment:
 
 
 PUBLISHED: Final = Environment(
-    "published", (f"fastapi=={COMMON_FASTAPI}", _SERVER, _PUBLISHED), ours=False
+    "published", (f"fastapi=={COMMON_FASTAPI}", _SERVER, PUBLISHED_PACKAGE), ours=False
 )
 OURS: Final = Environment(
     "ours", (f"fastapi=={COMMON_FASTAPI}", _SERVER, _TRACING), like=PUBLISHED

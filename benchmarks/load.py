@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from api_servers import cpu_time
 from real import ADAPTER, MODEL, VLLM
 from servers import Server, environment
 
@@ -79,7 +79,7 @@ def run(load: Load, server: Server, requests: int, seed: int) -> Outcome:
     Raises:
         SystemExit: the command failed, or not all requests succeeded.
     """
-    before = _cpu_time(server.pid)
+    before = cpu_time(server.pid)
     with tempfile.TemporaryDirectory() as folder:
         result = ["--save-result", "--result-dir", folder, "--result-filename=result"]
         command = [*_command(server.url, requests, seed), *result]
@@ -92,7 +92,7 @@ def run(load: Load, server: Server, requests: int, seed: int) -> Outcome:
         found["output_throughput"],
         found["median_e2el_ms"],
         found["p99_e2el_ms"],
-        (_cpu_time(server.pid) - before) / (CLIENTS + requests),
+        (cpu_time(server.pid) - before) / (CLIENTS + requests),
     )
 
 
@@ -106,13 +106,6 @@ def _execute(command: list[str]) -> None:
     )
     if done.returncode:
         raise SystemExit(f"{command} ended\n{done.stdout.decode()}")
-
-
-def _cpu_time(pid: int) -> float:
-    """Return the CPU time of a process in milliseconds, without its children."""
-    _, _, fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
-    user, system = fields.split()[11:13]
-    return (int(user) + int(system)) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def _command(url: str, requests: int, seed: int) -> list[str]:

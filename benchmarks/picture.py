@@ -21,7 +21,7 @@ _HEIGHT: Final = 0.8
 _LONGEST: Final = 5
 #: Style of the numbers inside the bars.
 _VALUE: Final[dict[str, Any]] = {"color": "white", "va": "center_baseline", "size": 7}
-_STYLE: Final = {
+STYLE: Final = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mhcs",
     "font.family": "sans-serif",
@@ -42,7 +42,7 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
     from matplotlib import pyplot
 
     ratios = [row for row in rows if row.unit == "x"]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, axes = pyplot.subplots(figsize=(8.4, 0.5 * len(ratios) + 1.2))
         _draw_bars(axes, ratios)
         _label(axes, ratios)

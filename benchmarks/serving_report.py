@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Final
 
 from load import CLIENTS, Load, Outcome, Pair
-from tables import describe_machine, table
+from tables import describe_packages, table
 
 #: Rounds of each pair: the outcomes of the engine's route and of ours.
 Rounds = Mapping[Pair, Sequence[tuple[Outcome, Outcome]]]
@@ -41,7 +40,9 @@ def write_serving(path: Path, rounds: Rounds, requests: int) -> str:
     absolute = table(_HEADINGS, _absolute(rounds))
     count = min(len(found) for found in rounds.values())
     notes = _NOTES.format(clients=CLIENTS, requests=requests, rounds=count)
-    path.write_text("\n\n".join([_TITLE, ratios, absolute, _machine(), notes]) + "\n")
+    path.write_text(
+        "\n\n".join([_TITLE, ratios, absolute, describe_packages(), notes]) + "\n"
+    )
     return f"{ratios}\n\n{absolute}"
 
 
@@ -69,14 +70,6 @@ def _line(load: Load, outcomes: Sequence[Outcome]) -> list[str]:
         f"{median(outcome.p99 for outcome in outcomes):,.0f} ms",
         f"{median(outcome.cpu for outcome in outcomes):.2f} ms",
     ]
-
-
-def _machine() -> str:
-    packages = ", ".join(
-        f"{name} {version(name)}"
-        for name in ("vllm", "model-hosting-container-standards", "fastapi", "uvicorn")
-    )
-    return f"{describe_machine()} {packages}."
 
 
 _TITLE: Final = """\

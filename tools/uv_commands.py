@@ -20,7 +20,9 @@ def run_probe(python: Path, code: str, problem: str) -> None:
     command = [str(python), "-c", code]
     end = subprocess.run(command, capture_output=True, check=False, text=True)
     if end.returncode:
-        sys.exit(f"{end.stdout}{end.stderr}\n{problem}")
+        # An extension for another processor ends Python by a signal, without a message.
+        how = f" (exit status {end.returncode})" if end.returncode < 0 else ""
+        sys.exit(f"{end.stdout}{end.stderr}\n{problem}{how}")
 
 
 def say(text: str) -> None:

@@ -23,12 +23,16 @@ PYTHONS: Final = ((3, 11), (3, 12))
 EXCLUDED: Final = (*LEFT_OUT, "intel-extension-for-pytorch")
 #: Requirements of torch that are not used on a CPU, several GB.
 OF_CUDA: Final = re.compile("nvidia|cuda|triton")
-#: Imports what a server imports before it loads its model, and this package.
+#: Imports what a server imports before it loads its model, and this package. vLLM
+#: itself chooses its extension, by the instructions that this processor has. It would
+#: only log that it has found none.
 PROBE: Final = (
     "import mhcs.vllm;"
-    "import vllm._C, vllm.entrypoints.openai.api_server;"
+    "import vllm._custom_ops, vllm.entrypoints.openai.api_server;"
     "from vllm.platforms import current_platform;"
-    "assert current_platform.is_cpu(), current_platform"
+    "assert current_platform.is_cpu(), current_platform;"
+    "import torch;"
+    "assert hasattr(torch.ops._C, 'rms_norm'), 'its extension was not loaded'"
 )
 
 

@@ -1,0 +1,34 @@
+"""The API servers of a vLLM: their processes, CPU time and memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import proc
+from model_hosting_container_standards.processes.tree import descendants
+from servers import Server
+
+_TITLE: Final = "ApiServer"
+
+
+def api_servers(server: Server) -> Sequence[int]:
+    """Return the processes that answer: the server's, or those that it has started."""
+    started = [pid for pid in descendants(server.pid) if _TITLE in proc.command(pid)]
+    return started or [server.pid]
+
+
+def cpu_time(pid: int) -> float:
+    """Return the CPU time of a process in milliseconds, without its children."""
+    _, _, fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    user, system = fields.split()[11:13]
+    return (int(user) + int(system)) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pid: int) -> float:
+    """Return the memory of a process in MB, without what it shares with others."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+    return (sizes["Private_Clean"] + sizes["Private_Dirty"]) / 1024
