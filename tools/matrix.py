@@ -5,9 +5,10 @@
     python tools/matrix.py --run stand-ins build/results/test.xml
     python tools/matrix.py --check
 
-A run is the output of `pytest --junitxml`, in one or several files. The label, ENGINE
-RELEASE HARDWARE, names what the tests of a real engine ran on. Tests of stand-ins name
-their release in their ids and are read whatever the label is.
+A run is the output of `pytest --junitxml`, in one or several files; a test that was run
+again counts as in the last of them. The label, ENGINE RELEASE HARDWARE, names what the
+tests of a real engine ran on. Tests of stand-ins name their release in their ids and
+are read whatever the label is.
 
 docs/reference/results.json stores the results. A new run replaces the old one of the
 same engine, release and hardware. Without --run, the table is rewritten from the stored

@@ -56,14 +56,14 @@ def condense(label: str, files: Sequence[str]) -> Runs:
     """Return the results for the engine that the label names, and for stand-ins.
 
     Labels are, for example, ``"vllm 0.10.2 CPU"``, or ``"stand-ins"`` without a real
-    engine.
+    engine. A test that was run again counts as in the last of the files.
     """
     named = parse_label(label)
     suites = {file: read_suite(file) for file in files}
     counts: Counts = {}
-    for file, suite in suites.items():
-        for case in read_cases(file, suite):
-            count(case, named, counts)
+    cases = [case for item in suites.items() for case in read_cases(*item)]
+    for case in {case.name: case for case in cases}.values():
+        count(case, named, counts)
     expect_something(label, named, counts, files)
     date = max(suite.attrib["timestamp"][:10] for suite in suites.values())
     # Sorted, so that the same results give the same file.

@@ -43,6 +43,10 @@ shared_memory: Final[set[Path]] = set()
 #: Ports for servers, below the ephemeral range.
 PORTS = range(20_000, 32_000)
 
+#: Seconds that a client keeps a connection. Servers close an idle one after 5 seconds;
+#: a request at that moment would fail.
+KEEP_ALIVE_S: Final = 2.0
+
 _OUR_PREFIXES = (
     "CUSTOM_",
     "MHCS_",
@@ -276,6 +280,11 @@ class Server(Process):
         return httpx.Client(
             base_url=self.url,
             timeout=TIMEOUT_S,
+            limits=httpx.Limits(
+                max_connections=100,
+                max_keepalive_connections=20,
+                keepalive_expiry=KEEP_ALIVE_S,
+            ),
             headers=headers,
             trust_env=False,
             verify=False,

@@ -236,6 +236,18 @@ def test_several_files_may_belong_to_one_run(project: Project, tmp_path: Path) -
     assert {project.cell("0.32.0 CPU", column) for column in columns} == {"run"}
 
 
+def test_a_test_that_was_run_again_counts_as_in_the_last_file(
+    project: Project, tmp_path: Path
+) -> None:
+    failing = Path(project.junit({REAL_ADAPTERS: "def test_it(): assert not 'well'\n"}))
+    first = str(failing.rename(tmp_path / "first.xml"))
+    again = project.junit({REAL_ADAPTERS: PASSES})
+    assert project.matrix("--run", ON_0_32, first, again).returncode == 0
+    assert project.cell("0.32.0 CPU", "adapters") == "run"
+    assert project.matrix("--run", ON_0_32, again, first).returncode == 0
+    assert project.cell("0.32.0 CPU", "adapters") == "failed"
+
+
 # --- tests of stand-ins ------------------------------------------------------------
 
 
