@@ -12,7 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from ..exceptions import AdapterCapacityError
 from .adapter import Adapter
 from .base_model import BaseModel
-from .files import check_folder, locate
+
+# What reads adapters' files is imported late: only servers with adapters need it.
 
 T = TypeVar("T")
 
@@ -150,6 +151,8 @@ class AdapterBackend(Protocol):
         Raises:
             AdapterError: it is not a path, or not below ``root``.
         """
+        from .files import locate
+
         return str(await run_in_threadpool(locate, src, root))
 
     async def check_folder(
@@ -162,6 +165,8 @@ class AdapterBackend(Protocol):
         Raises:
             AdapterError: it is missing, or cannot be loaded.
         """
+        from .files import check_folder, locate
+
         path = await run_in_threadpool(locate, src, root)
         await run_in_threadpool(
             check_folder, path, root, self.max_rank, self.base_model, values=values

@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING, Final
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from ..adapters import decorated_routes as adapter_routes
-from ..adapters.adapter_id import AdapterField, adapter_fields
-from ..adapters.adapter_middleware import AdapterMiddleware
 from ..adapters.routes import add_adapter_routes
 from ..adapters.runtime import AdapterRuntime
-from ..adapters.unknown_model import UnknownModels
 from ..asgi.endpoint import describe
 from ..asgi.fixed_route import FixedRoute
-from ..asgi.routing import find_routes, move_to_front
+from ..asgi.routing import move_to_front
 from ..contract.routes import INVOCATIONS_ROUTE, PING_ROUTE, RouteConfig
 from ..customer_code.moved_names import install_moved_names
 from ..engines.api import Engine
@@ -29,17 +25,20 @@ from ..logging_config import configure_logging, get_logger
 from ..middleware.resolution import FoundMiddleware, find_middleware
 from ..observability.route_labels import INVOCATIONS, known_routes
 from ..sessions.engine_sessions import claim_engine_sessions
-from ..sessions.protected_sessions import protect
-from ..sessions.session_middleware import SessionMiddleware, SessionsDisabled
-from ..sessions.stateful_routes import StatefulRoutes, find_places
+from ..sessions.session_middleware import SessionMiddleware
+from ..sessions.stateful_routes import find_places
 from ..settings import Settings, read_settings
 from .alias_routes import alias_routes
 from .bidirectional_stream import add_bidirectional_stream
 from .execution_parameters import add_execution_parameters
-from .inference_routes import InferenceRoutes
-from .invocations import BodyRouter, Invocations, JSONContentType
+from .invocations_route import make_invocations
 from .ping import Ping
 from .resolution import HandlerResolver, ResolvedHandler
+from .route_wrappers import (
+    wrap_adapter_routes,
+    wrap_inference_routes,
+    wrap_stateful_routes,
+)
 
 if TYPE_CHECKING:
     from ..middleware.stack import CustomerMiddleware
@@ -139,15 +138,15 @@ def _add_contract_routes(app: FastAPI, settings: Settings) -> None:
     needs_sessions = invocations is not None or places
     sessions = _start_sessions(app, settings, engine) if needs_sessions else None
     if invocations is not None:
-        endpoint = _invocations(
+        endpoint = make_invocations(
             resolver, invocations, sessions, adapters, inference_paths, lines
         )
         _put_first(app, INVOCATIONS_ROUTE, aliases, endpoint)
     # Wrap the app from the inside out.
     if engine is not None:
-        _wrap_inference_routes(resolver, engine, adapters, inference_paths)
-    _wrap_adapter_routes(app, adapters, inference_paths)
-    _wrap_decorated_routes(app, sessions)
+        wrap_inference_routes(resolver, engine, adapters, inference_paths)
+    wrap_adapter_routes(app, adapters, inference_paths)
+    wrap_stateful_routes(app, sessions)
     if customer_middleware is not None:
         customer_middleware.surround(app)
     server_runtime.surround(app)
@@ -249,66 +248,6 @@ def _with_head(ping: ResolvedHandler) -> dict[str, ASGIApp]:
     return {"HEAD": ping.handlers["GET"], **ping.handlers}
 
 
-def _invocations(
-    resolver: HandlerResolver,
-    resolved: ResolvedHandler,
-    sessions: SessionMiddleware | None,
-    adapters: AdapterRuntime,
-    inference_paths: Collection[str],
-    lines: JSONLines | None,
-) -> Invocations:
-    handler = resolved.handlers["POST"]
-    fields = adapter_fields(resolved.function) if resolved.function else ()
-    routes: dict[str, ASGIApp] | None = {} if resolved.by_route else None
-    by_engine = resolved.by_route and resolver.engine is not None
-    if resolved.by_route and resolver.engine is not None:
-        fields = fields or (AdapterField(resolver.engine.description.adapter_path),)
-        routes = dict(_selectable_routes(resolver, inference_paths))
-    by_body = isinstance(handler, BodyRouter)
-    # An app with an /invocations route of its own checks content types itself.
-    own_routes = find_routes(
-        resolver.app, INVOCATIONS_ROUTE.path, INVOCATIONS_ROUTE.methods
-    )
-    if routes is not None and (by_body or not own_routes):
-        handler = handler if by_body else JSONContentType(handler)
-        routes = {path: JSONContentType(route) for path, route in routes.items()}
-    adapter_middleware = AdapterMiddleware(fields, adapters, takes_forms=by_engine)
-    unknown = UnknownModels() if resolver.settings.unknown_model else None
-    session = protect(
-        sessions or SessionsDisabled(passes_header=resolved.by_customer),
-        resolved.security,
-    )
-    return Invocations(handler, session, adapter_middleware, routes, unknown, lines)
-
-
-def _wrap_inference_routes(
-    resolver: HandlerResolver,
-    engine: Engine,
-    adapters: AdapterRuntime,
-    inference_paths: Collection[str],
-) -> None:
-    """Apply the adapter header on the engine's own inference routes too."""
-    router = resolver.app.router
-    inner = router.middleware_stack
-    field = AdapterField(engine.description.adapter_path)
-    handlers = {path: resolver.with_model(path, inner) for path in inference_paths}
-    if handlers:
-        adapter_middleware = AdapterMiddleware([field], adapters, takes_forms=True)
-        routes = InferenceRoutes(inner, handlers, adapter_middleware)
-        router.middleware_stack = routes  # type: ignore[assignment] # any ASGI app
-
-
-def _wrap_adapter_routes(
-    app: FastAPI, adapters: AdapterRuntime, inference_paths: Collection[str]
-) -> None:
-    """Apply the adapter header on decorated routes other than ``/invocations`` too."""
-    handled = {INVOCATIONS_ROUTE.path, *inference_paths}
-    if places := adapter_routes.find_places(app, adapters, handled):
-        inner = app.router.middleware_stack
-        routes = adapter_routes.DecoratedRoutes(inner, places)
-        app.router.middleware_stack = routes  # type: ignore[assignment] # any ASGI app
-
-
 def _start_sessions(
     app: FastAPI, settings: Settings, engine: Engine | None
 ) -> SessionMiddleware | None:
@@ -326,28 +265,6 @@ def _start_sessions(
     sessions = open_sessions(settings, engine.session_storage(app) if engine else None)
     add_not_found_handler(app)
     return SessionProtocol(sessions, engine_sessions)
-
-
-def _wrap_decorated_routes(app: FastAPI, sessions: SessionMiddleware | None) -> None:
-    """Run the session step on decorated routes other than ``/invocations`` too."""
-    # Again: the routes that were added may come before them.
-    if places := find_places(app):
-        session = sessions or SessionsDisabled(passes_header=False)
-        routes = StatefulRoutes(app.router.middleware_stack, places, session)
-        app.router.middleware_stack = routes  # type: ignore[assignment] # any ASGI app
-
-
-def _selectable_routes(
-    resolver: HandlerResolver, inference_paths: Collection[str]
-) -> Iterator[tuple[str, ASGIApp]]:
-    """Yield the inference routes that the custom attribute ``route`` may select.
-
-    A route with weaker protection than ``/invocations`` is left out.
-    """
-    for path in inference_paths:
-        target = resolver.find_target(path, "POST")
-        if target is not None and resolver.protects(INVOCATIONS_ROUTE, path):
-            yield path, resolver.with_model(path, target)
 
 
 def _log(route: RouteConfig, resolved: ResolvedHandler | None) -> None:
