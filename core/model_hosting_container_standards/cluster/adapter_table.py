@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -171,6 +171,16 @@ class JournaledAdapters(AdapterTable):
         with self._writing:
             for row in _flatten(self._rows.values()):
                 if row.loaded or row.engine_id is not None:
+                    self._put(_with(row, loaded=False, engine_id=None))
+
+    def unload_others(self, engine_ids: Collection[str]) -> None:
+        """Mark adapters as not loaded whose id of the engine is none of these.
+
+        If the journal fails, some are marked, and another call marks the others.
+        """
+        with self._writing:
+            for row in _flatten(self._rows.values()):
+                if row.engine_id is not None and row.engine_id not in engine_ids:
                     self._put(_with(row, loaded=False, engine_id=None))
 
     def close(self) -> None:

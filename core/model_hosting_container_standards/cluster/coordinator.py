@@ -114,7 +114,7 @@ class Coordinator:
             StorageError: it is a new member, and the journal cannot be written.
         """
         seen = version if epoch == self.epoch else -1
-        await self._members.hear(member_id, seen, draining)
+        await self._members.record_call(member_id, seen, draining)
 
     async def leave(self, member_id: str) -> None:
         """Forget a member, which answers no more requests."""

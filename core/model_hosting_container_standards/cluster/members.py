@@ -52,11 +52,13 @@ class Members:
         self._members: dict[str, _Member] = {}
         #: Held while the journal is written, in the order of the changes.
         self._writing = asyncio.Lock()
-        self._heard = Notification()
+        self._called = Notification()
         for member_id in journal.entries(_MEMBERS):
             self._members[member_id] = self._make(-1, ())
 
-    async def hear(self, member_id: str, seen: int, draining: Collection[int]) -> None:
+    async def record_call(
+        self, member_id: str, seen: int, draining: Collection[int]
+    ) -> None:
         """Note a member's call, which proves that it lives.
 
         Raises:
@@ -70,13 +72,13 @@ class Members:
                 key = _MEMBERS + member_id
                 await run_in_threadpool(self._journal.put, key, b"")
                 self._members[member_id] = self._make(seen, draining)
-        self._heard.notify()
+        self._called.notify()
 
     async def remove(self, member_id: str) -> None:
         """Note that a member has left or died."""
         if self._members.pop(member_id, None) is None:
             return
-        self._heard.notify()
+        self._called.notify()
         async with self._writing:
             if member_id in self._members:
                 return  # It has called in the meantime.
@@ -107,7 +109,7 @@ class Members:
             ]
             if not awaited:
                 return
-            await self._heard.wait(max(0.0, min(awaited) - now))
+            await self._called.wait(max(0.0, min(awaited) - now))
 
     async def _remove_dead(self) -> None:
         now = self._now()

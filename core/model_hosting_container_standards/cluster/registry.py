@@ -36,7 +36,7 @@ logger = get_logger(__name__)
 #: Seconds between calls of a coordinator that cannot be reached.
 _RETRY_S: Final = 0.2
 #: Seconds that a request waits for a coordinator that cannot be reached.
-_PATIENCE_S: Final = 20.0
+_WAIT_S: Final = 20.0
 
 
 class ClusterRegistry(AdapterRegistry):
@@ -87,12 +87,12 @@ class ClusterRegistry(AdapterRegistry):
             await self._connection.leave(self._id)
 
     async def lease_loaded(self, name: str) -> Adapter:
-        await self._wait_valid()
+        await self.wait_valid()
         return await super().lease_loaded(name)
 
     async def keep_loaded(self, name: str) -> Adapter:
         if name not in self.leased_by_request():
-            await self._wait_valid()
+            await self.wait_valid()
         return await super().keep_loaded(name)
 
     def _lease(self, name: str) -> Adapter:
@@ -104,28 +104,34 @@ class ClusterRegistry(AdapterRegistry):
         """Return whether the copy is known to be current."""
         return self._now() < self._valid_until
 
-    async def _wait_valid(self) -> None:
+    async def wait_valid(self) -> None:
         """Wait until the copy is known to be current.
 
         Raises:
             AdapterEngineError: the coordinator cannot be reached.
         """
-        deadline = self._now() + _PATIENCE_S
+        deadline = self._now() + _WAIT_S
         while not self._is_valid():
             if (left := deadline - self._now()) <= 0:
                 raise _unreachable()
             await self._synced.wait(left)
 
     async def _follow(self) -> None:
+        is_lost = False
         while True:
             # Counted from before the call: the coordinator counts from its arrival.
             asked = self._now()
             try:
                 update = await self._sync()
             except (AdapterEngineError, StorageError) as error:
-                logger.info("The registry of adapters cannot be reached: %s", error)
+                if not is_lost:
+                    logger.error("The registry of adapters cannot be used: %s", error)
+                is_lost = True
                 await asyncio.sleep(_RETRY_S)
                 continue
+            if is_lost:
+                logger.warning("The registry of adapters can be used again")
+                is_lost = False
             for adapter in self._copy.apply(update):
                 self._used.remove(adapter)
                 self._tasks.start(self._unload(adapter))

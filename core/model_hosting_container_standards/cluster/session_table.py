@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from ..exceptions import SessionNotFoundError
+from ..sessions.session_counts import count_sessions
 from ..sessions.table import SessionTable, StoredSession
 from .journal import Journal
 
@@ -46,9 +47,11 @@ class JournaledSessions(SessionTable):
     def create(self, session_id: str, expires: int, engine_id: str | None) -> None:
         with self._writing:
             self._sweep()
+            replaces = session_id in self._sessions
             session = _Stored(expires, engine_id, {})
             self._save(session_id, session)
             self._add(session_id, session)
+            count_sessions(begun=1, closed=replaces)
 
     def find(self, session_id: str) -> StoredSession:
         session = self._live(session_id)
@@ -62,6 +65,7 @@ class JournaledSessions(SessionTable):
             except SessionNotFoundError:
                 return False
             self._delete(session_id)
+            count_sessions(closed=1)
             return True
 
     def put(self, session_id: str, name: str, value: str) -> None:
@@ -113,4 +117,5 @@ class JournaledSessions(SessionTable):
             # It may have been ended, or replaced by a later one of the same id.
             if session is not None and session.expires == expires:
                 self._delete(session_id)
+                count_sessions(expired=1)
             heapq.heappop(self._by_expiry)  # Not before: the journal may fail.

@@ -10,6 +10,7 @@ from typing import Final
 
 from ..exceptions import SessionNotFoundError
 from ..storage import Database, container_id, private_folder
+from .session_counts import count_sessions
 from .table import SessionStorage, SessionTable, StoredSession
 
 _FILE: Final = "sessions.sqlite3"
@@ -85,7 +86,7 @@ class SessionStore(SessionTable):
                 "INSERT INTO sessions (id, expires, engine_id) VALUES (?, ?, ?)",
                 [session_id, expires, engine_id],
             )
-        _count(begun=1, closed=replaced.rowcount, expired=expired)
+        count_sessions(begun=1, closed=replaced.rowcount, expired=expired)
 
     def find(self, session_id: str) -> StoredSession:
         """Return a live session, from the cache if no session was closed since.
@@ -106,7 +107,7 @@ class SessionStore(SessionTable):
         with self._database.write() as connection:
             expired = _sweep(connection)
             ended = connection.execute(f"{_END} {_LIVE}", [session_id, time.time()])
-        _count(closed=ended.rowcount, expired=expired)
+        count_sessions(closed=ended.rowcount, expired=expired)
         return bool(ended.rowcount)
 
     def put(self, session_id: str, name: str, value: str) -> None:
@@ -124,7 +125,7 @@ class SessionStore(SessionTable):
             )
             if not put.rowcount:
                 raise SessionNotFoundError(session_id)
-        _count(expired=expired)
+        count_sessions(expired=expired)
 
     def get(self, session_id: str, name: str) -> str | None:
         """Return a value of a live session, or None if it is not set.
@@ -191,13 +192,3 @@ def _sweep(connection: sqlite3.Connection) -> int:
         expired += session_id is not None
         rows -= 1
     return expired
-
-
-def _count(begun: int = 0, closed: int = 0, expired: int = 0) -> None:
-    """Update the session metrics after a write."""
-    # Imported late: customers' scripts import this module, too, but need no metrics.
-    from ..observability.metrics import BEGUN, CLOSED, EXPIRED
-
-    BEGUN.inc(begun)
-    CLOSED.inc(closed)
-    EXPIRED.inc(expired)

@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
+from starlette.concurrency import run_in_threadpool
 
 from model_hosting_container_standards.engines import Connection
 from model_hosting_container_standards.exceptions import (
@@ -17,10 +18,12 @@ from model_hosting_container_standards.exceptions import (
 )
 from model_hosting_container_standards.logging_config import get_logger
 
+from .coordinator import CoordinatorHandle
+
 logger = get_logger(__name__)
 
 #: Seconds for which an operation is tried again while the actor is being restarted.
-_PATIENCE_S: Final = 25.0
+_RETRY_FOR_S: Final = 25.0
 _RETRY_S: Final = 0.2
 
 
@@ -28,19 +31,19 @@ class ActorConnection(Connection):
     """Calls the coordinator's actor.
 
     Args:
-        actor: its handle.
+        coordinator: its handle.
     """
 
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
+    def __init__(self, coordinator: CoordinatorHandle) -> None:
+        self._coordinator = coordinator
 
-    async def serve(self, deployments: Mapping[str, str]) -> None:
+    async def set_deployments(self, deployments: Mapping[str, str]) -> None:
         """Set the names of the models' deployments, by the names of the models.
 
         Raises:
             AdapterError: the coordinator's error.
         """
-        await self.carry_out("serve", deployments)
+        await self.carry_out("set_deployments", deployments)
 
     async def carry_out(self, method: str, *args: Any) -> None:
         """Carry out an operation; again if the actor died, as it may have done nothing.
@@ -48,7 +51,7 @@ class ActorConnection(Connection):
         Raises:
             AdapterError: the coordinator's error.
         """
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + _RETRY_FOR_S
         is_repeated = False
         while True:
             try:
@@ -68,7 +71,9 @@ class ActorConnection(Connection):
 
     async def call(self, method: str, *args: Any) -> Any:
         try:
-            result = await self._actor.call.remote(method, *args)
+            # In a thread, as it may have to start the actor.
+            actor = await run_in_threadpool(self._coordinator.get)
+            result = await actor.call.remote(method, *args)
         except RayTaskError as error:
             # Its text has a traceback, which is not for clients.
             logger.error("The registry of adapters: %s", error)
@@ -76,6 +81,8 @@ class ActorConnection(Connection):
                 "The registry of adapters has failed; the server's log says why."
             ) from error
         except RayError as error:
+            if isinstance(error, ActorDiedError):
+                self._coordinator.forget()
             raise _UnreachableError(
                 "The registry of adapters cannot be reached. Try again."
             ) from error

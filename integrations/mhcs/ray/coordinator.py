@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import ray
+from prometheus_client import Metric
 from starlette.concurrency import run_in_threadpool
 
 from model_hosting_container_standards.engines import AdapterSpec, Coordinator
@@ -21,10 +22,13 @@ from model_hosting_container_standards.exceptions import (
 from model_hosting_container_standards.settings import read_settings
 
 from .journal import GCSJournal
+from .metrics import read_own_metrics
 from .model_adapters import ModelAdapters
 
 _NAMESPACE: Final = "model-hosting-container-standards"
 _DEPLOYMENTS: Final = "deployments"
+#: Methods of the table of sessions that never wait.
+_READS: Final = frozenset({"find", "get"})
 #: Calls at once: each member always has one that waits.
 _CONCURRENCY: Final = 10_000
 
@@ -54,11 +58,17 @@ class CoordinatorActor:
     async def call_sessions(self, method: str, *args: Any) -> Any:
         """Call a method of the table of sessions; return its result or its error."""
         try:
-            sessions = (await self._started()).sessions
-            # In a thread, as it may wait for the journal.
-            return await run_in_threadpool(getattr(sessions, method), *args)
+            call = getattr((await self._started()).sessions, method)
+            if method in _READS:
+                return call(*args)
+            # In a thread, as it waits for the journal.
+            return await run_in_threadpool(call, *args)
         except (SessionNotFoundError, StorageError) as error:
             return error
+
+    async def read_metrics(self) -> Sequence[Metric]:
+        """Return the metrics of this process, for the page of the ingress."""
+        return read_own_metrics()
 
     async def _started(self) -> Coordinator:
         async with self._starting:
@@ -72,7 +82,7 @@ class CoordinatorActor:
         journal = GCSJournal(self._application)
         adapters = ModelAdapters(self._application)
         if deployments := journal.entries(_DEPLOYMENTS).get(""):
-            adapters.serve(msgspec.json.decode(deployments))
+            adapters.set_deployments(msgspec.json.decode(deployments))
         return RayCoordinator(adapters, journal, read_settings().adapters_root)
 
 
@@ -86,15 +96,18 @@ class RayCoordinator(Coordinator):
         self._journal = journal
         self._model = adapters
 
-    async def serve(self, deployments: Mapping[str, str]) -> None:
+    async def set_deployments(self, deployments: Mapping[str, str]) -> None:
         """Set the names of the models' deployments, by the names of the models.
+
+        Adapters of a model that is not among them have to be loaded again.
 
         Raises:
             StorageError: the journal cannot be written.
         """
         names = msgspec.json.encode(deployments)
         await run_in_threadpool(self._journal.put, _DEPLOYMENTS, names)
-        self._model.serve(deployments)
+        self._model.set_deployments(deployments)
+        await run_in_threadpool(self.adapters.unload_others, [*deployments])
 
     async def register(self, spec: AdapterSpec, by_handler: bool) -> None:
         if not by_handler:
@@ -111,8 +124,30 @@ class RayCoordinator(Coordinator):
         await super().load_on_first_use(name)
 
 
-def find_coordinator(application: str) -> Any:
-    """Return the actor of an application, which starts it if it does not run.
+class CoordinatorHandle:
+    """A handle of an application's coordinator.
+
+    Args:
+        application: the name of the application in Ray Serve.
+    """
+
+    def __init__(self, application: str) -> None:
+        self._application = application
+        self._actor: Any = _find(application)
+
+    def get(self) -> Any:
+        """Return the actor; finds it again, or starts it, after :meth:`forget`."""
+        if self._actor is None:
+            self._actor = _find(self._application)
+        return self._actor
+
+    def forget(self) -> None:
+        """Note that the actor has died for good: its handle reaches no new one."""
+        self._actor = None
+
+
+def _find(application: str) -> Any:
+    """Return the actor of an application; starts it if it does not run.
 
     It outlives the application, so that a new version of it finds what is registered,
     and is restarted wherever it dies.

@@ -17,6 +17,7 @@ from model_hosting_container_standards.engines import Adapter
 from model_hosting_container_standards.request_id import X_REQUEST_ID
 from model_hosting_container_standards.sagemaker import bootstrap
 
+from .coordinator import CoordinatorHandle
 from .errors import with_public_errors
 from .health import ModelHealth, add_health_route
 from .metrics import add_metrics_route, read_own_metrics
@@ -60,7 +61,8 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
         # For customers' handlers, which may call its methods.
         app.state.ingress = self
         add_health_route(app, ModelHealth(handles))
-        add_metrics_route(app, [_own_handle(), *handles.values()])
+        coordinator = CoordinatorHandle(application)
+        add_metrics_route(app, [_own_handle(), *handles.values()], coordinator.get)
         bootstrap(app)
         leave_id_to_proxy(app)
         return app

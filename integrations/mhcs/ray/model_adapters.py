@@ -30,9 +30,9 @@ from .replicas import call_replica, running_replicas
 logger = get_logger(__name__)
 
 #: Seconds that an operation waits for a replica of the model.
-_PATIENCE_S: Final = 10.0
+_WAIT_S: Final = 10.0
 #: Seconds that unloading waits for one; a new handle knows its replicas before.
-_UNLOAD_PATIENCE_S: Final = 3.0
+_UNLOAD_WAIT_S: Final = 3.0
 _POLL_S: Final = 0.1
 #: What Ray raises for a replica that has died.
 _DIED: Final = (ActorDiedError, ActorUnavailableError)
@@ -66,7 +66,7 @@ class ModelAdapters(AdapterBackend):
         self._model = ""
         self._limits = AdapterLimits()
 
-    def serve(self, deployments: Mapping[str, str]) -> None:
+    def set_deployments(self, deployments: Mapping[str, str]) -> None:
         """Set the names of the models' deployments, by the names of the models."""
         if deployments == self._deployments:
             return  # A new handle would not know its replicas yet.
@@ -82,10 +82,12 @@ class ModelAdapters(AdapterBackend):
     async def find(self) -> None:
         """Find the model that loads adapters, and what it can load.
 
+        A model without a replica that answers is left out if another one loads them.
+
         Raises:
             AdapterError: none does, or several do, or no replica answers.
         """
-        limits = {model: await self._ask_limits(model) for model in self._models}
+        limits, errors = await self._ask_all_limits()
         able = [model for model, each in limits.items() if each.unavailable is None]
         if len(able) > 1:
             raise AdapterError(
@@ -93,6 +95,8 @@ class ModelAdapters(AdapterBackend):
                 "set enable_lora in the engine_kwargs of one, or serve the others as "
                 "applications of their own."
             )
+        if not able and errors:
+            raise errors[0]
         if not able:
             raise AdapterError(
                 next((each.unavailable for each in limits.values()), None)
@@ -100,6 +104,26 @@ class ModelAdapters(AdapterBackend):
             )
         self._model = able[0]
         self._limits = limits[self._model]
+
+    async def _ask_all_limits(
+        self,
+    ) -> tuple[dict[str, AdapterLimits], list[AdapterEngineError]]:
+        """Ask all models at once; return their answers, and the errors of the rest."""
+        asked = [self._ask_limits(model) for model in self._models]
+        limits: dict[str, AdapterLimits] = {}
+        errors: list[AdapterEngineError] = []
+        for model, result in zip(
+            self._models,
+            await asyncio.gather(*asked, return_exceptions=True),
+            strict=True,
+        ):
+            if isinstance(result, AdapterEngineError):
+                errors.append(result)
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                limits[model] = result
+        return limits, errors
 
     async def _ask_limits(self, model: str) -> AdapterLimits:
         try:
@@ -177,7 +201,7 @@ class ModelAdapters(AdapterBackend):
         if model not in self._models:
             return  # It is not served any more.
         try:
-            actors = await self._running(model, _UNLOAD_PATIENCE_S)
+            actors = await self._running(model, _UNLOAD_WAIT_S)
         except AdapterEngineError:
             return
         await _call_all(actors, "unload", adapter)
@@ -205,7 +229,7 @@ class ModelAdapters(AdapterBackend):
         Raises:
             AdapterEngineError: there is none.
         """
-        deadline = time.monotonic() + (_PATIENCE_S if seconds is None else seconds)
+        deadline = time.monotonic() + (_WAIT_S if seconds is None else seconds)
         while not (actors := [*running_replicas(self._models[model]).values()]):
             if time.monotonic() > deadline:
                 raise _unavailable(model)

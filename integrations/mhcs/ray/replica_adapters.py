@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Final
@@ -16,7 +17,7 @@ from model_hosting_container_standards.logging_config import get_logger
 from model_hosting_container_standards.settings import read_settings
 
 from .connection import ActorConnection
-from .coordinator import find_coordinator
+from .coordinator import CoordinatorHandle
 from .model_adapters import AdapterLimits
 
 logger = get_logger(__name__)
@@ -29,6 +30,42 @@ _NO_LORA: Final = (
 Run = Callable[[], Awaitable[AsyncGenerator[Any, None]]]
 
 
+class ReplicaBackend(VLLMAdapters):
+    """The backend of one replica's engine, which knows what this engine has loaded.
+
+    What is registered is loaded into the replicas that run at that time. The engine of
+    a later one would load an adapter within a step, where an error ends the engine.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(app)
+        self._loaded: set[int] = set()
+        self._loading = asyncio.Lock()
+
+    async def load(self, adapter: Adapter) -> None:
+        await super().load(adapter)
+        self._loaded.add(adapter.id)
+
+    async def unload(self, adapter: Adapter) -> None:
+        self._loaded.discard(adapter.id)
+        await super().unload(adapter)
+
+    async def load_once(self, adapter: Adapter) -> None:
+        """Check and load an adapter, and pin it if it is to be, unless it was loaded.
+
+        Raises:
+            AdapterError: it is missing, or cannot be loaded or pinned.
+        """
+        if adapter.id in self._loaded or adapter.by_handler:
+            return
+        async with self._loading:
+            if adapter.id not in self._loaded:
+                await self.check_folder(adapter.path, None)
+                await self.load(adapter)
+                if adapter.pin:
+                    await self.pin(adapter)
+
+
 class ReplicaAdapters:
     """The registered adapters, in the engine of a model replica.
 
@@ -38,7 +75,7 @@ class ReplicaAdapters:
     """
 
     def __init__(self, app: FastAPI, application: str) -> None:
-        self._backend = VLLMAdapters(app)
+        self._backend = ReplicaBackend(app)
         self._application = application
         self._registry: ClusterRegistry | None = None
 
@@ -47,7 +84,7 @@ class ReplicaAdapters:
         self._backend.prepare()
         if self._backend.unavailable() is not None:
             return
-        connection = ActorConnection(find_coordinator(self._application))
+        connection = ActorConnection(CoordinatorHandle(self._application))
         root = read_settings().adapters_root
         registry = ClusterRegistry(self._backend, connection, root)
         await registry.start()
@@ -59,8 +96,7 @@ class ReplicaAdapters:
 
     async def _load_pinned(self, adapter: Adapter) -> None:
         try:
-            await self._backend.load(adapter)
-            await self._backend.pin(adapter)
+            await self._backend.load_once(adapter)
         except AdapterError as error:
             logger.error("Adapter %r cannot be pinned: %s", adapter.name, error)
 
@@ -94,13 +130,23 @@ class ReplicaAdapters:
         request = registry.enter_request()
         try:
             with http_errors():
-                if model is not None and model in registry.view():
-                    await registry.keep_loaded(model)
+                if model is not None and not self._is_own(model):
+                    await self._keep_loaded(registry, model)
                 async with aclosing(_outputs(run)) as outputs:
                     async for output in outputs:
                         yield output
         finally:
             request.release()
+
+    def _is_own(self, model: str) -> bool:
+        """Return whether the engine has this model, or adapter, without us."""
+        return model in (*self._backend.own_models(), *self._backend.own_adapters())
+
+    async def _keep_loaded(self, registry: ClusterRegistry, model: str) -> None:
+        # An old copy may not have it yet.
+        await registry.wait_valid()
+        if model in registry.view():
+            await self._backend.load_once(await registry.keep_loaded(model))
 
 
 async def _outputs(run: Run) -> AsyncGenerator[Any, None]:

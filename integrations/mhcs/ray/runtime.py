@@ -12,7 +12,7 @@ from model_hosting_container_standards.exceptions import EngineUnhealthyError
 from model_hosting_container_standards.settings import Settings
 
 from .connection import ActorConnection
-from .coordinator import find_coordinator
+from .coordinator import CoordinatorHandle
 from .health import ANSWER_S, health_of
 from .ingress_adapters import IngressAdapters
 from .models import models_of
@@ -34,8 +34,8 @@ class RayRuntime(EngineRuntime):
         models = models_of(self.app)
         if models is None:
             return await super().open_adapter_registry(backend, settings)
-        connection = ActorConnection(find_coordinator(models.application))
-        await connection.serve(
+        connection = ActorConnection(CoordinatorHandle(models.application))
+        await connection.set_deployments(
             {name: handle.deployment_name for name, handle in models.handles.items()}
         )
         registry = ClusterRegistry(backend, connection, settings.adapters_root)

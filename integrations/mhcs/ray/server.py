@@ -8,12 +8,13 @@ import signal
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from prometheus_client import Metric
 from ray import serve
 from ray.serve.llm.deployment import LLMServer
+from starlette.datastructures import State
 
 from mhcs.vllm.runtime import VLLMRuntime
 from model_hosting_container_standards.engines import EngineRuntime
@@ -30,6 +31,18 @@ from .progress import RequestProgress
 from .replica_adapters import ReplicaAdapters
 
 logger = get_logger(__name__)
+
+#: The names in the state of vLLM's server of what the engine of Ray has as attributes.
+_ATTRIBUTES: Final = {
+    "engine_client": "_engine_client",
+    "openai_serving_models": "_oai_models",
+    "openai_serving_chat": "_oai_serving_chat",
+    "openai_serving_completion": "_oai_serving_completion",
+    "openai_serving_tokenization": "_oai_serving_tokenization",
+    "openai_serving_transcription": "_oai_serving_transcription",
+    "serving_embedding": "_oai_serving_embedding",
+    "serving_scores": "_oai_serving_scores",
+}
 
 
 class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
@@ -102,8 +115,17 @@ class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
 def _app_of(engine: Any) -> FastAPI:
     """Return an app with the state that vLLM's server would have."""
     app = FastAPI()
-    app.state = engine._app_state
+    app.state = getattr(engine, "_app_state", None) or _state_of(engine)
     return app
+
+
+def _state_of(engine: Any) -> State:
+    """Return what is left of the state up to Ray 2.59, which keeps its values only."""
+    state = State()
+    for name, attribute in _ATTRIBUTES.items():
+        if (value := getattr(engine, attribute, None)) is not None:
+            setattr(state, name, value)
+    return state
 
 
 def _kill(pids: Iterable[int]) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from model_hosting_container_standards.engines import (
     SessionStorage,
@@ -18,7 +18,7 @@ from model_hosting_container_standards.engines import (
 from model_hosting_container_standards.exceptions import StorageError
 from model_hosting_container_standards.logging_config import get_logger
 
-from .coordinator import find_coordinator
+from .coordinator import CoordinatorHandle
 
 logger = get_logger(__name__)
 
@@ -39,14 +39,14 @@ class ClusterSessions(SessionStorage):
     reads_block = True
 
     def open(self) -> SessionTable:
-        return ActorSessions(find_coordinator(self.application))
+        return ActorSessions(CoordinatorHandle(self.application))
 
 
 class ActorSessions(SessionTable):
     """The table of sessions in the coordinator's actor. Thread-safe; blocks."""
 
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
+    def __init__(self, coordinator: CoordinatorHandle) -> None:
+        self._coordinator = coordinator
 
     def create(self, session_id: str, expires: int, engine_id: str | None) -> None:
         self._call("create", session_id, expires, engine_id)
@@ -85,15 +85,18 @@ class ActorSessions(SessionTable):
         """
         deadline = time.monotonic() + _TIMEOUT_S
         for attempt in itertools.count(1):
-            # Not ray.get, which Ray refuses in the event loop of an actor.
-            call = self._actor.call_sessions.remote(method, *args).future()
             try:
+                actor = self._coordinator.get()
+                # Not ray.get, which Ray refuses in the event loop of an actor.
+                call = actor.call_sessions.remote(method, *args).future()
                 result = call.result(max(0.0, deadline - time.monotonic()))
             except RayTaskError as error:
                 # Its text has a traceback, which is not for clients.
                 logger.error("The sessions: %s", error)
                 raise StorageError("The sessions cannot be used.") from error
             except (RayError, FutureTimeoutError) as error:
+                if isinstance(error, ActorDiedError):
+                    self._coordinator.forget()
                 if time.monotonic() > deadline:
                     raise StorageError("The sessions cannot be reached.") from error
                 time.sleep(_RETRY_S)

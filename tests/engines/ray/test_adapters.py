@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from adapter_engine import write_adapter
 from fixtures import Script
+from metrics_page import scrape
 from ray_serving import Model, coordinator, replace_lora_request, serving
 
 HEADER = "X-Amzn-SageMaker-Adapter-Identifier"
@@ -26,8 +28,8 @@ def soon(ray_standin: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
     replace_lora_request(monkeypatch)
     monkeypatch.setattr(mhcs.ray.connection, "_RETRY_S", 0.01)
-    monkeypatch.setattr(mhcs.ray.model_adapters, "_PATIENCE_S", 0.05)
-    monkeypatch.setattr(mhcs.ray.model_adapters, "_UNLOAD_PATIENCE_S", 0.05)
+    monkeypatch.setattr(mhcs.ray.model_adapters, "_WAIT_S", 0.05)
+    monkeypatch.setattr(mhcs.ray.model_adapters, "_UNLOAD_WAIT_S", 0.05)
     monkeypatch.setattr(mhcs.ray.model_adapters, "_POLL_S", 0.01)
 
 
@@ -533,7 +535,7 @@ def test_coordinator_dies_while_it_loads(
 def test_coordinator_that_stays_away_is_a_503(
     client: TestClient, cats: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mhcs.ray.connection._PATIENCE_S", 0.05)
+    monkeypatch.setattr("mhcs.ray.connection._RETRY_FOR_S", 0.05)
     coordinator().kill(1_000_000)
     answer = register(client, cats)
     assert answer.status_code == 503
@@ -564,7 +566,7 @@ def test_coordinator_that_cannot_read_the_gcs_is_not_lost(
     from ray.exceptions import RpcError
 
     register(client, cats)
-    monkeypatch.setattr("mhcs.ray.connection._PATIENCE_S", 0.05)
+    monkeypatch.setattr("mhcs.ray.connection._RETRY_FOR_S", 0.05)
 
     def fail(*_: Any) -> None:
         raise RpcError("192.0.2.1 is gone.")
@@ -593,11 +595,87 @@ def test_new_version_of_the_application_has_other_models(
     other.start()
     with serving(other=other.handle) as client:
         assert client.get("/v1/models/cats").json()["id"] == "cats"
-        answer = ask(client, "cats")
-        assert answer.status_code == 404
-        detail = "The model 'tiny' does not exist. Available: other."
-        assert answer.json()["detail"] == detail
+        assert ask(client, "cats").json()["text"] == "meow"
+        assert other.clients[0].names() == ["cats"]
         assert client.delete("/adapters/cats").status_code == 200
+        assert other.clients[0].names() == []
+
+
+def test_new_replica_loads_an_adapter_before_its_engine_uses_it(
+    model: Model, client: TestClient, cats: str
+) -> None:
+    register(client, cats)
+    model.start()
+    assert model.clients[2].names() == []
+    answers = [ask(client, "cats").json()["text"] for _ in range(3)]
+    assert answers == ["meow"] * 3
+    assert model.clients[2].names() == ["cats"]
+    assert client.delete("/adapters/cats").status_code == 200
+    assert model.clients[2].names() == []
+
+
+def test_new_replica_refuses_an_adapter_without_files(
+    model: Model, client: TestClient, cats: str
+) -> None:
+    register(client, cats)
+    shutil.rmtree(cats)
+    model.start()
+    for replica in ("r0", "r1"):
+        model.handle.remove(replica)
+    answer = ask(client, "cats")
+    assert answer.status_code == 404
+    assert "Traceback" not in answer.text
+    assert model.clients[2].names() == []
+    assert ask(client, "tiny").json()["text"] == "base"
+
+
+def test_new_replica_pins_what_it_has_missed(
+    model: Model, client: TestClient, cats: str
+) -> None:
+    register(client, cats)
+    actor = model.start()
+    actor.is_cut_off = True
+    client.post("/adapters/cats/update", json={"pin": True})
+    actor.is_cut_off = False
+    assert not model.clients[2].pinned
+    for _ in range(3):
+        assert ask(client, "cats").json()["text"] == "meow"
+    assert [len(each.pinned) for each in model.clients] == [1, 1, 1]
+
+
+def test_model_without_replicas_does_not_stop_the_adapters_of_another(
+    model: Model, cats: str
+) -> None:
+    with serving(none=Model("none").handle, tiny=model.handle) as client:
+        assert register(client, cats, preload=False).status_code == 200
+        assert ask(client, "cats").json()["text"] == "meow"
+        assert client.delete("/adapters/cats").status_code == 200
+
+
+def test_no_model_with_replicas_is_a_503(cats: str) -> None:
+    with serving(none=Model("none").handle, no=Model("no").handle) as client:
+        answer = register(client, cats)
+    assert answer.status_code == 503
+    assert "No replica of 'none' runs" in answer.text
+
+
+def test_coordinator_that_died_for_good_is_started_again(
+    client: TestClient, cats: str
+) -> None:
+    register(client, cats)
+    coordinator().end()
+    assert register(client, cats, "more").status_code == 200
+    assert texts(client, "cats") == {"meow"}
+    assert texts(client, "more") == {"meow"}
+
+
+def test_loads_are_on_the_metrics_page(client: TestClient, cats: str) -> None:
+    register(client, cats)
+    loads = "sagemaker_adapter_loads_total"
+    page = scrape(client)
+    assert page.value(loads, deployment="coordinator", result="loaded") >= 1
+    coordinator().kill(1_000_000)
+    assert "coordinator" not in scrape(client).labels(loads, "deployment")
 
 
 def test_coordinator_loads_what_an_ingress_does_not() -> None:

@@ -88,6 +88,25 @@ async def start(engine: Engine) -> Any:
     return server
 
 
+class OldEngine(Engine):
+    """The engine up to Ray 2.59: the state of vLLM's server is not kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._engine_client = self._app_state.engine_client
+        del self._app_state
+
+
+async def test_health_is_that_of_the_engine_of_an_older_ray(ends: list[str]) -> None:
+    engine = OldEngine()
+    server = await start(engine)
+    await server.check_health()
+    engine.client.is_dead = True
+    with pytest.raises(RuntimeError, match="The engine core has ended"):
+        await server.check_health()
+    assert ends == ["end"]
+
+
 async def test_outputs_are_those_of_the_engine(engine: Engine) -> None:
     server = await start(engine)
     outputs = await server._run_request("two", engine_method="completions")

@@ -72,20 +72,20 @@ async def test_no_member_is_waited_for() -> None:
 @in_virtual_time
 async def test_every_member_is_waited_for_until_it_has_seen_the_version() -> None:
     scene = Scene()
-    await scene.members.hear("a", 4, [])
-    await scene.members.hear("b", 5, [])
+    await scene.members.record_call("a", 4, [])
+    await scene.members.record_call("b", 5, [])
     waiting = await begin(scene.members.wait_seen(5))
-    await scene.members.hear("b", 6, [])
+    await scene.members.record_call("b", 6, [])
     await asyncio.sleep(1)
     assert not waiting.done()
-    await scene.members.hear("a", 5, [])
+    await scene.members.record_call("a", 5, [])
     assert await passed(asyncio.wait_for(waiting, 1)) == 0
 
 
 @in_virtual_time
 async def test_adapter_is_unused_once_no_member_uses_it() -> None:
     scene = Scene()
-    await scene.members.hear("a", 4, [])
+    await scene.members.record_call("a", 4, [])
     leases = MemberLeases(scene.members, lambda: 5)
     entered = asyncio.Event()
 
@@ -95,10 +95,10 @@ async def test_adapter_is_unused_once_no_member_uses_it() -> None:
 
     waiting = await begin(unload())
     for seen, draining in ((4, []), (5, [1, 2]), (5, [1])):
-        await scene.members.hear("a", seen, draining)
+        await scene.members.record_call("a", seen, draining)
         await asyncio.sleep(1)
         assert not entered.is_set()
-    await scene.members.hear("a", 5, [2])
+    await scene.members.record_call("a", 5, [2])
     await waiting
     assert entered.is_set()
 
@@ -106,7 +106,7 @@ async def test_adapter_is_unused_once_no_member_uses_it() -> None:
 @in_virtual_time
 async def test_dead_member_delays_an_operation_by_7_s() -> None:
     scene = Scene()
-    await scene.members.hear("a", 0, [1])
+    await scene.members.record_call("a", 0, [1])
     await asyncio.sleep(2)
     assert await passed(scene.members.wait_unused(1, 1)) == LIFETIME_S - 2
     assert scene.known() == set()
@@ -116,12 +116,12 @@ async def test_dead_member_delays_an_operation_by_7_s() -> None:
 @in_virtual_time
 async def test_member_that_calls_lives_on() -> None:
     scene = Scene()
-    await scene.members.hear("a", 0, [])
+    await scene.members.record_call("a", 0, [])
     waiting = await begin(scene.members.wait_seen(1))
     for _ in range(5):
         await asyncio.sleep(LIFETIME_S - 0.01)
         assert not waiting.done()
-        await scene.members.hear("a", 0, [])
+        await scene.members.record_call("a", 0, [])
     assert scene.known() == {"a"}
     assert await passed(asyncio.wait_for(waiting, 60)) == LIFETIME_S
 
@@ -129,30 +129,30 @@ async def test_member_that_calls_lives_on() -> None:
 @in_virtual_time
 async def test_only_the_dead_are_not_waited_for() -> None:
     scene = Scene()
-    await scene.members.hear("a", 0, [])
-    await scene.members.hear("b", 0, [])
+    await scene.members.record_call("a", 0, [])
+    await scene.members.record_call("b", 0, [])
     waiting = await begin(scene.members.wait_seen(1))
     for _ in range(5):
-        await scene.members.hear("b", 0, [])
+        await scene.members.record_call("b", 0, [])
         await asyncio.sleep(2)
     assert scene.known() == {"b"}
     assert not waiting.done()
-    await scene.members.hear("b", 1, [])
+    await scene.members.record_call("b", 1, [])
     assert await passed(asyncio.wait_for(waiting, 1)) == 0
 
 
 @in_virtual_time
 async def test_members_do_not_die_while_the_coordinator_stands_still() -> None:
     scene = Scene()
-    await scene.members.hear("a", 1, [7])
+    await scene.members.record_call("a", 1, [7])
     scene.clock.stood_still_s = 60
     # An operation comes first, and the member's call, which has waited, after it.
     waiting = await begin(scene.members.wait_unused(1, 7))
     assert not waiting.done()
-    await scene.members.hear("a", 1, [7])
+    await scene.members.record_call("a", 1, [7])
     await asyncio.sleep(VALID_S)
     assert not waiting.done()
-    await scene.members.hear("a", 1, [])
+    await scene.members.record_call("a", 1, [])
     assert await passed(asyncio.wait_for(waiting, 1)) == 0
 
 
@@ -160,13 +160,13 @@ async def test_members_do_not_die_while_the_coordinator_stands_still() -> None:
 async def test_members_of_an_earlier_coordinator_are_waited_for() -> None:
     scene = Scene("a", "b")
     waiting = await begin(scene.members.wait_unused(0, 7))
-    await scene.members.hear("a", 0, [])
+    await scene.members.record_call("a", 0, [])
     await asyncio.sleep(1)
     assert not waiting.done()
-    await scene.members.hear("b", -1, [7])
+    await scene.members.record_call("b", -1, [7])
     await asyncio.sleep(1)
     assert not waiting.done()
-    await scene.members.hear("b", 0, [])
+    await scene.members.record_call("b", 0, [])
     assert await passed(asyncio.wait_for(waiting, 1)) == 0
 
 
@@ -191,7 +191,7 @@ async def test_member_that_leaves_is_not_waited_for() -> None:
 async def test_the_dead_are_forgotten_when_others_join() -> None:
     scene = Scene()
     for number in range(20):
-        await scene.members.hear(f"m{number}", 0, [])
+        await scene.members.record_call(f"m{number}", 0, [])
         await asyncio.sleep(2)
     assert len(scene.known()) < 8
 
@@ -202,10 +202,10 @@ async def test_member_joins_only_if_it_is_stored() -> None:
     scene = Scene()
     scene.journal.fail_always()
     with pytest.raises(StorageError):
-        await scene.members.hear("a", 0, [])
+        await scene.members.record_call("a", 0, [])
     assert await passed(scene.members.wait_seen(1)) == 0
     scene.journal.heal()
-    await scene.members.hear("a", 0, [])
+    await scene.members.record_call("a", 0, [])
     assert scene.known() == {"a"}
 
 
@@ -222,11 +222,13 @@ async def test_member_leaves_although_the_journal_fails() -> None:
 @in_virtual_time
 async def test_member_that_calls_while_it_is_removed_stays_stored() -> None:
     scene = Scene("a")
-    await asyncio.gather(scene.members.remove("a"), scene.members.hear("a", 0, []))
+    await asyncio.gather(
+        scene.members.remove("a"), scene.members.record_call("a", 0, [])
+    )
     assert scene.known() == {"a"}
     await scene.members.remove("a")
-    first = asyncio.create_task(scene.members.hear("a", 0, []))
-    second = asyncio.create_task(scene.members.hear("a", 0, []))
+    first = asyncio.create_task(scene.members.record_call("a", 0, []))
+    second = asyncio.create_task(scene.members.record_call("a", 0, []))
     await first
     await scene.members.remove("a")
     await second
@@ -242,7 +244,7 @@ async def test_member_that_calls_while_others_are_removed_lives() -> None:
     while scene.known() == {"a", "b"}:  # noqa: ASYNC110 - time must not pass
         await asyncio.sleep(0)
     (late,) = scene.known()
-    await scene.members.hear(late, 0, [])
+    await scene.members.record_call(late, 0, [])
     await asyncio.sleep(1)
     assert not waiting.done()
     assert scene.known() == {late}

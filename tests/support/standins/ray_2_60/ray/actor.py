@@ -213,6 +213,11 @@ class Actor:
         self._refusing = refusing
         self._process.kill()
 
+    def end(self) -> None:
+        """End the process for good, as ``ray.kill`` does by default."""
+        self.is_dead = True
+        self._process.kill()
+
 
 class ActorHandle:
     def __init__(self, actor: Actor) -> None:
