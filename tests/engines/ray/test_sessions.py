@@ -121,6 +121,23 @@ def test_sessions_survive_the_coordinator(
     assert close(first, session_id).status_code == 200
 
 
+def test_reading_does_not_wait_for_a_thread(
+    clients: tuple[TestClient, TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All threads may be waiting for the GCS."""
+    first, second = clients
+    session_id = begin(first)
+    ask(first, session_id, put="kept")
+
+    async def run_in_threadpool(*_: Any) -> None:
+        raise TimeoutError("No thread is free.")
+
+    monkeypatch.setattr("mhcs.ray.coordinator.run_in_threadpool", run_in_threadpool)
+    assert ask(second, session_id).json() == "kept"
+    answer = first.post("/invocations", json={"requestType": "NEW_SESSION"})
+    assert answer.status_code == 507  # A change does.
+
+
 @pytest.mark.parametrize("method", ["create", "put", "end"])
 def test_operation_that_succeeded_before_the_coordinator_died(
     clients: tuple[TestClient, TestClient], method: str

@@ -188,6 +188,22 @@ async def test_lookup_in_an_old_copy_is_an_error(tmp_path: Path) -> None:
 
 
 @in_virtual_time
+async def test_loss_and_return_of_the_coordinator_are_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Cluster(tmp_path) as cluster:
+        member = await cluster.start()
+        for _ in range(2):
+            caplog.clear()
+            member.link.is_up = False
+            await asyncio.sleep(10)
+            member.link.is_up = True
+            await asyncio.sleep(10)
+            levels = [record.levelname for record in caplog.records]
+            assert levels == ["ERROR", "WARNING"]
+
+
+@in_virtual_time
 async def test_answers_that_come_too_late_make_no_copy_valid(tmp_path: Path) -> None:
     async with Cluster(tmp_path) as cluster:
         member = await cluster.start()
