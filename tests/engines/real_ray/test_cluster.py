@@ -99,7 +99,8 @@ def test_metrics_are_those_of_all_replicas(cluster: Server, engine: RealRay) -> 
     for _ in range(4):
         page = scrape(cluster.client)
         # Ray prefers replicas of the proxy's node, so that not all have requests.
-        assert len(page.labels("python_info", "replica")) == 4
+        # Two of each kind, and the coordinator.
+        assert len(page.labels("python_info", "replica")) == 5
         counted = page.value(
             "sagemaker_requests_total", route="/invocations", status="200"
         )
