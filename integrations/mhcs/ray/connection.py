@@ -71,8 +71,10 @@ class ActorConnection(Connection):
 
     async def call(self, method: str, *args: Any) -> Any:
         try:
-            # In a thread, as it may have to start the actor.
-            actor = await run_in_threadpool(self._coordinator.get)
+            # All threads may be in use by customers' handlers: only if it has to.
+            actor = self._coordinator.known
+            if actor is None:
+                actor = await run_in_threadpool(self._coordinator.get)
             result = await actor.call.remote(method, *args)
         except RayTaskError as error:
             # Its text has a traceback, which is not for clients.

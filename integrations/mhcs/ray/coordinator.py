@@ -133,17 +133,21 @@ class CoordinatorHandle:
 
     def __init__(self, application: str) -> None:
         self._application = application
-        self._actor: Any = _find(application)
+        #: The actor; None after :meth:`forget`.
+        self.known: Any = _find(application)
 
     def get(self) -> Any:
-        """Return the actor; finds it again, or starts it, after :meth:`forget`."""
-        if self._actor is None:
-            self._actor = _find(self._application)
-        return self._actor
+        """Return the actor; finds it again, or starts it, after :meth:`forget`.
+
+        Blocks in that case.
+        """
+        if self.known is None:
+            self.known = _find(self._application)
+        return self.known
 
     def forget(self) -> None:
         """Note that the actor has died for good: its handle reaches no new one."""
-        self._actor = None
+        self.known = None
 
 
 def _find(application: str) -> Any:

@@ -669,6 +669,19 @@ def test_coordinator_that_died_for_good_is_started_again(
     assert texts(client, "more") == {"meow"}
 
 
+def test_calls_of_the_coordinator_need_no_thread(
+    client: TestClient, cats: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Handlers of customers may use all of them."""
+
+    async def run_in_threadpool(*_: Any) -> None:
+        raise TimeoutError("No thread is free.")
+
+    monkeypatch.setattr("mhcs.ray.connection.run_in_threadpool", run_in_threadpool)
+    assert register(client, cats).status_code == 200
+    assert texts(client, "cats") == {"meow"}
+
+
 def test_loads_are_on_the_metrics_page(client: TestClient, cats: str) -> None:
     register(client, cats)
     loads = "sagemaker_adapter_loads_total"
