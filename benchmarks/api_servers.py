@@ -11,13 +11,18 @@ import proc
 from model_hosting_container_standards.processes.tree import descendants
 from servers import Server
 
-_TITLE: Final = "ApiServer"
+#: Part of their titles, whose case differs among releases.
+_TITLE: Final = "apiserver"
 
 
 def api_servers(server: Server) -> Sequence[int]:
     """Return the processes that answer: the server's, or those that it has started."""
-    started = [pid for pid in descendants(server.pid) if _TITLE in proc.command(pid)]
+    started = [pid for pid in descendants(server.pid) if _is_api_server(pid)]
     return started or [server.pid]
+
+
+def _is_api_server(pid: int) -> bool:
+    return _TITLE in proc.command(pid).lower()
 
 
 def cpu_time(pid: int) -> float:
