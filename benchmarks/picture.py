@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ _HEIGHT: Final = 0.8
 _LONGEST: Final = 5
 #: Style of the numbers inside the bars.
 _VALUE: Final[dict[str, Any]] = {"color": "white", "va": "center_baseline", "size": 7}
-STYLE: Final = {
+_STYLE: Final = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mhcs",
     "font.family": "sans-serif",
@@ -36,16 +37,28 @@ STYLE: Final = {
 
 def draw(path: Path, rows: Sequence[Row]) -> None:
     """Draw the rows that are ratios."""
+    ratios = [row for row in rows if row.unit == "x"]
+    with saved_axes(path, figsize=(8.4, 0.5 * len(ratios) + 1.2)) as axes:
+        _draw_bars(axes, ratios)
+        _label(axes, ratios)
+
+
+@contextmanager
+def saved_axes(path: Path, *shape: int, figsize: tuple[float, float]) -> Iterator[Any]:
+    """Yield the axes of a figure, in our style, which is saved at the end.
+
+    Args:
+        shape: the numbers of rows and columns, if there are several axes.
+        figsize: width and height in inches.
+    """
     import matplotlib
 
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    ratios = [row for row in rows if row.unit == "x"]
-    with matplotlib.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(8.4, 0.5 * len(ratios) + 1.2))
-        _draw_bars(axes, ratios)
-        _label(axes, ratios)
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = pyplot.subplots(*shape, figsize=figsize)
+        yield axes
         figure.tight_layout()
         figure.savefig(path, transparent=True, metadata={"Date": None})
         pyplot.close(figure)

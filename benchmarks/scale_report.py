@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from picture import STYLE
+from picture import saved_axes
 from scale_load import CLIENTS, OURS, V1, Rate
 from tables import describe_packages, table
 
@@ -78,13 +78,7 @@ def _draw(
     adapters: Sequence[Point],
     sessions: Sequence[Point],
 ) -> None:
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    with matplotlib.rc_context(STYLE):
-        figure, axes = pyplot.subplots(1, 3, figsize=(9.6, 3.2))
+    with saved_axes(path, 1, 3, figsize=(9.6, 3.2)) as axes:
         _draw_rates(axes[0], servers, "API servers", lambda rate: rate.requests)
         axes[0].set_xticks([point.count for point in servers])
         axes[0].set_ylabel("requests per second")
@@ -96,9 +90,6 @@ def _draw(
             plot.set_xscale("log")
             plot.set_ylabel("CPU time per request, ms")
         axes[0].legend(frameon=False, loc="lower right")
-        figure.tight_layout()
-        figure.savefig(path, transparent=True, metadata={"Date": None})
-        pyplot.close(figure)
 
 
 def _draw_rates(axes: Any, points: Sequence[Point], title: str, value: Any) -> None:

@@ -168,20 +168,21 @@ class JournaledAdapters(AdapterTable):
 
         If the journal fails, some are marked, and another call marks the others.
         """
-        with self._writing:
-            for row in _flatten(self._rows.values()):
-                if row.loaded or row.engine_id is not None:
-                    self._put(_with(row, loaded=False, engine_id=None))
+        self._unload(lambda row: row.loaded or row.engine_id is not None)
 
     def unload_others(self, engine_ids: Collection[str]) -> None:
         """Mark adapters as not loaded whose id of the engine is none of these.
 
         If the journal fails, some are marked, and another call marks the others.
         """
+        self._unload(
+            lambda row: row.engine_id is not None and row.engine_id not in engine_ids
+        )
+
+    def _unload(self, is_chosen: Callable[[Adapter], bool]) -> None:
         with self._writing:
-            for row in _flatten(self._rows.values()):
-                if row.engine_id is not None and row.engine_id not in engine_ids:
-                    self._put(_with(row, loaded=False, engine_id=None))
+            for row in filter(is_chosen, _flatten(self._rows.values())):
+                self._put(_with(row, loaded=False, engine_id=None))
 
     def close(self) -> None:
         """Do nothing: the journal belongs to the caller."""
