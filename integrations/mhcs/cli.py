@@ -28,7 +28,6 @@ from model_hosting_container_standards.supervisor.user_folders import (
     check_temporary_folder,
 )
 
-from . import doctor
 from .check.command_line import check
 from .local.cli import local
 from .serve import Plan, check_server, make_plan
@@ -147,6 +146,9 @@ def show_doctor(
     ] = False,
 ) -> None:
     """Show what is patched, which handlers answer, and what is misconfigured."""
+    # Imported here: it imports FastAPI, for which `mhcs serve` would wait.
+    from . import doctor
+
     try:
         report = doctor.examine()
     except Interrupted as end:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -67,6 +68,14 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, *names: str) -> None:
 @pytest.fixture
 def vllm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(monkeypatch, tmp_path, "vllm")
+
+
+def test_command_imports_no_web_framework() -> None:
+    """It would take longer to import than all that the command does."""
+    code = "import sys, mhcs.cli; print(*sys.modules)"
+    modules = run_until_exit([sys.executable, "-c", code]).stdout.split()
+    assert "mhcs.serve.plan" in modules
+    assert not {"fastapi", "pydantic", "starlette"} & {*modules}
 
 
 def test_model_and_address_come_first(engine: str) -> None:
