@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
-from starlette.concurrency import run_in_threadpool
 
 from model_hosting_container_standards.engines import Connection
 from model_hosting_container_standards.exceptions import (
@@ -71,10 +70,7 @@ class ActorConnection(Connection):
 
     async def call(self, method: str, *args: Any) -> Any:
         try:
-            # All threads may be in use by customers' handlers: only if it has to.
-            actor = self._coordinator.known
-            if actor is None:
-                actor = await run_in_threadpool(self._coordinator.get)
+            actor = await self._coordinator.get_async()
             result = await actor.call.remote(method, *args)
         except RayTaskError as error:
             # Its text has a traceback, which is not for clients.

@@ -134,20 +134,29 @@ class CoordinatorHandle:
     def __init__(self, application: str) -> None:
         self._application = application
         #: The actor; None after :meth:`forget`.
-        self.known: Any = _find(application)
+        self._actor: Any = _find(application)
 
     def get(self) -> Any:
         """Return the actor; finds it again, or starts it, after :meth:`forget`.
 
         Blocks in that case.
         """
-        if self.known is None:
-            self.known = _find(self._application)
-        return self.known
+        if self._actor is None:
+            self._actor = _find(self._application)
+        return self._actor
+
+    async def get_async(self) -> Any:
+        """Return the actor as :meth:`get` does, in a thread only if that blocks.
+
+        Handlers of customers may use all threads.
+        """
+        if self._actor is None:
+            return await run_in_threadpool(self.get)
+        return self._actor
 
     def forget(self) -> None:
         """Note that the actor has died for good: its handle reaches no new one."""
-        self.known = None
+        self._actor = None
 
 
 def _find(application: str) -> Any:

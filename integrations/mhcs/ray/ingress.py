@@ -62,7 +62,7 @@ class SageMakerIngress(OpenAiIngress):  # type: ignore[misc] # no types of Ray
         app.state.ingress = self
         add_health_route(app, ModelHealth(handles))
         coordinator = CoordinatorHandle(application)
-        add_metrics_route(app, [_own_handle(), *handles.values()], coordinator.get)
+        add_metrics_route(app, [_own_handle(), *handles.values()], coordinator)
         bootstrap(app)
         leave_id_to_proxy(app)
         return app

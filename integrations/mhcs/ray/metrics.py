@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -13,10 +13,10 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .coordinator import CoordinatorHandle
 from .replicas import call_each, running_replicas
 
 METRICS: Final = "/metrics"
@@ -35,11 +35,11 @@ class MetricsPage:
 
     Args:
         handles: those of the deployments whose replicas have metrics.
-        coordinator: returns the coordinator's actor, which counts loads and sessions.
+        coordinator: the handle of the coordinator, which counts loads and sessions.
     """
 
     def __init__(
-        self, handles: Iterable[DeploymentHandle], coordinator: Callable[[], Any]
+        self, handles: Iterable[DeploymentHandle], coordinator: CoordinatorHandle
     ) -> None:
         self._handles = [*handles]
         self._coordinator = coordinator
@@ -60,7 +60,7 @@ class MetricsPage:
     async def _read_shared(self) -> Sequence[_Page]:
         """Return the coordinator's metrics; nothing while it cannot be reached."""
         try:
-            actor = await run_in_threadpool(self._coordinator)
+            actor = await self._coordinator.get_async()
             page = await asyncio.wait_for(_read(actor), _ANSWER_S)
         except (RayError, asyncio.TimeoutError):
             return []
@@ -73,7 +73,7 @@ async def _read(coordinator: Any) -> Sequence[Metric]:
 
 
 def add_metrics_route(
-    app: FastAPI, handles: Iterable[DeploymentHandle], coordinator: Callable[[], Any]
+    app: FastAPI, handles: Iterable[DeploymentHandle], coordinator: CoordinatorHandle
 ) -> None:
     """Add ``/metrics``. The core adds none to an app that has one."""
     page = MetricsPage(handles, coordinator)
