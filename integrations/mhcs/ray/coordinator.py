@@ -22,8 +22,8 @@ from model_hosting_container_standards.exceptions import (
 from model_hosting_container_standards.settings import read_settings
 
 from .journal import GCSJournal
-from .metrics import read_own_metrics
 from .model_adapters import ModelAdapters
+from .own_metrics import read_own_metrics
 
 _NAMESPACE: Final = "model-hosting-container-standards"
 _DEPLOYMENTS: Final = "deployments"

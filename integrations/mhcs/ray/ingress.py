@@ -20,8 +20,9 @@ from model_hosting_container_standards.sagemaker import bootstrap
 from .coordinator import CoordinatorHandle
 from .errors import with_public_errors
 from .health import ModelHealth, add_health_route
-from .metrics import add_metrics_route, read_own_metrics
+from .metrics import add_metrics_route
 from .models import IngressModels, set_models
+from .own_metrics import read_own_metrics
 from .request_ids import leave_id_to_proxy
 
 INFERENCE_COMPONENT: Final = "x-amzn-sagemaker-inference-component"

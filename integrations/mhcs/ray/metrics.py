@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI
-from prometheus_client import REGISTRY, CollectorRegistry, Metric
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
@@ -78,11 +78,6 @@ def add_metrics_route(
     """Add ``/metrics``. The core adds none to an app that has one."""
     page = MetricsPage(handles, coordinator)
     app.add_api_route(METRICS, page.answer, include_in_schema=False)
-
-
-def read_own_metrics() -> Sequence[Metric]:
-    """Return the metrics of this process."""
-    return [*REGISTRY.collect()]
 
 
 class _Merged(Collector):

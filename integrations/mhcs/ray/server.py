@@ -25,8 +25,8 @@ from model_hosting_container_standards.health.engine_health import (
 from model_hosting_container_standards.logging_config import get_logger
 from model_hosting_container_standards.settings import read_settings
 
-from .metrics import read_own_metrics
 from .model_adapters import AdapterLimits
+from .own_metrics import read_own_metrics
 from .progress import RequestProgress
 from .replica_adapters import ReplicaAdapters
 

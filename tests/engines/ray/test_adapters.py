@@ -677,9 +677,12 @@ def test_calls_of_the_coordinator_need_no_thread(
     async def run_in_threadpool(*_: Any) -> None:
         raise TimeoutError("No thread is free.")
 
-    monkeypatch.setattr("mhcs.ray.connection.run_in_threadpool", run_in_threadpool)
+    monkeypatch.setattr("mhcs.ray.coordinator.run_in_threadpool", run_in_threadpool)
     assert register(client, cats).status_code == 200
     assert texts(client, "cats") == {"meow"}
+    assert "coordinator" in scrape(client).labels(
+        "sagemaker_adapter_loads_total", "deployment"
+    )
 
 
 def test_loads_are_on_the_metrics_page(client: TestClient, cats: str) -> None:
