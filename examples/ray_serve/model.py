@@ -6,5 +6,6 @@ from model_hosting_container_standards import sagemaker
 
 @sagemaker.invoke
 async def invoke(request: Request):
-    body = CompletionRequest(**await request.json(), max_tokens=16)
+    fields = {"max_tokens": 16, **await request.json()}
+    body = CompletionRequest(**fields)
     return await request.app.state.ingress.completions(body, request)

@@ -4,5 +4,5 @@ The ``Coordinator`` is that process. It has the only table of adapters and of se
 and stores each change in a journal before it answers. Every server process is a member:
 it has a copy of the registered adapters, and reports which of them its requests use.
 
-How they are connected, and where the journal is, is the engine's affair.
+The engine provides the connection between them, and the journal.
 """

@@ -46,7 +46,7 @@ class Update(msgspec.Struct, frozen=True):
 class Coordinator:
     """Keeps the adapters and sessions of a server that runs on several machines.
 
-    An operation on adapters returns once every living member has seen its effect, so
+    An operation on adapters returns once every live member has seen its effect, so
     that the next request to any of them does, too. A member that has died delays it by
     up to 7 s. An adapter is unloaded once no member uses it.
 

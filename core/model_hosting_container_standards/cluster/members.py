@@ -22,8 +22,8 @@ _MEMBERS: Final = "member/"
 #: Seconds for which a member may use its copy of the adapters without a new answer. It
 #: counts from before its call.
 VALID_S: Final = 6.0
-#: Seconds in which a member that has been silent for ``VALID_S`` may still call. If it
-#: was this process that stood still, that call is already waiting.
+#: Seconds in which a member that has not called for ``VALID_S`` may still call. If this
+#: process was paused, that call is already waiting.
 GRACE_S: Final = 1.0
 
 
@@ -37,7 +37,7 @@ class _Member(msgspec.Struct, eq=False):
 
 
 class Members:
-    """The living members, by id.
+    """The live members, by id.
 
     Their ids are in the journal: members of an earlier coordinator may use what they
     have seen of it until they have called this one.
@@ -59,7 +59,7 @@ class Members:
     async def record_call(
         self, member_id: str, seen: int, draining: Collection[int]
     ) -> None:
-        """Note a member's call, which proves that it lives.
+        """Record a member's call, which shows that it is alive.
 
         Raises:
             StorageError: it is a new member, and the journal cannot be written.
@@ -75,7 +75,7 @@ class Members:
         self._called.notify()
 
     async def remove(self, member_id: str) -> None:
-        """Note that a member has left or died."""
+        """Record that a member has left or died."""
         if self._members.pop(member_id, None) is None:
             return
         self._called.notify()
@@ -89,7 +89,7 @@ class Members:
                 logger.info("Member %s stays in the journal: %s", member_id, error)
 
     async def wait_seen(self, version: int) -> None:
-        """Wait until every living member has seen a version."""
+        """Wait until every live member has seen a version."""
         await self._wait(lambda member: member.seen < version)
 
     async def wait_unused(self, version: int, adapter_id: int) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -37,6 +37,8 @@ logger = get_logger(__name__)
 _RETRY_S: Final = 0.2
 #: Seconds that a request waits for a coordinator that cannot be reached.
 _WAIT_S: Final = 20.0
+#: Seconds that the end of a member may wait for the coordinator.
+_LEAVE_S: Final = 2.0
 
 
 class ClusterRegistry(AdapterRegistry):
@@ -54,6 +56,8 @@ class ClusterRegistry(AdapterRegistry):
         connection: calls the coordinator.
         root: the only folder that adapters may be loaded from; None: any.
         now: returns the time in seconds, of a clock that never goes back.
+        on_change: called, in the event loop, with the adapters that were added or
+            changed.
     """
 
     def __init__(
@@ -62,12 +66,15 @@ class ClusterRegistry(AdapterRegistry):
         connection: Connection,
         root: Path | None,
         now: Callable[[], float] = time.monotonic,
+        *,
+        on_change: Callable[[Sequence[Adapter]], None] | None = None,
     ) -> None:
         self._copy = _Copy()
         self._used = _MemberLeases()
         operations = RemoteOperations(connection, self._copy)
         super().__init__(backend, self._copy, self._used, operations, root)
         self._connection = connection
+        self._on_change = on_change
         self._now = now
         self._id = uuid.uuid4().hex
         self._valid_until = now()
@@ -83,8 +90,9 @@ class ClusterRegistry(AdapterRegistry):
         """Leave the cluster."""
         await self._tasks.end()
         await super().close()
-        with contextlib.suppress(AdapterEngineError):
-            await self._connection.leave(self._id)
+        # If it cannot be told, it notices within 7 s that the member has left.
+        with contextlib.suppress(AdapterEngineError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._connection.leave(self._id), _LEAVE_S)
 
     async def lease_loaded(self, name: str) -> Adapter:
         await self.wait_valid()
@@ -120,7 +128,7 @@ class ClusterRegistry(AdapterRegistry):
         is_lost = False
         while True:
             # Counted from before the call: the coordinator counts from its arrival.
-            asked = self._now()
+            sent_at = self._now()
             try:
                 update = await self._sync()
             except (AdapterEngineError, StorageError) as error:
@@ -135,8 +143,10 @@ class ClusterRegistry(AdapterRegistry):
             for adapter in self._copy.apply(update):
                 self._used.remove(adapter)
                 self._tasks.start(self._unload(adapter))
-            self._valid_until = asked + VALID_S
+            self._valid_until = sent_at + VALID_S
             self._synced.notify()
+            if self._on_change is not None:
+                self._on_change([*filter(None, update.changes.values())])
 
     async def _unload(self, adapter: Adapter) -> None:
         """Unload an adapter that was removed, once it is not leased."""
@@ -249,7 +259,7 @@ class _MemberLeases(AdapterLeases):
                 unused.set()
 
     def remove(self, adapter: Adapter) -> None:
-        """Note that an adapter is no longer registered, and will get no more leases."""
+        """Record that an adapter is not registered any more: it gets no more leases."""
         unused = self._unused[adapter.id] = asyncio.Event()
         if adapter.id not in self._counts:
             unused.set()
@@ -259,7 +269,7 @@ class _MemberLeases(AdapterLeases):
         await self._unused[adapter.id].wait()
 
     def forget(self, adapter: Adapter) -> None:
-        """Note that an adapter that was removed is unloaded."""
+        """Record that an adapter that was removed is unloaded."""
         del self._unused[adapter.id]
         self.released.set()
 

@@ -25,7 +25,7 @@ class SignalPoller(Poller):  # type: ignore[misc]
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self.register_readable(self._reader)
-        # supervisord polls before it starts its programs: the first poll is not to wait.
+        # supervisord polls before it starts its programs: the first poll must not wait.
         os.write(self._writer, b"\0")
 
     def poll(self, timeout: float) -> tuple[list[int], list[int]]:

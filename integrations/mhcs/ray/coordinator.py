@@ -19,11 +19,15 @@ from model_hosting_container_standards.exceptions import (
     SessionNotFoundError,
     StorageError,
 )
+from model_hosting_container_standards.logging_config import get_logger
 from model_hosting_container_standards.settings import read_settings
 
 from .journal import GCSJournal
 from .model_adapters import ModelAdapters
-from .own_metrics import read_own_metrics
+from .process import end_process, read_own_metrics
+from .serve_instance import serve_instance
+
+logger = get_logger(__name__)
 
 _NAMESPACE: Final = "model-hosting-container-standards"
 _DEPLOYMENTS: Final = "deployments"
@@ -74,7 +78,12 @@ class CoordinatorActor:
         async with self._starting:
             if self._coordinator is None:
                 coordinator = self._make()
-                await coordinator.restore()
+                try:
+                    await coordinator.restore()
+                except BaseException:
+                    # Its tasks would write what they know, beside the next one.
+                    await coordinator.close()
+                    raise
                 self._coordinator = coordinator
             return self._coordinator
 
@@ -95,6 +104,7 @@ class RayCoordinator(Coordinator):
         super().__init__(adapters, journal, root)
         self._journal = journal
         self._model = adapters
+        self._serve = serve_instance()
 
     async def set_deployments(self, deployments: Mapping[str, str]) -> None:
         """Set the names of the models' deployments, by the names of the models.
@@ -104,6 +114,11 @@ class RayCoordinator(Coordinator):
         Raises:
             StorageError: the journal cannot be written.
         """
+        if await run_in_threadpool(serve_instance) != self._serve:
+            # After `serve shutdown`: no handle of this process reaches new replicas.
+            # Another one reads the journal, and the caller tries again.
+            logger.info("Another instance of Serve runs: the coordinator starts again")
+            end_process()
         names = msgspec.json.encode(deployments)
         await run_in_threadpool(self._journal.put, _DEPLOYMENTS, names)
         self._model.set_deployments(deployments)
@@ -155,15 +170,15 @@ class CoordinatorHandle:
         return self._actor
 
     def forget(self) -> None:
-        """Note that the actor has died for good: its handle reaches no new one."""
+        """Drop the handle of an actor that Ray does not restart."""
         self._actor = None
 
 
 def _find(application: str) -> Any:
     """Return the actor of an application; starts it if it does not run.
 
-    It outlives the application, so that a new version of it finds what is registered,
-    and is restarted wherever it dies.
+    It outlives the application, so that a new version of it finds what is registered.
+    Ray restarts it, on any node.
     """
     return (
         ray.remote(CoordinatorActor)

@@ -54,10 +54,10 @@ class ModelHealth:
         finally:
             self._checked_at = monotonic()
         by_name = zip(self._models, answers, strict=True)
-        silent = [name for name, has_answered in by_name if not has_answered]
-        if not silent:
+        missing = [name for name, has_answered in by_name if not has_answered]
+        if not missing:
             return None
-        return f"No replica answers of the model {', '.join(silent)}."
+        return f"No replica answers for the model {', '.join(missing)}."
 
 
 class ReplicaHealth:

@@ -22,7 +22,7 @@ from .errors import with_public_errors
 from .health import ModelHealth, add_health_route
 from .metrics import add_metrics_route
 from .models import IngressModels, set_models
-from .own_metrics import read_own_metrics
+from .process import read_own_metrics
 from .request_ids import leave_id_to_proxy
 
 INFERENCE_COMPONENT: Final = "x-amzn-sagemaker-inference-component"

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,7 +22,7 @@ from .replicas import call_each, running_replicas
 METRICS: Final = "/metrics"
 #: Seconds within which replicas must answer to be on the page.
 _ANSWER_S: Final = 5.0
-#: The labels of the coordinator, which is no replica.
+#: The labels of the coordinator, which is not a replica.
 _COORDINATOR: Final = "coordinator"
 #: The metrics of a process, and the labels that name it.
 _Page = tuple[Mapping[str, str], Sequence[Metric]]
@@ -62,7 +62,9 @@ class MetricsPage:
         try:
             actor = await self._coordinator.get_async()
             page = await asyncio.wait_for(_read(actor), _ANSWER_S)
-        except (RayError, asyncio.TimeoutError):
+        except (RayError, asyncio.TimeoutError) as error:
+            if isinstance(error, ActorDiedError):
+                self._coordinator.forget()
             return []
         return [({"deployment": _COORDINATOR, "replica": _COORDINATOR}, page)]
 

@@ -169,7 +169,7 @@ class ModelAdapters(AdapterBackend):
         return path
 
     async def load(self, adapter: Adapter) -> str:
-        first, *others = await self._living()
+        first, *others = await self._responsive()
         try:
             await _call(first, "load", adapter)
         except _DIED as error:
@@ -179,7 +179,7 @@ class ModelAdapters(AdapterBackend):
         await _call_all(others, "load", adapter)
         return self._model
 
-    async def _living(self) -> list[Any]:
+    async def _responsive(self) -> list[Any]:
         """Return the running replicas, the first of which has just answered."""
         actors = await self._running(self._model)
         while actors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ class ReplicaBackend(VLLMAdapters):
     def __init__(self, app: FastAPI) -> None:
         super().__init__(app)
         self._loaded: set[int] = set()
+        self._pinned: set[int] = set()
         self._loading = asyncio.Lock()
 
     async def load(self, adapter: Adapter) -> None:
@@ -48,22 +49,37 @@ class ReplicaBackend(VLLMAdapters):
 
     async def unload(self, adapter: Adapter) -> None:
         self._loaded.discard(adapter.id)
+        self._pinned.discard(adapter.id)
         await super().unload(adapter)
 
-    async def load_once(self, adapter: Adapter) -> None:
-        """Check and load an adapter, and pin it if it is to be, unless it was loaded.
+    async def pin(self, adapter: Adapter) -> None:
+        await super().pin(adapter)
+        self._pinned.add(adapter.id)
+
+    async def unpin(self, adapter: Adapter) -> None:
+        if self.is_pinned(adapter):
+            await super().unpin(adapter)
+
+    def is_pinned(self, adapter: Adapter) -> bool:
+        return adapter.id in self._pinned
+
+    async def follow(self, adapter: Adapter) -> None:
+        """Check and load an adapter, and pin or unpin it, unless that was done.
 
         Raises:
             AdapterError: it is missing, or cannot be loaded or pinned.
         """
-        if adapter.id in self._loaded or adapter.by_handler:
+        is_loaded = adapter.id in self._loaded
+        if adapter.by_handler or (is_loaded and self.is_pinned(adapter) == adapter.pin):
             return
         async with self._loading:
             if adapter.id not in self._loaded:
                 await self.check_folder(adapter.path, None)
                 await self.load(adapter)
-                if adapter.pin:
-                    await self.pin(adapter)
+            if not adapter.pin:
+                await self.unpin(adapter)
+            elif not self.is_pinned(adapter):
+                await self.pin(adapter)
 
 
 class ReplicaAdapters:
@@ -78,6 +94,7 @@ class ReplicaAdapters:
         self._backend = ReplicaBackend(app)
         self._application = application
         self._registry: ClusterRegistry | None = None
+        self._pinning: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Join the coordinator, and load the adapters that are pinned."""
@@ -86,19 +103,46 @@ class ReplicaAdapters:
             return
         connection = ActorConnection(CoordinatorHandle(self._application))
         root = read_settings().adapters_root
-        registry = ClusterRegistry(self._backend, connection, root)
+        registry = ClusterRegistry(
+            self._backend, connection, root, on_change=self._pin_soon
+        )
         await registry.start()
         self._backend.attach(registry)
-        for adapter in registry.view().values():
-            if adapter.pin and adapter.answers and not adapter.by_handler:
-                await self._load_pinned(adapter)
         self._registry = registry
+        for adapter in registry.view().values():
+            if self._is_to_be_pinned(adapter):
+                await self._pin_or_unpin(registry, adapter.name)
 
-    async def _load_pinned(self, adapter: Adapter) -> None:
+    def _pin_soon(self, changed: Sequence[Adapter]) -> None:
+        """Pin and unpin what Serve's list of replicas was too old for."""
+        for adapter in changed:
+            is_pinned = self._backend.is_pinned(adapter)
+            if self._registry and is_pinned != self._is_to_be_pinned(adapter):
+                work = self._pin_or_unpin(self._registry, adapter.name)
+                task = asyncio.ensure_future(work)
+                self._pinning.add(task)
+                task.add_done_callback(self._pinning.discard)
+
+    @staticmethod
+    def _is_to_be_pinned(adapter: Adapter) -> bool:
+        # Not before it is loaded: one that ends its engine must not end them all.
+        return (
+            adapter.pin
+            and adapter.loaded
+            and adapter.answers
+            and not adapter.by_handler
+        )
+
+    async def _pin_or_unpin(self, registry: ClusterRegistry, name: str) -> None:
         try:
-            await self._backend.load_once(adapter)
+            # Leased, so that it is unloaded again if it is unregistered meanwhile.
+            adapter = registry.lease(name)
+            try:
+                await self._backend.follow(adapter)
+            finally:
+                registry.release(adapter)
         except AdapterError as error:
-            logger.error("Adapter %r cannot be pinned: %s", adapter.name, error)
+            logger.error("Adapter %r cannot be pinned or unpinned: %s", name, error)
 
     def limits(self) -> AdapterLimits:
         """Return what the engine can load."""
@@ -146,7 +190,7 @@ class ReplicaAdapters:
         # An old copy may not have it yet.
         await registry.wait_valid()
         if model in registry.view():
-            await self._backend.load_once(await registry.keep_loaded(model))
+            await self._backend.follow(await registry.keep_loaded(model))
 
 
 async def _outputs(run: Run) -> AsyncGenerator[Any, None]:

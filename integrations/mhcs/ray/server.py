@@ -26,7 +26,7 @@ from model_hosting_container_standards.logging_config import get_logger
 from model_hosting_container_standards.settings import read_settings
 
 from .model_adapters import AdapterLimits
-from .own_metrics import read_own_metrics
+from .process import end_process, read_own_metrics
 from .progress import RequestProgress
 from .replica_adapters import ReplicaAdapters
 
@@ -132,8 +132,3 @@ def _kill(pids: Iterable[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-def end_process() -> None:
-    """End this process at once, as all its requests are lost: Serve starts another."""
-    os._exit(1)

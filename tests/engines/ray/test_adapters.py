@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, Final
 
 import pytest
 from fastapi import HTTPException
@@ -15,7 +18,9 @@ from adapter_engine import write_adapter
 from fixtures import Script
 from metrics_page import scrape
 from ray_serving import Model, coordinator, replace_lora_request, serving
+from servers import polling
 
+PATIENCE_S: Final = 10.0
 HEADER = "X-Amzn-SageMaker-Adapter-Identifier"
 ROUTES = ("/invocations", "/v1/completions")
 
@@ -31,6 +36,9 @@ def soon(ray_standin: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mhcs.ray.model_adapters, "_WAIT_S", 0.05)
     monkeypatch.setattr(mhcs.ray.model_adapters, "_UNLOAD_WAIT_S", 0.05)
     monkeypatch.setattr(mhcs.ray.model_adapters, "_POLL_S", 0.01)
+    monkeypatch.setattr(
+        "mhcs.ray.coordinator.end_process", lambda: coordinator().kill()
+    )
 
 
 @pytest.fixture
@@ -70,6 +78,11 @@ def ask(
 ) -> Any:
     body = {"model": model, "prompt": "hello"}
     return client.post(route, json=body, headers=headers)
+
+
+def wait_for(condition: Callable[[], object]) -> bool:
+    """Return whether a condition becomes true."""
+    return any(condition() for _ in polling(PATIENCE_S))
 
 
 def texts(client: TestClient, model: str) -> set[str]:
@@ -192,7 +205,7 @@ def test_pin_that_a_new_replica_cannot_load_is_logged(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ray_serving.Client.add_lora", lambda _, request: refuse(request))
         failing.start()
-    assert "Adapter 'cats' cannot be pinned: " in caplog.text
+    assert "Adapter 'cats' cannot be pinned or unpinned: " in caplog.text
 
 
 def test_capacity_is_that_of_the_engine(client: TestClient, cats: str) -> None:
@@ -601,6 +614,25 @@ def test_new_version_of_the_application_has_other_models(
         assert other.clients[0].names() == []
 
 
+def test_another_instance_of_serve_has_other_replicas(model: Model, cats: str) -> None:
+    """The handles of the coordinator's process are those of the instance before."""
+    import ray
+    from ray import serve
+
+    with serving(tiny=model.handle) as client:
+        register(client, cats)
+    for actor in model.handle.actors.values():
+        actor.process.kill()
+    serve.deployments.clear()
+    ray.controller_id = b"second"
+    restarted = Model()
+    restarted.start()
+    with serving(tiny=restarted.handle) as client:
+        assert ask(client, "cats").json()["text"] == "meow"
+        assert register(client, cats, "more").status_code == 200
+        assert ask(client, "more").json()["text"] == "meow"
+
+
 def test_new_replica_loads_an_adapter_before_its_engine_uses_it(
     model: Model, client: TestClient, cats: str
 ) -> None:
@@ -636,11 +668,50 @@ def test_new_replica_pins_what_it_has_missed(
     actor = model.start()
     actor.is_cut_off = True
     client.post("/adapters/cats/update", json={"pin": True})
+    assert wait_for(lambda: model.clients[2].pinned)
     actor.is_cut_off = False
-    assert not model.clients[2].pinned
     for _ in range(3):
         assert ask(client, "cats").json()["text"] == "meow"
     assert [len(each.pinned) for each in model.clients] == [1, 1, 1]
+
+
+def test_new_replica_unpins_what_it_has_missed(
+    model: Model, client: TestClient, cats: str
+) -> None:
+    register(client, cats, pin=True)
+    actor = model.start()
+    actor.is_cut_off = True
+    assert len(model.clients[2].pinned) == 1
+    client.post("/adapters/cats/update", json={"pin": False})
+    assert wait_for(lambda: not model.clients[2].pinned)
+    actor.is_cut_off = False
+    assert model.clients[2].names() == ["cats"]
+
+
+def test_adapter_that_is_unregistered_while_a_new_replica_pins_it_is_unloaded(
+    model: Model, client: TestClient, cats: str
+) -> None:
+    register(client, cats, pin=True)
+    late = Model()
+    began, deleted = Event(), Event()
+
+    async def load_slowly(self: Any, request: Any) -> bool:
+        began.set()
+        await asyncio.to_thread(deleted.wait)
+        self.loaded[request.lora_int_id] = request
+        return True
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor() as threads:
+        patch.setattr("ray_serving.Client.add_lora", load_slowly)
+        starting = threads.submit(late.start)
+        assert began.wait(PATIENCE_S)
+        answer = threads.submit(client.delete, "/adapters/cats")
+        assert wait_for(lambda: client.get("/adapters").json()["adapters"] == [])
+        deleted.set()
+        starting.result()
+        assert answer.result().status_code == 200
+    assert wait_for(lambda: not late.clients[0].loaded)
+    assert not late.clients[0].pinned
 
 
 def test_model_without_replicas_does_not_stop_the_adapters_of_another(

@@ -96,7 +96,7 @@ def test_model_without_an_answering_replica_is_named(
     with serving(first=[Replica()], second=replicas) as client:
         answer = client.get(path)
         assert answer.status_code == 503
-        assert answer.json()["detail"] == "No replica answers of the model second."
+        assert answer.json()["detail"] == "No replica answers for the model second."
         again = client.get(path)
         assert again.status_code == 503
 

@@ -175,7 +175,7 @@ def test_ping_is_well_while_one_model_replica_answers(
     assert ping(cluster).status_code == 200
     os.kill(second, signal.SIGKILL)
     wait_for(lambda: ping(cluster).status_code == 503, "/ping without a model")
-    assert "No replica answers of the model tiny" in ping(cluster).text
+    assert "No replica answers for the model tiny" in ping(cluster).text
     wait_for(lambda: ping(cluster).status_code == 200, "a new model replica")
     assert statuses(cluster, engine, 4) == {200}
 

@@ -23,7 +23,7 @@ LIFETIME_S = VALID_S + GRACE_S
 
 
 class Clock:
-    """The loop's time, which can also jump, as if the process had stood still."""
+    """The loop's time, which can also jump, as if the process had been paused."""
 
     def __init__(self) -> None:
         self.stood_still_s = 0.0

@@ -7,11 +7,19 @@ from typing import Any
 
 from ray.actor import ActorClass, shutdown
 
-__all__ = ["get_runtime_context", "remote", "shutdown"]
+__all__ = ["get_actor", "get_runtime_context", "remote", "shutdown"]
+
+#: The id of Serve's controller, which tests may change.
+controller_id = b"first"
 
 
 def remote(cls: type) -> ActorClass:
     return ActorClass(cls)
+
+
+def get_actor(name: str, namespace: str) -> Any:
+    assert (name, namespace) == ("SERVE_CONTROLLER_ACTOR", "serve")
+    return SimpleNamespace(_actor_id=controller_id)
 
 
 def get_runtime_context() -> Any:
