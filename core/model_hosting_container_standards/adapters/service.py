@@ -78,15 +78,17 @@ class AdapterService(AdapterOperations):
         await asyncio.shield(self._tasks.start(operation))
 
     async def _register(self, spec: AdapterSpec, by_handler: ByHandler | None) -> None:
-        path = await self._locate(spec, by_handler)
         async with self._exclusive(spec.name):
             existing = self._store.view().get(spec.name)
             if existing is not None and existing.answers and not spec.replace:
+                path = await self._locate(spec, by_handler)
                 return await self._register_existing(existing, spec, path)
             if existing is None:
                 self._loader.check_name(spec.name)
             if by_handler is None:
-                await self._loader.check_folder(path)
+                path = await self._loader.check_folder(spec.src)
+            else:
+                path = await self._locate(spec, by_handler)
             replaced = await self._load_new(spec, path, by_handler)
         logger.info("Adapter %r is registered from %s", spec.name, path)
         await self._retire_soon(replaced)

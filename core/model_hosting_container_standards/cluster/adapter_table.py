@@ -60,8 +60,9 @@ class JournaledAdapters(AdapterTable):
         self.version = 0
         self._changed_names: deque[str] = deque(maxlen=_REMEMBERED)
         self._bundled = set(journal.entries(_BUNDLED))
-        last = journal.entries(_LAST_ID).get("", b"")
-        self._last_id = int(last) if last else FIRST_ID - 1
+        #: The last id in the journal; those of adapters that are in it may be higher.
+        self._stored_id = int(journal.entries(_LAST_ID).get("", FIRST_ID - 1))
+        self._last_id = max((self._stored_id, *self._names))
 
     @property
     def registrations(self) -> int:
@@ -230,7 +231,7 @@ class JournaledAdapters(AdapterTable):
         counts.update(_count_by_pin(rows))
         if check is not None:
             check(counts[True], counts[False])
-        self._store(name, rows)
+        self._store(name, before, rows)
         with self._lock:
             self._counts = counts
             self._set_rows(name, rows)
@@ -239,15 +240,18 @@ class JournaledAdapters(AdapterTable):
         if has_changed:
             self._on_change()
 
-    def _store(self, name: str, rows: Rows) -> None:
-        if not rows:
+    def _store(self, name: str, before: Rows, rows: Rows) -> None:
+        ids = {row.id for row in rows}
+        # Also if the journal fails: it may have stored the adapter all the same.
+        self._last_id = max((self._last_id, *ids))
+        if any(row.id > self._stored_id for row in before if row.id not in ids):
+            # Before its adapter leaves the journal: an id must not be used twice.
+            self._journal.put(_LAST_ID, b"%d" % self._last_id)
+            self._stored_id = self._last_id
+        if rows:
+            self._journal.put(_ADAPTERS + name, msgspec.json.encode(rows))
+        else:
             self._journal.delete(_ADAPTERS + name)
-            return
-        if (newest := max(row.id for row in rows)) > self._last_id:
-            # Stored before the adapter: its id must not be used twice.
-            self._journal.put(_LAST_ID, b"%d" % newest)
-            self._last_id = newest
-        self._journal.put(_ADAPTERS + name, msgspec.json.encode(rows))
 
     def _set_rows(self, name: str, rows: Rows) -> None:
         for row in self._rows.pop(name, ()):
