@@ -83,12 +83,12 @@ class AdapterService(AdapterOperations):
             if existing is not None and existing.answers and not spec.replace:
                 path = await self._locate(spec, by_handler)
                 return await self._register_existing(existing, spec, path)
-            if existing is None:
-                self._loader.check_name(spec.name)
             if by_handler is None:
                 path = await self._loader.check_folder(spec.src)
             else:
                 path = await self._locate(spec, by_handler)
+            if existing is None:
+                self._loader.check_name(spec.name)
             replaced = await self._load_new(spec, path, by_handler)
         logger.info("Adapter %r is registered from %s", spec.name, path)
         await self._retire_soon(replaced)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 from ray import serve
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.serve._private.common import ReplicaID
 from ray.serve.handle import DeploymentHandle
 
 from model_hosting_container_standards.engines import (
@@ -64,7 +65,9 @@ class ModelAdapters(AdapterBackend):
         self._deployments: Mapping[str, str] = {}
         self._models: Mapping[str, DeploymentHandle] = {}
         self._model = ""
-        self._limits = AdapterLimits()
+        #: What the replicas of each model can load, and which replicas these were.
+        self._limits: dict[str, AdapterLimits] = {}
+        self._replicas: dict[str, Collection[ReplicaID]] = {}
 
     def set_deployments(self, deployments: Mapping[str, str]) -> None:
         """Set the names of the models' deployments, by the names of the models."""
@@ -103,7 +106,6 @@ class ModelAdapters(AdapterBackend):
                 or "This application has no model."
             )
         self._model = able[0]
-        self._limits = limits[self._model]
 
     async def _ask_all_limits(
         self,
@@ -126,14 +128,18 @@ class ModelAdapters(AdapterBackend):
         return limits, errors
 
     async def _ask_limits(self, model: str) -> AdapterLimits:
-        try:
-            limits: AdapterLimits = await self._call_any(model, "adapter_limits")
-        except RayTaskError:
-            return AdapterLimits(
-                unavailable=f"The replicas of {model!r} load no adapters: set "
-                "server_cls to mhcs.ray:SageMakerLLMServer in its configuration."
-            )
-        return limits
+        """Return what a model can load; asks again if its replicas have changed."""
+        replicas = {*running_replicas(self._models[model])}
+        if not replicas or replicas != self._replicas.get(model):
+            try:
+                self._limits[model] = await self._call_any(model, "adapter_limits")
+            except RayTaskError:
+                self._limits[model] = AdapterLimits(
+                    unavailable=f"The replicas of {model!r} load no adapters: set "
+                    "server_cls to mhcs.ray:SageMakerLLMServer in its configuration."
+                )
+            self._replicas[model] = replicas
+        return self._limits[model]
 
     @property
     def server_name(self) -> str:
@@ -141,16 +147,20 @@ class ModelAdapters(AdapterBackend):
 
     @property
     def slots(self) -> int:
-        return self._limits.slots
+        return self._current_limits.slots
+
+    @property
+    def _current_limits(self) -> AdapterLimits:
+        return self._limits.get(self._model, AdapterLimits())
 
     def attach(self, adapters: RegisteredAdapters) -> None:
         """Do nothing: no request reaches the coordinator."""
 
     def own_models(self) -> Collection[str]:
-        return self._limits.own_models
+        return self._current_limits.own_models
 
     def own_adapters(self) -> Collection[str]:
-        return self._limits.own_adapters
+        return self._current_limits.own_adapters
 
     async def locate(self, src: str, root: Path | None) -> str:
         if not self._model:  # A registered handler loads it.
@@ -163,10 +173,12 @@ class ModelAdapters(AdapterBackend):
     async def check_folder(
         self, src: str, root: Path | None, *, values: bool = True
     ) -> str:
-        path: str = await self._call_any(
-            self._model, "call_adapters", "check_folder", src, root, values=values
-        )
-        return path
+        model = self._model
+        path, limits = await self._call_any(model, "check_adapter", src, root, values)
+        # Ray may have loaded adapters of its own in the meantime.
+        self._limits[model] = limits
+        checked: str = _result(path)
+        return checked
 
     async def load(self, adapter: Adapter) -> str:
         first, *others = await self._responsive()

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from starlette.datastructures import State
 
 from mhcs.vllm.runtime import VLLMRuntime
 from model_hosting_container_standards.engines import EngineRuntime
+from model_hosting_container_standards.exceptions import AdapterError
 from model_hosting_container_standards.health.engine_health import (
     EngineHealth,
     retrieve_exception,
@@ -92,6 +94,17 @@ class SageMakerLLMServer(LLMServer):  # type: ignore[misc] # no types of Ray
     async def adapter_limits(self) -> AdapterLimits:
         """Return what adapters the engine can load, for the coordinator."""
         return self._adapters.limits()
+
+    async def check_adapter(
+        self, src: str, root: Path | None, values: bool
+    ) -> tuple[str | AdapterError, AdapterLimits]:
+        """Check an adapter's folder, for the coordinator.
+
+        Returns:
+            the real path, or what is wrong; and what the engine can load.
+        """
+        path = await self._adapters.call("check_folder", src, root, values=values)
+        return path, self._adapters.limits()
 
     async def call_adapters(self, method: str, *args: Any, **options: Any) -> Any:
         """Call a method of the engine's adapter backend, for the coordinator."""
