@@ -151,7 +151,7 @@ def test_client_of_bidirectional_stream_is_answered(tmp_path: Path) -> None:
 #: Other programs' commands, which are not checked.
 OTHERS: Final = {
     "",  # only variables
-    *("curl", "docker", "gcloud", "head", "pip", "promtool", "pytest"),
+    *("curl", "docker", "gcloud", "head", "kubectl", "pip", "promtool", "pytest"),
     *("ray", "serve", "sglang", "trtllm-serve", "uvicorn", "vllm"),
 }
 COMMANDS: Final = documentation.commands()
@@ -306,7 +306,8 @@ PREFIXES: Final = (
     "SM_ACME_",  # the example engine of the guide for new engines
 )
 NOT_OURS: Final = {
-    *("FLASHINFER_WORKSPACE_BASE", "HF_HOME", "HF_MODEL_ID", "TRITON_CACHE_DIR"),
+    *("FLASHINFER_WORKSPACE_BASE", "HF_HOME", "HF_MODEL_ID", "HF_TOKEN"),
+    "TRITON_CACHE_DIR",
     *("XDG_CACHE_HOME", "TENSOR_PARALLEL_DEGREE", "SM_NUM_GPUS", "TRUST_REMOTE_CODE"),
     *("MAX_TOTAL_TOKENS", "MAX_CONCURRENT_REQUESTS", "MAX_BATCH_PREFILL_TOKENS"),
     *("NUM_SHARD", "CUDA_MEMORY_FRACTION", "VENV_OPTIONS", "MHCS_"),
